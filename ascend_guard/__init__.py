@@ -1,0 +1,132 @@
+"""ascend-guard: nothing an AI agent does takes effect before a decision allows it.
+
+The public names are resolved when first used, so ``import ascend_guard`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .config import configure
+    from .drivers import ControlPlane
+    from .engine.control_plane import EmbeddedControlPlane
+    from .errors import (
+        ActionPendingError,
+        AscendError,
+        AuthenticationError,
+        AuthorizationDeniedError,
+        ConfigurationError,
+        ConflictError,
+        KillSwitchError,
+        NetworkError,
+        NotFoundError,
+        PolicyError,
+        RateLimitError,
+        ServerError,
+        StoreError,
+        TimeoutError,
+        ValidationError,
+    )
+    from ._governed import governed
+    from ._guard import guard
+    from .model import (
+        ActionResult,
+        AgentAction,
+        Decision,
+        KillSwitchState,
+        Outcome,
+        OutcomeStatus,
+        Permit,
+        RiskLevel,
+    )
+    from .redaction import Redact
+    from ._scope import scope
+
+_HOMES = {
+    "config": ("configure",),
+    "drivers": ("ControlPlane",),
+    "engine.control_plane": ("EmbeddedControlPlane",),
+    "errors": (
+        "ActionPendingError",
+        "AscendError",
+        "AuthenticationError",
+        "AuthorizationDeniedError",
+        "ConfigurationError",
+        "ConflictError",
+        "KillSwitchError",
+        "NetworkError",
+        "NotFoundError",
+        "PolicyError",
+        "RateLimitError",
+        "ServerError",
+        "StoreError",
+        "TimeoutError",
+        "ValidationError",
+    ),
+    "_governed": ("governed",),
+    "_guard": ("guard",),
+    "model": (
+        "ActionResult",
+        "AgentAction",
+        "Decision",
+        "KillSwitchState",
+        "Outcome",
+        "OutcomeStatus",
+        "Permit",
+        "RiskLevel",
+    ),
+    "redaction": ("Redact",),
+    "_scope": ("scope",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ActionPendingError",
+    "ActionResult",
+    "AgentAction",
+    "AscendError",
+    "AuthenticationError",
+    "AuthorizationDeniedError",
+    "ConfigurationError",
+    "ConflictError",
+    "ControlPlane",
+    "Decision",
+    "EmbeddedControlPlane",
+    "KillSwitchError",
+    "KillSwitchState",
+    "NetworkError",
+    "NotFoundError",
+    "Outcome",
+    "OutcomeStatus",
+    "Permit",
+    "PolicyError",
+    "RateLimitError",
+    "Redact",
+    "RiskLevel",
+    "ServerError",
+    "StoreError",
+    "TimeoutError",
+    "ValidationError",
+    "__version__",
+    "configure",
+    "governed",
+    "guard",
+    "scope",
+]
+
+
+def __getattr__(name: str) -> object:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'ascend_guard' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,346 @@
+"""``@governed``: a tool that does nothing until a decision allows it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import suppress
+from types import CoroutineType, GeneratorType
+from typing import Any, TypeVar, Unpack, cast
+
+import wrapt
+
+from .binding import Binder, compile_binder
+from .calls import BoundCall, Declaration, Options, options
+from .config import default_control_plane
+from .errors import ConfigurationError
+from .execution import Execution
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def governed(
+    action_type: str, tool_name: str | None = None, **declared: Unpack[Declaration]
+) -> Callable[[F], F]:
+    """Let a tool run only after a decision allows the call.
+
+    Works on functions, coroutine functions, generators and async generators (decided at the first ``next``, stopped
+    between chunks by the kill switch), methods, class and static methods, callables and partials::
+
+        @governed("refund", resource="orders/{order_id}", on_pending="wait", timeout=600)
+        def refund(order_id: str, amount: float) -> str: ...
+
+    Args:
+        action_type: action category, such as ``refund`` or ``database_write``.
+        tool_name: the tool or service used; the function's name when left out.
+        **declared: see ``Declaration``.
+
+    Raises:
+        ConfigurationError: the declaration is wrong, or the thing decorated cannot be governed.
+    """
+    if callable(action_type):
+        raise ConfigurationError(
+            "governed needs an action type: write @governed('refund'), with the brackets."
+        )
+
+    def decorate(tool: F) -> F:
+        _require_governable(tool)
+        name = tool_name or _name(tool)
+        return cast(F, Governed(tool, options(action_type, name, declared, parameters=_parameters(tool))))
+
+    return decorate
+
+
+class BoundGoverned(wrapt.BoundFunctionWrapper):
+    """A governed method of one object. Equal to the same method of the same object, never to the raw one."""
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(other) is BoundGoverned
+            and self._self_parent is other._self_parent
+            and self._self_instance is other._self_instance
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((id(self._self_parent), id(self._self_instance)))
+
+
+class Governed(wrapt.FunctionWrapper):
+    """A governed tool. It looks like the tool it wraps, but is equal only to itself: a registry that cached the raw
+    function must not find it under the wrapper's key."""
+
+    __bound_function_wrapper__ = BoundGoverned
+
+    def __init__(self, tool: Callable[..., Any], declared: Options) -> None:
+        gate = _Gate(tool, declared)
+        super().__init__(tool, gate)
+        self._self_gate = gate
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __copy__(self) -> Governed:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Governed:
+        return self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # By name, as functions are pickled: the other process finds its own governed one there, or nothing.
+        return cast(str, self.__wrapped__.__qualname__)
+
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        return self.__reduce__()
+
+
+class _Gate:
+    """The wrapt wrapper function of one tool: binds a call and sends it down the right path."""
+
+    def __init__(self, tool: Callable[..., Any], declared: Options) -> None:
+        self._tool = tool
+        self._options = declared
+        self._binder: Binder | None = None
+        self._bound_binder: Binder | None = None
+        self._path = _path(tool)
+        self._takes_instance = inspect.isfunction(tool) and tool.__code__.co_varnames[:1] in (
+            ("self",),
+            ("cls",),
+        )
+
+    def __call__(
+        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if instance is None and self._takes_instance and args:
+            # Reached through the class, or through a classmethod put on top: the first argument is no argument.
+            instance, args = args[0], args[1:]
+            wrapped = functools.partial(wrapped, instance)
+        return self._path(wrapped, self._prepare, instance, args, kwargs)
+
+    def _prepare(
+        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Execution:
+        binder = self._binder_for(wrapped, instance)
+        plane = self._options.control_plane or default_control_plane()
+        named = binder.bind(args, kwargs)
+        return Execution(BoundCall(self._options, plane, named, binder, args, kwargs), plane)
+
+    def _binder_for(self, wrapped: Callable[..., Any], instance: object) -> Binder:
+        if instance is None or isinstance(self._tool, staticmethod):
+            if self._binder is None:
+                self._binder = compile_binder(_plain(self._tool))
+            return self._binder
+        if self._bound_binder is None:
+            self._bound_binder = compile_binder(_plain(self._tool), bound=True)
+        return self._bound_binder
+
+
+Prepare = Callable[[Callable[..., Any], object, tuple[Any, ...], dict[str, Any]], Execution]
+
+
+def _call(
+    wrapped: Callable[..., Any],
+    prepare: Prepare,
+    instance: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    execution = prepare(wrapped, instance, args, kwargs)
+    execution.authorize()
+    try:
+        with execution:
+            result = wrapped(*execution.call.args, **execution.call.kwargs)
+    except BaseException as error:
+        execution.settle(error)
+        raise
+    # A plain function may hand back work that has not been done yet; its outcome is that work's.
+    later = _LATER.get(type(result))
+    if later is not None:
+        return later(execution, result)
+    execution.settle()
+    return result
+
+
+async def _acall(
+    wrapped: Callable[..., Any],
+    prepare: Prepare,
+    instance: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    execution = prepare(wrapped, instance, args, kwargs)
+    await execution.aauthorize()
+    return await _finish(execution, wrapped(*execution.call.args, **execution.call.kwargs))
+
+
+async def _finish(execution: Execution, work: Awaitable[T]) -> T:
+    try:
+        with execution:
+            result = await work
+    except BaseException as error:
+        await execution.asettle(error)
+        raise
+    await execution.asettle()
+    return result
+
+
+def _stream(
+    wrapped: Callable[..., Any],
+    prepare: Prepare,
+    instance: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Generator[Any, Any, Any]:
+    execution = prepare(wrapped, instance, args, kwargs)
+    execution.authorize()
+    return (yield from _drain(execution, wrapped(*execution.call.args, **execution.call.kwargs)))
+
+
+def _drain(execution: Execution, chunks: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Hand out a permitted generator's chunks, checking the kill switch between them."""
+    count = 0
+    step: Callable[[Any], Any] = chunks.send
+    sent: Any = None
+    try:
+        while True:
+            try:
+                with execution:
+                    chunk = step(sent)
+            except StopIteration as stop:
+                execution.settle(detail=f"{count} chunks")
+                return cast(T, stop.value)
+            count += 1
+            try:
+                sent, step = (yield chunk), chunks.send
+            except GeneratorExit:
+                with execution:
+                    chunks.close()
+                execution.settle(detail=f"closed by the caller after {count} chunks")
+                raise
+            except BaseException as error:  # thrown in by the caller: the tool's to handle
+                sent, step = error, chunks.throw
+            execution.check()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
+            chunks.close()
+        execution.settle(error, detail=f"stopped after {count} chunks")
+        raise
+
+
+async def _astream(
+    wrapped: Callable[..., Any],
+    prepare: Prepare,
+    instance: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> AsyncGenerator[Any, Any]:
+    execution = prepare(wrapped, instance, args, kwargs)
+    await execution.aauthorize()
+    chunks: AsyncGenerator[Any, Any] = wrapped(*execution.call.args, **execution.call.kwargs)
+    count = 0
+    step: Callable[[Any], Any] = chunks.asend
+    sent: Any = None
+    try:
+        while True:
+            try:
+                with execution:
+                    chunk = await step(sent)
+            except StopAsyncIteration:
+                await execution.asettle(detail=f"{count} chunks")
+                return
+            count += 1
+            try:
+                sent, step = (yield chunk), chunks.asend
+            except GeneratorExit:
+                with execution:
+                    await chunks.aclose()
+                await execution.asettle(detail=f"closed by the caller after {count} chunks")
+                raise
+            except BaseException as error:  # thrown in by the caller: the tool's to handle
+                sent, step = error, chunks.athrow
+            await execution.acheck()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
+            await chunks.aclose()
+        await execution.asettle(error, detail=f"stopped after {count} chunks")
+        raise
+
+
+_LATER: dict[type, Callable[[Execution, Any], Any]] = {CoroutineType: _finish, GeneratorType: _drain}
+
+
+def _path(tool: Callable[..., Any]) -> Callable[..., Any]:
+    function = _unwrap(tool)
+    if inspect.isasyncgenfunction(function):
+        return _astream
+    if inspect.isgeneratorfunction(function):
+        return _stream
+    if inspect.iscoroutinefunction(function):
+        return _acall
+    return _call
+
+
+def _unwrap(tool: Any) -> Any:
+    """The function at the bottom of partials, methods and callables: what decides how the tool is run."""
+    while True:
+        if isinstance(tool, functools.partial):
+            tool = tool.func
+        elif isinstance(tool, classmethod | staticmethod):
+            tool = tool.__func__
+        elif inspect.ismethod(tool):
+            tool = tool.__func__
+        elif not inspect.isroutine(tool) and not isinstance(tool, type) and hasattr(type(tool), "__call__"):
+            call = type(tool).__call__
+            if not inspect.isfunction(call):
+                return tool
+            tool = call
+        else:
+            return tool
+
+
+def _plain(tool: Any) -> Callable[..., Any]:
+    return cast(Callable[..., Any], tool.__func__ if isinstance(tool, staticmethod | classmethod) else tool)
+
+
+def _require_governable(tool: Any) -> None:
+    if isinstance(tool, type):
+        raise ConfigurationError(
+            f"governed cannot wrap the class {tool.__name__}: its subclasses would go round the gate. "
+            f"Put @governed on the methods that act."
+        )
+    if isinstance(tool, property):
+        raise ConfigurationError(
+            "governed cannot wrap a property: put @governed under @property, on the function."
+        )
+    if not callable(tool) and not isinstance(tool, classmethod | staticmethod):
+        raise ConfigurationError(f"governed wraps something callable, not {type(tool).__name__}.")
+
+
+def _name(tool: Any) -> str:
+    function = _unwrap(tool)
+    name = getattr(function, "__name__", None)
+    return type(tool).__name__ if name in (None, "__call__") else str(name)
+
+
+def _parameters(tool: Any) -> frozenset[str] | None:
+    try:
+        parameters = inspect.signature(_plain(_unwrap(tool))).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters) - {"self", "cls"}

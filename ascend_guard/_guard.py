@@ -1,0 +1,88 @@
+"""``guard(...)``: a block that is not entered before a decision allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Unpack
+
+from .calls import BoundCall, Declaration, options
+from .config import default_control_plane
+from .errors import ConfigurationError
+from .execution import Execution
+from .model import Permit
+
+
+class guard:  # noqa: N801 - read as a verb: with guard(...) as permit
+    """Let a block run only after a decision allows it::
+
+        with guard("file_delete", "filesystem", resource=path, parameters={"path": path}) as permit:
+            os.unlink(permit.parameters["path"])
+
+    ``async with`` does the same without blocking the event loop. What the decision was made on is
+    ``permit.parameters``: use those, an approver may have edited them.
+
+    Args:
+        action_type: action category, such as ``file_delete``.
+        tool_name: the tool or service used; the action type when left out.
+        parameters: what the block acts with, by name; what is approved is approved for these.
+        **declared: see ``Declaration``; strings are taken as they are.
+
+    Raises:
+        ConfigurationError: the declaration is wrong.
+        AscendError: on entering, when the block must not run.
+    """
+
+    def __init__(
+        self,
+        action_type: str,
+        tool_name: str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        **declared: Unpack[Declaration],
+    ) -> None:
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise ConfigurationError(
+                f"parameters is a dictionary of named values, not {type(parameters).__name__}."
+            )
+        self._options = options(action_type, tool_name or action_type, declared, literal=True)
+        self._parameters = parameters or {}
+        self._execution: Execution | None = None
+
+    def __enter__(self) -> Permit:
+        execution = self._begin()
+        execution.authorize()
+        return self._entered(execution)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._leave().settle(error)
+
+    async def __aenter__(self) -> Permit:
+        execution = self._begin()
+        await execution.aauthorize()
+        return self._entered(execution)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self._leave().asettle(error)
+
+    def _begin(self) -> Execution:
+        if self._execution is not None:
+            raise ConfigurationError("This guard is in use: make a new one for every block.")
+        plane = self._options.control_plane or default_control_plane()
+        return Execution(BoundCall(self._options, plane, dict(self._parameters)), plane)
+
+    def _entered(self, execution: Execution) -> Permit:
+        self._execution = execution
+        execution.__enter__()
+        return execution.permit
+
+    def _leave(self) -> Execution:
+        execution = self._execution
+        assert execution is not None
+        self._execution = None
+        execution.__exit__(None, None, None)
+        return execution

@@ -1,0 +1,106 @@
+"""What the calls inside a block carry, and which governed call they are made in. Both follow tasks and nested calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import Any
+
+from msgspec import Struct
+
+from .arguments import normalise
+from .errors import ValidationError
+
+
+class Scope(Struct, frozen=True):
+    """Who calls, and in which conversation."""
+
+    agent_id: str | None = None
+    agent_name: str | None = None
+    session_id: str | None = None
+    context: dict[str, Any] = {}
+
+
+class Running(Struct, frozen=True):
+    """The governed call whose body is running."""
+
+    action_id: int
+    orchestration_session_id: str | None
+    depth: int
+
+
+_NOBODY = Scope()
+_scope: ContextVar[Scope] = ContextVar("ascend_guard_scope", default=_NOBODY)
+_running: ContextVar[Running | None] = ContextVar("ascend_guard_running", default=None)
+
+scoped = _scope.get
+current = _running.get
+
+
+def enter(running: Running) -> Token[Running | None]:
+    """Calls made from here on are made inside this one."""
+    return _running.set(running)
+
+
+def leave(token: Token[Running | None]) -> None:
+    """Back to the call around it."""
+    _running.reset(token)
+
+
+@contextmanager
+def scope(
+    *,
+    agent_id: str | None = None,
+    agent_name: str | None = None,
+    session_id: str | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> Iterator[None]:
+    """Set what governed calls inside the block carry. What is left out is taken from the scope around it.
+
+    Args:
+        agent_id: the agent that calls.
+        agent_name: its name for people; the id when only that is given.
+        session_id: the conversation.
+        context: execution context, merged over the outer one's; plain data.
+
+    Raises:
+        ValidationError: a value is of the wrong type.
+    """
+    outer = _scope.get()
+    for name, value in (("agent_id", agent_id), ("agent_name", agent_name), ("session_id", session_id)):
+        require_text(name, value)
+    if agent_name is None:
+        agent_name = outer.agent_name if agent_id is None else agent_id
+    inner = Scope(
+        agent_id or outer.agent_id,
+        agent_name,
+        session_id or outer.session_id,
+        {**outer.context, **plain_context(context)} if context else outer.context,
+    )
+    token = _scope.set(inner)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def plain_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Context as plain, redacted JSON data."""
+    return normalise(context, key=b"").plain if context else {}
+
+
+def require_text(name: str, value: object) -> None:
+    """Identifiers are non-empty valid text.
+
+    Raises:
+        ValidationError: this one is not.
+    """
+    if value is None:
+        return
+    if not isinstance(value, str) or not value:
+        raise ValidationError(f"{name} must be a non-empty string, not {type(value).__name__}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValidationError(f"{name} must be valid Unicode text; it has a lone surrogate.") from None

@@ -1,0 +1,136 @@
+"""One walk over a call's arguments: what people may see of them, and a digest of what they really are.
+
+The digest is HMAC-SHA256 (RFC 2104) over a typed, length-prefixed encoding, so that any two arguments a tool
+could tell apart have different digests, and nobody without the key can test guesses of a secret against it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from ascend_guard.canonical import read_fields
+from ascend_guard.errors import ValidationError
+from ascend_guard.instances import read_instance
+from ascend_guard.walk import Walk, refuse_size, subject, where
+
+__all__ = ["Arguments", "digest_of", "normalise"]
+
+MAX_SIZE = 1 << 20
+"""Most bytes the canonical encoding of all arguments together may have, unless configured."""
+
+MAX_DEPTH = 64
+"""Most containers that may lie inside one another in the plain view, itself included, unless configured."""
+
+
+class Arguments(Struct, frozen=True):
+    """A call's arguments, normalised.
+
+    Args:
+        plain: what policy, people and the store see: redacted, bounded JSON data (dict with text keys, list,
+            valid text, 64-bit int, finite float, bool, None). What that cannot say is ``{"$bytes": ...}``.
+        digest: HMAC-SHA256 over the unredacted arguments, in hexadecimal.
+        mutable: something in them could change while a person decides.
+        opaque: paths, such as ``items[2].client``, of what could not be seen, or not in full.
+        secrets: the text of what was redacted, for ``scrub()``.
+    """
+
+    plain: dict[str, Any]
+    digest: str
+    mutable: bool
+    opaque: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Arguments({', '.join(map(ascii, self.plain))}; digest={self.digest[:12]}...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("names", list(self.plain)), ("digest", self.digest)]
+
+
+def normalise(
+    named: Mapping[str, Any],
+    *,
+    key: bytes,
+    redact: frozenset[str] = frozenset(),
+    limit: int = MAX_SIZE,
+    depth: int = MAX_DEPTH,
+) -> Arguments:
+    """Read a call's named arguments once: what may be seen of them, and a digest to bind an approval to them.
+
+    Runs no code of the arguments' own classes: content is read with the base classes' methods and from where
+    it is stored. The one exception is a ``tzinfo`` written in Python, which is asked for its offset.
+
+    Args:
+        named: argument values by name, as a ``Binder`` gives them.
+        key: secret key of the digest.
+        redact: names to redact, besides those that look secret: parameters, and keys or fields at any depth.
+        limit: most bytes of the canonical encoding. More is refused, never cut: padding must hide nothing.
+        depth: most containers inside one another.
+
+    Raises:
+        ValidationError: too large, too deep, cyclic, unreadable, or changed while being read.
+    """
+    walk = Walk(read_instance, redact, limit, depth, limit)
+    plain = _read(walk, named)
+    digest = _digest(walk, key)
+    opaque = tuple(dict.fromkeys(map(where, walk.opaque))) if walk.opaque else ()
+    return Arguments(plain, digest, walk.mutable, opaque, tuple(dict.fromkeys(walk.secrets)))
+
+
+def digest_of(
+    named: Mapping[str, Any],
+    *,
+    key: bytes,
+    redact: frozenset[str] = frozenset(),
+    limit: int = MAX_SIZE,
+    depth: int = MAX_DEPTH,
+) -> str:
+    """The digest ``normalise`` gives, to see whether arguments changed since.
+
+    Takes and raises what ``normalise`` does. What is redacted makes no difference to the digest.
+    """
+    walk = Walk(read_instance, redact, limit, depth, limit)
+    _read(walk, named)
+    return _digest(walk, key)
+
+
+def _read(walk: Walk, named: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        plain = named.copy() if type(named) is dict else dict(named)
+        for name in plain:
+            if type(name) is not str:
+                raise ValidationError("The name of an argument is not text; name every argument with a str")
+        return read_fields(walk, plain, None, 1, walk.redact)
+    except (ValidationError, MemoryError):
+        raise
+    except Exception as error:
+        # Without its cause: what a hostile value says while it is read belongs into no log.
+        what = "is nested too deep" if isinstance(error, RecursionError) else "could not be read"
+        raise ValidationError(
+            f"{subject(walk.at)} {what} ({type(error).__name__}); pass plain data instead"
+        ) from None
+
+
+def _digest(walk: Walk, key: bytes) -> str:
+    data = "".join(walk.out).encode("utf-8", "surrogatepass")
+    if len(data) > walk.limit:
+        refuse_size(walk, None)
+    inner, outer = _keyed(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(data)
+    outer.update(inner.digest())
+    digest: str = outer.hexdigest()
+    return digest
+
+
+@functools.lru_cache(maxsize=16)
+def _keyed(key: bytes) -> tuple[Any, Any]:
+    # hmac.digest() sets its key up on every call, which is most of its cost for so short a message.
+    from hashlib import sha256
+
+    block = (sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
+    return sha256(bytes(byte ^ 0x36 for byte in block)), sha256(bytes(byte ^ 0x5C for byte in block))

@@ -1,0 +1,295 @@
+"""One walk over plain values and objects that writes their canonical encoding and returns their plain view.
+
+The encoding is text: every value is a letter for its type and its content, and whatever varies in length has
+its length or count in front, so no two different values have the same encoding. Dicts go in the order of
+their keys and sets in the order of their members' encodings. It is encoded to UTF-8 once, at the end.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from operator import itemgetter
+from typing import Any, NoReturn
+
+from ascend_guard.errors import ValidationError
+from ascend_guard.redaction import REDACTED, is_secret_name
+from ascend_guard.walk import HIDDEN, Handler, Path, Walk, enter, refuse_size, subject, tagged, wrap
+
+__all__ = ["BUILTIN", "hide", "read_fields", "read_pairs", "visit"]
+
+_RESERVED = frozenset(("$bytes", "$complex", "$decimal", "$float", "$integer", "$map", "$opaque", "$text"))
+_MIN, _MAX = -(1 << 63), (1 << 63) - 1
+_double = struct.Struct(">d").pack
+_first = itemgetter(0)
+
+
+def visit(walk: Walk, value: Any, path: Path, depth: int) -> Any:
+    """Write the encoding of any value and return its plain view."""
+    # By address: a metaclass may lie about a class's equality and hash.
+    handler = BUILTIN.get(id(type(value)))
+    return (handler or walk.other)(walk, value, path, depth)
+
+
+def _none(walk: Walk, value: None, path: Path, depth: int) -> None:
+    walk.out.append("n")
+
+
+def _bool(walk: Walk, value: bool, path: Path, depth: int) -> bool:
+    walk.out.append("t" if value else "f")
+    return value
+
+
+def _int(walk: Walk, value: int, path: Path, depth: int) -> Any:
+    if _MIN <= value <= _MAX:
+        walk.out.append(f"i{value};")
+        return value
+    bits = value.bit_length()
+    enter(walk, path, depth, bits >> 2)
+    # Hexadecimal is exempt from the limit on the digits of decimal integers, and linear.
+    walk.out.append(f"I{value:x};")
+    # 600 digits are below the lowest limit that sys.set_int_max_str_digits accepts.
+    return wrap(walk, path, depth, "$integer", str(value) if bits < 1990 else hex(value))
+
+
+def _float(walk: Walk, value: float, path: Path, depth: int) -> Any:
+    walk.out.append(f"d{_double(value).hex()}")
+    if value - value == 0.0:
+        return value
+    return wrap(walk, path, depth, "$float", repr(value))
+
+
+def _complex(walk: Walk, value: complex, path: Path, depth: int) -> Any:
+    walk.out.append(f"j{_double(value.real).hex()}{_double(value.imag).hex()}")
+    return wrap(walk, path, depth, "$complex", repr(value))
+
+
+def _str(walk: Walk, value: str, path: Path, depth: int) -> Any:
+    walk.left -= len(value)
+    if walk.left < 0:
+        refuse_size(walk, path)
+    walk.out.append(f"s{len(value)}:{value}")
+    return value if value.isascii() else _text(walk, value, path, depth)
+
+
+def _text(walk: Walk, value: str, path: Path, depth: int) -> Any:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return wrap(walk, path, depth, "$text", value.encode("utf-8", "backslashreplace").decode())
+    return value
+
+
+def _bytes(walk: Walk, value: Any, path: Path, depth: int, letter: str = "b") -> Any:
+    enter(walk, path, depth, len(value))
+    content = binascii.b2a_base64(value, newline=False).decode()
+    walk.out.append(tagged(letter, content))
+    return {"$bytes": content}
+
+
+def _bytearray(walk: Walk, value: bytearray, path: Path, depth: int) -> Any:
+    walk.mutable = True
+    return _bytes(walk, value, path, depth, "B")
+
+
+def _memoryview(walk: Walk, value: memoryview, path: Path, depth: int) -> Any:
+    walk.mutable = True
+    enter(walk, path, depth, 0)
+    if value.nbytes > walk.left:
+        refuse_size(walk, path)
+    walk.out.append(tagged("v", value.format, repr((value.shape, value.strides, value.readonly))))
+    return _bytes(walk, value.tobytes(), path, depth)
+
+
+def _list(walk: Walk, value: list[Any], path: Path, depth: int) -> Any:
+    walk.mutable = True
+    enter(walk, path, depth, 3 + len(value))
+    view = _items(walk, "l", value.copy(), path, depth)
+    if len(view) != len(value):
+        _refuse_change(path)
+    return view
+
+
+def _tuple(walk: Walk, value: tuple[Any, ...], path: Path, depth: int) -> Any:
+    enter(walk, path, depth, 3 + len(value))
+    return _items(walk, "u", list(value), path, depth)
+
+
+def _items(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> list[Any]:
+    out = walk.out
+    out.append(f"{letter}{len(items)}:")
+    for index, item in enumerate(items):
+        kind = type(item)
+        if kind is str and item.isascii():
+            walk.left -= len(item)
+            if walk.left < 0:
+                refuse_size(walk, (path, index))
+            out.append(f"s{len(item)}:{item}")
+        elif kind is int and _MIN <= item <= _MAX:
+            out.append(f"i{item};")
+        else:
+            items[index] = visit(walk, item, (path, index), depth + 1)
+    return items
+
+
+def _set(walk: Walk, value: Any, path: Path, depth: int) -> Any:
+    walk.mutable = True
+    return _members(walk, "e", [*set.__iter__(value)], path, depth)
+
+
+def _frozenset(walk: Walk, value: Any, path: Path, depth: int) -> Any:
+    return _members(walk, "z", [*frozenset.__iter__(value)], path, depth)
+
+
+def _members(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> Any:
+    enter(walk, path, depth, 3 + len(items))
+    members = []
+    outer = walk.out
+    for item in items:
+        walk.out = []
+        view = visit(walk, item, (path, ...), depth + 1)
+        members.append(("".join(walk.out), view))
+    walk.out = outer
+    members.sort(key=_first)
+    outer.append(f"{letter}{len(members)}:")
+    outer.extend(code for code, _ in members)
+    return [view for _, view in members]
+
+
+def _dict(walk: Walk, value: dict[Any, Any], path: Path, depth: int) -> Any:
+    walk.mutable = True
+    enter(walk, path, depth, 3 + 2 * len(value))
+    # A snapshot: view and digest come from one and the same state, whatever other threads do meanwhile.
+    content = value.copy()
+    view = read_fields(walk, content, path, depth, walk.redact)
+    if len(content) != len(value):
+        _refuse_change(path)
+    return view
+
+
+def _refuse_change(path: Path) -> NoReturn:
+    raise ValidationError(f"{subject(path)} changed while it was read; pass a copy that nothing else changes")
+
+
+def read_fields(
+    walk: Walk, content: dict[Any, Any], path: Path, depth: int, redact: frozenset[str]
+) -> dict[str, Any]:
+    """Encode a dict of the walk's own and turn it into its plain view, in place where its keys allow."""
+    left = walk.left
+    for name in content:
+        if type(name) is not str:
+            return read_pairs(walk, [*content.items()], path, depth, redact)
+        left -= len(name) + 1
+        if left < 0:
+            refuse_size(walk, path)
+        if (not name.isascii() or name[:1] == "$") and _unusual(name):
+            return read_pairs(walk, [*content.items()], path, depth, redact)
+    out = walk.out
+    out.append(f"{{{len(content)}:")
+    for name in sorted(content):
+        item = content[name]
+        kind = type(item)
+        if name in redact or is_secret_name(name):
+            out.append(f"{len(name)}:{name}")
+            walk.left = left
+            content[name] = hide(walk, item, (path, name), depth + 1)
+            left = walk.left
+        elif kind is str and item.isascii():
+            left -= len(item)
+            if left < 0:
+                refuse_size(walk, (path, name))
+            out.append(f"{len(name)}:{name}s{len(item)}:{item}")
+        elif kind is int and _MIN <= item <= _MAX:
+            out.append(f"{len(name)}:{name}i{item};")
+        elif kind is bool:
+            out.append(f"{len(name)}:{name}t" if item else f"{len(name)}:{name}f")
+        elif item is None:
+            out.append(f"{len(name)}:{name}n")
+        elif kind is float and item - item == 0.0:
+            out.append(f"{len(name)}:{name}d{_double(item).hex()}")
+        else:
+            out.append(f"{len(name)}:{name}")
+            walk.left = left
+            content[name] = visit(walk, item, (path, name), depth + 1)
+            left = walk.left
+    walk.left = left
+    return content
+
+
+def _unusual(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return name in _RESERVED
+
+
+def read_pairs(
+    walk: Walk, pairs: list[tuple[Any, Any]], path: Path, depth: int, redact: frozenset[str]
+) -> dict[str, Any]:
+    """Encode a dict whose keys are not all text, or not such as JSON can name."""
+    enter(walk, path, depth + 2, 0)
+    entries = []
+    outer = walk.out
+    for key, item in pairs:
+        walk.out = []
+        shown = visit(walk, key, (path, ...), depth + 3)
+        code = "".join(walk.out)
+        name = key if type(key) is str else key.decode("ascii", "replace") if type(key) is bytes else shown
+        here = (path, shown if type(shown) in (str, int) else ...)
+        walk.out = []
+        if type(name) is str and (name in redact or is_secret_name(name)):
+            view = hide(walk, item, here, depth + 3)
+        else:
+            view = visit(walk, item, here, depth + 3)
+        entries.append((code, "".join(walk.out), [shown, view]))
+    walk.out = outer
+    outer.append(f"m{len(entries)}:")
+    for code, encoded, _ in sorted(entries, key=_first):
+        outer.append(code)
+        outer.append(encoded)
+    return {"$map": [entry[2] for entry in entries]}
+
+
+def hide(walk: Walk, value: Any, path: Path, depth: int) -> str:
+    """Write the encoding of a secret, keep its text for scrubbing, and return what may be seen of it."""
+    if type(value) is str:
+        walk.secrets.append(value)
+    _collect(visit(walk, value, (path, HIDDEN), depth), walk.secrets)
+    return REDACTED
+
+
+def _collect(view: Any, secrets: list[str]) -> None:
+    kind = type(view)
+    if kind is str:
+        if view is not REDACTED:
+            secrets.append(view)
+    elif kind is int or kind is float:
+        secrets.append(repr(view))
+    elif kind is list:
+        for item in view:
+            _collect(item, secrets)
+    elif kind is dict:
+        for name, item in view.items():
+            if name == "$bytes":
+                secrets.append(binascii.a2b_base64(item).decode("utf-8", "backslashreplace"))
+            if name not in ("$opaque", "$float"):
+                _collect(item, secrets)
+
+
+BUILTIN: dict[int, Handler] = {
+    id(type(None)): _none,
+    id(bool): _bool,
+    id(int): _int,
+    id(float): _float,
+    id(complex): _complex,
+    id(str): _str,
+    id(bytes): _bytes,
+    id(bytearray): _bytearray,
+    id(memoryview): _memoryview,
+    id(list): _list,
+    id(tuple): _tuple,
+    id(dict): _dict,
+    id(set): _set,
+    id(frozenset): _frozenset,
+}

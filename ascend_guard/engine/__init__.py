@@ -1,0 +1,1 @@
+"""The rules of governance: decide, approve, claim, settle, kill. No HTTP."""

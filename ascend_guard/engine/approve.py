@@ -1,0 +1,177 @@
+"""People's decisions: approve, deny, or let the deadline decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
+from ..model import ActionResult, AgentAction
+from ..redaction import REDACTED
+from ..store.port import ActionRow, Reader, Transaction
+from .policy import Effect, Policy
+from .results import result_of
+from .risk import assess
+
+
+class Submitted(msgspec.Struct):
+    """The part of a ``submitted`` audit record that says what was asked."""
+
+    action: AgentAction
+    approvers: list[str] = []
+    errors: list[str] = []
+
+
+def submitted(reader: Reader, action_id: int) -> Submitted:
+    """What was asked, from the audit trail."""
+    for record in reader.trail(action_id):
+        if record.event == "submitted":
+            return msgspec.json.decode(record.body, type=Submitted)
+    raise ConflictError(
+        f"The audit trail has no record of action {action_id}. See `ascend-guard audit verify`."
+    )
+
+
+def approve(
+    tx: Transaction,
+    row: ActionRow,
+    approver: str,
+    comment: str | None,
+    edits: dict[str, Any] | None,
+    policy: Policy | None,
+) -> ActionResult | AscendError:
+    """One person's yes. With enough of them (the rule's quorum) the action is approved.
+
+    Edited arguments are judged by the policy again, and set aside the approvals given to the unedited ones. An error
+    that is returned goes with a change that must be kept.
+
+    Raises:
+        ConflictError: it is decided.
+        ValidationError: the edits name no argument of this action, or one whose content cannot be edited.
+        AuthorizationDeniedError: the policy denies the edited arguments.
+    """
+    late = _require_pending(tx, row)
+    if late is not None:
+        return late
+    if edits:
+        _edit(tx, row, edits, policy)
+    tx.approve(row.id, approver, comment)
+    approvers = sorted({name for name, _, _ in tx.approvals(row.id)})
+    quorum = row.quorum or 1
+    if len(approvers) < quorum:
+        event = "approval"
+    else:
+        event = "approved"
+        row.status, row.decided_at, row.decided_by = "approved", tx.now, ", ".join(approvers)
+        row.expires_at = None if row.timeout is None else tx.now + row.timeout
+        tx.update_action(
+            row.id, status=row.status, decided_at=tx.now, decided_by=row.decided_by, expires_at=row.expires_at
+        )
+    tx.record(
+        event,
+        organization=row.organization,
+        actor=approver,
+        action_id=row.id,
+        digest=row.digest,
+        approvals=len(approvers),
+        quorum=quorum,
+        **({"comment": comment} if comment else {}),
+        **({"edits": edits} if edits else {}),
+    )
+    return result_of(row)
+
+
+def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) -> ActionResult | AscendError:
+    """One person's no decides.
+
+    Raises:
+        ConflictError: it is decided.
+    """
+    late = _require_pending(tx, row)
+    if late is not None:
+        return late
+    row.status, row.decided_at, row.decided_by = "denied", tx.now, approver
+    row.reason = f"{approver} said no: {comment}" if comment else f"{approver} said no."
+    tx.update_action(
+        row.id, status="denied", decided_at=tx.now, decided_by=approver, reason=row.reason, expires_at=None
+    )
+    tx.record(
+        "denied",
+        organization=row.organization,
+        actor=approver,
+        action_id=row.id,
+        reason=row.reason,
+        **({"comment": comment} if comment else {}),
+    )
+    return result_of(row)
+
+
+def expire(tx: Transaction, row: ActionRow) -> None:
+    """The deadline has passed: nobody decided, or nobody used the approval. Either way it is denied."""
+    row.reason = (
+        "Nobody decided before the deadline."
+        if row.status == "pending"
+        else "The approval was not used in time."
+    )
+    row.status, row.expires_at = "denied", None
+    row.decided_at = tx.now
+    tx.update_action(row.id, status="denied", decided_at=tx.now, reason=row.reason, expires_at=None)
+    tx.record("expired", organization=row.organization, actor="system", action_id=row.id, reason=row.reason)
+
+
+def _require_pending(tx: Transaction, row: ActionRow) -> ConflictError | None:
+    if row.status == "pending" and row.expires_at is not None and row.expires_at <= tx.now:
+        expire(tx, row)
+        return ConflictError(f"Action {row.id} is denied: {row.reason}", action_id=str(row.id))
+    if row.status != "pending":
+        by = f" by {row.decided_by}" if row.decided_by else ""
+        raise ConflictError(
+            f"Action {row.id} was {row.status}{by} already: {row.reason}",
+            action_id=str(row.id),
+            reason=row.reason,
+        )
+    return None
+
+
+def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy | None) -> None:
+    asked = submitted(tx, row.id).action
+    for name in edits:
+        if name not in asked.action_details:
+            raise ValidationError(
+                f"Action {row.id} has no argument {name!r}; it has {', '.join(asked.action_details) or 'none'}."
+            )
+        if not _editable(asked.action_details[name]):
+            raise ValidationError(
+                f"Argument {name!r} of action {row.id} cannot be edited: its content is redacted, opaque or not plain "
+                f"JSON, so an edited value would not be of its type. Deny the action and say why."
+            )
+    if policy is None:
+        raise ValidationError(
+            "Edited arguments must be judged by the policy, and none is configured here. Set ASCEND_POLICY or pass --policy."
+        )
+    edits = (msgspec.json.decode(row.edits) if row.edits else {}) | edits
+    edited = msgspec.structs.replace(asked, action_details=asked.action_details | edits)
+    verdict = policy.decide(edited, assess(edited))
+    if verdict.effect is Effect.DENY:
+        raise AuthorizationDeniedError(
+            f"The policy denies action {row.id} with these arguments: {verdict.reason}",
+            action_id=str(row.id),
+            rule=verdict.rule,
+            reason=verdict.reason,
+        )
+    if verdict.effect is Effect.REQUIRE_APPROVAL:
+        row.rule, row.quorum = verdict.rule, verdict.quorum
+        row.approvers = msgspec.json.encode(verdict.approvers).decode()
+    tx.clear_approvals(row.id)
+    row.edits = msgspec.json.encode(edits).decode()
+    tx.update_action(row.id, edits=row.edits, rule=row.rule, quorum=row.quorum, approvers=row.approvers)
+
+
+def _editable(value: Any) -> bool:
+    """Plain JSON all the way down: nothing redacted, nothing that stands for something else."""
+    if isinstance(value, dict):
+        return all(not key.startswith("$") and _editable(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_editable, value))
+    return value != REDACTED

@@ -1,0 +1,130 @@
+"""Using an approval, once, and saying what came of it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+
+from ..errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
+from ..flow import Claim
+from ..model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
+from ..store.port import ActionRow, Transaction
+from .approve import expire
+from .kill import block, stopped
+from .results import result_of
+
+
+def claim(
+    tx: Transaction, organization: str, runner: str, effect: Claim
+) -> ActionResult | KillSwitchState | AscendError:
+    """Take the one permit an approval is good for. An error that is returned goes with a change that must be kept.
+
+    Raises:
+        NotFoundError: there is no such action.
+        ConflictError: it is not approved, or its permit has been taken.
+        AuthorizationDeniedError: it was approved for other arguments.
+    """
+    row = known(tx, organization, effect.action_id)
+    state = stopped(tx, organization, row.agent_id)
+    if state is not None:
+        block(tx, organization, effect.action, "start", row.id, state)
+        return state
+    if row.claimed_at is not None:
+        raise ConflictError(
+            f"Blocked: the approval of action {row.id} has been used; one approval is good for one run. "
+            f"Call again to ask anew.",
+            action_id=str(row.id),
+        )
+    if row.status == "approved" and row.expires_at is not None and row.expires_at <= tx.now:
+        expire(tx, row)
+        return AuthorizationDeniedError(
+            f"Denied: action {row.id} did not run. {row.reason}", action_id=str(row.id)
+        )
+    if row.status != "approved":
+        raise ConflictError(f"Blocked: action {row.id} is {row.status}, not approved.", action_id=str(row.id))
+    if not hmac.compare_digest(row.digest, effect.digest):
+        raise AuthorizationDeniedError(
+            f"Blocked: action {row.id} was approved for other arguments than these.", action_id=str(row.id)
+        )
+    take(tx, row, runner, effect.running)
+    return result_of(row, claimed=True)
+
+
+def take(tx: Transaction, row: ActionRow, runner: str, running: str) -> None:
+    """Mark the permit as taken by this process. From here until its outcome the action counts as running."""
+    row.claimed_at, row.runner = tx.now, runner
+    tx.add_runner(runner, row.id)
+    tx.update_action(row.id, claimed_at=tx.now, runner=runner, waiter=None, expires_at=None)
+    tx.record("started", organization=row.organization, actor=row.agent_id, action_id=row.id, digest=running)
+
+
+def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:
+    """Record the outcome. One that arrives after its process was believed dead replaces ``unknown``.
+
+    Raises:
+        NotFoundError: there is no such action.
+        ConflictError: it was never started, or has an outcome.
+    """
+    agent_id = tx.settle_action(
+        organization, number(action_id), outcome.status.value, outcome.duration, outcome.error
+    )
+    if agent_id is None:
+        row = known(tx, organization, action_id)
+        state = "was never started" if row.claimed_at is None else f"is {row.outcome}"
+        raise ConflictError(f"Action {row.id} {state}; no outcome can be recorded.", action_id=action_id)
+    tx.record(
+        outcome.status.value,
+        organization=organization,
+        actor=agent_id,
+        action_id=int(action_id),
+        duration=round(outcome.duration, 6),
+        **({"error": outcome.error} if outcome.error else {}),
+        **({"detail": outcome.detail} if outcome.detail else {}),
+    )
+
+
+def bury(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:
+    """What a dead process had started and never settled is ``unknown``; how many there were."""
+    if alive(runner):
+        return 0
+    rows = tx.running(runner)
+    for row in rows:
+        tx.update_action(row.id, outcome=OutcomeStatus.UNKNOWN.value, settled_at=tx.now)
+        tx.record(
+            OutcomeStatus.UNKNOWN.value,
+            organization=row.organization,
+            actor="system",
+            action_id=row.id,
+            detail="its process ended before it reported back",
+        )
+    tx.remove_runner(runner)
+    return len(rows)
+
+
+def known(tx: Transaction, organization: str, action_id: str) -> ActionRow:
+    """The action with this identifier.
+
+    Raises:
+        NotFoundError: there is none, or it is another organization's; the two cannot be told apart.
+    """
+    row = tx.action(organization, number(action_id))
+    if row is None:
+        raise _unknown(action_id)
+    return row
+
+
+def number(action_id: str) -> int:
+    """The number in an action's identifier.
+
+    Raises:
+        NotFoundError: no action could have this identifier.
+    """
+    if not (action_id.isascii() and action_id.isdigit() and len(action_id) < 19):
+        raise _unknown(action_id)
+    return int(action_id)
+
+
+def _unknown(action_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no action {action_id!r}. See `ascend-guard actions list`.", action_id=action_id
+    )

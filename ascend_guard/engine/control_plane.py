@@ -1,0 +1,329 @@
+"""The control plane inside the agent's own process: the engine, its store, and the people who decide from elsewhere."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable
+from typing import IO, Any, TypeVar, cast
+
+from ..errors import AscendError, AuthenticationError, ConfigurationError
+from ..flow import AwaitDecision, CheckKillSwitch, Claim, Effect, Settle, Submit, kill_switch_error
+from ..model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
+from .._scope import current
+from ..store.port import Reader, Store, Transaction
+from ..store.writer import ReentrantError
+from . import approve, audit, claim, decide, kill
+from .policy import Policy
+from .waiting import Waits
+
+R = TypeVar("R")
+LOCAL = "local"
+
+
+class EmbeddedControlPlane:
+    """Decides in this process, over a store that other processes share.
+
+    Args:
+        store: where everything is kept.
+        policy: what is allowed; None for tools that only look or approve.
+        agent_id: the agent its calls are made for, unless the call or its scope says otherwise.
+        agent_name: that agent's name for people; the id when left out.
+        organization: whose actions these are.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy | None = None,
+        *,
+        agent_id: str = "default-agent",
+        agent_name: str | None = None,
+        organization: str = LOCAL,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.policy = policy
+        self.agent_id = agent_id
+        self.agent_name = agent_name or agent_id
+        self.organization = organization
+        self.digest_key = hmac.digest(store.secret, b"argument digests", "sha256")
+        self._clock = clock
+        self._waits = Waits(store, organization, self.tidy, clock)
+        self._handlers: dict[type[Effect[Any]], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+            CheckKillSwitch: (self._check_kill_switch, self._acheck_kill_switch),
+            Submit: (self._submit, self._asubmit),
+            AwaitDecision: (self._await_decision, self._aawait_decision),
+            Claim: (self._claim, self._aclaim),
+            Settle: (self._settle, self._asettle),
+        }
+        self._registered = ""
+        self.tidy()
+
+    # --- the guard's side ------------------------------------------------------------------------------------------
+
+    def perform(self, effect: Effect[R]) -> R:
+        """Perform one effect of a flow, blocking. Raises ``AscendError``."""
+        return cast(R, self._handlers[type(effect)][0](effect))
+
+    async def aperform(self, effect: Effect[R]) -> R:
+        """Perform one effect of a flow without blocking the event loop. Raises ``AscendError``."""
+        return cast(R, await self._handlers[type(effect)][1](effect))
+
+    def _check_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
+        state = self._stopped(effect)
+        if state is None:
+            return kill.RUNNING
+        self.store.write(lambda tx: self._block(tx, effect, state))
+        return state
+
+    async def _acheck_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
+        state = self._stopped(effect)
+        if state is None:
+            return kill.RUNNING
+        await self.store.awrite(lambda tx: self._block(tx, effect, state))
+        return state
+
+    def _stopped(self, effect: CheckKillSwitch) -> KillSwitchState | None:
+        agent_id = effect.action.agent_id
+        return self.store.read(lambda reader: kill.stopped(reader, self.organization, agent_id))
+
+    def _block(self, tx: Transaction, effect: CheckKillSwitch, state: KillSwitchState) -> None:
+        action_id = None if effect.action_id is None else int(effect.action_id)
+        kill.block(tx, self.organization, effect.action, effect.stage, action_id, state)
+
+    def _submit(self, effect: Submit) -> ActionResult:
+        work = self._submission(effect)
+        return self._unless_stopped(self.store.write(work, self._orphaned), effect.action, "submit")
+
+    async def _asubmit(self, effect: Submit) -> ActionResult:
+        work = self._submission(effect)
+        return self._unless_stopped(await self.store.awrite(work, self._orphaned), effect.action, "submit")
+
+    def _submission(self, effect: Submit) -> Callable[[Transaction], ActionResult | KillSwitchState]:
+        if self.policy is None:
+            raise ConfigurationError(
+                "No policy is configured here, so nothing can be decided. Name one with configure(policy=...) or "
+                "ASCEND_POLICY; `ascend-guard init` writes one to start from."
+            )
+        judgement = decide.judge(effect.action, self.policy)
+        store = self.store
+        if self._registered != store.runner:  # first call, or first after a fork
+            store.write(lambda tx: tx.add_runner(store.runner, tx.last_action() + 1))
+            self._registered = store.runner
+        return lambda tx: decide.submit(tx, self.organization, store.runner, store.alive, judgement, effect)
+
+    def _await_decision(self, effect: AwaitDecision) -> ActionResult:
+        decided = False
+        try:
+            answer = self._waits.wait(effect.action, effect.action_id, effect.timeout)
+            decided = isinstance(answer, ActionResult) and answer.is_approved()
+        finally:
+            if not decided:
+                self._stop_waiting(effect.action_id)
+        return self._answer(answer, effect)
+
+    async def _aawait_decision(self, effect: AwaitDecision) -> ActionResult:
+        decided = False
+        try:
+            answer = await self._waits.await_(effect.action, effect.action_id, effect.timeout)
+            decided = isinstance(answer, ActionResult) and answer.is_approved()
+        finally:
+            if not decided:
+                self._stop_waiting(effect.action_id)
+        return self._answer(answer, effect)
+
+    def _stop_waiting(self, action_id: str) -> None:
+        """Nobody waits for it any more, so the same call made later may take it up."""
+        runner = self.store.runner
+
+        def work(tx: Transaction) -> None:
+            row = tx.action(self.organization, int(action_id))
+            if row is not None and row.waiter == runner:
+                tx.update_action(row.id, waiter=None)
+
+        self.store.post(work)
+
+    def _answer(
+        self, answer: ActionResult | KillSwitchState | Exception, effect: AwaitDecision
+    ) -> ActionResult:
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, KillSwitchState):
+            state = answer
+            self.store.post(
+                lambda tx: kill.block(
+                    tx, self.organization, effect.action, "wait", int(effect.action_id), state
+                )
+            )
+            raise kill_switch_error(effect.action, answer, effect.action_id, "start")
+        return answer
+
+    def _claim(self, effect: Claim) -> ActionResult:
+        answer = self.store.write(self._claiming(effect), self._orphaned)
+        return self._unless_stopped(self._kept(answer), effect.action, "start")
+
+    async def _aclaim(self, effect: Claim) -> ActionResult:
+        answer = await self.store.awrite(self._claiming(effect), self._orphaned)
+        return self._unless_stopped(self._kept(answer), effect.action, "start")
+
+    def _claiming(
+        self, effect: Claim
+    ) -> Callable[[Transaction], ActionResult | KillSwitchState | AscendError]:
+        return lambda tx: claim.claim(tx, self.organization, self.store.runner, effect)
+
+    def _settle(self, effect: Settle) -> None:
+        work = self._settling(effect)
+        try:
+            self.store.write(work)
+        except (
+            ReentrantError
+        ):  # a stream was finalised in the middle of a commit; its outcome can wait for the next
+            self.store.post(work)
+
+    async def _asettle(self, effect: Settle) -> None:
+        # The tool has acted: its outcome is written even if whoever called it goes away in this moment.
+        await self.store.awrite(self._settling(effect), essential=True)
+
+    def _settling(self, effect: Settle) -> Callable[[Transaction], None]:
+        return lambda tx: claim.settle(tx, self.organization, effect.action_id, effect.outcome)
+
+    def _orphaned(self, answer: ActionResult | KillSwitchState | AscendError) -> None:
+        """The caller was cancelled while its permit was being taken: the tool never began."""
+        if isinstance(answer, ActionResult) and answer.claimed:
+            outcome = Outcome(OutcomeStatus.FAILED, error="not started: the caller was cancelled")
+            self.store.post(lambda tx: claim.settle(tx, self.organization, answer.action_id, outcome))
+        elif isinstance(answer, ActionResult) and answer.is_pending():
+            self._stop_waiting(answer.action_id)
+
+    @staticmethod
+    def _kept(answer: R | AscendError) -> R:
+        if isinstance(answer, AscendError):
+            raise answer
+        return answer
+
+    @staticmethod
+    def _unless_stopped(
+        answer: ActionResult | KillSwitchState, action: AgentAction, stage: str
+    ) -> ActionResult:
+        if isinstance(answer, KillSwitchState):
+            raise kill_switch_error(action, answer, None, stage)
+        return answer
+
+    # --- people's side ---------------------------------------------------------------------------------------------
+
+    def approve(
+        self,
+        action_id: str,
+        *,
+        approver: str,
+        comment: str | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> ActionResult:
+        """One person's yes.
+
+        Args:
+            action_id: the action.
+            approver: who says so.
+            comment: why, for the audit trail.
+            arguments: argument values to run with instead of the caller's; the policy judges them again.
+
+        Raises:
+            NotFoundError: there is no such action.
+            ConflictError: it is decided.
+            AuthenticationError: a governed tool tried to approve.
+            ValidationError, AuthorizationDeniedError: the arguments cannot be edited so.
+        """
+        _require_person()
+
+        def work(tx: Transaction) -> ActionResult | AscendError:
+            row = claim.known(tx, self.organization, action_id)
+            tx.after_commit(self._waits.poke)
+            return approve.approve(tx, row, approver, comment, arguments, self.policy)
+
+        return self._kept(self.store.write(work))
+
+    def deny(self, action_id: str, *, approver: str, comment: str | None = None) -> ActionResult:
+        """One person's no, which decides. Raises as ``approve``."""
+        _require_person()
+
+        def work(tx: Transaction) -> ActionResult | AscendError:
+            row = claim.known(tx, self.organization, action_id)
+            tx.after_commit(self._waits.poke)
+            return approve.deny(tx, row, approver, comment)
+
+        return self._kept(self.store.write(work))
+
+    def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> KillSwitchState:
+        """Stop one agent, or every agent: no call starts after this returns, waits end, streams stop."""
+
+        def work(tx: Transaction) -> KillSwitchState:
+            tx.after_commit(self._waits.poke)
+            return kill.pull(tx, self.organization, agent_id, reason, by)
+
+        return self.store.write(work)
+
+    def release(self, *, reason: str, by: str, agent_id: str | None = None) -> None:
+        """Let them go on.
+
+        Raises:
+            NotFoundError: the switch was not on.
+            AuthenticationError: a governed tool tried.
+        """
+        _require_person()
+        self.store.write(lambda tx: kill.release(tx, self.organization, agent_id, reason, by))
+
+    def kill_switches(self) -> list[KillSwitchState]:
+        """Those that are on."""
+        return self.store.read(lambda reader: list(reader.kill_switches(self.organization).values()))
+
+    def read(self, work: Callable[[Reader], R]) -> R:
+        """Answer a question from the store."""
+        return self.store.read(work)
+
+    def verify_audit(self) -> audit.Report:
+        """Verify the audit trail, and that the actions agree with it."""
+        return self.store.snapshot(lambda reader: audit.verify(reader, self.store.secret))
+
+    def export_audit(self, out: IO[bytes]) -> None:
+        """Write the audit trail with its signed checkpoint; see ``audit.export``."""
+        self.store.snapshot(
+            lambda reader: out.writelines(audit.export(reader, self.store.secret, self._clock()))
+        )
+
+    def tidy(self) -> None:
+        """Deny what is overdue, and say ``unknown`` of what dead processes left running."""
+        dead = [
+            runner
+            for runner in self.store.read(lambda reader: reader.runners())
+            if not self.store.alive(runner)
+        ]
+        if dead:
+            self.store.write(lambda tx: [claim.bury(tx, runner, self.store.alive) for runner in dead])
+
+        def expire(tx: Transaction) -> None:
+            for row in tx.overdue(tx.now):
+                approve.expire(tx, row)
+                tx.after_commit(self._waits.poke)
+
+        now = self._clock()
+        if self.store.read(lambda reader: reader.overdue(now)):
+            self.store.write(expire)
+
+    def close(self) -> None:
+        """Finish what is being written and let go of the store."""
+        if self._registered == self.store.runner:
+            self.store.post(
+                lambda tx: None if tx.running(self._registered) else tx.remove_runner(self._registered)
+            )
+        self.store.close()
+
+
+def _require_person() -> None:
+    """An agent cannot approve itself: whoever is inside a governed call is no person."""
+    if current() is not None:
+        raise AuthenticationError(
+            "A governed tool cannot approve, deny or release: only a person can, from outside the agent's calls. "
+            "Use `ascend-guard approvals`."
+        )

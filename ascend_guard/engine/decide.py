@@ -1,0 +1,208 @@
+"""Deciding an action: policy and risk first, then one transaction that records the decision and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import msgspec
+
+from ..errors import ValidationError
+from ..flow import Submit
+from ..model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Decision, KillSwitchState
+from ..store.port import ActionRow, Transaction
+from .approve import expire
+from .claim import take
+from .kill import block, stopped
+from .policy import Effect, Policy, Verdict
+from .results import result_of
+from .risk import Risk, assess
+
+_STATUS = {
+    Effect.ALLOW: Decision.APPROVED,
+    Effect.DENY: Decision.DENIED,
+    Effect.REQUIRE_APPROVAL: Decision.PENDING,
+}
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What policy and risk say of an action. Needs no database, so it is made outside the transaction."""
+
+    action: AgentAction
+    risk: Risk
+    verdict: Verdict
+    policy: str
+
+
+def judge(action: AgentAction, policy: Policy) -> Judgement:
+    """Assess the risk of an action and apply the policy to it.
+
+    Raises:
+        ValidationError: its depth is out of range (SDK document: 0..5).
+    """
+    if not 0 <= action.orchestration_depth <= MAX_ORCHESTRATION_DEPTH:
+        raise ValidationError(
+            f"Blocked: {action.action_type} by {action.tool_name} is nested {action.orchestration_depth} governed calls "
+            f"deep; at most {MAX_ORCHESTRATION_DEPTH} are allowed. Call it from a shallower one.",
+            reason="orchestration depth out of range",
+        )
+    risk = assess(action)
+    return Judgement(action, risk, policy.decide(action, risk), policy.digest)
+
+
+def submit(
+    tx: Transaction,
+    organization: str,
+    runner: str,
+    alive: Callable[[str], bool],
+    judgement: Judgement,
+    effect: Submit,
+) -> ActionResult | KillSwitchState:
+    """Record a judged action. An approved one is claimed at once; a pending one is taken up again where it exists."""
+    action, verdict = judgement.action, judgement.verdict
+    state = stopped(tx, organization, action.agent_id)
+    if state is not None:
+        block(tx, organization, action, "submit", None, state)
+        return state
+    if action.parent_action_id is not None:
+        graft = _foreign_parent(tx, organization, action)
+        if graft is not None:
+            verdict = graft
+    status = _STATUS[verdict.effect]
+    row = ActionRow(
+        id=0,
+        organization=organization,
+        status=status.value,
+        agent_id=action.agent_id,
+        agent_name=action.agent_name,
+        action_type=action.action_type,
+        tool_name=action.tool_name,
+        resource=action.resource,
+        risk_score=judgement.risk.score,
+        risk_level=judgement.risk.level.value,
+        rule=verdict.rule,
+        reason=verdict.reason,
+        session_id=action.session_id,
+        orchestration_session_id=action.orchestration_session_id,
+        depth=action.orchestration_depth,
+        digest=effect.digest,
+        created_at=tx.now,
+    )
+    if status is Decision.PENDING:
+        if effect.repeatable:
+            row.fingerprint = _fingerprint(action, effect.digest, verdict)
+            earlier = _take_up(tx, organization, runner, alive, row.fingerprint, effect)
+            if earlier is not None:
+                return earlier
+        row.approvers = msgspec.json.encode(verdict.approvers).decode()
+        row.quorum = verdict.quorum
+        row.timeout = verdict.timeout
+        row.expires_at = None if verdict.timeout is None else tx.now + verdict.timeout
+        row.waiter = None if effect.parked else runner
+    elif status is Decision.APPROVED:
+        row.runner = runner
+        row.claimed_at = tx.now
+    row.id = tx.insert_action(row)
+    _record(tx, row, judgement, verdict)
+    if status is Decision.APPROVED:
+        tx.record(
+            "started",
+            organization=organization,
+            actor=action.agent_id,
+            action_id=row.id,
+            digest=effect.digest,
+        )
+    return result_of(row, claimed=status is Decision.APPROVED, risk=judgement.risk, timestamp=tx.timestamp)
+
+
+def _record(tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verdict) -> None:
+    extra = {"errors": verdict.errors} if verdict.errors else {}
+    if row.status == "pending":
+        extra |= {"approvers": verdict.approvers, "quorum": verdict.quorum}
+    tx.record(
+        "submitted",
+        organization=row.organization,
+        actor=row.agent_id,
+        action_id=row.id,
+        decision=row.status,
+        rule=row.rule,
+        reason=row.reason,
+        digest=row.digest,
+        action=judgement.action,
+        risk=judgement.risk,
+        policy=judgement.policy,
+        **extra,
+    )
+
+
+def _fingerprint(action: AgentAction, digest: str, verdict: Verdict) -> str:
+    """Equal for the same call under the same requirement, so that an approval is never taken up under another one."""
+    same = (
+        action.agent_id,
+        action.action_type,
+        action.tool_name,
+        action.resource,
+        action.resource_id,
+        action.session_id,
+        digest,
+        verdict.rules,
+        verdict.approvers,
+        verdict.quorum,
+    )
+    return hashlib.sha256(msgspec.json.encode(same)).hexdigest()
+
+
+def _take_up(
+    tx: Transaction,
+    organization: str,
+    runner: str,
+    alive: Callable[[str], bool],
+    fingerprint: str,
+    effect: Submit,
+) -> ActionResult | None:
+    for row in tx.repeatable(organization, fingerprint):
+        if row.expires_at is not None and row.expires_at <= tx.now:
+            expire(tx, row)
+        elif row.waiter is None or not alive(row.waiter):
+            if row.status == "approved" and row.edits is None:
+                take(tx, row, runner, row.digest)
+                return result_of(row, claimed=True)
+            row.waiter = None if effect.parked else runner
+            tx.update_action(row.id, waiter=row.waiter)
+            return result_of(row)
+    return None
+
+
+def _foreign_parent(tx: Transaction, organization: str, action: AgentAction) -> Verdict | None:
+    """REST API and SDK documents, "Multi-agent orchestration": the parent must be ours, and of the same session."""
+    assert action.parent_action_id is not None
+    parent = tx.action(organization, action.parent_action_id) if 0 < action.parent_action_id < 2**63 else None
+    if parent is None:
+        event, reason = (
+            "ORCHESTRATION_FIELD_REJECTED",
+            "The parent action does not exist in this organization.",
+        )
+    elif parent.orchestration_session_id != action.orchestration_session_id:
+        event, reason = (
+            "ORCHESTRATION_GRAFT_ATTEMPT",
+            "The parent action belongs to another orchestration session.",
+        )
+    else:
+        return None
+    tx.record(
+        event,
+        organization=organization,
+        actor=action.agent_id,
+        parent_action_id=action.parent_action_id,
+        orchestration_session_id=action.orchestration_session_id,
+    )
+    return Verdict(
+        effect=Effect.DENY,
+        rule=None,
+        rules=(),
+        reason=reason,
+        approvers=(),
+        quorum=1,
+        timeout=None,
+        errors=(),
+    )

@@ -1,0 +1,23 @@
+"""Policies: load, check, evaluate, explain.
+
+::
+
+    policy = load_policy("policy.yaml")            # PolicyError names file, line and mend
+    verdict = policy.decide(action, assess(action))
+"""
+
+from .evaluate import Effect, Policy, Requirement, Rule, Verdict
+from .explain import Explanation
+from .load import load_policy, parse_policy, starter_policy
+
+__all__ = [
+    "Effect",
+    "Explanation",
+    "Policy",
+    "Requirement",
+    "Rule",
+    "Verdict",
+    "load_policy",
+    "parse_policy",
+    "starter_policy",
+]

@@ -1,0 +1,43 @@
+"""A stored action as the API shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..model import ActionResult, Decision, RiskLevel, iso
+from ..store.port import ActionRow
+from .risk import Risk
+
+_DECISIONS = {decision.value: decision for decision in Decision}
+_LEVELS = {level.value: level for level in RiskLevel}
+
+
+def result_of(
+    row: ActionRow, *, claimed: bool = False, risk: Risk | None = None, timestamp: str | None = None
+) -> ActionResult:
+    """The decision on an action as it stands. ``timestamp`` spares formatting the time again."""
+    metadata: dict[str, Any] = {}
+    if row.status == "pending":
+        metadata["pending_approvers"] = msgspec.json.decode(row.approvers or "[]")
+        metadata["quorum"] = row.quorum
+        if row.expires_at is not None:
+            metadata["expires_at"] = iso(row.expires_at)
+    if risk is not None:
+        metadata["cvss_vector"] = risk.cvss_vector
+        metadata["nist_controls"] = risk.nist_controls
+        metadata["mitre_techniques"] = risk.mitre_techniques
+    return ActionResult(
+        action_id=str(row.id),
+        status=_DECISIONS[row.status],
+        risk_score=row.risk_score,
+        risk_level=_LEVELS[row.risk_level],
+        reason=row.reason,
+        policy_matched=row.rule,
+        timestamp=timestamp or iso(row.created_at if row.decided_at is None else row.decided_at),
+        metadata=metadata,
+        claimed=claimed,
+        modified_arguments=None if row.edits is None else msgspec.json.decode(row.edits),
+        decided_by=row.decided_by,
+    )

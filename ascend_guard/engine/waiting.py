@@ -1,0 +1,170 @@
+"""Calls that wait for a person, and the one thread per process that wakes them.
+
+Other processes decide through the same database, so the thread asks the database every ten milliseconds whether anything
+was committed (``PRAGMA data_version``, about a microsecond); decisions of this process poke it at once. It runs only while
+somebody waits. When it cannot read the database, every waiting call gets that error: what cannot be known, blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from ..model import ActionResult, AgentAction, Decision, KillSwitchState
+from ..store.port import Reader, Store
+from .kill import stopped
+from .results import result_of
+
+INTERVAL = 0.01
+"""Seconds between two looks; half of it is what another process's approval waits on average."""
+
+Answer = ActionResult | KillSwitchState | Exception
+
+
+class Deadlines(Protocol):
+    """Denies what is overdue."""
+
+    def __call__(self) -> object: ...
+
+
+class Waits:
+    """The calls of this process that wait.
+
+    Args:
+        store: where decisions appear.
+        organization: whose.
+        expire_overdue: called when a deadline has passed.
+    """
+
+    def __init__(
+        self, store: Store, organization: str, expire_overdue: Deadlines, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._organization = organization
+        self._expire_overdue = expire_overdue
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: dict[object, tuple[int, str, Callable[[Answer], None]]] = {}
+        self._poke = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def poke(self) -> None:
+        """Something was decided here: look now."""
+        if self._waiting:
+            self._poke.set()
+
+    def wait(self, action: AgentAction, action_id: str, timeout: float | None) -> Answer:
+        """Block until this action is decided, the agent is stopped, or ``timeout`` seconds have passed."""
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        token = self._register(int(action_id), action.agent_id, answers.put)
+        try:
+            return answers.get(timeout=timeout)
+        except queue.Empty:
+            return self._now(int(action_id), action.agent_id)
+        finally:
+            self._unregister(token)
+
+    async def await_(self, action: AgentAction, action_id: str, timeout: float | None) -> Answer:
+        """The same for coroutines."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+
+        def deliver(answer: Answer) -> None:
+            def resolve() -> None:
+                if not future.done():
+                    future.set_result(answer)
+
+            try:
+                loop.call_soon_threadsafe(resolve)
+            except RuntimeError:  # the loop was closed; nobody waits any more
+                pass
+
+        token = self._register(int(action_id), action.agent_id, deliver)
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            return self._now(int(action_id), action.agent_id)
+        finally:
+            self._unregister(token)
+
+    def _register(self, action_id: int, agent_id: str, deliver: Callable[[Answer], None]) -> object:
+        token = object()
+        with self._lock:
+            self._waiting[token] = (action_id, agent_id, deliver)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="ascend-guard-waits", daemon=True)
+                self._thread.start()
+        # It may have been decided before the thread knew of it.
+        answer = self._now(action_id, agent_id)
+        if _final(answer):
+            deliver(answer)
+        return token
+
+    def _unregister(self, token: object) -> None:
+        with self._lock:
+            self._waiting.pop(token, None)
+
+    def _watch(self) -> None:
+        seen = -1
+        deadline: float | None = None
+        while True:
+            self._poke.wait(INTERVAL)
+            self._poke.clear()
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                waiting = list(self._waiting.values())
+            try:
+                if deadline is not None and deadline <= self._clock():
+                    self._expire_overdue()
+                if not self._store.changed():
+                    continue
+                first = seen < 0
+                seen, touched, turned, deadline = self._store.read(
+                    lambda reader, seen=seen: _news(reader, seen)
+                )
+                for action_id, agent_id, deliver in waiting:
+                    if first or turned or action_id in touched:
+                        answer = self._now(action_id, agent_id)
+                        if _final(answer):
+                            deliver(answer)
+            except Exception as error:
+                for _, _, deliver in waiting:
+                    deliver(error)
+
+    def _now(self, action_id: int, agent_id: str) -> Answer:
+        def look(reader: Reader) -> Answer:
+            state = stopped(reader, self._organization, agent_id)
+            if state is not None:
+                return state
+            row = reader.action(self._organization, action_id)
+            if row is None:
+                return LookupError(f"action {action_id} is gone")
+            return result_of(row)
+
+        try:
+            return self._store.read(look)
+        except Exception as error:
+            return error
+
+
+def _final(answer: Answer) -> bool:
+    return not (isinstance(answer, ActionResult) and answer.status is Decision.PENDING)
+
+
+def _news(reader: Reader, seen: int) -> tuple[int, set[int], bool, float | None]:
+    """(newest record, actions decided since ``seen``, whether a kill switch turned, next deadline)."""
+    if seen < 0:
+        return reader.head().seq, set(), True, reader.next_deadline()
+    events = reader.events(seen)
+    touched = {action_id for _, action_id, event in events if action_id is not None and event in _DECIDING}
+    turned = any(event == "kill_switch.on" for _, _, event in events)
+    return (events[-1][0] if events else seen), touched, turned, reader.next_deadline()
+
+
+_DECIDING = frozenset({"approved", "denied", "expired"})

@@ -1,0 +1,147 @@
+"""Every error ascend-guard raises, in one tree.
+
+Each is also the builtin that Python people would catch::
+
+    AscendError
+    ├── ConfigurationError(ValueError)          nothing, or something wrong, is configured
+    │   └── PolicyError                         a policy file that does not load: file:line: what is wrong
+    ├── ValidationError(ValueError)             this call cannot be judged as it stands
+    ├── AuthenticationError(PermissionError)    no such key, or not allowed to ask
+    ├── AuthorizationDeniedError(PermissionError)  a decision said no
+    │   ├── KillSwitchError                     the kill switch is on, or its state cannot be known
+    │   └── ActionPendingError                  nobody has decided yet; the same call later re-attaches
+    ├── TimeoutError(builtins.TimeoutError)     nobody decided in time
+    ├── RateLimitError
+    ├── NetworkError(ConnectionError)           the control plane could not be reached
+    ├── NotFoundError(LookupError)
+    ├── ConflictError                           it was decided, claimed or settled already
+    └── ServerError                             the control plane failed
+        └── StoreError(OSError)                 its database failed
+
+Whatever is raised before the tool's body ran means that the body did not run.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+__all__ = [
+    "ActionPendingError",
+    "AscendError",
+    "AuthenticationError",
+    "AuthorizationDeniedError",
+    "ConfigurationError",
+    "ConflictError",
+    "KillSwitchError",
+    "NetworkError",
+    "NotFoundError",
+    "PolicyError",
+    "RateLimitError",
+    "ServerError",
+    "StoreError",
+    "TimeoutError",
+    "ValidationError",
+]
+
+
+class AscendError(Exception):
+    """The root: catch it to catch everything ascend-guard raises.
+
+    Args:
+        message: what was blocked or went wrong, why, and what to do next.
+        action_id: the action it is about, when there is one.
+        rule: the name of the policy rule that decided, when one did.
+        reason: the bare reason, without the advice around it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        action_id: str | None = None,
+        rule: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.action_id = action_id
+        self.rule = rule
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # OSError and LookupError bring their own reduce and str; this one keeps every field across processes.
+        return (_restore, (type(self), dict(self.__dict__)))
+
+
+def _restore(kind: type[AscendError], fields: dict[str, object]) -> AscendError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, fields.get("message", ""))
+    error.__dict__.update(fields)
+    return error
+
+
+class ConfigurationError(AscendError, ValueError):
+    """Nothing, or something wrong, is configured. The message names the mend."""
+
+
+class PolicyError(ConfigurationError):
+    """A policy file does not load. The message begins with ``file:line:``."""
+
+
+class ValidationError(AscendError, ValueError):
+    """This call cannot be judged as it stands: an argument too large or too deep, a depth out of range."""
+
+
+class AuthenticationError(AscendError, PermissionError):
+    """No such key, an expired one, or one that may not ask this."""
+
+
+class AuthorizationDeniedError(AscendError, PermissionError):
+    """A decision said no. The tool did not run."""
+
+
+class KillSwitchError(AuthorizationDeniedError):
+    """The kill switch is on, or its state cannot be known. The tool did not run, or was stopped half way."""
+
+
+class ActionPendingError(AuthorizationDeniedError):
+    """Nobody has decided yet. The same call, made again later, re-attaches to the same action."""
+
+
+class TimeoutError(AscendError, builtins.TimeoutError):
+    """Nobody decided in time, or the control plane did not answer in time. The tool did not run."""
+
+
+class RateLimitError(AscendError):
+    """Too many requests.
+
+    Args:
+        retry_after: seconds to wait, as the server said, when it said.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NetworkError(AscendError, ConnectionError):
+    """The control plane could not be reached. The tool did not run."""
+
+
+class NotFoundError(AscendError, LookupError):
+    """There is no such thing, or it belongs to someone else."""
+
+
+class ConflictError(AscendError):
+    """It was decided, claimed or settled already."""
+
+
+class ServerError(AscendError):
+    """The control plane failed. The tool did not run."""
+
+
+class StoreError(ServerError, OSError):
+    """The control plane's database failed. The message names the mend."""

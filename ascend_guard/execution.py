@@ -1,0 +1,128 @@
+"""The part every face shares: run a tool's body between ``authorize`` and ``settle``, in the caller's frame.
+
+There is one ``Execution`` per call. Its steps come in a sync and an async form that differ only in the driver they use.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+from . import telemetry
+from .calls import BoundCall
+from .drivers import ControlPlane, arun, run
+from .flow import authorize, check_running, settle
+from .model import Outcome, OutcomeStatus, Permit
+from .redaction import scrub
+from ._scope import Running, enter, leave
+
+_log = logging.getLogger("ascend_guard")
+_LONGEST_ERROR = 500
+
+
+class Execution:
+    """One governed call from permit to outcome.
+
+    Args:
+        call: the bound call.
+        plane: what decides.
+    """
+
+    __slots__ = ("_observer", "_plane", "_running", "_started", "_token", "call", "permit")
+
+    permit: Permit
+
+    def __init__(self, call: BoundCall, plane: ControlPlane) -> None:
+        self.call = call
+        self._observer = telemetry.observe(call.action)
+        self._plane = plane if self._observer is None else self._observer.watch(plane)
+
+    # --- before --------------------------------------------------------------------------------------------------
+
+    def authorize(self) -> None:
+        """Get the permit. Raises ``AscendError``, and then nothing may run."""
+        try:
+            self._begin(run(authorize(self.call), self._plane))
+        except BaseException as error:
+            self._refused(error)
+            raise
+
+    async def aauthorize(self) -> None:
+        """The same on the event loop."""
+        try:
+            self._begin(await arun(authorize(self.call), self._plane))
+        except BaseException as error:
+            self._refused(error)
+            raise
+
+    def _begin(self, permit: Permit) -> None:
+        self.permit = permit
+        self._running: Running = self.call.running(permit.action_id)
+        self._started = perf_counter()
+
+    def _refused(self, error: BaseException) -> None:
+        if self._observer is not None:
+            self._observer.end(None, error)
+
+    # --- during --------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Governed calls made from here link to this one."""
+        self._token = enter(self._running)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        leave(self._token)
+
+    def check(self) -> None:
+        """Between two chunks: raises ``KillSwitchError`` unless the kill switch is known to be off."""
+        run(check_running(self.call, self.permit), self._plane)
+
+    async def acheck(self) -> None:
+        """The same on the event loop."""
+        await arun(check_running(self.call, self.permit), self._plane)
+
+    # --- after ---------------------------------------------------------------------------------------------------
+
+    def settle(self, error: BaseException | None = None, detail: str | None = None) -> None:
+        """Record the outcome. Never raises an ``Exception``: the tool has acted."""
+        outcome = self._outcome(error, detail)
+        self._settled(run(settle(self.permit, outcome), self._plane), outcome, error)
+
+    async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
+        """The same on the event loop."""
+        outcome = self._outcome(error, detail)
+        self._settled(await arun(settle(self.permit, outcome), self._plane), outcome, error)
+
+    def _outcome(self, error: BaseException | None, detail: str | None) -> Outcome:
+        duration = perf_counter() - self._started
+        if error is None:
+            return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)
+        return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
+
+    def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
+        if failure is not None:
+            _log.error(
+                "The outcome (%s) of action %s could not be recorded; it will show as unknown: %s",
+                outcome.status.value,
+                self.permit.action_id,
+                failure,
+            )
+        if self._observer is not None:
+            self._observer.end(outcome, error)
+
+
+def describe_error(error: BaseException, secrets: tuple[str, ...]) -> str:
+    """Type and message of an exception, without the call's secrets and on one line."""
+    name = type(error).__name__
+    try:
+        message: Any = str(error)
+    except Exception:
+        return name
+    text = scrub(message, secrets).encode("utf-8", "backslashreplace").decode()
+    text = " ".join(text.split())
+    return f"{name}: {text[:_LONGEST_ERROR]}" if text else name

@@ -1,0 +1,196 @@
+"""The words of the system as strict types: what is asked, what was decided, what came of it.
+
+Field names are the Ascend API's own (SDK document, "AgentAction Model" and "ActionResult Response").
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+__all__ = [
+    "ActionResult",
+    "AgentAction",
+    "Decision",
+    "KillSwitchState",
+    "Outcome",
+    "OutcomeStatus",
+    "Permit",
+    "RiskLevel",
+]
+
+MAX_ORCHESTRATION_DEPTH = 5
+"""Deepest nesting of governed calls (SDK document, "Multi-agent orchestration": depth 0..5)."""
+
+
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as the API writes a time: ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+class Decision(StrEnum):
+    """What the control plane says of an action."""
+
+    APPROVED = "approved"
+    DENIED = "denied"
+    PENDING = "pending"
+
+
+class RiskLevel(StrEnum):
+    """Bands of the risk score: CVSS 3.1's qualitative bands times ten (40, 70, 90)."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class OutcomeStatus(StrEnum):
+    """What came of an action that was started. One that never reported back is ``unknown``."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class AgentAction(Struct, frozen=True, omit_defaults=True):
+    """What an agent asks to do.
+
+    Args:
+        agent_id: unique agent identifier.
+        agent_name: human-readable agent name.
+        action_type: action category, such as ``database_write`` or ``refund``.
+        resource: what is being done, or to what, in words or as a path.
+        tool_name: the tool or service used.
+        resource_id: target resource identifier.
+        action_details: the call's named arguments, redacted, as plain JSON data. Policies see them as ``args``.
+        context: execution context (``environment``, and whatever the caller's scope carries).
+        risk_indicators: pre-computed risk signals (``data_classification``, ...).
+        model_id: the model behind the agent, as registered.
+        mcp_server_name: the MCP server the tool belongs to, as registered.
+        session_id: the conversation this call belongs to.
+        orchestration_session_id: groups a root call with every call made inside it.
+        parent_action_id: the governed call this one was made in.
+        orchestration_depth: 0 for a root call, at most 5.
+    """
+
+    agent_id: str
+    agent_name: str
+    action_type: str
+    resource: str
+    tool_name: str
+    resource_id: str | None = None
+    action_details: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    risk_indicators: dict[str, Any] = field(default_factory=dict)
+    model_id: str | None = None
+    mcp_server_name: str | None = None
+    session_id: str | None = None
+    orchestration_session_id: str | None = None
+    parent_action_id: int | None = None
+    orchestration_depth: int = 0
+
+
+class ActionResult(Struct, frozen=True, omit_defaults=True):
+    """The control plane's answer to an action.
+
+    Args:
+        action_id: unique identifier; ``int(action_id)`` works.
+        status: approved, denied or pending.
+        risk_score: 0 to 100.
+        risk_level: low, medium, high or critical.
+        reason: explanation of the decision.
+        policy_matched: name of the rule that decided.
+        timestamp: ISO 8601, UTC.
+        metadata: additional answer data (``pending_approvers``, ``cvss_vector``, ...).
+        claimed: the one permit this approval is good for was taken in the same step.
+        modified_arguments: argument values an approver changed; they replace the caller's.
+        decided_by: who decided, when a person did.
+    """
+
+    action_id: str
+    status: Decision
+    risk_score: float = 0.0
+    risk_level: RiskLevel = RiskLevel.LOW
+    reason: str = ""
+    policy_matched: str | None = None
+    timestamp: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    claimed: bool = False
+    modified_arguments: dict[str, Any] | None = None
+    decided_by: str | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """Same as ``status``, kept for compatibility with the published SDK."""
+        return self.status
+
+    def is_approved(self) -> bool:
+        """True when the action may go ahead."""
+        return self.status is Decision.APPROVED
+
+    def is_denied(self) -> bool:
+        """True when the action was refused."""
+        return self.status is Decision.DENIED
+
+    def is_pending(self) -> bool:
+        """True when a person has yet to decide."""
+        return self.status is Decision.PENDING
+
+
+class KillSwitchState(Struct, frozen=True, omit_defaults=True):
+    """Whether an agent is stopped.
+
+    Args:
+        blocked: True when it is stopped.
+        reason: why, in the words of whoever pulled it.
+        agent_id: the agent it was pulled for; None when it was pulled for the whole organization.
+        activated_at: ISO 8601, UTC.
+        activated_by: who pulled it.
+    """
+
+    blocked: bool
+    reason: str | None = None
+    agent_id: str | None = None
+    activated_at: str | None = None
+    activated_by: str | None = None
+
+
+class Permit(Struct, frozen=True):
+    """Leave to run one call once, with these arguments and no others.
+
+    Args:
+        action_id: the action it was given for.
+        digest: the keyed digest of the arguments that will run, in hexadecimal.
+        result: the decision behind it.
+        parameters: the named arguments that will run, an approver's edits included.
+        edited: names of the arguments an approver changed.
+    """
+
+    action_id: str
+    digest: str
+    result: ActionResult
+    parameters: dict[str, Any] = field(default_factory=dict)
+    edited: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Permit(action_id={self.action_id!r}, digest={self.digest[:12]!r}...)"
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True):
+    """What came of a started call.
+
+    Args:
+        status: completed or failed.
+        duration: seconds the tool ran.
+        error: type and redacted message of the exception, when it failed.
+        detail: how it ended, when that is worth saying (a stream closed early, ...).
+    """
+
+    status: OutcomeStatus
+    duration: float = 0.0
+    error: str | None = None
+    detail: str | None = None

@@ -1,0 +1,248 @@
+"""What an object holds, read from where it is stored, without running any code of its class.
+
+A property, a ``__getattr__``, a metaclass or a ``__class__`` can lie to whoever judges a call, or raise in
+the middle of judging it. The interpreter's own descriptors cannot.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from ascend_guard.redaction import annotations_of, is_redacted_hint
+
+__all__ = ["Plan", "identity", "name_of", "plan_of", "state_of", "stored_in_class"]
+
+_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_space: Callable[[type], Any] = type.__dict__["__dict__"].__get__
+_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
+_qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
+_size: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
+
+_BUILTIN = (str, int, float, complex, bytes, bytearray, list, tuple, dict, set, frozenset)
+_STANDARD = {
+    "collections": ("OrderedDict",),
+    "datetime": ("datetime", "date", "time", "timedelta"),
+    "decimal": ("Decimal",),
+    "pathlib": ("PosixPath", "WindowsPath", "Path", "PurePosixPath", "PureWindowsPath", "PurePath"),
+    "uuid": ("UUID",),
+}
+_SECRET_BOXES = frozenset(("SecretStr", "SecretBytes", "SecretField", "_SecretBase", "Secret"))
+
+
+class Plan(Struct, frozen=True):
+    """How to read the instances of one class.
+
+    Args:
+        name: the class, as ``module.qualname``; one of the standard library's, as it is imported.
+        kind: ``base`` (a builtin or standard type, or derived from one), ``enum``, ``record`` (dataclass,
+            attrs, msgspec, pydantic), ``box`` (pydantic's secrets) or ``opaque``.
+        base: for ``base``, the type it is, or is derived from: ``str``, ``decimal.Decimal``.
+        exact: it is that type itself.
+        fields: the field names a record or a named tuple declares.
+        redact: the fields annotated ``Redact``.
+        extensible: instances can be given attributes.
+        hidden: instances hold more than can be read.
+        readers: what reads an instance's ``__dict__`` and slots, by name.
+        own: the classes it derives from, without the base and what that derives from.
+    """
+
+    name: str
+    kind: str
+    base: str = ""
+    exact: bool = False
+    fields: tuple[str, ...] = ()
+    redact: frozenset[str] = frozenset()
+    extensible: bool = False
+    hidden: bool = False
+    readers: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
+    own: tuple[type, ...] = ()
+
+
+_plans: dict[int, tuple[weakref.ref[type], Plan]] = {}
+
+
+def plan_of(kind: type) -> Plan:
+    """The plan of a class, made once. By address, since a metaclass may lie about equality and hash."""
+    known = _plans.get(id(kind))
+    if known is None or known[0]() is not kind:
+        address = id(kind)
+        known = (weakref.ref(kind, lambda _: _plans.pop(address, None)), _plan(kind))
+        _plans[address] = known
+    return known[1]
+
+
+def state_of(plan: Plan, value: Any) -> dict[str, Any]:
+    """Everything stored in an instance beyond its base's content: its ``__dict__`` and its slots."""
+    found: dict[str, Any] = {}
+    for name, get in plan.readers:
+        try:
+            content = get(value)
+        except AttributeError:  # a slot nothing was put into
+            continue
+        if name == "__dict__":
+            for key, item in dict.items(content):
+                if type(key) is not str:
+                    raise TypeError("an attribute whose name is not text")
+                # Where typing notes that the class was called as Box[int]: nothing of the instance's own.
+                if key != "__orig_class__":
+                    found[key] = item
+            continue
+        while name in found:  # a slot that a subclass's slot of the same name covers
+            name += "'"
+        found[name] = content
+    return found
+
+
+def stored_in_class(plan: Plan, name: str) -> Any:
+    """The plain value a class holds under a name, for a field whose default was never copied to the instance.
+
+    Raises:
+        LookupError: there is none.
+        TypeError: there is a descriptor, such as a property, which would have to be run.
+    """
+    for owner in plan.own:
+        if name in _space(owner):
+            content = _space(owner)[name]
+            if type(content) is types.MemberDescriptorType:
+                break
+            if any("__get__" in _space(part) for part in _mro(type(content))):
+                raise TypeError(name)
+            return content
+    raise LookupError(name)
+
+
+_living: dict[int, tuple[weakref.ref[Any], str]] = {}
+_numbers = itertools.count()
+_process: tuple[int, str] = (0, "")
+
+
+def identity(value: Any) -> str:
+    """Text that stands for this very object in this very process, and for no other, as long as it lives.
+
+    An address alone is given to another object as soon as this one is gone; it is all there is only for
+    objects that take no weak reference.
+    """
+    global _process
+    if _process[0] != os.getpid():
+        _process = (os.getpid(), os.urandom(8).hex())
+    address = id(value)
+    known = _living.get(address)
+    if known is None or known[0]() is not value:
+        try:
+            known = (weakref.ref(value, lambda gone: _forget(address, gone)), f"#{next(_numbers)}")
+        except TypeError:
+            return f"{_process[1]}@{address}"
+        _living[address] = known
+    return _process[1] + known[1]
+
+
+def _forget(address: int, gone: weakref.ref[Any]) -> None:
+    known = _living.get(address)
+    if known is not None and known[0] is gone:
+        del _living[address]
+
+
+def name_of(kind: type) -> str:
+    """A class as ``module.qualname``, always valid text."""
+    parts = (_module(kind), _qualname(kind))
+    return ".".join(
+        str.encode(part, "utf-8", "backslashreplace").decode() if issubclass(type(part), str) else "?"
+        for part in parts
+    )
+
+
+def _plan(kind: type) -> Plan:
+    mro = _mro(kind)
+    bases = _bases()
+    base, root = next((bases[id(part)] for part in mro if id(part) in bases), ("", object))
+    if kind is root and base:
+        return Plan(base, "base", base, exact=True)
+    inherited = _mro(root)
+    own = tuple(part for part in mro if not any(part is known for known in inherited))
+    readers: list[tuple[str, Callable[[Any], Any]]] = []
+    room = 0
+    for part in own:
+        for name, content in _space(part).items():
+            if type(content) is types.MemberDescriptorType and content.__objclass__ is part:
+                readers.append((name, content.__get__))
+                room += 8
+            elif type(content) is types.GetSetDescriptorType and name in ("__dict__", "__weakref__"):
+                room += 8
+                if name == "__dict__":
+                    readers.insert(0, (name, content.__get__))
+    return Plan(
+        name_of(kind),
+        _kind(own, base),
+        base,
+        fields=_declared(own),
+        redact=_redacted(own),
+        extensible=bool(readers),
+        # An instance larger than its slots account for has fields of a compiled class, unreadable here;
+        # so have some of the interpreter's own tuples, such as time.struct_time.
+        hidden=_size(kind) - _size(root) > room or any("n_unnamed_fields" in _space(part) for part in own),
+        readers=tuple(readers),
+        own=own,
+    )
+
+
+def _bases() -> dict[int, tuple[str, type]]:
+    known: dict[int, tuple[str, type]] = {id(base): (base.__name__, base) for base in _BUILTIN}
+    for module, names in _STANDARD.items():
+        # A module nobody imported has no instances: no import is needed to recognise them.
+        loaded = sys.modules.get(module)
+        for name in names:
+            base = getattr(loaded, name, None)
+            if base is not None:
+                known[id(base)] = (f"{module}.{name}", base)
+    return known
+
+
+def _kind(own: tuple[type, ...], base: str) -> str:
+    for part in own:
+        if part is getattr(sys.modules.get("enum"), "Enum", None):
+            return "enum"
+    if base:
+        return "base"
+    for part in own:
+        module, _, name = name_of(part).rpartition(".")
+        if part is Struct or "__dataclass_fields__" in _space(part) or "__attrs_attrs__" in _space(part):
+            return "record"
+        if module.partition(".")[0] == "pydantic":
+            if name in _SECRET_BOXES:
+                return "box"
+            if name == "BaseModel":
+                return "record"
+    return "opaque"
+
+
+def _declared(own: tuple[type, ...]) -> tuple[str, ...]:
+    for part in own:
+        space = _space(part)
+        if "__dataclass_fields__" in space:
+            # Without ClassVar and InitVar, which dataclasses keeps in the same dict under another kind.
+            fields = space["__dataclass_fields__"].values()
+            return tuple(each.name for each in fields if each._field_type.name == "_FIELD")
+        if "__attrs_attrs__" in space:
+            return tuple(each.name for each in space["__attrs_attrs__"])
+        names = space.get("_fields")
+        if type(names) is tuple and all(type(name) is str for name in names):
+            return names
+    return ()
+
+
+def _redacted(own: tuple[type, ...]) -> frozenset[str]:
+    found = set()
+    for part in own:
+        scope = getattr(sys.modules.get(str(_module(part))), "__dict__", {})
+        for name, hint in annotations_of(part).items():
+            if is_redacted_hint(hint, scope):
+                found.add(name)
+    return frozenset(found)

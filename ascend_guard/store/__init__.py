@@ -1,0 +1,1 @@
+"""Where actions, approvals, the kill switch and the audit trail are kept."""

@@ -1,0 +1,77 @@
+"""Locks between processes that die with the process that holds them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class Turnstile:
+    """A mutual exclusion between processes in which nobody starves.
+
+    SQLite's own busy handler sleeps and retries, so a busy writer is overtaken for seconds. Here whoever wants the lock
+    first takes the turnstile, keeps it until it has the lock, and only then lets the next one through: a process that has
+    just released the lock queues behind those that were waiting. The kernel drops both when a process dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._gate = os.open(f"{path}-queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give up both descriptors; held locks go with them."""
+        os.close(self._lock)
+        os.close(self._gate)
+
+
+class Presence:
+    """Shows other processes that this one lives: a file it keeps locked for as long as it runs.
+
+    A process identifier would be reused one day; a lock cannot be. The name is taken up by ``name``, and whoever can lock
+    the file knows that its owner is gone.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.name = name
+        self._path = folder / name
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def abandon(self) -> None:
+        """Close without leaving: for a child process that inherited the descriptor, and for tests of crashes."""
+        os.close(self._file)
+
+    def leave(self) -> None:
+        """Say goodbye in good order."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def alive(folder: Path, name: str) -> bool:
+    """Whether the owner of this presence still runs. The file of one that does not is removed."""
+    path = folder / name
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        os.close(file)

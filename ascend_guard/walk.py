@@ -1,0 +1,105 @@
+"""The state of one walk over a call's arguments: where it is, what it wrote, and what it must not exceed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from msgspec import Struct, field
+
+from ascend_guard.errors import ValidationError
+
+__all__ = ["HIDDEN", "Handler", "Path", "Walk", "enter", "refuse_size", "subject", "tagged", "where", "wrap"]
+
+Path = tuple[Any, Any] | None
+"""Where a value lies: the path of what it lies in, and its name or index there. None for the arguments."""
+
+Handler = Callable[["Walk", Any, Path, int], Any]
+"""Writes the encoding of a value, found at a path and a depth, and returns its plain view."""
+
+HIDDEN = object()
+"""A step of a path below which nothing is named: the inside of a redacted value."""
+
+
+class Walk(Struct, gc=False):
+    """The state of one walk.
+
+    Args:
+        other: reads the values that are none of the builtin types.
+        redact: names to redact, besides those that look secret.
+        limit: most bytes the whole encoding may have.
+        depth: most containers inside one another.
+        left: how much of the limit is left; what is too large is refused before it is copied.
+        at: the container or object being read, for errors.
+        out: the encoding so far.
+        opaque: where something could not be seen, or not in full.
+        secrets: the text of what was redacted.
+    """
+
+    other: Handler
+    redact: frozenset[str]
+    limit: int
+    depth: int
+    left: int
+    mutable: bool = False
+    at: Path = None
+    out: list[str] = field(default_factory=list)
+    opaque: list[Path] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        # It is full of secrets, and a local variable wherever something may be raised.
+        return "Walk()"
+
+
+def where(path: Path) -> str:
+    """A path as people write it: ``items[2].client``. Nothing inside a redacted value is named."""
+    steps: list[str] = []
+    while path is not None:
+        path, step = path
+        if step is HIDDEN:
+            steps.clear()
+        elif step is ...:
+            steps.append("[...]")
+        elif type(step) is str and step.isidentifier() and len(step) <= 64:
+            steps.append(f".{step}")
+        else:
+            steps.append(f"[{step[:64]!a}]" if type(step) is str else f"[{step}]")
+    return "".join(reversed(steps)).removeprefix(".")
+
+
+def subject(path: Path) -> str:
+    """The beginning of a sentence about a path."""
+    return f"The argument {where(path)[:200]}" if path else "The arguments"
+
+
+def refuse_size(walk: Walk, path: Path) -> NoReturn:
+    """Refuse a walk that went over its limit."""
+    with_it = f", with {where(path)[:200]}," if path else ""
+    raise ValidationError(
+        f"The arguments{with_it} are larger than {walk.limit:,} bytes; "
+        "pass a reference (a path, an id) instead of the content"
+    )
+
+
+def enter(walk: Walk, path: Path, depth: int, size: int) -> None:
+    """Begin a value at this depth that will take at least this much of the limit."""
+    walk.at = path
+    if depth > walk.depth:
+        raise ValidationError(
+            f"{subject(path)} lies inside more than {walk.depth} containers, or in itself; pass it flatter"
+        )
+    walk.left -= size
+    if walk.left < 0:
+        refuse_size(walk, path)
+
+
+def wrap(walk: Walk, path: Path, depth: int, tag: str, content: Any) -> dict[str, Any]:
+    """The plain view of what JSON cannot say, as a container of its own."""
+    enter(walk, path, depth, 0)
+    return {tag: content}
+
+
+def tagged(letter: str, *texts: str) -> str:
+    """A letter and texts, each with its length in front."""
+    return letter + "".join([f"{len(text)}:{text}" for text in texts])

@@ -1,0 +1,62 @@
+"""Profiles: ``quick`` for every day, ``ci`` for each submission, ``full`` for the long schedules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import ascend_guard.config
+from ascend_guard import EmbeddedControlPlane
+from ascend_guard.engine.policy import parse_policy
+from ascend_guard.store.sqlite import SQLiteStore
+
+_COMMON = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("quick", max_examples=60, **_COMMON)
+settings.register_profile("ci", max_examples=300, **_COMMON)
+settings.register_profile("full", max_examples=3000, **_COMMON)
+PROFILE = os.environ.get("ASCEND_TEST_PROFILE", "quick")
+settings.load_profile(PROFILE)
+
+SCHEDULES = {"quick": 150, "ci": 1500, "full": 10_000}[PROFILE]
+"""How many random schedules the promises are put to."""
+
+POLICY = """
+version: 1
+rules:
+  - {name: reads, actions: ["*_read"], effect: allow}
+  - {name: small-refunds, actions: [refund], when: args.amount <= 500.0, effect: allow}
+  - name: big-refunds
+    actions: [refund]
+    when: args.amount > 500.0
+    effect: require_approval
+    approvers: [finance]
+    timeout: 30m
+    reason: Refunds above 500 need finance.
+  - {name: no-deletes, actions: ["*_delete"], effect: deny, reason: Deletes are off.}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the environment's configuration or another test's."""
+    for name in list(os.environ):
+        if name.startswith("ASCEND_") and name != "ASCEND_TEST_PROFILE":
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(ascend_guard.config, "_default", None)
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[EmbeddedControlPlane]:
+    """An embedded control plane with a small policy, which is also the configured default."""
+    store = SQLiteStore(tmp_path / "ascend.db", durability="process")
+    control_plane = EmbeddedControlPlane(store, parse_policy(POLICY), agent_id="billing")
+    ascend_guard.configure(control_plane=control_plane)
+    yield control_plane
+    control_plane.close()
