@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._governed import governed
+    from ._guard import guard
+    from ._scope import scope
     from .config import configure
     from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
         TimeoutError,
         ValidationError,
     )
-    from ._governed import governed
-    from ._guard import guard
     from .model import (
         ActionResult,
         AgentAction,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
         RiskLevel,
     )
     from .redaction import Redact
-    from ._scope import scope
 
 _HOMES = {
     "config": ("configure",),

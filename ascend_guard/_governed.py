@@ -53,7 +53,7 @@ def governed(
     return decorate
 
 
-class BoundGoverned(wrapt.BoundFunctionWrapper):
+class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
     """A governed method of one object. Equal to the same method of the same object, never to the raw one."""
 
     def __eq__(self, other: object) -> bool:
@@ -70,7 +70,7 @@ class BoundGoverned(wrapt.BoundFunctionWrapper):
         return hash((id(self._self_parent), id(self._self_instance)))
 
 
-class Governed(wrapt.FunctionWrapper):
+class Governed(wrapt.FunctionWrapper[Any, Any]):
     """A governed tool. It looks like the tool it wraps, but is equal only to itself: a registry that cached the raw
     function must not find it under the wrapper's key."""
 
@@ -98,7 +98,7 @@ class Governed(wrapt.FunctionWrapper):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # By name, as functions are pickled: the other process finds its own governed one there, or nothing.
-        return cast(str, self.__wrapped__.__qualname__)
+        return self.__wrapped__.__qualname__
 
     def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
         return self.__reduce__()
@@ -299,12 +299,10 @@ def _unwrap(tool: Any) -> Any:
     while True:
         if isinstance(tool, functools.partial):
             tool = tool.func
-        elif isinstance(tool, classmethod | staticmethod):
+        elif isinstance(tool, classmethod | staticmethod) or inspect.ismethod(tool):
             tool = tool.__func__
-        elif inspect.ismethod(tool):
-            tool = tool.__func__
-        elif not inspect.isroutine(tool) and not isinstance(tool, type) and hasattr(type(tool), "__call__"):
-            call = type(tool).__call__
+        elif not inspect.isroutine(tool) and not isinstance(tool, type):
+            call = getattr(type(tool), "__call__", None)  # noqa: B004 - the class's, not the object's
             if not inspect.isfunction(call):
                 return tool
             tool = call

@@ -13,7 +13,7 @@ from .execution import Execution
 from .model import Permit
 
 
-class guard:  # noqa: N801 - read as a verb: with guard(...) as permit
+class guard:
     """Let a block run only after a decision allows it::
 
         with guard("file_delete", "filesystem", resource=path, parameters={"path": path}) as permit:

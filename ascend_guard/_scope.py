@@ -26,7 +26,7 @@ class Running(Struct, frozen=True):
     """The governed call whose body is running."""
 
     action_id: int
-    orchestration_session_id: str | None
+    orchestration_session_id: str
     depth: int
 
 

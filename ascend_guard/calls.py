@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from msgspec import Struct
 
+from ._scope import Running, current, plain_context, require_text, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
 from .drivers import ControlPlane
@@ -18,7 +19,6 @@ from .errors import ConfigurationError, ValidationError
 from .flow import OnPending
 from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, RiskLevel
 from .redaction import scrub
-from ._scope import Running, current, plain_context, require_text, scoped
 
 Describe = Callable[[dict[str, Any]], str]
 
@@ -220,7 +220,9 @@ class BoundCall:
 
     def running(self, action_id: str) -> Running:
         """What calls made inside this one link to."""
-        return Running(int(action_id), self.action.orchestration_session_id, self.action.orchestration_depth)
+        action = self.action
+        assert action.orchestration_session_id is not None
+        return Running(int(action_id), action.orchestration_session_id, action.orchestration_depth)
 
 
 def _action(

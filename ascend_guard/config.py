@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .errors import ConfigurationError
@@ -13,6 +13,8 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
+
+P = TypeVar("P", bound="ControlPlane")
 
 _default: ControlPlane | None = None
 _lock = threading.Lock()
@@ -127,6 +129,23 @@ class Settings:
         except BaseException:
             store.close()
             raise
+
+
+@overload
+def configure(*, control_plane: P) -> P: ...
+
+
+@overload
+def configure(
+    *,
+    policy: str | os.PathLike[str] | None = None,
+    database_url: str | None = None,
+    durability: str | None = None,
+    agent_id: str | None = None,
+    agent_name: str | None = None,
+    api_key: str | None = None,
+    api_url: str | None = None,
+) -> EmbeddedControlPlane: ...
 
 
 def configure(

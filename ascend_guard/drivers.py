@@ -24,9 +24,11 @@ class ControlPlane(Protocol):
 
     def perform(self, effect: Effect[R]) -> R:
         """Perform one effect, blocking. Every failure is raised."""
+        ...
 
     async def aperform(self, effect: Effect[R]) -> R:
         """Perform one effect without blocking the event loop. Every failure is raised."""
+        ...
 
 
 def run(flow: Flow[R], plane: ControlPlane) -> R:
@@ -36,7 +38,7 @@ def run(flow: Flow[R], plane: ControlPlane) -> R:
         while True:
             try:
                 reply = plane.perform(effect)
-            except BaseException as error:  # noqa: BLE001 - the flow decides what a failure means
+            except BaseException as error:
                 effect = flow.throw(error)
             else:
                 effect = flow.send(reply)
@@ -54,7 +56,7 @@ async def arun(flow: Flow[R], plane: ControlPlane) -> R:
         while True:
             try:
                 reply = await plane.aperform(effect)
-            except BaseException as error:  # noqa: BLE001 - the flow decides what a failure means
+            except BaseException as error:
                 effect = flow.throw(error)
             else:
                 effect = flow.send(reply)

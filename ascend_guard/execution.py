@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from . import telemetry
+from ._scope import Running, enter, leave
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
 from .flow import authorize, check_running, settle
 from .model import Outcome, OutcomeStatus, Permit
 from .redaction import scrub
-from ._scope import Running, enter, leave
 
 _log = logging.getLogger("ascend_guard")
 _LONGEST_ERROR = 500
@@ -30,7 +30,7 @@ class Execution:
         plane: what decides.
     """
 
-    __slots__ = ("_observer", "_plane", "_running", "_started", "_token", "call", "permit")
+    __slots__ = ("_observer", "_plane", "_running", "_span", "_started", "_token", "call", "permit")
 
     permit: Permit
 
@@ -71,11 +71,15 @@ class Execution:
     def __enter__(self) -> Self:
         """Governed calls made from here link to this one."""
         self._token = enter(self._running)
+        if self._observer is not None:
+            self._span = self._observer.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        if self._observer is not None:
+            self._observer.leave(self._span)
         leave(self._token)
 
     def check(self) -> None:
@@ -91,12 +95,20 @@ class Execution:
     def settle(self, error: BaseException | None = None, detail: str | None = None) -> None:
         """Record the outcome. Never raises an ``Exception``: the tool has acted."""
         outcome = self._outcome(error, detail)
-        self._settled(run(settle(self.permit, outcome), self._plane), outcome, error)
+        failure: Exception | None = None
+        try:
+            failure = run(settle(self.permit, outcome), self._plane)
+        finally:
+            self._settled(failure, outcome, error)
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
         """The same on the event loop."""
         outcome = self._outcome(error, detail)
-        self._settled(await arun(settle(self.permit, outcome), self._plane), outcome, error)
+        failure: Exception | None = None
+        try:
+            failure = await arun(settle(self.permit, outcome), self._plane)
+        finally:
+            self._settled(failure, outcome, error)
 
     def _outcome(self, error: BaseException | None, detail: str | None) -> Outcome:
         duration = perf_counter() - self._started

@@ -94,6 +94,16 @@ class Claim(Effect[ActionResult]):
         self.running = running
 
 
+class Withdraw(Effect[None]):
+    """An approved action will not be run as it was approved: record why, and let nobody use the approval."""
+
+    __slots__ = ("action_id", "reason")
+
+    def __init__(self, action_id: str, reason: str) -> None:
+        self.action_id = action_id
+        self.reason = reason
+
+
 class Settle(Effect[None]):
     """Record what came of a started action."""
 
@@ -118,12 +128,15 @@ class Call(Protocol):
 
     def unchanged(self) -> bool:
         """Whether the arguments that would run now still have this digest."""
+        ...
 
     def edit(self, values: dict[str, Any]) -> str:
         """Replace arguments by an approver's values; ``digest`` becomes, and the answer is, that of what will run now."""
+        ...
 
     def parameters(self) -> dict[str, Any]:
         """The named arguments that will run."""
+        ...
 
 
 def do(effect: Effect[R]) -> Flow[R]:
@@ -181,9 +194,13 @@ def _authorize(call: Call) -> Flow[Permit]:
     edits = result.modified_arguments
     running = approved = call.digest
     if not result.claimed:
-        _require_unchanged(call, result)
-        if edits:
-            running = call.edit(edits)
+        try:
+            _require_unchanged(call, result)
+            if edits:
+                running = call.edit(edits)
+        except AscendError as error:
+            yield from do(Withdraw(result.action_id, error.reason or str(error)))
+            raise
         result = yield from do(Claim(action, result.action_id, approved, running))
         if result.status is not Decision.APPROVED or not result.claimed:
             raise _denied(action, result)
@@ -229,7 +246,8 @@ def _require_unchanged(call: Call, result: ActionResult) -> None:
 
 
 def _what(action: AgentAction) -> str:
-    return f"{action.action_type} by {action.tool_name} for agent {action.agent_id!r}"
+    tool = "" if action.tool_name == action.action_type else f" by {action.tool_name}"
+    return f"{action.action_type}{tool} for agent {action.agent_id!r}"
 
 
 def _by_rule(result: ActionResult) -> str:

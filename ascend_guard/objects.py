@@ -185,9 +185,8 @@ def _plan(kind: type) -> Plan:
         fields=_declared(own),
         redact=_redacted(own),
         extensible=bool(readers),
-        # An instance larger than its slots account for has fields of a compiled class, unreadable here;
-        # so have some of the interpreter's own tuples, such as time.struct_time.
-        hidden=_size(kind) - _size(root) > room or any("n_unnamed_fields" in _space(part) for part in own),
+        # An instance larger than its slots account for has fields of a compiled class, unreadable here.
+        hidden=_size(kind) - _size(root) > room,
         readers=tuple(readers),
         own=own,
     )

@@ -85,7 +85,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]")
+# Patterns are compiled when first used: compiling them all takes longer than importing everything else.
+_WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]"
 _SECRET = _words(
     "password passwd pwd passphrase passcode secret credential cred authorization cookie bearer jwt otp totp "
     "cvv cvc ssn pin dsn"
@@ -95,7 +96,7 @@ _SECRET_PAIRS = _words(
     "storage_key shared_key auth_key auth_header connection_string conn_string conn_str database_url db_url "
     "security_code social_security recovery_code backup_code verification_code mfa_code"
 )
-_RUN_TOGETHER = re.compile(
+_RUN_TOGETHER = (
     "password|passwd|passphrase|credential|apikey|accesskey|privatekey|secretkey|sessionkey|signingkey|"
     "clientsecret|authheader|connectionstring|(?:access|refresh|auth|bearer|session|id|api|csrf|xsrf)token"
 )
@@ -130,13 +131,13 @@ def is_secret_name(name: str) -> bool:
 
 
 def _looks_secret(name: str) -> bool:
-    spelled = [word.lower() for word in _WORD.findall(name)]
+    spelled = [word.lower() for word in re.findall(_WORD, name)]
     words = [word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in spelled]
     for index, word in enumerate(words):
         if (
             word in _SECRET
             or "_".join(words[index : index + 2]) in _SECRET_PAIRS
-            or _RUN_TOGETHER.search(word)
+            or re.search(_RUN_TOGETHER, word)
         ):
             return True
         if word == "token":
@@ -149,29 +150,26 @@ def _looks_secret(name: str) -> bool:
 
 
 # Each is linear in the text: runs are possessive or bounded, and a match can only begin where a run begins.
-_SHAPES = tuple(
-    re.compile(shape)
-    for shape in (
-        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?s:.*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|.*)",
-        r"(?i)\bbearer\s++(?!(?:authentication|authorization|tokens?|scheme|realm|error)\b)([A-Za-z0-9._~+/=-]{4,}+)",
-        # The end of base64 or a change of case, or "basic information" would count as a credential.
-        r"(?i:\bbasic)\s++(?=[A-Za-z]{0,256}?(?:[0-9=+/]|[a-z][A-Z]))([A-Za-z0-9+/_-]{6,}+={0,2})",
-        r"\bowkai_[A-Za-z0-9_-]{3,}+",
-        # With a digit, or a function called ask_customer_name would count as a key.
-        r"\bask_(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{8,}+",
-        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-        r"\b(?:sk-|[prs]k_(?:live|test)_)[A-Za-z0-9_-]{16,}+",
-        r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_)[A-Za-z0-9_-]{10,}+",
-        r"\bAIza[A-Za-z0-9_-]{30,}+",
-        r"(?<![\w-])eyJ[\w-]{4,}+\.[\w-]{4,}+\.[\w-]*+",
-        r"://([^/\s:@\"'<>`]*+:[^/\s\"'<>`]*)@",
-    )
+_SHAPES = (
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?s:.*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|.*)",
+    r"(?i)\bbearer\s++(?!(?:authentication|authorization|tokens?|scheme|realm|error)\b)([A-Za-z0-9._~+/=-]{4,}+)",
+    # The end of base64 or a change of case, or "basic information" would count as a credential.
+    r"(?i:\bbasic)\s++(?=[A-Za-z]{0,256}?(?:[0-9=+/]|[a-z][A-Z]))([A-Za-z0-9+/_-]{6,}+={0,2})",
+    r"\bowkai_[A-Za-z0-9_-]{3,}+",
+    # With a digit, or a function called ask_customer_name would count as a key.
+    r"\bask_(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{8,}+",
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    r"\b(?:sk-|[prs]k_(?:live|test)_)[A-Za-z0-9_-]{16,}+",
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_)[A-Za-z0-9_-]{10,}+",
+    r"\bAIza[A-Za-z0-9_-]{30,}+",
+    r"(?<![\w-])eyJ[\w-]{4,}+\.[\w-]{4,}+\.[\w-]*+",
+    r"://([^/\s:@\"'<>`]*+:[^/\s\"'<>`]*)@",
 )
-_PAIR = re.compile(r"""(?<![\w.-])([\w.-]++)\\?["']?\s{0,3}[=:]>?\s{0,3}""")
-_VALUE = re.compile(
+_PAIR = r"""(?<![\w.-])([\w.-]++)\\?["']?\s{0,3}[=:]>?\s{0,3}"""
+_VALUE = (
     r"""\\?"([^"\n]*+)|\\?'([^'\n]*+)|(\[[^\]\n]*+\]?|\{[^}\n]*+\}?|\([^)\n]*+\)?|[^\s,;&"'{}()\[\]]++)"""
 )
-_LINE = re.compile(r"""\\?["']?([^\r\n"']++)""")
+_LINE = r"""\\?["']?([^\r\n"']++)"""
 
 
 def scrub(text: str, secrets: Sequence[str] = ()) -> str:
@@ -231,20 +229,21 @@ def _forms(secret: str) -> Iterator[str]:
 
 def _shaped(text: str) -> Iterator[tuple[int, int]]:
     for shape in _SHAPES:
-        for found in shape.finditer(text):
+        for found in re.finditer(shape, text):
             yield found.span(found.lastindex or 0)
 
 
 def _paired(text: str) -> Iterator[tuple[int, int]]:
     at = 0
-    while (pair := _PAIR.search(text, at)) is not None:
+    pattern, line, rest = re.compile(_PAIR), re.compile(_LINE), re.compile(_VALUE)
+    while (pair := pattern.search(text, at)) is not None:
         at = pair.end()
         name = pair[1]
         if not is_secret_name(name):
             continue
         # A header's value goes to the end of its line: "Authorization: Digest a, b", "Cookie: a=1; b=2".
         whole = "authorization" in name.lower() or "cookie" in name.lower()
-        value = (_LINE if whole else _VALUE).match(text, at)
+        value = (line if whole else rest).match(text, at)
         if value is not None and value.lastindex is not None:
             start, at = value.span(value.lastindex)
             yield start, at

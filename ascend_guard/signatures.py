@@ -116,13 +116,10 @@ def _merged(real: list[Parameter], stated: list[Parameter], skip_first: bool) ->
     """The stated parameters, and the keywords a wrapper takes for itself; None if it does not pass on."""
     if not {parameter.kind for parameter in real} & {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
         return None
-    names = {parameter.name for parameter in stated}
     merged = list(stated)
     own = []
     for index, mine in enumerate(real):
         if mine.kind is Parameter.KEYWORD_ONLY:
-            if mine.name in names:
-                return None
             own.append(mine)
         elif mine.kind in POSITIONAL:
             theirs = merged[index] if index < len(merged) else None
@@ -135,7 +132,7 @@ def _merged(real: list[Parameter], stated: list[Parameter], skip_first: bool) ->
         own.append(merged.pop())
     try:
         return list(Signature([*merged, *own]).parameters.values())
-    except ValueError:
+    except ValueError:  # one name twice, or a default before a parameter without
         return None
 
 

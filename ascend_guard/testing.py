@@ -18,7 +18,7 @@ import threading
 from typing import Any, TypeVar, cast
 
 from .errors import ConflictError
-from .flow import AwaitDecision, CheckKillSwitch, Claim, Effect, Settle, Submit, kill_switch_error
+from .flow import AwaitDecision, CheckKillSwitch, Claim, Effect, Settle, Submit, Withdraw, kill_switch_error
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome
 
 __all__ = ["ScriptedControlPlane"]
@@ -98,9 +98,8 @@ class ScriptedControlPlane:
 
     async def aperform(self, effect: Effect[R]) -> R:
         """The same on the event loop."""
-        if isinstance(effect, AwaitDecision):
-            return await asyncio.to_thread(self.perform, effect)
-        return self.perform(effect)
+        # Only waiting blocks; a thread more or less is nothing in a test.
+        return await asyncio.to_thread(self.perform, effect)
 
     def _check(self, effect: CheckKillSwitch) -> KillSwitchState:
         return KillSwitchState(self._killed is not None, self._killed)
@@ -154,6 +153,12 @@ class ScriptedControlPlane:
             modified_arguments=result.modified_arguments,
         )
 
+    def _withdraw(self, effect: Withdraw) -> None:
+        with self._lock:
+            self._results[effect.action_id] = ActionResult(
+                effect.action_id, Decision.DENIED, reason=effect.reason
+            )
+
     def _settle(self, effect: Settle) -> None:
         self.outcomes[effect.action_id] = effect.outcome
 
@@ -163,5 +168,6 @@ _HANDLERS: dict[type[Effect[Any]], Any] = {
     Submit: ScriptedControlPlane._submit,
     AwaitDecision: ScriptedControlPlane._wait,
     Claim: ScriptedControlPlane._claim,
+    Withdraw: ScriptedControlPlane._withdraw,
     Settle: ScriptedControlPlane._settle,
 }

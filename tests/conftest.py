@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import POLICY, PROFILE
 
 import ascend_guard.config
 from ascend_guard import EmbeddedControlPlane
@@ -21,26 +22,7 @@ _COMMON = {
 settings.register_profile("quick", max_examples=60, **_COMMON)
 settings.register_profile("ci", max_examples=300, **_COMMON)
 settings.register_profile("full", max_examples=3000, **_COMMON)
-PROFILE = os.environ.get("ASCEND_TEST_PROFILE", "quick")
 settings.load_profile(PROFILE)
-
-SCHEDULES = {"quick": 150, "ci": 1500, "full": 10_000}[PROFILE]
-"""How many random schedules the promises are put to."""
-
-POLICY = """
-version: 1
-rules:
-  - {name: reads, actions: ["*_read"], effect: allow}
-  - {name: small-refunds, actions: [refund], when: args.amount <= 500.0, effect: allow}
-  - name: big-refunds
-    actions: [refund]
-    when: args.amount > 500.0
-    effect: require_approval
-    approvers: [finance]
-    timeout: 30m
-    reason: Refunds above 500 need finance.
-  - {name: no-deletes, actions: ["*_delete"], effect: deny, reason: Deletes are off.}
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -397,7 +397,7 @@ def tool(world: World, made: Made, plane: Scheduled, *, is_async: bool) -> Calla
         def __call__(self, amount: Any, target: str, items: list[int]) -> Any:
             return raw(amount, target, items)
 
-    def with_default(amount: Any, target: str = made.target, items: list[int] = world.items) -> Any:  # noqa: B006
+    def with_default(amount: Any, target: str = made.target, items: list[int] = world.items) -> Any:
         return raw(amount, target, items)
 
     amount, target, items = made.amount, made.target, world.items

@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from ..errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
-from ..model import ActionResult, AgentAction
-from ..redaction import REDACTED
-from ..store.port import ActionRow, Reader, Transaction
+from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
+from ascend_guard.model import ActionResult, AgentAction
+from ascend_guard.redaction import REDACTED
+from ascend_guard.store.port import ActionRow, Reader, Transaction
+
 from .policy import Effect, Policy
-from .results import result_of
+from .results import encoded, result_of
 from .risk import assess
 
 
@@ -162,10 +163,10 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
         )
     if verdict.effect is Effect.REQUIRE_APPROVAL:
         row.rule, row.quorum = verdict.rule, verdict.quorum
-        row.approvers = msgspec.json.encode(verdict.approvers).decode()
+        row.requirements = encoded(verdict.requirements)
     tx.clear_approvals(row.id)
     row.edits = msgspec.json.encode(edits).decode()
-    tx.update_action(row.id, edits=row.edits, rule=row.rule, quorum=row.quorum, approvers=row.approvers)
+    tx.update_action(row.id, edits=row.edits, rule=row.rule, quorum=row.quorum, requirements=row.requirements)
 
 
 def _editable(value: Any) -> bool:
@@ -174,4 +175,4 @@ def _editable(value: Any) -> bool:
         return all(not key.startswith("$") and _editable(item) for key, item in value.items())
     if isinstance(value, list):
         return all(map(_editable, value))
-    return value != REDACTED
+    return bool(value != REDACTED)

@@ -17,10 +17,10 @@ from typing import IO, Any
 
 import msgspec
 
-from ..errors import ValidationError
-from ..model import iso
-from ..store.chain import GENESIS, link, sealed
-from ..store.port import ActionRow, AuditRow, Head, Reader
+from ascend_guard.errors import ValidationError
+from ascend_guard.model import iso
+from ascend_guard.store.chain import GENESIS, link, sealed
+from ascend_guard.store.port import ActionRow, Head, Reader
 
 _PURPOSE = b"ascend-guard audit checkpoint\n"
 
@@ -86,7 +86,9 @@ class _Chain:
             self.problems.append(Problem(seq, f"the record says it is number {record.get('seq')}"))
         expected = link(self.hash, body)
         if expected != hash_:
-            self.problems.append(Problem(seq, "the record, or one before it, was edited, removed or moved"))
+            self.problems.append(
+                Problem(seq, "the record was edited, or the one before it was removed or moved")
+            )
         # Going on from the stored hash shows where the damage ends.
         self.seq, self.hash = seq, hash_ if isinstance(hash_, bytes) else expected
         return record
@@ -130,7 +132,7 @@ def _check_head(chain: _Chain, head: Head, key: bytes) -> None:
         chain.problems.append(Problem(chain.seq, "the last record is not the one that was written"))
 
 
-_STATUS_AFTER = {"approved": "approved", "denied": "denied", "expired": "denied"}
+_STATUS_AFTER = {"approved": "approved", "denied": "denied", "expired": "denied", "withdrawn": "denied"}
 _OUTCOMES = ("completed", "failed", "unknown")
 
 

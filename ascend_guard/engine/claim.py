@@ -5,10 +5,11 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
-from ..errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
-from ..flow import Claim
-from ..model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
-from ..store.port import ActionRow, Transaction
+from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
+from ascend_guard.flow import Claim, Withdraw
+from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.store.port import ActionRow, Transaction
+
 from .approve import expire
 from .kill import block, stopped
 from .results import result_of
@@ -56,6 +57,22 @@ def take(tx: Transaction, row: ActionRow, runner: str, running: str) -> None:
     tx.add_runner(runner, row.id)
     tx.update_action(row.id, claimed_at=tx.now, runner=runner, waiter=None, expires_at=None)
     tx.record("started", organization=row.organization, actor=row.agent_id, action_id=row.id, digest=running)
+
+
+def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
+    """An approval that its own call cannot use is denied, with the reason, so that nobody else uses it.
+
+    Raises:
+        NotFoundError: there is no such action.
+        ConflictError: its permit has been taken.
+    """
+    row = known(tx, organization, effect.action_id)
+    if row.claimed_at is not None:
+        raise ConflictError(f"Action {row.id} has been started.", action_id=effect.action_id)
+    tx.update_action(row.id, status="denied", reason=effect.reason, expires_at=None, waiter=None)
+    tx.record(
+        "withdrawn", organization=organization, actor=row.agent_id, action_id=row.id, reason=effect.reason
+    )
 
 
 def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:

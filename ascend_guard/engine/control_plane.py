@@ -7,12 +7,22 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
-from ..errors import AscendError, AuthenticationError, ConfigurationError
-from ..flow import AwaitDecision, CheckKillSwitch, Claim, Effect, Settle, Submit, kill_switch_error
-from ..model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
-from .._scope import current
-from ..store.port import Reader, Store, Transaction
-from ..store.writer import ReentrantError
+from ascend_guard._scope import current
+from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError
+from ascend_guard.flow import (
+    AwaitDecision,
+    CheckKillSwitch,
+    Claim,
+    Effect,
+    Settle,
+    Submit,
+    Withdraw,
+    kill_switch_error,
+)
+from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
+from ascend_guard.store.writer import ReentrantError
+
 from . import approve, audit, claim, decide, kill
 from .policy import Policy
 from .waiting import Waits
@@ -56,6 +66,7 @@ class EmbeddedControlPlane:
             Submit: (self._submit, self._asubmit),
             AwaitDecision: (self._await_decision, self._aawait_decision),
             Claim: (self._claim, self._aclaim),
+            Withdraw: (self._withdraw, self._awithdraw),
             Settle: (self._settle, self._asettle),
         }
         self._registered = ""
@@ -95,11 +106,11 @@ class EmbeddedControlPlane:
 
     def _submit(self, effect: Submit) -> ActionResult:
         work = self._submission(effect)
-        return self._unless_stopped(self.store.write(work, self._orphaned), effect.action, "submit")
+        return self._unless_refused(self.store.write(work, self._orphaned), effect.action, "submit")
 
     async def _asubmit(self, effect: Submit) -> ActionResult:
         work = self._submission(effect)
-        return self._unless_stopped(await self.store.awrite(work, self._orphaned), effect.action, "submit")
+        return self._unless_refused(await self.store.awrite(work, self._orphaned), effect.action, "submit")
 
     def _submission(self, effect: Submit) -> Callable[[Transaction], ActionResult | KillSwitchState]:
         if self.policy is None:
@@ -162,16 +173,25 @@ class EmbeddedControlPlane:
 
     def _claim(self, effect: Claim) -> ActionResult:
         answer = self.store.write(self._claiming(effect), self._orphaned)
-        return self._unless_stopped(self._kept(answer), effect.action, "start")
+        return self._unless_refused(answer, effect.action, "start")
 
     async def _aclaim(self, effect: Claim) -> ActionResult:
         answer = await self.store.awrite(self._claiming(effect), self._orphaned)
-        return self._unless_stopped(self._kept(answer), effect.action, "start")
+        return self._unless_refused(answer, effect.action, "start")
 
     def _claiming(
         self, effect: Claim
     ) -> Callable[[Transaction], ActionResult | KillSwitchState | AscendError]:
         return lambda tx: claim.claim(tx, self.organization, self.store.runner, effect)
+
+    def _withdraw(self, effect: Withdraw) -> None:
+        self.store.write(self._withdrawing(effect))
+
+    async def _awithdraw(self, effect: Withdraw) -> None:
+        await self.store.awrite(self._withdrawing(effect), essential=True)
+
+    def _withdrawing(self, effect: Withdraw) -> Callable[[Transaction], None]:
+        return lambda tx: claim.withdraw(tx, self.organization, effect)
 
     def _settle(self, effect: Settle) -> None:
         work = self._settling(effect)
@@ -198,18 +218,12 @@ class EmbeddedControlPlane:
             self._stop_waiting(answer.action_id)
 
     @staticmethod
-    def _kept(answer: R | AscendError) -> R:
-        if isinstance(answer, AscendError):
-            raise answer
-        return answer
-
-    @staticmethod
-    def _unless_stopped(
-        answer: ActionResult | KillSwitchState, action: AgentAction, stage: str
+    def _unless_refused(
+        answer: ActionResult | KillSwitchState | AscendError, action: AgentAction, stage: str
     ) -> ActionResult:
         if isinstance(answer, KillSwitchState):
             raise kill_switch_error(action, answer, None, stage)
-        return answer
+        return _unless_error(answer)
 
     # --- people's side ---------------------------------------------------------------------------------------------
 
@@ -242,7 +256,7 @@ class EmbeddedControlPlane:
             tx.after_commit(self._waits.poke)
             return approve.approve(tx, row, approver, comment, arguments, self.policy)
 
-        return self._kept(self.store.write(work))
+        return _unless_error(self.store.write(work))
 
     def deny(self, action_id: str, *, approver: str, comment: str | None = None) -> ActionResult:
         """One person's no, which decides. Raises as ``approve``."""
@@ -253,7 +267,7 @@ class EmbeddedControlPlane:
             tx.after_commit(self._waits.poke)
             return approve.deny(tx, row, approver, comment)
 
-        return self._kept(self.store.write(work))
+        return _unless_error(self.store.write(work))
 
     def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> KillSwitchState:
         """Stop one agent, or every agent: no call starts after this returns, waits end, streams stop."""
@@ -273,6 +287,10 @@ class EmbeddedControlPlane:
         """
         _require_person()
         self.store.write(lambda tx: kill.release(tx, self.organization, agent_id, reason, by))
+
+    def pending(self) -> list[ActionRow]:
+        """What waits for a person, newest first, at most a thousand."""
+        return self.store.read(lambda reader: reader.actions(self.organization, status="pending", limit=1000))
 
     def kill_switches(self) -> list[KillSwitchState]:
         """Those that are on."""
@@ -318,6 +336,13 @@ class EmbeddedControlPlane:
                 lambda tx: None if tx.running(self._registered) else tx.remove_runner(self._registered)
             )
         self.store.close()
+
+
+def _unless_error(answer: ActionResult | AscendError) -> ActionResult:
+    """An error that came with a change worth keeping is raised once the change is durable."""
+    if isinstance(answer, AscendError):
+        raise answer
+    return answer
 
 
 def _require_person() -> None:

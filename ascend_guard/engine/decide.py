@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from ..errors import ValidationError
-from ..flow import Submit
-from ..model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Decision, KillSwitchState
-from ..store.port import ActionRow, Transaction
+from ascend_guard.errors import ValidationError
+from ascend_guard.flow import Submit
+from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Decision, KillSwitchState
+from ascend_guard.store.port import ActionRow, Transaction
+
 from .approve import expire
 from .claim import take
 from .kill import block, stopped
 from .policy import Effect, Policy, Verdict
-from .results import result_of
+from .results import encoded, result_of
 from .risk import Risk, assess
 
 _STATUS = {
@@ -64,6 +66,7 @@ def submit(
     if state is not None:
         block(tx, organization, action, "submit", None, state)
         return state
+    graft = None
     if action.parent_action_id is not None:
         graft = _foreign_parent(tx, organization, action)
         if graft is not None:
@@ -84,6 +87,8 @@ def submit(
         reason=verdict.reason,
         session_id=action.session_id,
         orchestration_session_id=action.orchestration_session_id,
+        # A parent that is not ours is named in the audit record of its rejection, not linked.
+        parent_action_id=None if graft else action.parent_action_id,
         depth=action.orchestration_depth,
         digest=effect.digest,
         created_at=tx.now,
@@ -94,7 +99,7 @@ def submit(
             earlier = _take_up(tx, organization, runner, alive, row.fingerprint, effect)
             if earlier is not None:
                 return earlier
-        row.approvers = msgspec.json.encode(verdict.approvers).decode()
+        row.requirements = encoded(verdict.requirements)
         row.quorum = verdict.quorum
         row.timeout = verdict.timeout
         row.expires_at = None if verdict.timeout is None else tx.now + verdict.timeout
@@ -116,9 +121,13 @@ def submit(
 
 
 def _record(tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verdict) -> None:
-    extra = {"errors": verdict.errors} if verdict.errors else {}
+    extra: dict[str, Any] = {"errors": verdict.errors} if verdict.errors else {}
     if row.status == "pending":
-        extra |= {"approvers": verdict.approvers, "quorum": verdict.quorum}
+        extra |= {
+            "approvers": verdict.approvers,
+            "quorum": verdict.quorum,
+            "requirements": verdict.requirements,
+        }
     tx.record(
         "submitted",
         organization=row.organization,
@@ -146,7 +155,7 @@ def _fingerprint(action: AgentAction, digest: str, verdict: Verdict) -> str:
         action.session_id,
         digest,
         verdict.rules,
-        verdict.approvers,
+        verdict.requirements,
         verdict.quorum,
     )
     return hashlib.sha256(msgspec.json.encode(same)).hexdigest()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import NotFoundError
-from ..model import AgentAction, KillSwitchState
-from ..store.port import Reader, Transaction
+from ascend_guard.errors import NotFoundError
+from ascend_guard.model import AgentAction, KillSwitchState
+from ascend_guard.store.port import Reader, Transaction
 
 EVERYONE = ""
 RUNNING = KillSwitchState(False)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from ..model import ActionResult, Decision, RiskLevel, iso
-from ..store.port import ActionRow
+from ascend_guard.model import ActionResult, Decision, RiskLevel, iso
+from ascend_guard.store.port import ActionRow
+
+from .policy import Requirement
 from .risk import Risk
 
 _DECISIONS = {decision.value: decision for decision in Decision}
 _LEVELS = {level.value: level for level in RiskLevel}
+
+
+def encoded(requirements: Sequence[Requirement]) -> str:
+    """Requirements as they are stored."""
+    return msgspec.json.encode(requirements).decode()
+
+
+def pending_approvers(row: ActionRow) -> list[str]:
+    """The groups from which somebody must approve, each once."""
+    requirements = msgspec.json.decode(row.requirements or "[]", type=list[Requirement])
+    return list(dict.fromkeys(group for requirement in requirements for group in requirement.approvers))
 
 
 def result_of(
@@ -20,7 +34,7 @@ def result_of(
     """The decision on an action as it stands. ``timestamp`` spares formatting the time again."""
     metadata: dict[str, Any] = {}
     if row.status == "pending":
-        metadata["pending_approvers"] = msgspec.json.decode(row.approvers or "[]")
+        metadata["pending_approvers"] = pending_approvers(row)
         metadata["quorum"] = row.quorum
         if row.expires_at is not None:
             metadata["expires_at"] = iso(row.expires_at)

@@ -232,15 +232,13 @@ def _row(action_type: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _combine(row: str, data: int, stage: int, flags: int) -> Risk:
-    # 40 ms to import, and only the first of each combination needs it.
+    # Only the first of each combination needs it, and many processes never do.
     from cvss import CVSS3
 
     family = row.removeprefix("~")
     profile = ACTION_TYPES.get(family, _UNKNOWN)
-    if not row:
-        factors = ["an unknown kind of action"]
-    else:
-        factors = [f"it looks like {family}" if row.startswith("~") else family]
+    named = f"it looks like {family}" if row.startswith("~") else family
+    factors = [named or "an unknown kind of action"]
     metrics = _metrics(profile.vector)
     controls, techniques = profile.nist.split(), profile.mitre.split()
     for bit, (_, raises, nist, mitre, why) in enumerate(_FLAGS):

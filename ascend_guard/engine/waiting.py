@@ -11,10 +11,12 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-from ..model import ActionResult, AgentAction, Decision, KillSwitchState
-from ..store.port import Reader, Store
+from ascend_guard.model import ActionResult, AgentAction, Decision, KillSwitchState
+from ascend_guard.store.port import Reader, Store
+
 from .kill import stopped
 from .results import result_of
 
@@ -53,11 +55,13 @@ class Waits:
 
     def poke(self) -> None:
         """Something was decided here: look now."""
+        ...
         if self._waiting:
             self._poke.set()
 
     def wait(self, action: AgentAction, action_id: str, timeout: float | None) -> Answer:
         """Block until this action is decided, the agent is stopped, or ``timeout`` seconds have passed."""
+        ...
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         token = self._register(int(action_id), action.agent_id, answers.put)
         try:
@@ -69,6 +73,7 @@ class Waits:
 
     async def await_(self, action: AgentAction, action_id: str, timeout: float | None) -> Answer:
         """The same for coroutines."""
+        ...
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
 
@@ -125,9 +130,7 @@ class Waits:
                 if not self._store.changed():
                     continue
                 first = seen < 0
-                seen, touched, turned, deadline = self._store.read(
-                    lambda reader, seen=seen: _news(reader, seen)
-                )
+                seen, touched, turned, deadline = self._store.read(partial(_news, seen=seen))
                 for action_id, agent_id, deliver in waiting:
                     if first or turned or action_id in touched:
                         answer = self._now(action_id, agent_id)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
-from ..model import KillSwitchState
+from ascend_guard.model import KillSwitchState
 
 R = TypeVar("R")
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 class ActionRow(Struct):
     """An action as it stands now. Its whole story, arguments included, is in the audit trail.
 
-    Times are seconds since the epoch; ``edits`` and ``approvers`` are JSON text.
+    Times are seconds since the epoch; ``edits`` and ``requirements`` are JSON text.
     """
 
     id: int
@@ -32,11 +32,12 @@ class ActionRow(Struct):
     reason: str
     session_id: str | None
     orchestration_session_id: str | None
+    parent_action_id: int | None
     depth: int
     digest: str
     created_at: float
     fingerprint: str | None = None
-    approvers: str | None = None
+    requirements: str | None = None
     quorum: int | None = None
     timeout: float | None = None
     expires_at: float | None = None
@@ -76,6 +77,7 @@ class Reader(Protocol):
 
     def action(self, organization: str, action_id: int) -> ActionRow | None:
         """The action, unless it does not exist or is another organization's."""
+        ...
 
     def actions(
         self,
@@ -89,50 +91,65 @@ class Reader(Protocol):
         offset: int = 0,
     ) -> list[ActionRow]:
         """Newest first."""
+        ...
 
     def every_action(self) -> Iterator[ActionRow]:
         """All actions of all organizations, in order."""
+        ...
 
     def count_actions(
         self, organization: str, *, status: str | None = None, agent_id: str | None = None
     ) -> int:
         """How many ``actions`` would list without a limit."""
+        ...
 
     def repeatable(self, organization: str, fingerprint: str) -> list[ActionRow]:
         """Undecided or approved actions of the very same call that nobody has claimed, oldest first."""
+        ...
 
     def overdue(self, now: float) -> list[ActionRow]:
         """Actions whose deadline has passed: still pending, or approved and never claimed."""
+        ...
 
     def last_action(self) -> int:
         """The newest action's id, of any organization; 0 when there is none."""
+        ...
 
     def next_deadline(self) -> float | None:
         """When the next undecided action falls due."""
+        ...
 
     def runners(self) -> list[str]:
         """Processes that have claimed actions and not yet taken their leave."""
+        ...
 
     def running(self, runner: str) -> list[ActionRow]:
         """What this process has claimed and not settled."""
+        ...
 
     def approvals(self, action_id: int) -> list[tuple[str, str | None, float]]:
         """(approver, comment, at) so far."""
+        ...
 
     def kill_switches(self, organization: str) -> dict[str, KillSwitchState]:
         """Those that are on, by agent; ``''`` is every agent."""
+        ...
 
     def trail(self, action_id: int) -> list[AuditRow]:
         """The audit records of one action, in order."""
+        ...
 
     def audit(self, after: int = 0) -> Iterator[AuditRow]:
         """All audit records after this one, in order."""
+        ...
 
     def events(self, after: int) -> list[tuple[int, int | None, str]]:
         """(seq, action_id, event) of the audit records after this one."""
+        ...
 
     def head(self) -> Head:
         """The end of the audit trail."""
+        ...
 
 
 class Transaction(Reader, Protocol):
@@ -143,40 +160,51 @@ class Transaction(Reader, Protocol):
 
     def insert_action(self, row: ActionRow) -> int:
         """Keep a new action; its ``id`` is ignored and the new one returned."""
+        ...
 
     def settle_action(
         self, organization: str, action_id: int, outcome: str, duration: float, error: str | None
     ) -> str | None:
         """Give a claimed action its outcome and return its agent; None when there is no such action without one."""
+        ...
 
     def update_action(self, action_id: int, **columns: Any) -> None:
         """Set these columns."""
+        ...
 
     def add_runner(self, runner: str, since: int) -> None:
         """This process may claim this action and later ones."""
+        ...
 
     def remove_runner(self, runner: str) -> None:
         """Nothing this process claimed is left without an outcome."""
+        ...
 
     def approve(self, action_id: int, approver: str, comment: str | None) -> None:
         """Keep one person's approval; the same person's second one replaces the first."""
+        ...
 
     def clear_approvals(self, action_id: int) -> None:
         """Forget the approvals so far: they were for other arguments."""
+        ...
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
         """Turn a kill switch on."""
+        ...
 
     def revive(self, organization: str, agent_id: str) -> bool:
         """Turn a kill switch off; False when it was not on."""
+        ...
 
     def record(
         self, event: str, *, organization: str, actor: str, action_id: int | None = None, **data: Any
     ) -> None:
         """Append an audit record."""
+        ...
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call this once everything is durable; not at all otherwise."""
+        ...
 
 
 class Store(Protocol):
@@ -187,9 +215,11 @@ class Store(Protocol):
 
     def read(self, work: Callable[[Reader], R]) -> R:
         """Answer a question. Raises ``StoreError``."""
+        ...
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         """Answer a long question from one moment's state, without holding up anybody. Raises ``StoreError``."""
+        ...
 
     def write(self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None) -> R:
         """Run ``work`` in a transaction and return once it is durable.
@@ -197,6 +227,7 @@ class Store(Protocol):
         ``work`` may run more than once, so it must touch nothing but the transaction. ``orphaned`` is called when the
         result is durable but its caller went away in the meantime. Raises ``StoreError``, or what ``work`` raised.
         """
+        ...
 
     async def awrite(
         self,
@@ -206,15 +237,20 @@ class Store(Protocol):
         essential: bool = False,
     ) -> R:
         """The same, without blocking the event loop; ``essential`` work is done even if its caller is cancelled."""
+        ...
 
     def post(self, work: Callable[[Transaction], object]) -> None:
         """Run ``work`` soon, in order, without waiting; failures are logged."""
+        ...
 
     def changed(self) -> bool:
         """Whether anything was committed, by any process, since this was last asked (by the one watcher there is)."""
+        ...
 
     def alive(self, runner: str) -> bool:
         """Whether that process still runs."""
+        ...
 
     def close(self) -> None:
         """Finish what was posted and let go of the database."""
+        ...

@@ -18,7 +18,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..errors import AscendError, ConfigurationError, StoreError
+from ascend_guard.errors import AscendError, ConfigurationError, StoreError
+
 from .chain import GENESIS, seal, sealed
 from .locks import Presence, Turnstile, alive
 from .port import Reader, Transaction
@@ -326,7 +327,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     files = sorted(
         (
             entry
-            for entry in resources.files(__package__).joinpath("migrations").iterdir()
+            for entry in resources.files("ascend_guard.store").joinpath("migrations").iterdir()
             if entry.name.endswith(".sql")
         ),
         key=lambda entry: entry.name,

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ..errors import StoreError
-from ..model import KillSwitchState, iso
+from ascend_guard.errors import StoreError
+from ascend_guard.model import KillSwitchState, iso
+
 from .chain import link, seal, sealed
 from .port import ActionRow, AuditRow, Head
 
@@ -70,7 +71,8 @@ class SQLiteReader:
 
     def repeatable(self, organization: str, fingerprint: str) -> list[ActionRow]:
         return self._rows(
-            "WHERE fingerprint=? AND organization=? AND status IN ('pending', 'approved') AND claimed_at IS NULL ORDER BY id",
+            "WHERE fingerprint=? AND organization=? AND status IN ('pending', 'approved') "
+            "AND claimed_at IS NULL ORDER BY id",
             fingerprint,
             organization,
         )
@@ -189,15 +191,15 @@ class SQLiteTransaction(SQLiteReader):
         """Make everything durable."""
         if self._records:
             self._connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", self._records)
+        head = self._head
         if self._records or self._killed:
             mac = seal(self._key, self._seq, self._hash)
+            head = Head(self._seq, self._hash, mac, head.kill_version + self._killed)
             self._execute(
-                "UPDATE head SET seq=?, hash=?, mac=?, kill_version=kill_version+?",
-                (self._seq, self._hash, mac, self._killed),
+                "UPDATE head SET seq=?, hash=?, mac=?, kill_version=?", msgspec.structs.astuple(head)
             )
         self._execute("COMMIT")
-        if self._records or self._killed:
-            self._head = Head(self._seq, self._hash, mac, self._head.kill_version + self._killed)
+        self._head = head
 
     def committed(self) -> None:
         """Tell those who asked to be told."""

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from ..errors import ServerError
+from ascend_guard.errors import ServerError
+
 from .port import Transaction
 
 R = TypeVar("R")
@@ -118,7 +119,8 @@ class GroupCommit:
         """Commit this from the background thread; when ``essential``, also if the caller is cancelled meanwhile."""
         ticket = Ticket(work, orphaned)
         loop = ticket.loop = asyncio.get_running_loop()
-        future = ticket.future = loop.create_future()
+        future: asyncio.Future[R] = loop.create_future()
+        ticket.future = future
         self._queue.append(ticket)
         self._wake()
         try:

@@ -435,6 +435,32 @@ def test_a_wrapper_that_passes_on_has_the_names_of_what_it_wraps() -> None:
         binder.bind((1, 2, 3), {"args": 4})
 
 
+def test_a_wrapped_method_keeps_its_instance_out() -> None:
+    """Whether the wrapper names the instance, and whatever it calls it."""
+
+    def named(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(this: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(this, *args, **kwargs)
+
+        return wrapper
+
+    class Desk:
+        def refund(self, account: int, amount: int = 5) -> None: ...
+
+        passed = passing(refund)
+        called = named(refund)
+        cached = functools.lru_cache(refund)
+
+    desk = Desk()
+    for method in (desk.refund, desk.passed, desk.called, desk.cached):
+        assert compile_binder(method).bind((1,), {}) == {"account": 1, "amount": 5}
+    for function in (Desk.refund, Desk.passed, Desk.called, Desk.cached):
+        binder = compile_binder(function, bound=True)
+        assert binder.bind((), {"account": 1}) == {"account": 1, "amount": 5}
+        assert binder.unbind({"account": 1, "amount": 6}) == ((1, 6), {})
+
+
 def test_a_wrapper_with_parameters_of_its_own_is_taken_at_its_word() -> None:
     """Its own parameters are what is really called with, whatever it says it wraps."""
 

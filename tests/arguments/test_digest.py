@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from argument_values import KEY, RECORDS, SCALARS, Model, arguments, essence, values
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worker import Worker
 
@@ -146,6 +146,7 @@ def test_digests_do_not_change_between_releases() -> None:
 
 
 @given(st.binary(max_size=200), st.text(max_size=100).filter(str.isascii))
+@example(b"k" * 100, "a")
 def test_the_digest_is_a_keyed_one(key: bytes, text: str) -> None:
     """It is HMAC-SHA256 as the standard library computes it, so without the key no guess can be tested."""
     encoding = f"{{1:1:as{len(text)}:{text}".encode()

@@ -117,8 +117,8 @@ def test_a_metaclass_cannot_pass_a_class_off_as_another() -> None:
     """Not by equality, not by hash."""
 
     class Meta(type):
-        __hash__ = lambda cls: hash(str)  # noqa: E731
-        __eq__ = lambda cls, other: True  # noqa: E731
+        __hash__ = lambda cls: hash(str)
+        __eq__ = lambda cls, other: True
 
     class Evil(metaclass=Meta):
         __len__ = __str__ = _bomb
@@ -273,6 +273,33 @@ def test_a_raising_time_zone_is_refused() -> None:
 
     with pytest.raises(ValidationError, match="argument value could not be read"):
         normalise({"value": dt.datetime(2026, 1, 1, tzinfo=Zone())}, key=KEY)
+
+
+def test_a_container_changed_in_the_middle_is_refused() -> None:
+    """By a time zone here, by another thread elsewhere."""
+
+    class Zone(dt.tzinfo):
+        def utcoffset(self, _: Any) -> None:
+            items.append(1)
+            table[str(len(table))] = 1
+
+    items: list[Any] = []
+    table: dict[str, Any] = {}
+    now = dt.datetime(2026, 1, 1, tzinfo=Zone())
+    items.append(now)
+    refused(items, "argument value changed while it was read")
+    table["a"] = now
+    refused(table, "argument value changed while it was read")
+
+
+def test_fields_of_a_compiled_subclass_are_said_to_be_unseen() -> None:
+    """It has room for more than its base, and nothing to read it with."""
+    compiled = pytest.importorskip("xxsubtype")
+    value = compiled.spamlist([1])
+    arguments = normalise({"value": value}, key=KEY)
+    assert arguments.plain == {"value": [1]}
+    assert arguments.opaque == ("value",)
+    assert arguments.digest != digest_of({"value": compiled.spamlist([1])}, key=KEY)
 
 
 def test_memory_errors_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:

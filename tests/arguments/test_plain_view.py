@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import enum
 import json
 import pathlib
 import uuid
@@ -32,7 +33,7 @@ from argument_values import (
     arguments,
     values,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worker import Worker
 
@@ -42,6 +43,12 @@ from ascend_guard.redaction import REDACTED, Redact
 
 MORE = settings(max_examples=4 * settings().max_examples)
 Item = TypeVar("Item")
+
+
+class Name(enum.StrEnum):
+    PASSWORD = "password"
+
+
 SECRET_NAMES = ["password", "apiKey", "X-API-Key", "client_secret", "Authorization", "db_passwords"]
 
 
@@ -108,6 +115,9 @@ def test_the_deepest_and_the_longest_view_do_not_crash_the_policy_engine(policie
 
 
 @given(values, st.integers(1, 6))
+@example({1: 2}, 2)
+@example({1: 2}, 4)
+@example(b"", 1)
 def test_the_view_is_never_deeper_than_the_limit(value: Any, limit: int) -> None:
     """Counted in the view, with everything it wraps around what JSON cannot say."""
     try:
@@ -140,6 +150,7 @@ def test_no_secret_is_seen_at_any_depth(value: Any, data: st.DataObject) -> None
         lambda v: Wire(v),
         lambda v: {"b": {Text("c"): v}},
     ]
+    name = data.draw(st.sampled_from([name, Text(name), name.encode(), Name.PASSWORD]))
     holder: Any = {
         name: data.draw(
             st.sampled_from([secret, [secret], {"x": {"y": secret}}, Thing(secret), Text(secret)])

@@ -222,8 +222,9 @@ def test_every_variable_a_condition_may_use_is_there() -> None:
     when = """
       action.type == "refund" && tool.name == "stripe" && tool.mcp_server_name == null
       && resource.name == "order 7" && resource.id == "7" && args.amount == 5
-      && agent.id == "billing" && agent.name == "Billing" && agent.model_id == "m" && context.environment == "staging" && risk.score > 0 && risk.level != ""
-      && risk.indicators.bulk && session.id == "s" && session.orchestration_id == null && session.depth == 2
+      && agent.id == "billing" && agent.name == "Billing" && agent.model_id == "m"
+      && context.environment == "staging" && risk.score > 0 && risk.level != "" && risk.indicators.bulk
+      && session.id == "s" && session.orchestration_id == null && session.depth == 2
       && session.parent_action_id == 3
     """
     action = AgentAction(

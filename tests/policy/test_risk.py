@@ -80,6 +80,24 @@ def test_more_signals_never_lower_the_score(
     assert risk_of(action_type, some | more).score >= risk_of(action_type, some).score
 
 
+said = {
+    "environment": st.sampled_from(STAGES),
+    "data_classification": st.sampled_from(CLASSES),
+    "pii": st.just(True),
+    "sensitive_data": st.just(True),
+}
+known = st.fixed_dictionaries({}, optional=said)
+
+
+@given(types, known, known)
+def test_the_worst_of_what_is_said_in_several_places_counts(
+    action_type: str, indicators: dict[str, Any], context: dict[str, Any]
+) -> None:
+    """Indicators and context together are at least as risky as either alone; neither takes back the other."""
+    alone = max(risk_of(action_type, indicators).score, risk_of(action_type, {}, context).score)
+    assert risk_of(action_type, indicators, context).score >= alone
+
+
 @given(
     types,
     st.dictionaries(st.sampled_from(SIGNALS) | st.text(), json),

@@ -1,6 +1,7 @@
 """An agent process that dies where it is told to: ``crashing_agent.py FOLDER MODE WHERE``.
 
-``WHERE`` is ``never``, ``loop``, ``<number>:before``, ``<number>:after`` (an effect of the flow) or ``body:start``, ``body:end``.
+``WHERE`` is ``never``, ``loop``, ``<number>:before`` or ``<number>:after`` (an effect of the flow), ``body:start`` or
+``body:end``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import POLICY
+from support import POLICY
 
 from ascend_guard import AscendError, EmbeddedControlPlane, governed
 from ascend_guard._scope import current

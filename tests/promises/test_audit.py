@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import POLICY
 from hypothesis import given
 from hypothesis import strategies as st
+from support import POLICY
 
 from ascend_guard import EmbeddedControlPlane, StoreError, ValidationError, governed
 from ascend_guard.engine.audit import verify_export

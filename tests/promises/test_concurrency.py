@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import POLICY
+from support import POLICY
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
@@ -136,7 +136,7 @@ async def test_cancelled_callers_leave_no_permit_behind(plane: EmbeddedControlPl
 
 WORKER = """
 import sys
-from conftest import POLICY
+from support import POLICY
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.sqlite import SQLiteStore
@@ -150,7 +150,7 @@ plane.close()
 
 
 def test_20_processes_share_one_database(tmp_path: Path) -> None:
-    """All start at once on a database that does not exist yet; every decision is there afterwards, and the chain is whole."""
+    """All start at once on a database that does not exist yet; every decision is there, and the chain is whole."""
     path = tmp_path / "shared" / "ascend.db"
     env = {"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": ""}
     workers = [

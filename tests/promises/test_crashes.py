@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import PROFILE
+from support import PROFILE
 
 from ascend_guard import EmbeddedControlPlane
 from ascend_guard.store.port import ActionRow

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import POLICY
 from hypothesis import given
 from hypothesis import strategies as st
+from support import POLICY
 
 from ascend_guard import (
     ActionPendingError,

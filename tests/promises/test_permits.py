@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import POLICY
+from support import POLICY
 
 from ascend_guard import (
     ActionPendingError,
@@ -40,7 +40,9 @@ def claims(plane: EmbeddedControlPlane, action_id: str) -> list[str]:
     return [row.event for row in plane.read(lambda reader: reader.trail(int(action_id)))]
 
 
-def test_of_many_claims_at_once_one_succeeds(plane: EmbeddedControlPlane, approved: str, tmp_path: Path) -> None:
+def test_of_many_claims_at_once_one_succeeds(
+    plane: EmbeddedControlPlane, approved: str, tmp_path: Path
+) -> None:
     """From many threads on two stores of the same file, as from two processes."""
     second = EmbeddedControlPlane(SQLiteStore(tmp_path / "ascend.db"), parse_policy(POLICY))
     won: list[object] = []
@@ -119,7 +121,9 @@ def test_two_parked_calls_racing_for_an_edited_approval_run_once(plane: Embedded
     with pytest.raises(ActionPendingError) as pending:
         refund(900)
     plane.approve(pending.value.action_id or "", approver="ann", arguments={"amount": 10})
-    held = [plane.perform(Submit(_same(plane), _digest(plane), parked=True, repeatable=True)) for _ in range(2)]
+    held = [
+        plane.perform(Submit(_same(plane), _digest(plane), parked=True, repeatable=True)) for _ in range(2)
+    ]
     assert [result.modified_arguments for result in held] == [{"amount": 10}] * 2
     refund(900)
     with pytest.raises(ActionPendingError):
@@ -135,3 +139,33 @@ def _same(plane: EmbeddedControlPlane) -> AgentAction:
 
 def _digest(plane: EmbeddedControlPlane) -> str:
     return plane.read(lambda reader: reader.actions("local"))[0].digest
+
+
+def test_a_call_whose_arguments_changed_leaves_a_reason_and_no_usable_approval(
+    plane: EmbeddedControlPlane,
+) -> None:
+    """Blocked, recorded as withdrawn, and the approval cannot be taken up by anybody."""
+    ran: list[int] = []
+
+    @governed("refund", timeout=30)
+    def refund(amount: float, lines: list[str]) -> None:
+        ran.append(1)
+
+    lines = ["two frames"]
+
+    def person() -> None:
+        while not plane.pending():
+            pass
+        lines.append("and a bribe")
+        plane.approve(str(plane.pending()[0].id), approver="ann")
+
+    approver = threading.Thread(target=person)
+    approver.start()
+    with pytest.raises(AuthorizationDeniedError, match="arguments changed"):
+        refund(900, lines)
+    approver.join()
+    assert ran == []
+    assert claims(plane, "1") == ["submitted", "approved", "withdrawn"]
+    del lines[1:]
+    assert plane.perform(Submit(_same(plane), _digest(plane), parked=True, repeatable=True)).action_id == "2"
+    assert plane.verify_audit().ok

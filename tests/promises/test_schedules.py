@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import msgspec
-from conftest import SCHEDULES
 from hypothesis import HealthCheck, assume, given, settings
 from simulation import Schedule, World, interleave, interleavings, loadable, play, schedules
+from support import SCHEDULES
 
 from ascend_guard.arguments import digest_of, normalise
 from ascend_guard.engine.policy import Effect
@@ -51,7 +51,7 @@ def check_decisions(world: World, records: Story) -> None:
         assert submitted["event"] == "submitted"
         assert submitted["decision"] != "denied"
         before = names[: names.index("started")]
-        assert not {"denied", "expired"} & set(before)
+        assert not {"denied", "expired", "withdrawn"} & set(before)
         if submitted["decision"] == "pending":
             approved = events[names.index("approved")]
             assert names.index("approved") < names.index("started")

@@ -57,7 +57,7 @@ _HAS_FIXED = re.compile(r"\bhas\s*\(\s*((?:" + "|".join(_ROOTS) + r")\s*\.\s*\w+
 _ROOT_WORD = re.compile(r"\b(?:" + "|".join(_ROOTS) + r")\b")
 _COMPILER_SAYS = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 _OPERATOR = re.compile(r"(?<!\w)(?:_|(?=[-!]))([^\w\s()]+)_(?!\w)")
-_STATUS_CODE = re.compile(r"^[A-Z_]+: ")
+_STATUS_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 
 Scene: TypeAlias = cel.Activation
 """The variables of one call, ready for any number of conditions."""
@@ -215,9 +215,7 @@ def _explained(said: str) -> ConditionError:
             return ConditionError(
                 "the condition is nested too deeply", "at most 32 levels: split it into several rules"
             )
-        return ConditionError(
-            _plain(said.removesuffix("]").rpartition(" [")[0] or said), "mend the condition"
-        )
+        return ConditionError(_plain(said), "mend the condition")
     line, where = int(first[1]), f"(column {first[2]})"
     what = (
         first[3].removesuffix(" (in container '')").partition(" expecting ")[0].removeprefix("Syntax error: ")

@@ -13,12 +13,13 @@ CREATE TABLE actions (
     reason TEXT NOT NULL,
     session_id TEXT,
     orchestration_session_id TEXT,
+    parent_action_id INTEGER,
     depth INTEGER NOT NULL,
     digest TEXT NOT NULL,                 -- keyed digest of the arguments that were approved
     created_at REAL NOT NULL,             -- seconds since the epoch, as every _at
     -- the wait for a person
     fingerprint TEXT,                     -- the same call again has the same one
-    approvers TEXT,                       -- JSON list of groups
+    requirements TEXT,                    -- JSON list: which groups must approve, and how many, for which rule
     quorum INTEGER,
     timeout REAL,                         -- seconds
     expires_at REAL,

@@ -1,0 +1,146 @@
+"""The commands put together, and what becomes of their failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+
+from ascend_guard.errors import AscendError
+
+from . import actions, approvals, audit, doctor, init, kill_switch, policy
+from .command import DatabaseOption, JsonOption, PolicyOption
+from .context import Declined, Refusal, error_record
+from .output import unread
+
+_OF_SEVERAL_LINES = ("ConfigurationError", "PolicyError")
+_INTERRUPTED = 128 + signal.SIGINT
+
+app = typer.Typer(
+    name="ascend-guard",
+    help="Nothing an AI agent does takes effect before a decision allows it.",
+    epilog="Begin with [bold]ascend-guard demo[/bold], or with [bold]ascend-guard init[/bold].",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+init.register(app)
+
+
+@app.command("demo")
+def _demo() -> int:
+    """Watch real tool calls being approved, denied, held and stopped (seconds, no network)."""
+    from .demo import demo
+
+    return demo()
+
+
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(actions.app, name="actions")
+app.add_typer(kill_switch.app, name="kill-switch")
+app.add_typer(policy.app, name="policy")
+app.add_typer(audit.app, name="audit")
+doctor.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ascend_guard._version import __version__
+
+        sys.stdout.write(f"ascend-guard {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    policy: PolicyOption = None,
+    database_url: DatabaseOption = None,
+    as_json: JsonOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    ctx.obj = {"policy": policy, "database_url": database_url, "as_json": as_json}
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command and answer its exit status. No failure leaves as an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return unread()
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    json = "--json" in arguments
+    try:
+        return int(app(arguments, prog_name="ascend-guard", standalone_mode=False) or 0)
+    except BrokenPipeError:
+        raise
+    except (KeyboardInterrupt, typer.Abort):
+        return _INTERRUPTED
+    except SystemExit as leaving:  # typer's own, when nobody reads the help
+        return leaving.code if isinstance(leaving.code, int) else 1
+    except Refusal as refusal:
+        return _failed(refusal.message, error_record(refusal), refusal.code, json)
+    except AscendError as error:
+        return _failed(error.message, error_record(error), 1, json)
+    except OSError as error:
+        message = f"{type(error).__name__}: {error}"
+        return _failed(message, {"error": {"type": type(error).__name__, "message": str(error)}}, 1, json)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # wrong usage; typer's class for it differs between its versions
+            return _misused(error, json)
+        return _broken(error, json)
+
+
+def _failed(message: str, record: dict[str, Any], code: int, json: bool) -> int:
+    from .output import console, print_json, shown
+
+    if json:
+        print_json(record)
+        return code
+    kind = record["error"]["type"]
+    err = console(stderr=True)
+    if kind != Declined.__name__:
+        err.print(shown("Error: ", "bold red"), end="")
+    # Only our own configuration messages have several lines; a line break in any other came from the data.
+    for line in message.split("\n") if kind in _OF_SEVERAL_LINES else [message]:
+        err.print(shown(line), soft_wrap=not err.is_terminal)
+    return code
+
+
+def _misused(error: Any, json: bool) -> int:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if message and context is not None:
+        message += f" Try: {context.command_path} --help"
+    if message:  # without one, help was asked for and has been printed
+        _failed(message, {"error": {"type": "UsageError", "message": message}}, 2, json)
+    return 2
+
+
+def _broken(error: Exception, json: bool) -> int:
+    import traceback
+
+    from .output import safe
+
+    if os.environ.get("ASCEND_DEBUG"):
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            sys.stderr.write(safe(line) + "\n")
+    name = type(error).__name__
+    message = f"{name}: {error}. This is a fault of ascend-guard's; ASCEND_DEBUG=1 shows where it happened."
+    return _failed(message, {"error": {"type": name, "message": str(error)}}, 1, json)

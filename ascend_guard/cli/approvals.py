@@ -1,0 +1,211 @@
+"""``ascend-guard approvals``: see what waits, and decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ascend_guard.errors import NotFoundError
+
+from .command import YesOption, command, typed_json
+from .context import Declined, Run, approver, nothing_yet
+
+if TYPE_CHECKING:
+    from .lookup import Details
+
+app = typer.Typer(
+    help="See what waits for a person, and decide it.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+ActionArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The action, as `approvals list` shows it.")
+]
+CommentOption = Annotated[
+    str | None, typer.Option("--comment", "-m", metavar="TEXT", help="Why, for the audit trail.")
+]
+
+_SHORT = 40
+
+
+def details_of(run: Run, action_id: str) -> Details:
+    """Everything about an action.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    from .lookup import look_up
+
+    plane = run.existing()
+    if plane is None:
+        raise NotFoundError(
+            f"There is no action {action_id!r}. {nothing_yet(run.database())}", action_id=action_id
+        )
+    return plane.read(lambda reader: look_up(reader, plane.organization, action_id, plane.store.alive))
+
+
+@command(app, "list")
+def list_(
+    run: Run,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
+) -> None:
+    """List what waits for a decision, newest first."""
+    from .lookup import Found, find, records
+
+    plane = run.existing()
+    if plane is None:
+        run.emit(records(Found([], [], 0), limit, offset))
+        run.say(nothing_yet(run.database()))
+        return
+    found = plane.read(
+        lambda reader: find(reader, plane.organization, status="pending", limit=limit, offset=offset)
+    )
+    run.emit(records(found, limit, offset))
+    if run.json:
+        return
+    import time
+
+    from rich.text import Text
+
+    from .views import pending_table, switch_banner
+
+    run.say(*switch_banner(plane.kill_switches()))
+    if not found.rows:
+        run.say("Nothing waits for a decision.")
+        return
+    so_far = plane.read(lambda reader: [len(reader.approvals(row.id)) for row in found.rows])
+    run.say(pending_table(zip(found.rows, so_far, strict=True), time.time()))
+    example = found.rows[-1].id
+    if found.total > len(found.rows):
+        run.say(Text(f"\n{len(found.rows)} of {found.total:,} shown.", "yellow"))
+    run.say(
+        Text(f"\nLook and decide: ascend-guard approvals approve {example}, or deny {example} -m WHY", "dim")
+    )
+
+
+@command(app, "show")
+def show(run: Run, action_id: ActionArgument) -> None:
+    """Show one action in full, with what its session did before."""
+    from .lookup import full_record
+
+    details = details_of(run, action_id)
+    run.emit(full_record(details))
+    if not run.json:
+        from .views import action_view
+
+        run.say(*action_view(details))
+
+
+@command(app, "approve")
+def approve(
+    run: Run,
+    action_id: ActionArgument,
+    comment: CommentOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=JSON",
+            help="Run with this argument value instead; the policy judges it again. Repeatable.",
+        ),
+    ] = None,
+    yes: YesOption = False,
+) -> None:
+    """Say yes to an action. Shows what will run and asks first."""
+    from .views import action_view
+
+    edits = _edits(set_ or [])
+    how = f"approvals approve {action_id}"
+    if not yes:
+        run.require_person(how)
+    details = details_of(run, action_id)
+    who = approver()
+    while details.row.status == "pending" and not (yes and run.json):
+        for part in action_view(details, edits=edits, brief=True):
+            run.err.print(part)
+        if yes:
+            run.err.print()
+            break
+        row = details.row
+        what = f"{_short(row.action_type)} by {_short(row.tool_name)} for {_short(row.agent_id)}"
+        if not run.confirm(f"Approve action {row.id}, {what}, as {who}?"):
+            raise Declined(f"Not approved: action {row.id} still waits.")
+        fresh = details_of(run, action_id)
+        if _what_runs(fresh) == _what_runs(details):
+            break
+        run.warn("It changed while you were looking. This is how it stands now:")
+        details = fresh
+    plane = run.plane(judging=bool(edits))
+    plane.approve(str(details.row.id), approver=who, comment=comment, arguments=edits or None)
+    _report_approval(run, details_of(run, action_id), who)
+
+
+@command(app, "deny")
+def deny(run: Run, action_id: ActionArgument, comment: CommentOption = None) -> None:
+    """Say no to an action: it will not run."""
+    from .lookup import find_row, record
+
+    details = details_of(run, action_id)
+    who = approver()
+    plane = run.plane()
+    plane.deny(str(details.row.id), approver=who, comment=comment)
+    row = plane.read(lambda reader: find_row(reader, plane.organization, action_id))
+    run.emit(record(row, None) | {"denial_reason": row.reason, "denied_by": who})
+    if not run.json:
+        from .output import shown
+
+        run.say(shown(f"Denied: action {row.id} will not run. Recorded as {who}'s decision."))
+
+
+@command(app, "watch")
+def watch(
+    run: Run,
+    interval: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0.02, max=60, help="Time between two looks at the database."),
+    ] = 0.1,
+) -> None:
+    """Watch what waits, live, until Ctrl-C. With --json, a line for each action that begins to wait."""
+    from .watch import follow
+
+    follow(run, interval)
+
+
+def _edits(given: list[str]) -> dict[str, Any]:
+    edits: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=JSON.", param_hint="--set")
+        edits[name] = typed_json(value, "--set", f"text in double quotes: --set '{name}=\"text\"'")
+    return edits
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else text[:_SHORT] + "…"
+
+
+def _what_runs(details: Details) -> tuple[object, ...]:
+    row = details.row
+    return row.status, row.edits, row.rule, row.quorum, row.requirements
+
+
+def _report_approval(run: Run, details: Details, who: str) -> None:
+    from ascend_guard.model import iso
+
+    from .lookup import record
+    from .output import shown
+
+    row = details.row
+    mine = [(comment, iso(at)) for name, comment, at in details.approvals if name == who]
+    comment, at = mine[-1] if mine else (None, iso(row.decided_at or row.created_at))
+    run.emit(record(row, details.outcome) | {"approved_by": who, "approved_at": at, "comments": comment})
+    if row.status == "pending":
+        said = f"{who}'s approval of action {row.id} is recorded: {len(details.approvals)} of {row.quorum}."
+        said += " It still waits."
+    else:
+        said = f"Approved: action {row.id} may run once, as it was shown. Recorded as {who}'s decision."
+    run.say(shown(said))
+    if details.switch is not None:
+        run.warn("The kill switch is on: nothing runs before it is off.")

@@ -1,0 +1,217 @@
+"""``ascend-guard audit``: prove that the trail is as it was written, and take it elsewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import command
+from .context import Refusal, Run
+from .trail import looking
+
+if TYPE_CHECKING:
+    from ascend_guard.engine.audit import Report
+    from ascend_guard.store.sqlite_queries import SQLiteReader
+
+app = typer.Typer(
+    help="Prove that the audit trail is as it was written.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+_SHOWN = 20
+
+
+def _a_key(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value.strip()):
+        raise typer.BadParameter("a public key is 64 hexadecimal digits, as `audit export` prints it.")
+    return None if value is None else value.strip().lower()
+
+
+@command(app, "verify")
+def verify(
+    run: Run,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="An export, verified offline; else the database.")
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", callback=_a_key, help="The export must be signed with this key."),
+    ] = None,
+) -> int:
+    """Verify the audit trail: was a record edited, removed, reordered, or cut from the end?"""
+    if file is None and public_key is not None:
+        raise typer.BadParameter(
+            "it goes with an export; the database has its own key.", param_hint="--public-key"
+        )
+    report = _verify_database(run) if file is None else _verify_file(run, file, public_key)
+    checked = str(file if file is not None else run.database())
+    run.emit(
+        {
+            "ok": report.ok,
+            "checked": checked,
+            "records": report.records,
+            "head": report.head,
+            "signed_by": report.signed_by,
+            "problems": [{"seq": problem.seq, "what": problem.what} for problem in report.problems],
+        }
+    )
+    if not run.json:
+        _say(run, report, checked, public_key)
+    return 0 if report.ok else 1
+
+
+@command(app, "export")
+def export(
+    run: Run,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - is standard output.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write the trail with its signed checkpoint, to be verified anywhere. A broken trail is not signed."""
+    import time
+
+    from ascend_guard.engine import audit
+
+    if file == "-" and run.json:
+        raise Refusal("An export on standard output is JSON already, line by line. Leave --json out.")
+    with _watched(run, run.database(), "Exporting", passes=2) as (reader, key):
+        report = audit.verify(reader, key)
+        if not report.ok:
+            problems = "; ".join(f"record {problem.seq}: {problem.what}" for problem in report.problems[:3])
+            raise Refusal(
+                f"Not exported: a signature must not vouch for a trail that was tampered with ({problems}). "
+                f"See ascend-guard audit verify.",
+                1,
+            )
+        checkpoint = _write(file, force, audit.export(reader, key, time.time()))
+    signed_by = checkpoint["public_key"]
+    record = {"file": file, "records": checkpoint["seq"], "head": checkpoint["hash"], "public_key": signed_by}
+    run.emit(record)
+    if not run.json:
+        from .output import shown
+
+        to = run.err if file == "-" else run.out
+        to.print(
+            shown(f"Exported {checkpoint['seq']:,} records{'' if file == '-' else f' to {file}'}.", "green")
+        )
+        to.print(f"Signed by {signed_by}", soft_wrap=True)
+        to.print("Keep that key elsewhere: with it, audit verify FILE --public-key KEY proves the export.")
+
+
+def _verify_database(run: Run) -> Report:
+    from ascend_guard.engine import audit
+
+    with _watched(run, run.database(), "Verifying") as (reader, key):
+        return audit.verify(reader, key)
+
+
+def _verify_file(run: Run, path: Path, public_key: str | None) -> Report:
+    from ascend_guard.engine.audit import verify_export
+
+    try:
+        with path.open("rb") as file:
+            count = sum(1 for _ in file)
+            file.seek(0)
+            with run.progress("Verifying", count) as step:
+                return verify_export(_stepping(file, step), public_key)
+    except OSError as error:
+        raise Refusal(f"{path} cannot be read ({error.strerror or error}).", 1) from error
+
+
+@contextmanager
+def _watched(run: Run, path: Path, what: str, *, passes: int = 1) -> Iterator[tuple[SQLiteReader, bytes]]:
+    """The trail as it is at one moment, with a bar while it is read."""
+    from ascend_guard.store.port import AuditRow
+    from ascend_guard.store.sqlite_queries import SQLiteReader
+
+    with looking(path) as (connection, key):
+        total = SQLiteReader(connection).head().seq
+        with run.progress(what, passes * total) as step:
+
+            class Watched(SQLiteReader):
+                def audit(self, after: int = 0) -> Iterator[AuditRow]:
+                    return _stepping(super().audit(after), step)
+
+            yield Watched(connection), key
+
+
+def _stepping(items: Iterable[Any], step: Callable[[], None]) -> Iterator[Any]:
+    for item in items:
+        yield item
+        step()
+
+
+def _write(file: str, force: bool, lines: Iterable[bytes]) -> dict[str, Any]:
+    """Write the lines and answer the checkpoint, which is the last."""
+    import os
+
+    import msgspec
+
+    last = [b""]
+
+    def passed() -> Iterator[bytes]:
+        for line in lines:
+            last[0] = line
+            yield line
+
+    if file == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.writelines(passed())
+        sys.stdout.buffer.flush()
+    else:
+        # Beside it first: a half-written export must not pass for a trail that was cut.
+        part = f"{file}.part"
+        try:
+            if not force and os.path.exists(file):
+                raise FileExistsError
+            out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(out, "wb") as written:
+                    written.writelines(passed())
+                os.replace(part, file)
+            except BaseException:
+                os.unlink(part)
+                raise
+        except FileExistsError:
+            raise Refusal(
+                f"{file} exists already. Add --force to replace it, or name another file.", 1
+            ) from None
+        except OSError as error:
+            raise Refusal(f"{file} cannot be written ({error.strerror or error}).", 1) from error
+    checkpoint: dict[str, Any] = msgspec.json.decode(last[0])["checkpoint"]
+    return checkpoint
+
+
+def _say(run: Run, report: Report, checked: str, public_key: str | None) -> None:
+    from rich.text import Text
+
+    from .output import shown, table
+
+    if report.ok:
+        run.say(
+            shown(
+                f"✓ {checked}: {report.records:,} records, none edited, removed, reordered or cut.", "green"
+            )
+        )
+        run.say(Text(f"  head {report.head}", "dim"))
+    else:
+        run.say(shown(f"✗ {checked} is not as it was written.", "bold red"))
+        listed = table("Record", "What is wrong")
+        for problem in report.problems[:_SHOWN]:
+            listed.add_row(f"{problem.seq:,}", shown(problem.what, "red"))
+        run.say(listed)
+        if len(report.problems) > _SHOWN:
+            run.say(f"and {len(report.problems) - _SHOWN:,} more")
+    if report.signed_by is not None:
+        run.say(shown(f"  signed by {report.signed_by}", "dim"))
+        if public_key is None:
+            run.say(
+                Text(
+                    "  Anybody can sign with some key: compare it with the one that audit export printed.",
+                    "yellow",
+                )
+            )

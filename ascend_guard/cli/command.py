@@ -1,0 +1,103 @@
+"""What a command of ours is: a function of a ``Run`` and its own options, with the shared options added."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from .context import Run
+from .output import unread
+
+P = ParamSpec("P")
+
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="The policy file; else ASCEND_POLICY.")
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        help="sqlite:///path; else ASCEND_DATABASE_URL, else .ascend/ascend.db beside the policy.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+SHARED: dict[str, Any] = {"policy": PolicyOption, "database_url": DatabaseOption, "as_json": JsonOption}
+"""The options every command takes, before its name or after it."""
+
+MAX_DEPTH = 64
+"""Most containers inside one another in JSON that was typed: as many as a call's arguments may have."""
+
+
+def command(
+    app: typer.Typer, name: str
+) -> Callable[[Callable[Concatenate[Run, P], int | None]], Callable[..., int]]:
+    """Register a command: it gets a ``Run`` and its own options, and answers its exit status (None is 0).
+
+    Args:
+        app: where.
+        name: its name there.
+    """
+
+    def register(function: Callable[Concatenate[Run, P], int | None]) -> Callable[..., int]:
+        @functools.wraps(function)
+        def wrapper(ctx: typer.Context, **given: Any) -> int:
+            outer = ctx.obj or {}
+            shared = {option: given.pop(option) or outer.get(option) for option in SHARED}
+            run = Run(shared["policy"], shared["database_url"], bool(shared["as_json"]))
+            try:
+                return function(run, **given) or 0  # type: ignore[call-arg]
+            except BrokenPipeError:  # typer has a status of its own for it
+                return unread()
+            finally:
+                run.close()
+
+        signature = inspect.signature(function, eval_str=True)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [inspect.Parameter("ctx", keyword, annotation=typer.Context)]
+        own = list(signature.parameters.values())[1:]
+        parameters += [parameter.replace(kind=keyword) for parameter in own]
+        parameters += [
+            inspect.Parameter(option, keyword, default=False if hint is JsonOption else None, annotation=hint)
+            for option, hint in SHARED.items()
+        ]
+        wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name)(wrapper)
+        return wrapper
+
+    return register
+
+
+def typed_json(text: str, option: str, example: str) -> Any:
+    """The value of an option that is JSON.
+
+    Args:
+        text: as typed.
+        option: its name, for the message.
+        example: how it is written.
+
+    Raises:
+        typer.BadParameter: it is not JSON, or deeper than arguments may be.
+    """
+    import msgspec
+
+    try:
+        value = msgspec.json.decode(text)
+        if _depth(value) > MAX_DEPTH:
+            raise RecursionError(f"more than {MAX_DEPTH} containers inside one another")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise typer.BadParameter(f"it is not JSON ({error}). Write {example}.", param_hint=option) from None
+    return value
+
+
+def _depth(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inside is None else 1 + max(map(_depth, inside), default=0)

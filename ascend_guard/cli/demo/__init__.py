@@ -1,0 +1,55 @@
+"""``ascend-guard demo``: an agent's working day in a few seconds, with everything happening for real.
+
+Nothing is claimed that was not looked up first: where a claim does not hold, the demo says so and fails.
+"""
+
+from __future__ import annotations
+
+__all__ = ["demo"]
+
+
+def demo() -> int:
+    """Play the demo; 0 when everything went as it should."""
+    import tempfile
+    import time
+    from pathlib import Path
+
+    from ascend_guard import AscendError, configure
+    from ascend_guard.config import Settings
+
+    from .scenes import Play, database_url
+    from .stage import Stage, Unproven
+    from .tools import POLICY
+    from .world import World
+
+    stage = Stage()
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ascend-guard-demo-") as name:
+        folder = Path(name)
+        (folder / "policy.yaml").write_text(POLICY)
+        database = folder / ".ascend" / "ascend.db"
+        # Everything is said in code: whatever ASCEND_* variables there are belong to real work.
+        plane = Settings(
+            policy=folder / "policy.yaml",
+            database_url=database_url(database),
+            durability="power",
+            agent_id="shop",
+            agent_name="Shop agent",
+        ).control_plane()
+        configure(control_plane=plane)
+        try:
+            with World(folder) as world:
+                play = Play(stage, plane, world, database)
+                play.begin()
+                for scene in play.scenes():
+                    scene()
+        except (Unproven, AscendError) as wrong:
+            stage.failed(wrong)
+            return 1
+        finally:
+            plane.close()
+    if Path(name).exists():
+        stage.failed(Unproven(f"the folder {name} should be gone"))
+        return 1
+    play.end(time.monotonic() - begun)
+    return 0

@@ -1,0 +1,88 @@
+"""The people in the demo: processes of their own that run ``ascend-guard``, as in another terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from .stage import Unproven
+
+R = TypeVar("R")
+
+COMMAND = (sys.executable, "-P", "-c", "from ascend_guard.cli import main; raise SystemExit(main())")
+"""``ascend-guard``, wherever this Python has it."""
+
+_PATIENCE = 30.0
+
+
+class Person:
+    """One command, being run by another process.
+
+    Args:
+        environment: ``ASCEND_*`` variables that lead it to the demo's control plane.
+        arguments: what is typed after ``ascend-guard``.
+    """
+
+    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+        self.command = shlex.join(("ascend-guard", *arguments))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ASCEND_")}
+        self._process = subprocess.Popen(  # noqa: S603
+            [*COMMAND, *arguments],
+            env=kept | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self.pid = self._process.pid
+
+    def finish(self) -> None:
+        """Wait until it has done what it was told. Raises ``Unproven`` when it has not."""
+        try:
+            out, err = self._process.communicate(timeout=_PATIENCE)
+        except BaseException as error:
+            self._process.kill()
+            self._process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise Unproven(f"`{self.command}` has not ended after {_PATIENCE:g} s") from None
+            raise
+        if self._process.returncode:
+            said = (err or out).strip() or "nothing"
+            raise Unproven(f"`{self.command}` ended with status {self._process.returncode} and said: {said}")
+
+
+class Call(Generic[R]):
+    """A tool call in a thread of its own, so that there is someone to watch it wait."""
+
+    def __init__(self, tool: Callable[..., R], arguments: dict[str, Any]) -> None:
+        self._tool = tool
+        self._arguments = arguments
+        self._result: R | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._tool(**self._arguments)
+        except Exception as error:
+            self._error = error
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def finish(self) -> R:
+        """Its result, or the error it ended in. Raises ``Unproven`` when it does not end."""
+        self._thread.join(_PATIENCE)
+        if self.running:
+            raise Unproven(f"the call is still waiting after {_PATIENCE:g} s")
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]

@@ -1,0 +1,199 @@
+"""How the demo is told: titled scenes, labelled lines, and claims that are printed once they are checked."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.highlighter import ReprHighlighter
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Column, Table
+from rich.text import Text
+from rich.tree import Tree
+
+from ascend_guard.cli.output import badge, console
+
+if TYPE_CHECKING:
+    from ascend_guard.engine.policy import Policy
+    from ascend_guard.store.port import ActionRow
+
+_WIDTH = 100
+_MARGIN = 9
+_BREATH = 0.35
+
+
+class Unproven(Exception):
+    """Something the demo was about to claim is not so."""
+
+
+class Stage:
+    """Where it is shown: in colours and boxes on a terminal, elsewhere as plain text in a hundred columns."""
+
+    def __init__(self) -> None:
+        self.console: Console = console()
+        self.live = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.console.width = min(self.console.width, _WIDTH) if self.console.is_terminal else _WIDTH
+        unicode = self.console.encoding.lower().startswith("utf")
+        self._yes, self._no = ("✓", "✗") if unicode else ("ok", "NO")
+        self._scenes = 0
+        self.proofs = 0
+
+    # --- the frame ------------------------------------------------------------------------------------------
+
+    def box(self, title: str, *what: RenderableType) -> None:
+        """Something before or after the scenes."""
+        inside = Group(*what)
+        if self.live:
+            heading = Text(title, "bold")
+            self.console.print()
+            self.console.print(Panel(inside, title=heading, title_align="left", padding=(1, 2)))
+        else:
+            self._print(Text(f"\n{title}\n"), Padding(inside, (0, 2)))
+
+    def scene(self, title: str) -> None:
+        """Begin the next scene."""
+        self._scenes += 1
+        if self.live:
+            # What was just shown has to be read before the next thing moves it up.
+            time.sleep(_BREATH)
+            heading = Text(f"{self._scenes}  {title}", "bold")
+            self.console.print()
+            self.console.print(Rule(heading, align="left", style="bright_black"))
+        else:
+            self.console.print(Text(f"\n{self._scenes}. {title}"))
+
+    def _print(self, *what: RenderableType) -> None:
+        if self.live:
+            self.console.print(*what)
+            return
+        with self.console.capture() as captured:
+            self.console.print(*what)
+        # rich fills lines up with spaces, which is noise in a log.
+        for line in captured.get().splitlines():
+            self.console.out(line.rstrip())
+
+    # --- what happens ---------------------------------------------------------------------------------------
+
+    def line(self, label: str | Text, *what: RenderableType | str, style: str = "bold") -> None:
+        """A line with a label in the margin."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=_MARGIN, justify="right", no_wrap=True)
+        grid.add_column(ratio=1)
+        first: str | Text = Text(label, style) if isinstance(label, str) else label
+        for part in what:
+            grid.add_row(first, Text(part) if isinstance(part, str) else part)
+            first = ""
+        self._print(grid)
+
+    def agent(self, words: str) -> None:
+        """What the agent is up to."""
+        self.line("Agent", words, style="bold cyan")
+
+    def call(self, tool: str, arguments: dict[str, Any]) -> None:
+        """The call it makes."""
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        self.line("call", ReprHighlighter()(Text(f"{tool}({given})")), style="bright_black")
+
+    def decision(self, row: ActionRow) -> None:
+        """What was decided on an action, by which rule."""
+        said = Text.assemble("rule ", (row.rule or "none", "bold"))
+        if not row.reason.startswith("The rule "):
+            said.append(f": {row.reason}")
+        about = Text(f"(action {row.id}, risk {row.risk_score:g} {row.risk_level})", "bright_black")
+        if said.cell_len + about.cell_len + _MARGIN + 4 <= self.console.width:
+            self.line(badge(row.status), said.append("  ").append_text(about))
+        else:
+            self.line(badge(row.status), said, about)
+
+    def person(self, who: str, command: str, pid: int) -> None:
+        """A command that someone ran in another process."""
+        about = f"process {pid}; the agent is process {os.getpid()}"
+        self.line(who, Text(f"$ {command}"), Text(about, "bright_black"), style="bold yellow")
+
+    def prove(self, holds: bool, claim: str, otherwise: object) -> None:
+        """Show a claim, if it holds.
+
+        Args:
+            holds: whether it does.
+            claim: in words.
+            otherwise: what is there instead.
+
+        Raises:
+            Unproven: it does not.
+        """
+        if not holds:
+            raise Unproven(f"expected: {claim}; found: {otherwise}")
+        self.proofs += 1
+        self.line(Text(self._yes, "bold green"), claim)
+
+    def failed(self, error: Exception) -> None:
+        """The demo did not go as it should."""
+        self.line(Text(self._no, "bold red"), Text(str(error), "red"))
+        what = "\nThe demo stopped: this did not go as it should. Please report what is above."
+        self.console.print(Text(what, "bold red"))
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """Something that visibly takes a moment."""
+        return self.console.status(Text(what, "bright_black")) if self.live else nullcontext()
+
+    def progress(self, what: str) -> Progress:
+        """A bar that is gone afterwards."""
+        columns = (TextColumn(" " * _MARGIN), BarColumn(), MofNCompleteColumn(), TextColumn(what))
+        return Progress(*columns, console=self.console, transient=True, disable=not self.live)
+
+    def entries(self, *entries: tuple[str, str]) -> RenderableType:
+        """Things to type, and what they are for."""
+        grid = Table.grid(padding=(0, 3, 0, 0))
+        grid.add_column(no_wrap=True, style="bold green")
+        grid.add_column()
+        for typed, purpose in entries:
+            grid.add_row(typed, purpose)
+        return grid
+
+    # --- pictures -------------------------------------------------------------------------------------------
+
+    def code(self, text: str) -> RenderableType:
+        """Python."""
+        return Syntax(text, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+
+    def rules(self, policy: Policy) -> RenderableType:
+        """A policy at a glance."""
+        columns = [Column(heading, no_wrap=True) for heading in ("rule", "calls", "when", "effect")]
+        table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for rule in policy.rules:
+            calls = " ".join((*rule.actions, *rule.resources))
+            table.add_row(rule.name, calls, rule.when or "", badge(rule.effect.value))
+        table.add_row(Text("anything else", "italic"), "", "", badge(policy.default.value))
+        return table
+
+    def trace(self, rows: list[ActionRow], parents: dict[int, int | None]) -> None:
+        """Actions as a tree.
+
+        Args:
+            rows: all of one trace, oldest first.
+            parents: by action, the one it was made in.
+        """
+        root, *others = rows
+        branches = {root.id: Tree(_node(root, 0), guide_style="bright_black")}
+        for row in others:
+            parent = parents[row.id]
+            if parent not in branches:
+                raise Unproven(f"action {row.id} links to {parent}, which is not in its trace")
+            branches[row.id] = branches[parent].add(_node(row, row.depth))
+        self.line("trace", branches[root.id])
+
+
+def _node(row: ActionRow, depth: int) -> Text:
+    name = f"{row.action_type} {row.resource}"
+    took = "" if row.duration is None else f"{row.duration * 1000:.1f} ms"
+    line = Text.assemble((f"{row.id} ", "bright_black"), (name, "bold"))
+    line.pad_right(38 - 4 * depth - line.cell_len)
+    return line.append_text(badge(row.status)).append(f"{took:>9}  ").append_text(badge(row.outcome or ""))

@@ -1,0 +1,113 @@
+"""The agent's tools, as an agent's developer writes them, and the policy that governs them.
+
+They act for real: on a SQLite database, in a folder, and on a payment service over HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ascend_guard import governed
+
+from .world import World
+
+POLICY = """\
+version: 1
+default: deny
+
+rules:
+  - name: reads
+    actions: ["*_read"]
+    effect: allow
+
+  - name: tickets
+    actions: [ticket_resolve]
+    effect: allow
+
+  - name: exports
+    actions: [file_write]
+    resources: ["exports/*"]
+    effect: allow
+
+  - name: refunds
+    actions: [refund]
+    effect: allow
+
+  - name: big-refunds
+    actions: [refund]
+    when: args.amount > 500
+    effect: require_approval
+    approvers: [finance]
+    timeout: 1h
+    reason: Refunds above 500 need finance.
+
+  - name: invoices
+    actions: [invoice_send]
+    effect: require_approval
+    approvers: [finance]
+    timeout: 1h
+    reason: Finance sees invoices before customers do.
+
+  - name: no-deletes
+    actions: ["*_delete"]
+    effect: deny
+    reason: Agents do not delete. Ask the owner of the data.
+"""
+
+Line = dict[str, str | float]
+
+PACE = 0.005
+"""Seconds between two rows of an export, so that there is something to stop."""
+
+
+class Tools:
+    """What the agent can do.
+
+    Args:
+        world: what it does it to.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @governed("refund", "payments", resource="orders/{order_id}", timeout=60)
+    def refund(self, order_id: str, amount: float) -> str:
+        body = {"order_id": order_id, "amount": amount}
+        return self.world.post("/refunds", body)
+
+    @governed("database_read", "shop-database", resource="customers/{customer_id}")
+    def find_customer(self, customer_id: str) -> tuple[str, ...]:
+        with self.world.database() as database:
+            query = "SELECT id, name, email FROM customers WHERE id = ?"
+            return tuple(database.execute(query, (customer_id,)).fetchone())
+
+    @governed("database_delete", "shop-database", resource="customers/{customer_id}")
+    def delete_customer(self, customer_id: str) -> None:
+        with self.world.database() as database:
+            database.execute("DELETE FROM customers WHERE id = ?", (customer_id,))
+
+    @governed("invoice_send", "payments", resource="customers/{customer_id}", timeout=60)
+    def send_invoice(self, customer_id: str, lines: list[Line]) -> str:
+        return self.world.post("/invoices", {"customer_id": customer_id, "lines": lines})
+
+    @governed("file_read", "filesystem", resource="inbox/{name}")
+    def read_mail(self, name: str) -> str:
+        return (self.world.folder / "inbox" / name).read_text()
+
+    @governed("ticket_resolve", "helpdesk", resource="tickets/{ticket}")
+    def resolve_ticket(self, ticket: str, customer_id: str, order_id: str, amount: float) -> dict[str, Any]:
+        customer = self.find_customer(customer_id)
+        return {"ticket": ticket, "customer": customer, "refund": self.refund(order_id, amount)}
+
+    @governed("file_write", "filesystem", resource="exports/{name}")
+    def export_customers(self, name: str) -> Iterator[int]:
+        path = self.world.folder / "exports" / name
+        with self.world.database() as database, path.open("w") as file:
+            rows = database.execute("SELECT id, name, email FROM customers ORDER BY id")
+            for number, row in enumerate(rows, 1):
+                file.write(",".join(row) + "\n")
+                file.flush()
+                time.sleep(PACE)
+                yield number

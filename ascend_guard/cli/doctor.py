@@ -1,0 +1,324 @@
+"""``ascend-guard doctor``: what is configured, what is reachable, what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import typer
+
+from ascend_guard.errors import AscendError
+
+from .command import command
+from .context import Run, approver
+from .trail import looking
+
+if TYPE_CHECKING:
+    from ascend_guard.config import Settings
+    from ascend_guard.store.sqlite_queries import SQLiteReader
+
+State = Literal["ok", "info", "warning", "wrong"]
+
+_VARIABLES = {
+    "ASCEND_POLICY": "the policy file",
+    "ASCEND_DATABASE_URL": "the database",
+    "ASCEND_DURABILITY": "what a decision survives",
+    "ASCEND_AGENT_ID": "the agent calls are made for",
+    "ASCEND_AGENT_NAME": "its name for people",
+    "ASCEND_API_KEY": "the key of a server",
+    "ASCEND_API_URL": "the address of a server",
+    "ASCEND_DEBUG": "tracebacks",
+}
+_LITTLE, _TOO_LITTLE = 1 << 30, 64 << 20
+_BUSY = 2.0
+
+
+class Check(NamedTuple):
+    """One thing looked at: how it is, and what to do where that is not well."""
+
+    name: str
+    state: State
+    detail: str
+    mend: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Make it a command of the root."""
+    command(app, "doctor")(doctor)
+
+
+def doctor(run: Run) -> int:
+    """Look at everything: what is configured, what is reachable, what is wrong and how to mend it."""
+    checks = [*_here(), *_variables(), *_configuration(run)]
+    wrong = [check for check in checks if check.state == "wrong"]
+    run.emit(
+        {"ok": not wrong, "checks": [{**check._asdict(), "mend": check.mend or None} for check in checks]}
+    )
+    if not run.json:
+        _say(run, checks, len(wrong))
+    return 1 if wrong else 0
+
+
+def _say(run: Run, checks: list[Check], wrong: int) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from .output import shown
+
+    looks = {
+        "ok": ("✓", "green"),
+        "info": ("·", "dim"),
+        "warning": ("!", "bold yellow"),
+        "wrong": ("✗", "bold red"),
+    }
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for check in checks:
+        mark, colour = looks[check.state]
+        lines = check.detail.split("\n")
+        detail = Text("\n").join(
+            shown(line, "" if check.state in ("ok", "info") else colour) for line in lines
+        )
+        if check.mend:
+            detail.append("\n→ ", "cyan").append_text(Text("\n").join(map(shown, check.mend.split("\n"))))
+        grid.add_row(Text.assemble((mark, colour), " ", check.name), detail)
+    run.say(grid, "")
+    if wrong:
+        run.say(Text(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.", "bold red"))
+    else:
+        run.say(Text("Nothing is wrong.", "bold green"))
+
+
+def _here() -> Iterator[Check]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from ascend_guard._version import __version__
+
+    yield Check(
+        "ascend-guard",
+        "info",
+        f"{__version__}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
+    )
+    yield Check("you", "info", f"{approver()}: decisions made here are recorded under this name")
+    try:
+        yield Check("telemetry", "ok", f"opentelemetry-sdk {version('opentelemetry-sdk')}")
+    except PackageNotFoundError:
+        yield Check(
+            "telemetry",
+            "info",
+            "no opentelemetry-sdk: no spans or metrics (pip install 'ascend-guard[otel]')",
+        )
+
+
+def _variables() -> Iterator[Check]:
+    from ascend_guard.redaction import is_secret_name
+
+    from .output import masked
+
+    for name in sorted(name for name in os.environ if name.startswith("ASCEND_")):
+        if name in _VARIABLES:
+            value = masked(os.environ[name], secret=is_secret_name(name)) or "(empty: counts as not set)"
+            yield Check(name, "info", f"{value}  ({_VARIABLES[name]})")
+        else:
+            close = get_close_matches(name, _VARIABLES, n=1)
+            mend = f"Did you mean {close[0]}?" if close else ""
+            yield Check(name, "warning" if close else "info", "is set, and nothing here reads it", mend)
+
+
+def _configuration(run: Run) -> Iterator[Check]:
+    from .output import masked
+
+    settings = run.settings()
+    if settings.remote:
+        key = masked(settings.api_key or "", secret=True)
+        url = masked(settings.api_url or "(not set)", secret=False)
+        yield Check(
+            "control plane",
+            "wrong",
+            f"a server decides, at {url} with the key {key}, and this version has no HTTP client yet",
+            "Unset ASCEND_API_KEY and set ASCEND_POLICY to decide in the agent's process.",
+        )
+        return
+    try:
+        path, options = settings.database()
+    except AscendError as error:
+        yield Check("control plane", "wrong", *_what_and_mend(error))
+        return
+    yield Check("control plane", "ok", "embedded: decisions are made in the agent's process")
+    yield _policy(settings)
+    yield Check(
+        "agent", "info", settings.agent_id or "default-agent (unless a call or its scope says otherwise)"
+    )
+    yield _durability(settings.durability or options.get("durability") or "power")
+    try:
+        if path.exists():
+            yield from _database(path)
+            return
+        yield Check("database", "info", f"{path}: not there yet, the first governed call makes it")
+        yield from _place(path)
+    except OSError as error:
+        yield Check(
+            "database", "wrong", f"{path} cannot be looked at ({error})", "See who may use its folder."
+        )
+
+
+def _what_and_mend(error: AscendError) -> tuple[str, str]:
+    """The first sentence of a message says what is wrong, the rest is the mend."""
+    before, dot, after = error.message.partition(". ")
+    return (before + ".", after) if dot else (error.message, "")
+
+
+def _policy(settings: Settings) -> Check:
+    from ascend_guard.engine.policy import load_policy
+
+    if settings.policy is None:
+        return Check(
+            "policy",
+            "warning",
+            "none is named: this command line can look and approve, but agents without one may do nothing",
+            "ascend-guard init, then set ASCEND_POLICY.",
+        )
+    try:
+        policy = load_policy(settings.policy)
+    except AscendError as error:
+        return Check(
+            "policy", "wrong", f"does not load\n{error.message}", "Mend it, then: ascend-guard policy check"
+        )
+    return Check(
+        "policy", "ok", f"{settings.policy}: {len(policy.rules)} rules, default {policy.default.value}"
+    )
+
+
+def _durability(value: str) -> Check:
+    meaning = {
+        "power": "decisions survive a power cut",
+        "process": "decisions survive a crash of every process, but no power cut",
+    }
+    if value in meaning:
+        return Check("durability", "ok", f"{value}: {meaning[value]}")
+    return Check(
+        "durability", "wrong", f"{value!r} is no durability", "Set ASCEND_DURABILITY to power or process."
+    )
+
+
+def _place(path: Path) -> Iterator[Check]:
+    """Whether the folder takes files, and how much."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        mend = "Make it writable for this user, or name another place with ASCEND_DATABASE_URL."
+        yield Check("folder", "wrong", f"{folder} is not writable", mend)
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        yield Check("disk", "warning", f"free space of {folder} is not known ({error})")
+        return
+    text = f"{free / (1 << 30):.1f} GiB free" if free >= _LITTLE else f"{free / (1 << 20):.0f} MiB free"
+    mend = "Free some space: where a decision cannot be recorded, nothing runs."
+    if free < _TOO_LITTLE:
+        yield Check("disk", "wrong", text, mend)
+    else:
+        yield Check("disk", "ok" if free >= _LITTLE else "warning", text, "" if free >= _LITTLE else mend)
+
+
+def _database(path: Path) -> Iterator[Check]:
+    from ascend_guard.store.sqlite_queries import SQLiteReader
+
+    yield _writable(path)
+    yield from _place(path)
+    yield from _private(path)
+    try:
+        with looking(path) as (connection, key):
+            yield from _state(SQLiteReader(connection), key, path)
+    except AscendError as error:
+        yield Check("audit trail", "wrong", *_what_and_mend(error))
+
+
+def _writable(path: Path) -> Check:
+    from urllib.parse import quote
+
+    from ascend_guard.store.sqlite import explain
+
+    size = f"{path.stat().st_size / (1 << 20):.1f} MiB"
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None
+        )
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return Check("database", "wrong", *_what_and_mend(explain(error, path)))
+    if mode != "wal":
+        return Check(
+            "database", "warning", f"{path}, {size}, journal mode {mode}", "The next governed call sets WAL."
+        )
+    return Check("database", "ok", f"{path}, {size}, writable, WAL")
+
+
+def _private(path: Path) -> Iterator[Check]:
+    """Whoever may write these can approve; whoever may read the key can forge the trail."""
+    for file in (path, path.with_name(path.name + ".key")):
+        if file.exists() and file.stat().st_mode & 0o077:
+            yield Check("permissions", "warning", f"others may use {file}", f"chmod 600 {file}")
+
+
+def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
+    import time
+
+    from ascend_guard.engine.control_plane import LOCAL
+    from ascend_guard.store.chain import sealed
+    from ascend_guard.store.locks import alive
+
+    from .views import switch_banner
+
+    head = reader.head()
+    if sealed(key, head.seq, head.hash, head.mac):
+        yield Check(
+            "audit trail",
+            "ok",
+            f"{head.seq:,} records, its end sealed with our key (all of it: ascend-guard audit verify)",
+        )
+    else:
+        yield Check(
+            "audit trail",
+            "wrong",
+            "its end was not written by the holder of the key: records were cut, or the file was edited, or "
+            "the key belongs to another database. Nothing runs",
+            "See ascend-guard audit verify, and restore a backup.",
+        )
+    switches = reader.kill_switches(LOCAL).values()
+    if not switches:
+        yield Check("kill switch", "ok", "off")
+    for line in switch_banner(switches):
+        yield Check("kill switch", "warning", line.plain, "When it is safe: ascend-guard kill-switch off")
+    now = time.time()
+    pending = reader.count_actions(LOCAL, status="pending")
+    overdue = sum(row.status == "pending" for row in reader.overdue(now))
+    late = f", {overdue} of them past their deadline" if overdue else ""
+    yield Check(
+        "approvals", "info", f"{pending} waiting{late}", "ascend-guard approvals list" if pending else ""
+    )
+    runners = reader.runners()
+    dead = [runner for runner in runners if not alive(path.with_name(path.name + ".runners"), runner)]
+    left = sum(len(reader.running(runner)) for runner in dead)
+    if left:
+        yield Check(
+            "processes",
+            "warning",
+            f"{len(dead)} ended with {left} {'call' if left == 1 else 'calls'} running, outcome unknown",
+            "Look what came of them: ascend-guard actions list --status unknown",
+        )
+    else:
+        yield Check("processes", "info", f"{len(runners) - len(dead)} with agents in them run now")

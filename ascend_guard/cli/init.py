@@ -1,0 +1,55 @@
+"""``ascend-guard init``: a policy to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .command import command
+from .context import Refusal, Run
+
+DEFAULT = Path("ascend-policy.yaml")
+
+
+def register(app: typer.Typer) -> None:
+    """Make it a command of the root."""
+    command(app, "init")(init)
+
+
+def init(
+    run: Run,
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to.", show_default=True)] = DEFAULT,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write a commented policy to start from."""
+    import shlex
+
+    from ascend_guard.engine.policy import starter_policy
+
+    if path.is_dir():
+        path = path / DEFAULT
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(starter_policy())
+    except FileExistsError:
+        raise Refusal(f"{path} exists already. Add --force to replace it, or name another file.", 1) from None
+    except OSError as error:
+        raise Refusal(
+            f"{path} cannot be written ({error.strerror or error}). Name another place.", 1
+        ) from error
+    steps = {
+        f"export ASCEND_POLICY={shlex.quote(str(path.absolute()))}": "agents, this command line and doctor find it",
+        "ascend-guard policy check": "after every edit",
+        "ascend-guard approvals watch": "in a second terminal, while agents run",
+    }
+    run.emit({"path": str(path.absolute()), "next": list(steps)})
+    if not run.json:
+        from .output import shown
+
+        run.say(shown(f"Wrote {path}: what agents may do, with a comment on every part.", "green"))
+        run.say(shown("Next:", "bold"))
+        for step, why in steps.items():
+            run.say(shown(f"  # {why}", "dim"))
+            run.out.print(shown(f"  {step}", "cyan"), soft_wrap=True)  # to be copied

@@ -1,0 +1,237 @@
+"""Actions as the command line finds them in the store, and as programs see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from ascend_guard.engine.approve import submitted
+from ascend_guard.engine.results import pending_approvers
+from ascend_guard.errors import NotFoundError
+from ascend_guard.model import AgentAction, KillSwitchState, iso
+from ascend_guard.store.port import ActionRow, Reader
+
+STATUSES = ("pending", "approved", "denied")
+OUTCOMES = ("running", "completed", "failed", "unknown", "blocked")
+
+_PAGE = 500
+_EARLIER = 8
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Actions, and how many there are beyond them."""
+
+    rows: list[ActionRow]
+    outcomes: list[str | None]
+    total: int
+
+
+class Details(msgspec.Struct, frozen=True):
+    """One action, and what an approver needs to know of it.
+
+    Args:
+        row: as it stands.
+        outcome: what came of it, if anything has.
+        asked: what was asked, arguments included.
+        submission: the audit record of its submission.
+        trail: all its audit records, in order.
+        approvals: (approver, comment, at) so far.
+        earlier: what the same session did before, newest first.
+        switch: the kill switch that stops its agent, if one does.
+        awaited: a call waits for the decision now.
+    """
+
+    row: ActionRow
+    outcome: str | None
+    asked: AgentAction
+    submission: dict[str, Any]
+    trail: list[dict[str, Any]]
+    approvals: list[tuple[str, str | None, float]]
+    earlier: list[ActionRow]
+    switch: KillSwitchState | None
+    awaited: bool
+
+    @property
+    def edits(self) -> dict[str, Any]:
+        """Argument values an approver changed."""
+        edits: dict[str, Any] = msgspec.json.decode(self.row.edits) if self.row.edits else {}
+        return edits
+
+
+def find(
+    reader: Reader,
+    organization: str,
+    *,
+    status: str | None = None,
+    agent_id: str | None = None,
+    session_id: str | None = None,
+    limit: int = 50,
+    offset: int = 0,
+) -> Found:
+    """Actions, newest first. ``status`` is a decision or an outcome."""
+    if status in OUTCOMES or session_id is not None:
+        rows = list(_scan(reader, organization, status, agent_id, session_id))
+        total, rows = len(rows), rows[offset : offset + limit]
+    else:
+        total = reader.count_actions(organization, status=status, agent_id=agent_id)
+        rows = reader.actions(organization, status=status, agent_id=agent_id, limit=limit, offset=offset)
+    return Found(rows, [outcome_of(reader, row) for row in rows], total)
+
+
+def _scan(
+    reader: Reader, organization: str, status: str | None, agent_id: str | None, session_id: str | None
+) -> Iterator[ActionRow]:
+    """The store knows no filter by outcome; only an approved call has one, unless it was blocked."""
+    decision = status if status in STATUSES else None if status in (None, "blocked") else "approved"
+    before: int | None = None
+    while True:
+        page = reader.actions(
+            organization,
+            status=decision,
+            agent_id=agent_id,
+            session_id=session_id,
+            before=before,
+            limit=_PAGE,
+        )
+        for row in page:
+            if status not in OUTCOMES or outcome_of(reader, row) == status:
+                yield row
+        if len(page) < _PAGE:
+            return
+        before = page[-1].id
+
+
+def outcome_of(reader: Reader, row: ActionRow) -> str | None:
+    """What came of an action: running, completed, failed, unknown, or blocked before it could start."""
+    if row.claimed_at is not None:
+        return row.outcome or "running"
+    if row.status == "denied":
+        return None
+    trail = reader.trail(row.id)
+    return "blocked" if trail and trail[-1].event == "blocked" else None
+
+
+def find_row(reader: Reader, organization: str, action_id: str) -> ActionRow:
+    """The action with this id, as a person may have typed it.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    typed = action_id.strip().removeprefix("#")
+    number = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 19 else 0
+    row = reader.action(organization, number)
+    if row is None:
+        raise NotFoundError(
+            f"There is no action {action_id!r}. See `ascend-guard actions list`.", action_id=action_id
+        )
+    return row
+
+
+def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[str], bool]) -> Details:
+    """Everything about one action.
+
+    Args:
+        reader: the store.
+        organization: whose action it is.
+        action_id: the action.
+        alive: whether a process still runs.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    from ascend_guard.engine.kill import stopped
+
+    row = find_row(reader, organization, action_id)
+    trail = [msgspec.json.decode(record.body, type=dict[str, Any]) for record in reader.trail(row.id)]
+    earlier = (
+        reader.actions(organization, session_id=row.session_id, before=row.id, limit=_EARLIER)
+        if row.session_id is not None
+        else []
+    )
+    return Details(
+        row=row,
+        outcome=outcome_of(reader, row),
+        asked=submitted(reader, row.id).action,
+        submission=next(record for record in trail if record.get("event") == "submitted"),
+        trail=trail,
+        approvals=reader.approvals(row.id),
+        earlier=earlier,
+        switch=stopped(reader, organization, row.agent_id),
+        awaited=row.waiter is not None and alive(row.waiter),
+    )
+
+
+# --- as programs see them -------------------------------------------------------------------------
+
+
+def record(row: ActionRow, outcome: str | None) -> dict[str, Any]:
+    """An action as JSON, under the API's names."""
+    fields: dict[str, Any] = {
+        "id": row.id,
+        "action_id": str(row.id),
+        "status": row.status,
+        "outcome": outcome,
+        "agent_id": row.agent_id,
+        "agent_name": row.agent_name,
+        "action_type": row.action_type,
+        "tool_name": row.tool_name,
+        "resource": row.resource,
+        "session_id": row.session_id,
+        "orchestration_session_id": row.orchestration_session_id,
+        "orchestration_depth": row.depth,
+        "risk_score": row.risk_score,
+        "risk_level": row.risk_level,
+        "policy_matched": row.rule,
+        "reason": row.reason,
+        "created_at": iso(row.created_at),
+        "updated_at": iso(row.settled_at or row.claimed_at or row.decided_at or row.created_at),
+    }
+    if row.status == "pending":
+        fields |= {"pending_approvers": pending_approvers(row), "quorum": row.quorum or 1}
+    times = {"expires_at": row.expires_at, "decided_at": row.decided_at}
+    times |= {"started_at": row.claimed_at, "completed_at": row.settled_at}
+    fields |= {name: iso(at) for name, at in times.items() if at is not None}
+    rest: dict[str, Any] = {"decided_by": row.decided_by, "error": row.error}
+    rest["duration_ms"] = None if row.duration is None else round(row.duration * 1000, 3)
+    rest["modified_arguments"] = msgspec.json.decode(row.edits) if row.edits else None
+    return fields | {name: value for name, value in rest.items() if value is not None}
+
+
+def records(found: Found, limit: int, offset: int) -> dict[str, Any]:
+    """A page of actions as JSON, under the API's names."""
+    return {
+        "actions": [record(row, outcome) for row, outcome in zip(found.rows, found.outcomes, strict=True)],
+        "total": found.total,
+        "limit": limit,
+        "offset": offset,
+        "has_more": offset + len(found.rows) < found.total,
+    }
+
+
+def full_record(details: Details) -> dict[str, Any]:
+    """One action with everything known of it, as JSON."""
+    asked = details.asked
+    risk = details.submission.get("risk") or {}
+    fields = record(details.row, details.outcome) | {
+        "resource_id": asked.resource_id,
+        "action_details": asked.action_details,
+        "context": asked.context,
+        "risk_indicators": asked.risk_indicators,
+        "model_id": asked.model_id,
+        "mcp_server_name": asked.mcp_server_name,
+        "parent_action_id": asked.parent_action_id,
+        "cvss_vector": risk.get("cvss_vector"),
+        "nist_controls": risk.get("nist_controls", []),
+        "mitre_techniques": risk.get("mitre_techniques", []),
+        "approvals": [
+            {"approved_by": name, "comments": comment, "approved_at": iso(at)}
+            for name, comment, at in details.approvals
+        ],
+        "earlier_in_session": [str(row.id) for row in details.earlier],
+        "blocked": details.switch is not None,
+        "awaited": details.awaited,
+        "audit_trail": details.trail,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

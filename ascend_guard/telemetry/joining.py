@@ -1,0 +1,61 @@
+"""The attributes a call's span begins with, and the spans of frameworks it may join."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from opentelemetry.trace import Span
+from opentelemetry.util.types import AttributeValue
+
+from ascend_guard.model import AgentAction
+
+from . import names
+
+# Reentrant: a generator that is collected while it is held may end in a governed call.
+_lock = threading.RLock()
+
+
+def describe(action: AgentAction) -> dict[str, AttributeValue]:
+    """What is known before the decision; samplers see it."""
+    attributes: dict[str, AttributeValue] = {
+        names.OPERATION_NAME: names.EXECUTE_TOOL,
+        names.TOOL_NAME: action.tool_name,
+        names.AGENT_ID: action.agent_id,
+        names.AGENT_NAME: action.agent_name,
+        names.ACTION_TYPE: action.action_type,
+        names.ORCHESTRATION_DEPTH: action.orchestration_depth,
+    }
+    if action.session_id is not None:
+        attributes[names.CONVERSATION_ID] = action.session_id
+    if action.orchestration_session_id is not None:
+        attributes[names.ORCHESTRATION_SESSION] = action.orchestration_session_id
+    return attributes
+
+
+def join(span: Span, attributes: Mapping[str, AttributeValue]) -> bool:
+    """Whether a framework opened this span for this very tool call; if so, it has been given what it lacked.
+
+    The action type marks it as taken: another governed call under it, or inside ours, opens its own span.
+    """
+    if _untaken(span) is None:
+        return False
+    with _lock:
+        known = _untaken(span)
+        if known is None:
+            return False
+        span.set_attributes({name: value for name, value in attributes.items() if name not in known})
+        return True
+
+
+def _untaken(span: Span) -> Mapping[str, object] | None:
+    """Attributes of a tool call's span that no governed call has taken; the API itself cannot read them."""
+    known = getattr(span, "attributes", None)
+    if not isinstance(known, Mapping) or names.ACTION_TYPE in known or not span.is_recording():
+        return None
+    is_tool_call = (
+        known.get(names.OPERATION_NAME) == names.EXECUTE_TOOL
+        or known.get(names.MCP_METHOD) == "tools/call"  # MCP conventions: compatible with execute_tool spans
+        or str(getattr(span, "name", "")).startswith(f"{names.EXECUTE_TOOL} ")
+    )
+    return known if is_tool_call else None

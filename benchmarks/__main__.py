@@ -1,0 +1,169 @@
+"""``python -m benchmarks``: run the groups one after the other, show what comes out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from .approvals import approvals
+from .calls import calls, floor
+from .decisions import decisions
+from .environment import PEERS, REQUESTS, ROOT, PeerEnvironment
+from .imports import imports
+from .peers import peers
+from .report import Group
+from .rounds import Tick
+from .throughput import throughput
+
+SECONDS = {
+    "calls": 30.0,
+    "floor": 24.0,
+    "peers": 30.0,
+    "decisions": 12.0,
+    "imports": 24.0,
+    "throughput": 30.0,
+}
+APPROVALS = 100
+QUICK = 6
+"""How many times shorter everything is with ``--quick``."""
+
+Run = Callable[[Path, Tick], Group]
+
+
+def main() -> int:
+    """Run what was asked for and print it. An aim that is missed is a result, not a failure."""
+    arguments = _arguments()
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140
+    environment = None if arguments.quick else PeerEnvironment()
+    scratch = ROOT / ".venvs"  # on the project's own disk: a temporary folder in memory would make fsync free
+    scratch.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-run-", dir=scratch))
+    begin = perf_counter()
+    try:
+        with _Status() as status:
+            runs = _runs(arguments.quick, environment)
+            chosen = arguments.only or [name for name in runs if not (arguments.quick and name == "peers")]
+            if environment is not None:
+                _install(environment, chosen, status)
+            groups = [runs[name](folder / name, status.begin(name)) for name in chosen]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for group in groups:
+        group.show(console)
+    console.print(f"{_machine()}; {perf_counter() - begin:.0f} s")
+    if arguments.json:
+        found = {group.name: group.values for group in groups}
+        arguments.json.write_text(json.dumps({"machine": _machine(), "groups": found}, indent=2) + "\n")
+    verdicts = [values["met"] for group in groups for values in group.values.values() if "met" in values]
+    console.print(f"{sum(verdicts)} of {len(verdicts)} aims met")
+    return 0
+
+
+def _runs(quick: bool, environment: PeerEnvironment | None) -> dict[str, Run]:
+    share = QUICK if quick else 1
+    seconds = {name: each / share for name, each in SECONDS.items()}
+    times = APPROVALS // (4 if quick else 1)
+    return {
+        "calls": lambda folder, tick: calls(folder, seconds["calls"], tick),
+        "floor": lambda folder, tick: floor(folder, seconds["floor"], tick),
+        "peers": lambda folder, tick: peers(folder, seconds["peers"], tick, environment or PeerEnvironment()),
+        "decisions": lambda folder, tick: decisions(seconds["decisions"], tick),
+        "imports": lambda folder, tick: imports(seconds["imports"], tick, environment),
+        "throughput": lambda folder, tick: throughput(folder, seconds["throughput"], tick),
+        "approvals": lambda folder, tick: approvals(folder, times, tick),
+    }
+
+
+def _install(environment: PeerEnvironment, chosen: list[str], status: _Status) -> None:
+    wanted = (PEERS if "peers" in chosen else {}) | (REQUESTS if "imports" in chosen else {})
+    if wanted:
+        environment.prepare(wanted.items(), status.say)
+    if "imports" in chosen:
+        environment.prepare_ourselves(status.say)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="everything but the peers, in under 40 seconds")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="this group alone; may be given again"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    arguments = parser.parse_args()
+    known = list(_runs(False, None))
+    for name in arguments.only or ():
+        if name not in known:
+            parser.error(f"there is no group {name!r}; there are {', '.join(known)}")
+    if arguments.quick and "peers" in (arguments.only or ()):
+        parser.error("--quick leaves the peers out")
+    return arguments
+
+
+def _machine() -> str:
+    python = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    return f"{python}, {platform.system()} {platform.machine()}"
+
+
+class _Status:
+    """Progress on the error stream: a bar for people, a line for each group when it goes to a file.
+
+    It is drawn between rounds only: a thread that draws would take turns with the contestants.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=1)
+        self._drawn = 0.0
+
+    def __enter__(self) -> _Status:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """Show what goes on."""
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=what, refresh=True)
+        else:
+            self._console.print(what)
+
+    def begin(self, name: str) -> Tick:
+        """Begin a group."""
+        self._bar.reset(self._task, description=name)
+        self.say(name)
+
+        def tick(done: float) -> None:
+            if perf_counter() - self._drawn > 0.2:
+                self._bar.update(self._task, completed=done, refresh=True)
+                self._drawn = perf_counter()
+
+        return tick
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Results, as tables for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .rounds import Ratio, Timing
+
+Place = Literal["<", "<="]
+
+
+class Aim:
+    """What a number should be: ``Aim(1.5)`` is at most 1.5, ``Aim(1, "<")`` is below 1."""
+
+    def __init__(self, limit: float, place: Place = "<=") -> None:
+        self.limit = limit
+        self.place = place
+
+    def met(self, value: float) -> bool:
+        """Whether this number is what it should be."""
+        return value < self.limit if self.place == "<" else value <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'<' if self.place == '<' else '≤'} {self.limit:g} ×"
+
+
+class Group:
+    """One table.
+
+    Args:
+        name: what ``--only`` calls it.
+        title: what is compared, for people.
+        columns: headings after the first; a heading that begins with ``!`` holds verdicts.
+        note: what one must know to read the table.
+    """
+
+    def __init__(self, name: str, title: str, columns: list[str], note: str = "") -> None:
+        self.name = name
+        self.title = title
+        self.columns = columns
+        self.note = note
+        self.rows: list[tuple[str, list[str]]] = []
+        self.values: dict[str, Any] = {}
+
+    def add(self, name: str, cells: list[str], **values: Any) -> None:
+        """Add a row, as text and as numbers."""
+        self.rows.append((name, cells))
+        self.values[name] = values
+
+    def show(self, console: Console) -> None:
+        """Print it."""
+        table = Table(title=self.title, title_justify="left", title_style="bold", caption_justify="left")
+        table.caption = self.note or None
+        table.add_column("")
+        for heading in self.columns:
+            table.add_column(heading, justify="left" if heading in ("aim", "met") else "right")
+        for name, cells in self.rows:
+            table.add_row(name, *[_VERDICTS.get(cell, Text(cell)) for cell in cells])
+        console.print(table)
+        console.print()
+
+
+_VERDICTS = {"yes": Text("yes", "green"), "NO": Text("NO", "bold red")}
+
+RACE_COLUMNS = ["p50 µs", "p99 µs", "mean µs", "ratio", "quartiles", "of means", "aim", "met"]
+
+
+def race_group(name: str, title: str, note: str = "") -> Group:
+    """A table for contestants that took turns."""
+    return Group(name, title, RACE_COLUMNS, note)
+
+
+def add_timing(
+    group: Group, name: str, timing: Timing, against: Timing | None, aim: Aim | None = None
+) -> None:
+    """Add a contestant; ``against`` is whom it is compared with."""
+    p99 = timing.p99
+    cells = [number(timing.p50), "" if p99 is None else number(p99), number(timing.mean)]
+    values: dict[str, Any] = {"p50_us": timing.p50, "p99_us": p99, "mean_us": timing.mean}
+    if against is None:
+        cells += ["1"] + [""] * 4
+    else:
+        ratio = Ratio(timing, against)
+        values["ratio"] = ratio.as_json()
+        spread = f"{number(ratio.low)}–{number(ratio.high)}"
+        cells += [number(ratio.median), spread, number(ratio.mean), *verdict(aim, ratio.median, values)]
+    group.add(name, cells, **values)
+
+
+def verdict(aim: Aim | None, value: float, values: dict[str, Any]) -> list[str]:
+    """The cells ``aim`` and ``met``; the same goes into ``values``."""
+    if aim is None:
+        return ["", ""]
+    values["aim"], values["met"] = str(aim), aim.met(value)
+    return [str(aim), "yes" if aim.met(value) else "NO"]
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

@@ -1,0 +1,70 @@
+"""Many callers at once: calls a second, and what the unluckiest call waited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+
+from .report import Group, number
+from .rounds import Tick, Worker
+
+LOADS = {
+    "1 thread": ("threads", 1, 1),
+    "32 threads": ("threads", 32, 1),
+    "1,000 asyncio tasks": ("tasks", 1_000, 1),
+    "4 processes": ("threads", 1, 4),
+    "20 processes": ("threads", 1, 20),
+}
+ROUNDS = 3
+
+
+def throughput(folder: Path, seconds: float, tick: Tick) -> Group:
+    """Every load in both durabilities: the median round's calls a second, the longest call of all."""
+    group = Group(
+        "throughput",
+        "Many callers of a governed no-op on one file",
+        ["calls/s", "lowest–highest", "p50 ms", "p99 ms", "longest ms"],
+        f"{ROUNDS} rounds, times of all calls. With more callers than cores they include the wait for one.",
+    )
+    cases = [(durability, load) for durability in ("process", "power") for load in LOADS]
+    for position, (durability, load) in enumerate(cases):
+        tick(position / len(cases))
+        rates, times = _load(folder / f"{position}", durability, load, seconds / len(cases) / ROUNDS)
+        times.sort()
+        p50, p99, longest = median(times), times[len(times) * 99 // 100], times[-1]
+        rate = median(rates)
+        spread = f"{number(min(rates))}–{number(max(rates))}"
+        group.add(
+            f"{durability}: {load}",
+            [number(rate), spread, number(p50), number(p99), number(longest)],
+            calls_per_second=rate,
+            p50_ms=p50,
+            p99_ms=p99,
+            longest_ms=longest,
+        )
+    tick(1)
+    return group
+
+
+def _load(folder: Path, durability: str, load: str, seconds: float) -> tuple[list[float], list[float]]:
+    """The calls a second of each round, and the milliseconds of every call."""
+    kind, callers, processes = LOADS[load]
+    folder.mkdir(parents=True)
+    workers = [Worker("load", kind, callers, seconds, durability, folder) for _ in range(processes)]
+    rates: list[float] = []
+    times: list[float] = []
+    try:
+        for worker in workers:
+            worker.ready()
+        for _ in range(ROUNDS):
+            for worker in workers:
+                worker.tell("go")
+            answers = [json.loads(worker.hear()) for worker in workers]
+            took = [each for _, round_ in answers for each in round_]
+            rates.append(len(took) / max(elapsed for elapsed, _ in answers))
+            times += took
+    finally:
+        for worker in workers:
+            worker.close()
+    return rates, times

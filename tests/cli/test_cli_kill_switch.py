@@ -1,0 +1,118 @@
+"""``ascend-guard kill-switch``: stops at once, and lets go only when a person says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ascend_guard.errors import KillSwitchError
+
+
+def test_on_never_asks(shop: Any, types: Any) -> None:
+    """No question, terminal or not; agents are stopped when it returns."""
+    shop.ask("data_read")
+    types()
+    answer = shop.run("kill-switch on --reason fire")
+    assert answer.code == 0
+    assert "[y/N]" not in answer.out + answer.err
+    assert "every agent" in answer.out
+    assert "1 call was running already" in answer.out
+    with pytest.raises(KillSwitchError, match="fire"):
+        shop.ask("data_read")
+
+
+def test_on_for_one_agent(shop: Any) -> None:
+    """Only that agent is stopped."""
+    shop.ask("data_read")
+    record = shop.run("kill-switch on --agent seller --json").json
+    assert record["blocked"] is True
+    assert record["agent_id"] == "seller"
+    assert record["activated_by"] in record["reason"]
+    with pytest.raises(KillSwitchError):
+        shop.ask("data_read")
+    assert shop.ask("data_read", agent_id="buyer").is_approved()
+    assert shop.run("kill-switch status --agent seller --json").json["blocked"] is True
+    assert shop.run("kill-switch status --agent buyer --json").json["blocked"] is False
+    assert shop.run("kill-switch status --json").json["blocked"] is False
+    assert "Agent buyer is not stopped" in shop.run("kill-switch status --agent buyer").out
+
+
+def test_on_works_with_a_broken_policy(shop: Any) -> None:
+    """A policy that does not load is in nobody's way."""
+    shop.ask("data_read")
+    shop.policy.write_text("nonsense: [")
+    assert shop.run("kill-switch on").code == 0
+    assert shop.run("kill-switch status --json").json["blocked"] is True
+    assert shop.run("approvals list").code == 0
+    assert shop.run("kill-switch off --yes").code == 0
+
+
+def test_on_before_any_agent(shop: Any) -> None:
+    """It holds for agents that start later, and says that none has run here yet: the path may be wrong."""
+    answer = shop.run("kill-switch on")
+    assert answer.code == 0
+    assert "There was no database" in answer.err
+    with pytest.raises(KillSwitchError):
+        shop.ask("data_read")
+
+
+def test_off_asks(shop: Any, types: Any) -> None:
+    """Off shows why it is on, asks, and no is no."""
+    shop.plane.kill(reason="fire in the hall", by="carol")
+    types("n")
+    answer = shop.run("kill-switch off")
+    assert answer.code == 1
+    assert "fire in the hall" in answer.err
+    assert "carol" in answer.err
+    assert shop.plane.kill_switches()
+    types("y")
+    answer = shop.run("kill-switch off --reason out")
+    assert answer.code == 0
+    assert "Released: every agent" in answer.out
+    assert not shop.plane.kill_switches()
+
+
+def test_off_without_a_terminal(shop: Any) -> None:
+    """Nobody to ask: refused, unless --yes."""
+    shop.plane.kill(reason="fire", by="carol")
+    assert shop.run("kill-switch off").code == 2
+    assert shop.plane.kill_switches()
+    assert shop.run("kill-switch off --yes --json").json["blocked"] is False
+
+
+def test_off_when_it_is_not_on(shop: Any) -> None:
+    """Says so, with status 1."""
+    shop.ask("data_read")
+    answer = shop.run("kill-switch off --yes")
+    assert answer.code == 1
+    assert "not on" in answer.err
+
+
+def test_off_for_an_agent_that_all_are_stopped_with(shop: Any) -> None:
+    """Releasing one agent while everybody is stopped does not pretend that it runs."""
+    shop.plane.kill(reason="all", by="carol")
+    shop.plane.kill(reason="one", by="carol", agent_id="seller")
+    assert "It stops that agent as well." in shop.run("kill-switch off --agent seller --yes").out
+
+
+@pytest.mark.parametrize("name", ["on", "off --yes", "status"])
+@pytest.mark.parametrize("agent", ["", "  "])
+def test_an_empty_agent_is_not_everybody(shop: Any, name: str, agent: str) -> None:
+    """An unset shell variable must not release, or seem to stop, every agent."""
+    shop.plane.kill(reason="all", by="carol")
+    answer = shop.run("kill-switch", *name.split(), "--agent", agent)
+    assert answer.code == 2
+    assert shop.plane.kill_switches()
+
+
+def test_status(shop: Any) -> None:
+    """Off is off; on says since when, by whom and why."""
+    shop.ask("data_read")
+    assert "The kill switch is off." in shop.run("kill-switch status").out
+    shop.plane.kill(reason="fire", by="carol", agent_id="seller")
+    answer = shop.run("kill-switch status")
+    assert "agent seller: fire" in answer.out
+    assert "by carol" in answer.out
+    [switch] = shop.run("kill-switch status --json").json["kill_switches"]
+    assert switch["activated_by"] == "carol"

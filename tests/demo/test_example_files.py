@@ -1,0 +1,55 @@
+"""The examples run from anywhere, whatever is configured, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SAYS = {
+    "quickstart.py": (
+        r"1\. The policy allows it: refunded 12\.50 .+",
+        r"2\. The policy denies it: Denied: order_delete .+ Agents do not delete\. .+",
+        r"3\. A person has to decide: Pending: refund .+ Refunds above 100 need finance\. .+",
+        r"4\. Approved by ana: refunded 940\.00 on order 7731",
+        r"5\. One approval is good for one run.+",
+        r"6\. The audit trail has \d+ records and is intact: True",
+    ),
+    "streaming_and_async.py": (
+        r"1\. Mail sent to mira@example\.org; the event loop went round [1-9]\d* times .+",
+        r"2\. The block ran: 'Dear Mira' is in reply\.txt\.",
+        r"3\. 3 pages were read by researcher in conversation-7\.",
+        r"4\. Stopped after 5 of 1000 pages, \d+\.\d ms after the switch: too many pages\.",
+    ),
+    "testing_your_agent.py": (r"\.{5} +\[100%\]", r"5 passed in .+"),
+}
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    """It ends well and says, line by line, what it shows."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "ASCEND_API_KEY": "ask_not_a_key_at_all_1",
+        "ASCEND_POLICY": "/nowhere/policy.yaml",
+        "ASCEND_DATABASE_URL": "sqlite:////nowhere/ascend.db",
+    }
+    ran = subprocess.run(
+        [sys.executable, EXAMPLES / name],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
+    lines = ran.stdout.splitlines()
+    assert len(lines) == len(SAYS[name])
+    for line, expected in zip(lines, SAYS[name], strict=True):
+        assert re.fullmatch(expected, line)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,378 @@
+"""Secrets stay home: not in the database, the logs, the errors or anything's repr, however they were passed or raised."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import logging
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+from face_kinds import KINDS, Body, Kind, asked, rows, settled
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ascend_guard import (
+    AscendError,
+    AuthorizationDeniedError,
+    EmbeddedControlPlane,
+    Redact,
+    governed,
+    guard,
+    scope,
+)
+from ascend_guard.store.sqlite import SQLiteStore
+
+Token = Annotated[str, Redact]
+
+
+@dataclasses.dataclass
+class Login:
+    """A record with a secret in it."""
+
+    user: str
+    phrase: Annotated[str, Redact]
+
+
+@attrs.define
+class AttrsLogin:
+    """The same with attrs."""
+
+    user: str
+    password: str
+
+
+class StructLogin(msgspec.Struct):
+    """The same with msgspec."""
+
+    user: str
+    phrase: Annotated[str, Redact()]
+
+
+class ModelLogin(pydantic.BaseModel):
+    """The same with pydantic, and its own secret box."""
+
+    user: str
+    boxed: pydantic.SecretStr
+    phrase: Annotated[str, Redact]
+
+
+class TypedLogin(TypedDict):
+    """The same as a dictionary."""
+
+    user: str
+    api_key: str
+
+
+# --- where a secret can be ---------------------------------------------------------------------------------------------
+
+PLACES: dict[str, Callable[[str], Any]] = {
+    "password": lambda secret: {"password": secret},
+    "declared": lambda secret: {"quiet": secret},
+    "annotated": lambda secret: {"phrase": secret},
+    "alias": lambda secret: {"alias": secret},
+    "list": lambda secret: {"quiet": ["a", [secret]]},
+    "tuple": lambda secret: {"quiet": ("a", {"b": secret})},
+    "set": lambda secret: {"quiet": {secret, "a"}},
+    "bytes": lambda secret: {"quiet": secret.encode()},
+    "bytearray": lambda secret: {"quiet": bytearray(secret.encode())},
+    "key": lambda secret: {"quiet": {secret: 1}},
+    "nested name": lambda secret: {"config": {"db": [{"db_password": secret}]}},
+    "header": lambda secret: {"config": {"headers": {"Authorization": f"Bearer {secret}"}}},
+    "declared deep": lambda secret: {"config": {"quiet": {"deep": [secret]}}},
+    "dataclass": lambda secret: {"config": Login("ann", secret)},
+    "attrs": lambda secret: {"config": [AttrsLogin("ann", secret)]},
+    "struct": lambda secret: {"config": {"login": StructLogin("ann", secret)}},
+    "pydantic": lambda secret: {
+        "config": ModelLogin(user="ann", boxed=pydantic.SecretStr(secret), phrase=secret)
+    },
+    "typed dict": lambda secret: {"config": TypedLogin(user="ann", api_key=secret)},
+    "extra": lambda secret: {"client_secret": secret},
+    "extra declared": lambda secret: {"silent": secret},
+}
+
+RAISED: dict[str, Callable[[str], str]] = {
+    "plain": lambda secret: f"login failed for {secret}, sorry",
+    "repr": lambda secret: f"login failed for {secret!r}",
+    "dict": lambda secret: f"request was {({'user': 'ann', 'password': secret})}",
+    "json": lambda secret: f"request was {json.dumps({'p': [secret]})}",
+    "url": lambda secret: f"GET https://ann:{urllib.parse.quote(secret, safe='')}@example.com/ failed",
+    "query": lambda secret: f"GET https://example.com/?{urllib.parse.urlencode({'q': secret})} failed",
+    "base64": lambda secret: f"Basic {base64.b64encode(secret.encode()).decode()} refused",
+    "bytes": lambda secret: f"sent {secret.encode()!r}",
+    "lines": lambda secret: f"first line\n\n  {secret}\nlast line",
+    "twice": lambda secret: f"{secret}{secret}",
+    "at the end of much": lambda secret: "x" * 495 + secret,
+}
+
+alphabet = st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"))
+secrets = st.builds(
+    lambda left, middle, right: left + middle + right,
+    st.text(alphabet, max_size=6),
+    st.uuids().map(lambda number: number.hex),
+    st.text(alphabet, max_size=6),
+)
+
+
+def forms(secret: str) -> set[bytes]:
+    """What would give the secret away."""
+    core = next(secret[i : i + 32] for i in range(len(secret)) if _is_uuid(secret[i : i + 32]))
+    return {secret.encode(), json.dumps(secret)[1:-1].encode(), core.encode(), core[:12].encode()}
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return uuid.UUID(text).hex == text
+    except ValueError:
+        return False
+
+
+def leaks(plane: EmbeddedControlPlane, secret: str, *texts: str) -> list[str]:
+    """Where any form of the secret can be read: files beside the database, or texts."""
+    assert isinstance(plane.store, SQLiteStore)
+    folder = plane.store.path.parent
+    contents = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert any(contents.values())
+    contents |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
+    return [f"{form!r} in {where}" for where, what in contents.items() for form in forms(secret) if form in what]
+
+
+def login(
+    user: str = "ann",
+    password: str | None = None,
+    quiet: Any = None,
+    phrase: Annotated[str | None, Redact] = None,
+    alias: Token | None = None,
+    config: Any = None,
+    **more: Any,
+) -> None:
+    """A tool with secrets of every sort; what it says when it fails is up to the test."""
+    if more.get("fails"):
+        raise RuntimeError(more["fails"][0])
+
+
+@given(secret=secrets, place=st.sampled_from(sorted(PLACES)), ends=st.sampled_from(["ok", "denied", "pending"]))
+def test_a_secret_passed_anywhere_is_found_nowhere(
+    plane: EmbeddedControlPlane, caplog: pytest.LogCaptureFixture, secret: str, place: str, ends: str
+) -> None:
+    """Whatever the decision: neither files, logs, errors nor reprs hold any part of it."""
+    caplog.set_level(logging.DEBUG)
+    action = {"ok": "login_read", "denied": "login_delete", "pending": "refund"}[ends]
+    tool = governed(
+        action,
+        "login",
+        resource="users/{user}/{password}",
+        resource_id=lambda named: f"{named['user']}-{named['password']}-{named.get('phrase')}",
+        redact=("quiet", "silent"),
+        on_pending="raise",
+    )(login)
+    texts = []
+    try:
+        tool("ann", **PLACES[place](secret))
+    except AscendError as error:
+        assert ends != "ok"
+        texts += [str(error), repr(error), repr(error.__dict__)]
+    settled(plane)
+    action_ = asked(plane, rows(plane)[-1].id)
+    texts += [repr(tool), repr(action_), caplog.text]
+    assert leaks(plane, secret, *texts) == []
+    assert "ann" in action_.action_details["user"]
+
+
+@given(secret=secrets, place=st.sampled_from(sorted(PLACES)), how=st.sampled_from(sorted(RAISED)))
+def test_a_secret_raised_by_the_tool_is_found_nowhere(
+    plane: EmbeddedControlPlane, caplog: pytest.LogCaptureFixture, secret: str, place: str, how: str
+) -> None:
+    """The tool's own exception reaches the caller as it is; the recorded message is without the secret."""
+    caplog.set_level(logging.DEBUG)
+    given_ = PLACES[place](secret)
+    message = RAISED[how](f"Bearer {secret}" if place == "header" else secret)
+
+    def failing(**arguments: Any) -> None:
+        raise RuntimeError(message)
+
+    tool = governed("login_read", "login", redact=("quiet", "silent", "phrase", "alias"))(failing)
+    with pytest.raises(RuntimeError) as caught:
+        tool(**given_)
+    assert str(caught.value) == message
+    settled(plane)
+    error = rows(plane)[-1].error
+    assert error is not None
+    assert error.startswith("RuntimeError: ")
+    assert leaks(plane, secret, error, caplog.text) == []
+
+
+@given(secret=secrets, kind=st.sampled_from(KINDS))
+def test_every_kind_of_tool_keeps_secrets(plane: EmbeddedControlPlane, secret: str, kind: Kind) -> None:
+    """Redaction by name works through methods, partials, streams and the rest, and in what they raise."""
+
+    class Failing(Body):
+        def act(self, *arguments: Any) -> Any:
+            raise RuntimeError(f"no: {arguments!r}")
+
+        def chunks(self, *arguments: Any) -> Any:
+            yield 1
+            raise RuntimeError(f"no: {arguments!r}")
+
+        async def achunks(self, *arguments: Any) -> Any:
+            yield 1
+            raise RuntimeError(f"no: {arguments!r}")
+
+    tool = kind.make(governed("order_read", redact=("amount",)), Failing())
+    with pytest.raises(RuntimeError, match="no: "):
+        kind.run(tool, "o-1", secret)
+    settled(plane)
+    assert leaks(plane, secret, repr(tool)) == []
+    assert asked(plane, rows(plane)[-1].id).action_details["amount"] == "[REDACTED]"
+    assert "no: " in str(rows(plane)[-1].error)
+
+
+@given(secret=secrets)
+def test_guard_scope_and_declarations_keep_secrets(
+    plane: EmbeddedControlPlane, caplog: pytest.LogCaptureFixture, secret: str
+) -> None:
+    """Parameters of blocks, context of scopes and declared context are redacted alike; the permit does not show them."""
+    caplog.set_level(logging.DEBUG)
+    block = guard(
+        "login_read",
+        parameters={"password": secret, "config": {"token": secret}, "quiet": secret},
+        redact=("quiet",),
+        context={"api_key": secret},
+        risk_indicators={"credential": secret},
+        resource=lambda named: f"users/{named['quiet']}",
+    )
+    with (
+        scope(context={"headers": {"Cookie": secret}}),
+        pytest.raises(RuntimeError),
+        block as permit,
+    ):
+        assert permit.parameters["password"] == secret
+        text = repr(permit) + str(permit)
+        raise RuntimeError(f"failed with {permit.parameters}")
+    settled(plane)
+    assert leaks(plane, secret, text, repr(block), caplog.text) == []
+
+
+@given(secret=secrets, where=st.sampled_from(["new name", "inside", "declared", "whole"]))
+def test_an_approvers_edits_keep_secrets(plane: EmbeddedControlPlane, secret: str, where: str) -> None:
+    """A secret that comes in with an approver's edited arguments is one too: it runs, and is stored nowhere."""
+    tool = governed("refund", redact=("quiet",), on_pending="raise")(lambda amount, config: None)
+    with pytest.raises(AscendError) as caught:
+        tool(900.0, {"user": "ann"})
+    edited = {
+        "new name": {"user": "ann", "password": secret},
+        "inside": {"user": {"name": "ann", "api_key": [secret]}},
+        "declared": {"quiet": secret},
+        "whole": f"Authorization: Bearer {secret}",
+    }[where]
+    try:
+        plane.approve(str(caught.value.action_id), approver="ann", arguments={"config": edited})
+    except AscendError:
+        plane.deny(str(caught.value.action_id), approver="ann")
+    settled(plane)
+    if where != "whole":
+        assert leaks(plane, secret) == []
+
+
+@given(secret=secrets)
+def test_a_call_that_does_not_fit_keeps_secrets(
+    plane: EmbeddedControlPlane, caplog: pytest.LogCaptureFixture, secret: str
+) -> None:
+    """Errors before anything is submitted do not quote values either: wrong names, too deep, unreadable, cyclic."""
+    caplog.set_level(logging.DEBUG)
+    cyclic: list[Any] = [secret]
+    cyclic.append(cyclic)
+    tool = governed("login_read", redact=("quiet",))(lambda user, password, quiet=None: None)
+    for call in (
+        lambda: tool("ann", secret, typo=secret),
+        lambda: tool("ann", secret, secret, secret),
+        lambda: tool("ann", cyclic),
+        lambda: tool("ann", secret, quiet={"a": cyclic}),
+        lambda: tool("ann", secret * 100_000),
+        lambda: tool("ann", {secret: cyclic}),
+        lambda: tool("ann", secret, quiet=_Hostile(secret)),
+    ):
+        try:
+            call()
+        except (AscendError, TypeError) as error:
+            assert leaks(plane, secret, str(error), repr(error)) == []
+    settled(plane)
+    assert leaks(plane, secret, caplog.text) == []
+
+
+class _Hostile(dict[Any, Any]):
+    """Says its secret whenever it is looked at."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__(a=1)
+        self._secret = secret
+
+    def items(self) -> Any:
+        raise RuntimeError(self._secret)
+
+    def __iter__(self) -> Any:
+        raise RuntimeError(self._secret)
+
+    def __repr__(self) -> str:
+        return self._secret
+
+
+def test_a_resource_that_cannot_be_described_keeps_secrets(plane: EmbeddedControlPlane) -> None:
+    """A callable that fails on the arguments blocks the call with an error of ours, which quotes no argument."""
+    ran: list[int] = []
+    tool = governed("login_read", resource=lambda named: named[named["password"]])(
+        lambda password: ran.append(1)
+    )
+    with pytest.raises(AscendError) as caught:
+        tool("hunter2-hunter2")
+    assert "hunter2" not in str(caught.value)
+    assert "resource" in str(caught.value)
+    assert ran == []
+
+
+def test_names_say_what_is_secret_and_what_is_not(plane: EmbeddedControlPlane) -> None:
+    """The names people use for secrets are redacted; names that only look like them are not."""
+
+    @governed("login_read")
+    def tool(
+        api_key: str, db_password: str, access_token: str, author: str, max_tokens: int, secretary: str
+    ) -> None: ...
+
+    tool("a", "b", "c", "d", 5, "f")
+    details = asked(plane, rows(plane)[0].id).action_details
+    assert [name for name, value in details.items() if value == "[REDACTED]"] == [
+        "api_key",
+        "db_password",
+        "access_token",
+    ]
+
+
+def test_what_is_redacted_still_binds_the_permit(plane: EmbeddedControlPlane) -> None:
+    """Another password is another call, though nobody can see the difference."""
+    tool = governed("refund", on_pending="raise")(lambda amount, password: None)
+    with pytest.raises(AuthorizationDeniedError):
+        tool(900.0, "one")
+    with pytest.raises(AuthorizationDeniedError):
+        tool(900.0, "two")
+    first, second = rows(plane)
+    assert asked(plane, first.id).action_details == asked(plane, second.id).action_details
+    assert first.digest != second.digest
+
+
+def test_digests_do_not_help_to_guess(plane: EmbeddedControlPlane, tmp_path: Path) -> None:
+    """The same call has unrelated digests on two databases: nobody without the key can try values out."""
+    governed("login_read")(lambda pin: None)("1234")
+    (mine,) = rows(plane)
+    other = EmbeddedControlPlane(SQLiteStore(tmp_path / "other.db", durability="process"), plane.policy)
+    governed("login_read", control_plane=other)(lambda pin: None)("1234")
+    (theirs,) = rows(other)
+    assert mine.digest != theirs.digest
+    other.close()
