@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
-from types import CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, TypeVar, Unpack, cast
 
 import wrapt
@@ -130,19 +130,20 @@ class _Gate:
     def _prepare(
         self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Execution:
-        binder = self._binder_for(wrapped, instance)
+        binder = self._binder_for(instance)
         plane = self._options.control_plane or default_control_plane()
         named = binder.bind(args, kwargs)
         return Execution(BoundCall(self._options, plane, named, binder, args, kwargs), plane)
 
-    def _binder_for(self, wrapped: Callable[..., Any], instance: object) -> Binder:
-        if instance is None or isinstance(self._tool, staticmethod):
-            if self._binder is None:
-                self._binder = compile_binder(_plain(self._tool))
-            return self._binder
-        if self._bound_binder is None:
-            self._bound_binder = compile_binder(_plain(self._tool), bound=True)
-        return self._bound_binder
+    def _binder_for(self, instance: object) -> Binder:
+        tool = self._tool
+        if instance is not None and isinstance(tool, FunctionType | classmethod):
+            if self._bound_binder is None:
+                self._bound_binder = compile_binder(_plain(tool), bound=True)
+            return self._bound_binder
+        if self._binder is None:
+            self._binder = compile_binder(_plain(tool))
+        return self._binder
 
 
 Prepare = Callable[[Callable[..., Any], object, tuple[Any, ...], dict[str, Any]], Execution]
@@ -163,8 +164,7 @@ def _call(
     except BaseException as error:
         execution.settle(error)
         raise
-    # A plain function may hand back work that has not been done yet; its outcome is that work's.
-    later = _LATER.get(type(result))
+    later = _later(result)
     if later is not None:
         return later(execution, result)
     execution.settle()
@@ -190,6 +190,9 @@ async def _finish(execution: Execution, work: Awaitable[T]) -> T:
     except BaseException as error:
         await execution.asettle(error)
         raise
+    later = _later(result)
+    if later is not None:
+        return cast(T, later(execution, result))
     await execution.asettle()
     return result
 
@@ -217,38 +220,57 @@ def _drain(execution: Execution, chunks: Generator[Any, Any, T]) -> Generator[An
                 with execution:
                     chunk = step(sent)
             except StopIteration as stop:
-                execution.settle(detail=f"{count} chunks")
-                return cast(T, stop.value)
+                result = cast(T, stop.value)
+                break
             count += 1
             try:
                 sent, step = (yield chunk), chunks.send
             except GeneratorExit:
                 with execution:
                     chunks.close()
-                execution.settle(detail=f"closed by the caller after {count} chunks")
                 raise
             except BaseException as error:  # thrown in by the caller: the tool's to handle
                 sent, step = error, chunks.throw
             execution.check()
     except GeneratorExit:
+        execution.settle(detail=f"closed by the caller after {count} chunks")
         raise
     except BaseException as error:
         with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
             chunks.close()
         execution.settle(error, detail=f"stopped after {count} chunks")
         raise
+    execution.settle(detail=f"{count} chunks")
+    return result
 
 
-async def _astream(
+def _astream(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> AsyncGenerator[Any, Any]:
-    execution = prepare(wrapped, instance, args, kwargs)
-    await execution.aauthorize()
-    chunks: AsyncGenerator[Any, Any] = wrapped(*execution.call.args, **execution.call.kwargs)
+    async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
+        execution = prepare(wrapped, instance, args, kwargs)
+        await execution.aauthorize()
+        return execution, wrapped(*execution.call.args, **execution.call.kwargs)
+
+    return _adrain(begin)
+
+
+def _alater(execution: Execution, chunks: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+    async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
+        return execution, chunks
+
+    return _adrain(begin)
+
+
+async def _adrain(
+    begin: Callable[[], Awaitable[tuple[Execution, AsyncGenerator[Any, Any]]]],
+) -> AsyncGenerator[Any, Any]:
+    """The same for async generators; ``begin`` runs at the first ``anext`` and gets the permit."""
+    execution, chunks = await begin()
     count = 0
     step: Callable[[Any], Any] = chunks.asend
     sent: Any = None
@@ -258,29 +280,53 @@ async def _astream(
                 with execution:
                     chunk = await step(sent)
             except StopAsyncIteration:
-                await execution.asettle(detail=f"{count} chunks")
-                return
+                break
             count += 1
             try:
                 sent, step = (yield chunk), chunks.asend
             except GeneratorExit:
                 with execution:
                     await chunks.aclose()
-                await execution.asettle(detail=f"closed by the caller after {count} chunks")
                 raise
             except BaseException as error:  # thrown in by the caller: the tool's to handle
                 sent, step = error, chunks.athrow
             await execution.acheck()
     except GeneratorExit:
+        await execution.asettle(detail=f"closed by the caller after {count} chunks")
         raise
     except BaseException as error:
         with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
             await chunks.aclose()
         await execution.asettle(error, detail=f"stopped after {count} chunks")
         raise
+    await execution.asettle(detail=f"{count} chunks")
 
 
-_LATER: dict[type, Callable[[Execution, Any], Any]] = {CoroutineType: _finish, GeneratorType: _drain}
+def _when_done(execution: Execution, future: Any) -> Any:
+    def settle(done: Any) -> None:
+        execution.settle(CancelledError() if done.cancelled() else done.exception())
+
+    from asyncio import CancelledError
+
+    future.add_done_callback(settle)
+    return future
+
+
+def _later(result: object) -> Callable[[Execution, Any], Any] | None:
+    """A tool may hand back work that has not been done yet; its outcome is that work's."""
+    kind = type(result)
+    if hasattr(
+        kind, "_asyncio_future_blocking"
+    ):  # what asyncio.isfuture looks at; asyncio takes long to import
+        return _when_done
+    return _LATER.get(kind)
+
+
+_LATER: dict[type, Callable[[Execution, Any], Any]] = {
+    CoroutineType: _finish,
+    GeneratorType: _drain,
+    AsyncGeneratorType: _alater,
+}
 
 
 def _path(tool: Callable[..., Any]) -> Callable[..., Any]:

@@ -51,8 +51,13 @@ class guard:
 
     def __enter__(self) -> Permit:
         execution = self._begin()
-        execution.authorize()
-        return self._entered(execution)
+        try:
+            execution.authorize()
+        except BaseException:
+            self._execution = None
+            raise
+        execution.__enter__()
+        return execution.permit
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -61,8 +66,13 @@ class guard:
 
     async def __aenter__(self) -> Permit:
         execution = self._begin()
-        await execution.aauthorize()
-        return self._entered(execution)
+        try:
+            await execution.aauthorize()
+        except BaseException:
+            self._execution = None
+            raise
+        execution.__enter__()
+        return execution.permit
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -73,12 +83,8 @@ class guard:
         if self._execution is not None:
             raise ConfigurationError("This guard is in use: make a new one for every block.")
         plane = self._options.control_plane or default_control_plane()
-        return Execution(BoundCall(self._options, plane, dict(self._parameters)), plane)
-
-    def _entered(self, execution: Execution) -> Permit:
-        self._execution = execution
-        execution.__enter__()
-        return execution.permit
+        self._execution = Execution(BoundCall(self._options, plane, dict(self._parameters)), plane)
+        return self._execution
 
     def _leave(self) -> Execution:
         execution = self._execution

@@ -45,7 +45,12 @@ def enter(running: Running) -> Token[Running | None]:
 
 def leave(token: Token[Running | None]) -> None:
     """Back to the call around it."""
-    _running.reset(token)
+    try:
+        _running.reset(token)
+    except ValueError:
+        # Left in another context than it was entered in, as a block in a generator may be that somebody else closes:
+        # that context was never changed.
+        pass
 
 
 @contextmanager

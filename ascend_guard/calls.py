@@ -266,14 +266,21 @@ def _action(
 def _text(describe: Describe, named: dict[str, Any], arguments: Arguments) -> str:
     if isinstance(describe, _Template):
         return describe(arguments.plain)
-    text = describe(named)
+    try:
+        text = describe(named)
+    except Exception as error:
+        # Without its cause: what it says about the arguments may be secret.
+        raise ValidationError(
+            f"Blocked: the resource of this call cannot be told: the callable that describes it raised "
+            f"{type(error).__name__}. Mend the callable."
+        ) from None
     if not isinstance(text, str):
         raise ValidationError(
             f"Blocked: the resource of this call came out as {type(text).__name__}; "
             f"the callable that describes it must return a string."
         )
     text = text.encode("utf-8", "backslashreplace").decode()
-    return scrub(text, arguments.secrets) if arguments.secrets else text
+    return scrub(text, arguments.secrets)
 
 
 def _literal(what: str, given: str | Describe | None, parameters: Collection[str] | None) -> Describe | None:

@@ -8,6 +8,7 @@ their keys and sets in the order of their members' encodings. It is encoded to U
 from __future__ import annotations
 
 import binascii
+import re
 import struct
 from operator import itemgetter
 from typing import Any, NoReturn
@@ -275,6 +276,9 @@ def _collect(view: Any, secrets: list[str]) -> None:
                 secrets.append(binascii.a2b_base64(item).decode("utf-8", "backslashreplace"))
             if name not in ("$opaque", "$float"):
                 _collect(item, secrets)
+            # Keys may be secret as well, but scrubbing mere names would leave little of any message.
+            if name not in _RESERVED and not re.fullmatch("[A-Za-z_-]{1,24}", name):
+                secrets.append(name)
 
 
 BUILTIN: dict[int, Handler] = {

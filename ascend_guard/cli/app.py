@@ -115,11 +115,11 @@ def _failed(message: str, record: dict[str, Any], code: int, json: bool) -> int:
         return code
     kind = record["error"]["type"]
     err = console(stderr=True)
-    if kind != Declined.__name__:
-        err.print(shown("Error: ", "bold red"), end="")
+    text = shown("" if kind == Declined.__name__ else "Error: ", "bold red")
     # Only our own configuration messages have several lines; a line break in any other came from the data.
-    for line in message.split("\n") if kind in _OF_SEVERAL_LINES else [message]:
-        err.print(shown(line), soft_wrap=not err.is_terminal)
+    for number, line in enumerate(message.split("\n") if kind in _OF_SEVERAL_LINES else [message]):
+        text.append("\n" if number else "").append_text(shown(line))
+    err.print(text, soft_wrap=not err.is_terminal)
     return code
 
 

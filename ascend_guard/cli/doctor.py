@@ -302,7 +302,12 @@ def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
     if not switches:
         yield Check("kill switch", "ok", "off")
     for line in switch_banner(switches):
-        yield Check("kill switch", "warning", line.plain, "When it is safe: ascend-guard kill-switch off")
+        yield Check(
+            "kill switch",
+            "warning",
+            line.plain.removeprefix("■ "),
+            "When it is safe: ascend-guard kill-switch off",
+        )
     now = time.time()
     pending = reader.count_actions(LOCAL, status="pending")
     overdue = sum(row.status == "pending" for row in reader.overdue(now))
@@ -321,4 +326,6 @@ def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
             "Look what came of them: ascend-guard actions list --status unknown",
         )
     else:
-        yield Check("processes", "info", f"{len(runners) - len(dead)} with agents in them run now")
+        yield Check(
+            "processes", "info", f"{len(runners) - len(dead) or 'none'} with agents in them running now"
+        )

@@ -61,7 +61,8 @@ def check(run: Run, file: FileArgument = None) -> int:
 def explain(
     run: Run,
     file: FileArgument = None,
-    action: Annotated[str, typer.Option(metavar="TYPE", help="The action type, such as refund.")] = ...,  # type: ignore[assignment]
+    *,
+    action: Annotated[str, typer.Option(metavar="TYPE", help="The action type, such as refund.")],
     tool: Annotated[str, typer.Option(metavar="NAME", help="The tool.")] = "tool",
     agent: Annotated[str, typer.Option(metavar="ID", help="The agent.")] = "default-agent",
     resource: Annotated[str, typer.Option(metavar="TEXT", help="What it is done to.")] = "",

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ascend_guard.arguments import normalise
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.redaction import REDACTED
@@ -56,6 +57,7 @@ def approve(
     if late is not None:
         return late
     if edits:
+        edits = _plain(row, edits)
         _edit(tx, row, edits, policy)
     tx.approve(row.id, approver, comment)
     approvers = sorted({name for name, _, _ in tx.approvals(row.id)})
@@ -135,17 +137,36 @@ def _require_pending(tx: Transaction, row: ActionRow) -> ConflictError | None:
     return None
 
 
+def _plain(row: ActionRow, edits: dict[str, Any]) -> dict[str, Any]:
+    """An approver's values as plain JSON data, bounded like a caller's before anything else looks at them."""
+    try:
+        seen = normalise(edits, key=b"")
+    except (ValidationError, TypeError) as error:
+        raise ValidationError(f"Action {row.id} cannot be edited so: {error}") from None
+    if seen.opaque or seen.secrets:
+        raise ValidationError(
+            f"Action {row.id} cannot be edited so: {', '.join(seen.opaque) or 'a value'} is secret or no plain JSON data."
+        )
+    return seen.plain
+
+
 def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy | None) -> None:
     asked = submitted(tx, row.id).action
-    for name in edits:
+    for name, value in edits.items():
         if name not in asked.action_details:
             raise ValidationError(
                 f"Action {row.id} has no argument {name!r}; it has {', '.join(asked.action_details) or 'none'}."
             )
-        if not _editable(asked.action_details[name]):
+        original = asked.action_details[name]
+        if not _editable(original, _keys(original)):
             raise ValidationError(
                 f"Argument {name!r} of action {row.id} cannot be edited: its content is redacted, opaque or not plain "
                 f"JSON, so an edited value would not be of its type. Deny the action and say why."
+            )
+        if not _editable(value, _keys(original)):
+            raise ValidationError(
+                f"The edited {name!r} of action {row.id} is not plain JSON data with the same fields as the original. "
+                f"Change values, not the shape."
             )
     if policy is None:
         raise ValidationError(
@@ -169,10 +190,21 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
     tx.update_action(row.id, edits=row.edits, rule=row.rule, quorum=row.quorum, requirements=row.requirements)
 
 
-def _editable(value: Any) -> bool:
+def _keys(value: Any) -> frozenset[str]:
+    """Every field name in a value. An edit brings no new ones: the redaction its call declares could not be applied."""
+    if isinstance(value, dict):
+        return frozenset(value).union(*map(_keys, value.values()))
+    if isinstance(value, list):
+        return frozenset().union(*map(_keys, value))
+    return frozenset()
+
+
+def _editable(value: Any, keys: frozenset[str]) -> bool:
     """Plain JSON all the way down: nothing redacted, nothing that stands for something else."""
     if isinstance(value, dict):
-        return all(not key.startswith("$") and _editable(item) for key, item in value.items())
+        return all(
+            key in keys and not key.startswith("$") and _editable(item, keys) for key, item in value.items()
+        )
     if isinstance(value, list):
-        return all(map(_editable, value))
+        return all(_editable(item, keys) for item in value)
     return bool(value != REDACTED)

@@ -363,6 +363,17 @@ def test_names_to_redact_count_at_any_depth() -> None:
     assert {"1", "s1", "s2", "s3"} <= set(arguments.secrets)
 
 
+def test_keys_inside_a_secret_are_secret_unless_they_are_mere_names() -> None:
+    """A table of tokens has them as keys; a record has only names there, which messages need."""
+    named = {
+        "tokens": {"tok-4711": {"user": "ann", "n": b"six"}, "first word": 1},
+        "credentials": Thing("a", "b"),
+    }
+    secrets = normalise(named, key=KEY).secrets
+    assert {"tok-4711", "ann", "six", "first word", "1", "a", "b"} <= set(secrets)
+    assert {"user", "n", "x", "y", "$bytes"}.isdisjoint(secrets)
+
+
 def test_the_arguments_themselves_do_not_print_their_values() -> None:
     """Neither the repr nor what rich makes of it."""
     arguments = normalise({"password": "hunter2", "email": "a@b.c"}, key=KEY)
