@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -11,6 +12,7 @@ from typing import Any, TypeVar, Unpack, cast
 
 import wrapt
 
+from ._stand_in import stand_in
 from .binding import Binder, compile_binder
 from .calls import BoundCall, Declaration, Options, options
 from .config import default_control_plane
@@ -56,6 +58,21 @@ def governed(
 class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
     """A governed method of one object. Equal to the same method of the same object, never to the raw one."""
 
+    @property
+    def __func__(self) -> Any:
+        function = self.__wrapped__.__func__  # AttributeError for what is no method, as without the gate
+        if isinstance(self._self_parent.__wrapped__, FunctionType):
+            return self._self_parent
+        return stand_in(function, self, skip_first=True)
+
+    @property
+    def __code__(self) -> Any:
+        return _stand_in_of(self).__code__
+
+    @property
+    def __closure__(self) -> Any:
+        return _stand_in_of(self).__closure__
+
     def __eq__(self, other: object) -> bool:
         return (
             type(other) is BoundGoverned
@@ -69,6 +86,24 @@ class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
     def __hash__(self) -> int:
         return hash((id(self._self_parent), id(self._self_instance)))
 
+    def __copy__(self) -> BoundGoverned:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        instance = self._self_instance
+        if instance is None or isinstance(instance, type):
+            return self
+        copied = copy.deepcopy(instance, memo)
+        return self._self_parent.__get__(copied, type(copied))
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._self_instance is None:
+            return self.__wrapped__.__qualname__
+        return getattr, (self._self_instance, self.__wrapped__.__name__)
+
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        return self.__reduce__()
+
 
 class Governed(wrapt.FunctionWrapper[Any, Any]):
     """A governed tool. It looks like the tool it wraps, but is equal only to itself: a registry that cached the raw
@@ -80,6 +115,21 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
         gate = _Gate(tool, declared)
         super().__init__(tool, gate)
         self._self_gate = gate
+        self._self_stand_in: FunctionType | None = None
+
+    @property
+    def __func__(self) -> Any:
+        wrapped = self.__wrapped__
+        function = wrapped.__func__  # AttributeError for what is no method, as without the gate
+        return stand_in(function, self, skip_first=True) if inspect.ismethod(wrapped) else function
+
+    @property
+    def __code__(self) -> Any:
+        return _stand_in_of(self).__code__
+
+    @property
+    def __closure__(self) -> Any:
+        return _stand_in_of(self).__closure__
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -102,6 +152,26 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
 
     def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
         return self.__reduce__()
+
+
+def _stand_in_of(tool: Any) -> FunctionType:
+    """The function whose code and closure a governed tool shows instead of the raw ones."""
+    if inspect.ismethod(tool):
+        function = tool.__func__
+        return function if type(function) is FunctionType else _stand_in_of(function)
+    raw = _raw_function(tool)
+    if type(tool) is not Governed:
+        return stand_in(raw, tool)
+    if tool._self_stand_in is None:
+        tool._self_stand_in = stand_in(raw, tool)
+    return cast(FunctionType, tool._self_stand_in)
+
+
+def _raw_function(tool: Any) -> FunctionType:
+    tool.__wrapped__.__code__  # noqa: B018 - AttributeError for what has none, as without the gate
+    while type(tool) is not FunctionType:
+        tool = tool.__wrapped__
+    return cast(FunctionType, tool)
 
 
 class _Gate:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from .errors import ConfigurationError
+from ._scope import require_text
+from .errors import ConfigurationError, PolicyError, ValidationError
 
 if TYPE_CHECKING:
     from .drivers import ControlPlane
@@ -52,18 +54,26 @@ class Settings:
         api_key: str | None = None,
         api_url: str | None = None,
     ) -> None:
-        def given(value: Any, variable: str) -> str | None:
-            return os.fspath(value) if value is not None else (os.environ.get(variable) or None)
+        def given(name: str, value: Any) -> str | None:
+            if value is None:
+                return os.environ.get(f"ASCEND_{name.upper()}") or None
+            text = os.fspath(value) if isinstance(value, os.PathLike) else value
+            try:
+                require_text(name, text)
+            except ValidationError as error:
+                kind = PolicyError if name == "policy" else ConfigurationError
+                raise kind(f"configure cannot use this: {error}") from None
+            return str(text)
 
         # What is said in code stands: a key in the environment does not override a policy in an argument.
         embedded = policy is not None or database_url is not None
-        self.policy = given(policy, "ASCEND_POLICY")
-        self.database_url = given(database_url, "ASCEND_DATABASE_URL")
-        self.durability = given(durability, "ASCEND_DURABILITY")
-        self.agent_id = given(agent_id, "ASCEND_AGENT_ID")
-        self.agent_name = given(agent_name, "ASCEND_AGENT_NAME")
-        self.api_key = api_key if embedded else given(api_key, "ASCEND_API_KEY")
-        self.api_url = api_url if embedded else given(api_url, "ASCEND_API_URL")
+        self.policy = given("policy", policy)
+        self.database_url = given("database_url", database_url)
+        self.durability = given("durability", durability)
+        self.agent_id = given("agent_id", agent_id)
+        self.agent_name = given("agent_name", agent_name)
+        self.api_key = api_key if embedded else given("api_key", api_key)
+        self.api_url = api_url if embedded else given("api_url", api_url)
 
     @property
     def remote(self) -> bool:
@@ -80,12 +90,15 @@ class Settings:
             if self.policy is None:
                 raise ConfigurationError(NOTHING_CONFIGURED)
             return Path(self.policy).absolute().parent / ".ascend" / "ascend.db", {}
-        parts = urlsplit(self.database_url)
+        try:
+            parts = urlsplit(self.database_url)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme in ("postgresql", "postgres"):
             raise ConfigurationError(
                 "PostgreSQL belongs to the server, which this version does not have yet. Use sqlite:///path/to/ascend.db."
             )
-        if parts.scheme != "sqlite" or parts.netloc or not parts.path.strip("/"):
+        if parts.scheme != "sqlite" or parts.netloc or parts.fragment or not _is_file(parts.path):
             raise ConfigurationError(
                 f"database_url {_masked(self.database_url)!r} is not understood. Write sqlite:///relative/path.db or "
                 f"sqlite:////absolute/path.db."
@@ -167,9 +180,16 @@ def configure(
     The other arguments, and what is raised, are those of ``Settings``.
     """
     global _default
-    plane = (
-        control_plane
-        or Settings(
+    if control_plane is not None and not hasattr(control_plane, "aperform"):
+        raise ConfigurationError(
+            f"control_plane is an object that decides, such as EmbeddedControlPlane, not "
+            f"{type(control_plane).__name__}. For a policy file write configure(policy=...)."
+        )
+    plane: ControlPlane
+    if control_plane is not None:
+        plane = control_plane
+    else:
+        settings = Settings(
             policy=policy,
             database_url=database_url,
             durability=durability,
@@ -177,10 +197,18 @@ def configure(
             agent_name=agent_name,
             api_key=api_key,
             api_url=api_url,
-        ).control_plane()
-    )
+        )
+        plane = settings.control_plane()
     _default = plane
     return plane
+
+
+def _new_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)  # another thread of the parent may have held it
 
 
 def default_control_plane() -> ControlPlane:
@@ -196,6 +224,10 @@ def default_control_plane() -> ControlPlane:
     return plane
 
 
+def _is_file(path: str) -> bool:
+    name = unquote(path).strip("/")
+    return bool(name) and "\0" not in name and name != ":memory:"
+
+
 def _masked(url: str) -> str:
-    parts = urlsplit(url)
-    return url.replace(parts.password, "***") if parts.password else url
+    return re.sub(r"(//[^/@]*:)[^/@]*@", r"\1***@", url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import sqlite3
@@ -23,7 +24,7 @@ from .environment import PEERS, REQUESTS, ROOT, PeerEnvironment
 from .imports import imports
 from .peers import peers
 from .report import Group
-from .rounds import Tick
+from .rounds import ContestantFailed, Tick
 from .throughput import throughput
 
 SECONDS = {
@@ -35,7 +36,7 @@ SECONDS = {
     "throughput": 30.0,
 }
 APPROVALS = 100
-QUICK = 6
+QUICK = 8
 """How many times shorter everything is with ``--quick``."""
 
 Run = Callable[[Path, Tick], Group]
@@ -52,6 +53,7 @@ def main() -> int:
     scratch.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-run-", dir=scratch))
     begin = perf_counter()
+    busy = f"load average at the start {os.getloadavg()[0]:.1f}"
     try:
         with _Status() as status:
             runs = _runs(arguments.quick, environment)
@@ -59,14 +61,19 @@ def main() -> int:
             if environment is not None:
                 _install(environment, chosen, status)
             groups = [runs[name](folder / name, status.begin(name)) for name in chosen]
+    except ContestantFailed as error:
+        console.print(f"A contestant failed: {error}", soft_wrap=True)
+        return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for group in groups:
         group.show(console)
-    console.print(f"{_machine()}; {perf_counter() - begin:.0f} s")
+    console.print(f"{_machine()}, {busy}; {perf_counter() - begin:.0f} s")
     if arguments.json:
         found = {group.name: group.values for group in groups}
-        arguments.json.write_text(json.dumps({"machine": _machine(), "groups": found}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({"machine": _machine(), "busy": busy, "groups": found}, indent=2) + "\n"
+        )
     verdicts = [values["met"] for group in groups for values in group.values.values() if "met" in values]
     console.print(f"{sum(verdicts)} of {len(verdicts)} aims met")
     return 0
@@ -82,7 +89,7 @@ def _runs(quick: bool, environment: PeerEnvironment | None) -> dict[str, Run]:
         "peers": lambda folder, tick: peers(folder, seconds["peers"], tick, environment or PeerEnvironment()),
         "decisions": lambda folder, tick: decisions(seconds["decisions"], tick),
         "imports": lambda folder, tick: imports(seconds["imports"], tick, environment),
-        "throughput": lambda folder, tick: throughput(folder, seconds["throughput"], tick),
+        "throughput": lambda folder, tick: throughput(folder, seconds["throughput"], tick, crowd=not quick),
         "approvals": lambda folder, tick: approvals(folder, times, tick),
     }
 
@@ -114,7 +121,7 @@ def _arguments() -> argparse.Namespace:
 
 def _machine() -> str:
     python = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    return f"{python}, {platform.system()} {platform.machine()}"
+    return f"{python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 class _Status:

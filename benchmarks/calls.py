@@ -16,6 +16,8 @@ KINDS = {
     "denied": "denied at once, the error caught",
 }
 FLOOR_AIM = Aim(1.5)
+BUSY_DISK = 1500.0
+"""When two synced transactions take more microseconds than this, others use the disk and no verdict is given."""
 
 
 def calls(folder: Path, seconds: float, tick: Tick) -> Group:
@@ -46,7 +48,8 @@ def floor(folder: Path, seconds: float, tick: Tick) -> Group:
         "floor",
         "One governed no-op call against its audit records written by bare sqlite3",
         "The same bytes in a table with a primary key and nothing else, two records in a transaction before "
-        "the call and one after it, WAL, synchronous FULL (power) or NORMAL (process).",
+        "the call and one after it, WAL, synchronous FULL (power) or NORMAL (process). While others "
+        "keep the disk busy there is no verdict: the wait for it hides our share.",
     )
     for turn, durability in enumerate(DURABILITIES):
         contestants = {
@@ -55,7 +58,7 @@ def floor(folder: Path, seconds: float, tick: Tick) -> Group:
         }
         timings = race(contestants, seconds / 2, partial(_half, tick, turn))
         add_timing(group, f"{durability}: bare sqlite3", timings["bare"], None)
-        aim = FLOOR_AIM if durability == "power" else None
+        aim = FLOOR_AIM if durability == "power" and timings["bare"].p50 < BUSY_DISK else None
         add_timing(group, f"{durability}: governed", timings["governed"], timings["bare"], aim)
     return group
 

@@ -6,7 +6,11 @@ from .report import Aim, Group, add_timing, race_group
 from .rounds import Tick, Worker, race
 
 SIZES = (10, 1_000, 10_000)
-KINDS = {"seen": "names of calls seen before", "new": "a new name every time"}
+KINDS = {
+    "seen": "names of calls seen before",
+    "new": "a new name every time",
+    "scattered": "a new name and another rule every time",
+}
 AIM = Aim(1.5)
 
 
@@ -24,5 +28,7 @@ def decisions(seconds: float, tick: Tick) -> Group:
         for size in SIZES:
             timing = timings[f"{kind} {size}"]
             against = None if timing is least else least
-            add_timing(group, f"{size:,} rules, {said}", timing, against, AIM if size == SIZES[-1] else None)
+            # Whoever calls on ten thousand rules in turn pays for the processor's caches, which says little.
+            aim = AIM if size == SIZES[-1] and kind != "scattered" else None
+            add_timing(group, f"{size:,} rules, {said}", timing, against, aim)
     return group

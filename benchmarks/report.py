@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -53,13 +54,15 @@ class Group:
 
     def show(self, console: Console) -> None:
         """Print it."""
-        table = Table(title=self.title, title_justify="left", title_style="bold", caption_justify="left")
-        table.caption = self.note or None
+        # Markdown where it is read as text, so that it can be pasted into a document.
+        table = Table(box=box.HEAVY_HEAD if console.is_terminal else box.MARKDOWN)
         table.add_column("")
         for heading in self.columns:
             table.add_column(heading, justify="left" if heading in ("aim", "met") else "right")
         for name, cells in self.rows:
             table.add_row(name, *[_VERDICTS.get(cell, Text(cell)) for cell in cells])
+        console.print(Text(self.title, "bold"))
+        console.print(self.note + "\n" if self.note else "", soft_wrap=True)
         console.print(table)
         console.print()
 

@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, script: str, *arguments: object, python: str | Path = sys.executable) -> None:
         self.script = script
         self._is_ready = False
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [str(python), str(HERE / "contestants" / f"{script}.py"), *map(str, arguments)],
             stdin=subprocess.PIPE,

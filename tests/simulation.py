@@ -231,6 +231,7 @@ class World:
         """It dies without a word, and another one starts."""
         store = self.plane.store
         assert isinstance(store, SQLiteStore)
+        store.flush()  # what is posted may or may not survive a crash; here it does, so that runs can be compared
         store._presence.abandon()
         store._state = _CLOSED
         self.start()

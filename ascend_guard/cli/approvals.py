@@ -137,7 +137,9 @@ def approve(
         run.warn("It changed while you were looking. This is how it stands now:")
         details = fresh
     plane = run.plane(judging=bool(edits))
-    plane.approve(str(details.row.id), approver=who, comment=comment, arguments=edits or None)
+    plane.approve(
+        str(details.row.id), approver=who, comment=comment, arguments=edits or None, seen=details.row
+    )
     _report_approval(run, details_of(run, action_id), who)
 
 

@@ -245,7 +245,7 @@ def _database(path: Path) -> Iterator[Check]:
 def _writable(path: Path) -> Check:
     from urllib.parse import quote
 
-    from ascend_guard.store.sqlite import explain
+    from ascend_guard.store.mends import explain
 
     size = f"{path.stat().st_size / (1 << 20):.1f} MiB"
     try:

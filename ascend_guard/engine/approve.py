@@ -42,6 +42,7 @@ def approve(
     comment: str | None,
     edits: dict[str, Any] | None,
     policy: Policy | None,
+    seen: ActionRow | None,
 ) -> ActionResult | AscendError:
     """One person's yes. With enough of them (the rule's quorum) the action is approved.
 
@@ -56,6 +57,11 @@ def approve(
     late = _require_pending(tx, row)
     if late is not None:
         return late
+    if seen is not None and _asked(seen) != _asked(row):
+        raise ConflictError(
+            f"Action {row.id} was changed by somebody else since you looked. Look again, then decide.",
+            action_id=str(row.id),
+        )
     if edits:
         edits = _plain(row, edits)
         _edit(tx, row, edits, policy)
@@ -83,6 +89,11 @@ def approve(
         **({"edits": edits} if edits else {}),
     )
     return result_of(row)
+
+
+def _asked(row: ActionRow) -> tuple[object, ...]:
+    """What a person says yes to."""
+    return row.id, row.digest, row.edits, row.rule, row.quorum, row.requirements
 
 
 def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) -> ActionResult | AscendError:

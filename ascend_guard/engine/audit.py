@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import msgspec
 
-from ascend_guard.errors import ValidationError
+from ascend_guard.errors import StoreError, ValidationError
 from ascend_guard.model import iso
 from ascend_guard.store.chain import GENESIS, link, sealed
 from ascend_guard.store.port import ActionRow, Head, Reader
@@ -140,13 +140,16 @@ def _follow(states: dict[int, dict[str, Any]], record: dict[str, Any]) -> None:
     action_id, event = record.get("action_id"), record.get("event")
     if not isinstance(action_id, int) or not isinstance(event, str):
         return
-    state = states.setdefault(action_id, {"status": None, "started": False, "outcome": None, "digest": None})
+    state = states.setdefault(
+        action_id, {"status": None, "submitted": None, "started": None, "outcome": None, "digest": None}
+    )
     if event == "submitted":
         state["status"], state["digest"] = record.get("decision"), record.get("digest")
+        state["submitted"] = record["seq"]
     elif event in _STATUS_AFTER:
         state["status"] = _STATUS_AFTER[event]
     elif event == "started":
-        state["started"] = True
+        state["started"] = record["seq"]
     elif event in _OUTCOMES:
         state["outcome"] = event
 
@@ -165,7 +168,8 @@ def _check_actions(reader: Reader, states: dict[int, dict[str, Any]], chain: _Ch
 def _state(row: ActionRow) -> dict[str, Any]:
     return {
         "status": row.status,
-        "started": row.claimed_at is not None,
+        "submitted": row.submitted_seq,
+        "started": row.started_seq if row.claimed_at is not None else None,
         "outcome": row.outcome,
         "digest": row.digest,
     }
@@ -178,11 +182,22 @@ def export(reader: Reader, key: bytes, now: float) -> Iterator[bytes]:
         reader: the store.
         key: the store's secret, from which the signing key is derived.
         now: seconds since the epoch, for the checkpoint.
+
+    Raises:
+        StoreError: the trail does not verify; what was yielded until then has no checkpoint, and so is no export.
     """
-    seq, last = 0, GENESIS
+    chain = _Chain()
     for row in reader.audit():
-        seq, last = row.seq, row.hash
+        chain.add(row.seq, row.body, row.hash)
         yield _line(row.hash, row.body)
+    _check_head(chain, reader.head(), key)
+    if chain.problems:
+        first = chain.problems[0]
+        raise StoreError(
+            f"The audit trail does not verify, so no checkpoint is signed: record {first.seq}: {first.what}. "
+            f"See `ascend-guard audit verify`."
+        )
+    seq, last = chain.seq, chain.hash
     signer = _signer(key)
     timestamp = iso(now)
     public_key = signer.public_key().public_bytes_raw().hex()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.flow import Claim, Withdraw
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
-from ascend_guard.store.port import ActionRow, Transaction
+from ascend_guard.store.port import ActionRow, Reader, Transaction
 
 from .approve import expire
 from .kill import block, stopped
@@ -55,7 +55,9 @@ def take(tx: Transaction, row: ActionRow, runner: str, running: str) -> None:
     """Mark the permit as taken by this process. From here until its outcome the action counts as running."""
     row.claimed_at, row.runner = tx.now, runner
     tx.add_runner(runner, row.id)
-    tx.update_action(row.id, claimed_at=tx.now, runner=runner, waiter=None, expires_at=None)
+    tx.update_action(
+        row.id, claimed_at=tx.now, runner=runner, started_seq=tx.next_seq, waiter=None, expires_at=None
+    )
     tx.record("started", organization=row.organization, actor=row.agent_id, action_id=row.id, digest=running)
 
 
@@ -118,13 +120,13 @@ def bury(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:
     return len(rows)
 
 
-def known(tx: Transaction, organization: str, action_id: str) -> ActionRow:
+def known(reader: Reader, organization: str, action_id: str) -> ActionRow:
     """The action with this identifier.
 
     Raises:
         NotFoundError: there is none, or it is another organization's; the two cannot be told apart.
     """
-    row = tx.action(organization, number(action_id))
+    row = reader.action(organization, number(action_id))
     if row is None:
         raise _unknown(action_id)
     return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
@@ -21,11 +22,12 @@ from ascend_guard.flow import (
 )
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
-from ascend_guard.store.writer import ReentrantError
 
 from . import approve, audit, claim, decide, kill
 from .policy import Policy
 from .waiting import Waits
+
+_log = logging.getLogger("ascend_guard")
 
 R = TypeVar("R")
 LOCAL = "local"
@@ -83,6 +85,8 @@ class EmbeddedControlPlane:
         return cast(R, await self._handlers[type(effect)][1](effect))
 
     def _check_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
+        if effect.stage == "submit":
+            return kill.RUNNING  # asked again, and for certain, by the very transaction that decides
         state = self._stopped(effect)
         if state is None:
             return kill.RUNNING
@@ -90,6 +94,8 @@ class EmbeddedControlPlane:
         return state
 
     async def _acheck_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
+        if effect.stage == "submit":
+            return kill.RUNNING
         state = self._stopped(effect)
         if state is None:
             return kill.RUNNING
@@ -98,7 +104,7 @@ class EmbeddedControlPlane:
 
     def _stopped(self, effect: CheckKillSwitch) -> KillSwitchState | None:
         agent_id = effect.action.agent_id
-        return self.store.read(lambda reader: kill.stopped(reader, self.organization, agent_id))
+        return self.store.read(lambda reader: kill.stopped(reader, self.organization, agent_id), latest=False)
 
     def _block(self, tx: Transaction, effect: CheckKillSwitch, state: KillSwitchState) -> None:
         action_id = None if effect.action_id is None else int(effect.action_id)
@@ -185,35 +191,34 @@ class EmbeddedControlPlane:
         return lambda tx: claim.claim(tx, self.organization, self.store.runner, effect)
 
     def _withdraw(self, effect: Withdraw) -> None:
-        self.store.write(self._withdrawing(effect))
+        self._post(effect.action_id, lambda tx: claim.withdraw(tx, self.organization, effect), effect.reason)
 
     async def _awithdraw(self, effect: Withdraw) -> None:
-        await self.store.awrite(self._withdrawing(effect), essential=True)
-
-    def _withdrawing(self, effect: Withdraw) -> Callable[[Transaction], None]:
-        return lambda tx: claim.withdraw(tx, self.organization, effect)
+        self._withdraw(effect)
 
     def _settle(self, effect: Settle) -> None:
-        work = self._settling(effect)
-        try:
-            self.store.write(work)
-        except (
-            ReentrantError
-        ):  # a stream was finalised in the middle of a commit; its outcome can wait for the next
-            self.store.post(work)
+        outcome = effect.outcome
+        # Nobody has to wait for this: until it is durable the action counts as running, and if it never is, as unknown.
+        self._post(
+            effect.action_id,
+            lambda tx: claim.settle(tx, self.organization, effect.action_id, outcome),
+            outcome.status.value,
+        )
 
     async def _asettle(self, effect: Settle) -> None:
-        # The tool has acted: its outcome is written even if whoever called it goes away in this moment.
-        await self.store.awrite(self._settling(effect), essential=True)
+        self._settle(effect)
 
-    def _settling(self, effect: Settle) -> Callable[[Transaction], None]:
-        return lambda tx: claim.settle(tx, self.organization, effect.action_id, effect.outcome)
+    def _post(self, action_id: str, work: Callable[[Transaction], None], what: str) -> None:
+        def failed(error: BaseException) -> None:
+            _log.error("Action %s ended (%s), but that could not be recorded: %s", action_id, what, error)
+
+        self.store.post(work, failed)
 
     def _orphaned(self, answer: ActionResult | KillSwitchState | AscendError) -> None:
         """The caller was cancelled while its permit was being taken: the tool never began."""
         if isinstance(answer, ActionResult) and answer.claimed:
             outcome = Outcome(OutcomeStatus.FAILED, error="not started: the caller was cancelled")
-            self.store.post(lambda tx: claim.settle(tx, self.organization, answer.action_id, outcome))
+            self._settle(Settle(answer.action_id, outcome))
         elif isinstance(answer, ActionResult) and answer.is_pending():
             self._stop_waiting(answer.action_id)
 
@@ -234,6 +239,7 @@ class EmbeddedControlPlane:
         approver: str,
         comment: str | None = None,
         arguments: dict[str, Any] | None = None,
+        seen: ActionRow | None = None,
     ) -> ActionResult:
         """One person's yes.
 
@@ -242,10 +248,11 @@ class EmbeddedControlPlane:
             approver: who says so.
             comment: why, for the audit trail.
             arguments: argument values to run with instead of the caller's; the policy judges them again.
+            seen: the action as the approver was shown it; a yes does not count for what somebody edited meanwhile.
 
         Raises:
             NotFoundError: there is no such action.
-            ConflictError: it is decided.
+            ConflictError: it is decided, or was changed since it was seen.
             AuthenticationError: a governed tool tried to approve.
             ValidationError, AuthorizationDeniedError: the arguments cannot be edited so.
         """
@@ -254,7 +261,7 @@ class EmbeddedControlPlane:
         def work(tx: Transaction) -> ActionResult | AscendError:
             row = claim.known(tx, self.organization, action_id)
             tx.after_commit(self._waits.poke)
-            return approve.approve(tx, row, approver, comment, arguments, self.policy)
+            return approve.approve(tx, row, approver, comment, arguments, self.policy, seen)
 
         return _unless_error(self.store.write(work))
 
@@ -330,11 +337,10 @@ class EmbeddedControlPlane:
             self.store.write(expire)
 
     def close(self) -> None:
-        """Finish what is being written and let go of the store."""
-        if self._registered == self.store.runner:
-            self.store.post(
-                lambda tx: None if tx.running(self._registered) else tx.remove_runner(self._registered)
-            )
+        """Finish what is being written and let go of the store. Closing twice is no error."""
+        registered, self._registered = self._registered, ""
+        if registered and registered == self.store.runner:
+            self.store.post(lambda tx: None if tx.running(registered) else tx.remove_runner(registered))
         self.store.close()
 
 

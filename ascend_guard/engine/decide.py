@@ -92,6 +92,7 @@ def submit(
         depth=action.orchestration_depth,
         digest=effect.digest,
         created_at=tx.now,
+        submitted_seq=tx.next_seq,
     )
     if status is Decision.PENDING:
         if effect.repeatable:
@@ -107,6 +108,7 @@ def submit(
     elif status is Decision.APPROVED:
         row.runner = runner
         row.claimed_at = tx.now
+        row.started_seq = tx.next_seq + 1
     row.id = tx.insert_action(row)
     _record(tx, row, judgement, verdict)
     if status is Decision.APPROVED:

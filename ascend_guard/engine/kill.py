@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ascend_guard.errors import NotFoundError
+from ascend_guard.errors import NotFoundError, ValidationError
 from ascend_guard.model import AgentAction, KillSwitchState
 from ascend_guard.store.port import Reader, Transaction
 
@@ -21,7 +21,12 @@ def stopped(reader: Reader, organization: str, agent_id: str) -> KillSwitchState
 
 
 def pull(tx: Transaction, organization: str, agent_id: str | None, reason: str, by: str) -> KillSwitchState:
-    """Turn the switch on for one agent, or for all."""
+    """Turn the switch on for one agent, or for all.
+
+    Raises:
+        ValidationError: the agent's name is empty, which must not mean everybody.
+    """
+    _require_name(agent_id)
     tx.kill(organization, agent_id or EVERYONE, reason, by)
     tx.record("kill_switch.on", organization=organization, actor=by, agent_id=agent_id, reason=reason)
     return tx.kill_switches(organization)[agent_id or EVERYONE]
@@ -32,11 +37,18 @@ def release(tx: Transaction, organization: str, agent_id: str | None, reason: st
 
     Raises:
         NotFoundError: it was not on.
+        ValidationError: the agent's name is empty, which must not mean everybody.
     """
+    _require_name(agent_id)
     if not tx.revive(organization, agent_id or EVERYONE):
         whom = f"agent {agent_id!r}" if agent_id else "the whole organization"
         raise NotFoundError(f"The kill switch is not on for {whom}. See `ascend-guard kill-switch status`.")
     tx.record("kill_switch.off", organization=organization, actor=by, agent_id=agent_id, reason=reason)
+
+
+def _require_name(agent_id: str | None) -> None:
+    if agent_id == "":
+        raise ValidationError("agent_id is empty. Name an agent, or leave it out to mean every agent.")
 
 
 def block(

@@ -8,6 +8,7 @@ somebody waits. When it cannot read the database, every waiting call gets that e
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -44,6 +45,7 @@ class Waits:
     def __init__(
         self, store: Store, organization: str, expire_overdue: Deadlines, clock: Callable[[], float]
     ) -> None:
+        self._process = os.getpid()
         self._store = store
         self._organization = organization
         self._expire_overdue = expire_overdue
@@ -97,6 +99,9 @@ class Waits:
             self._unregister(token)
 
     def _register(self, action_id: int, agent_id: str, deliver: Callable[[Answer], None]) -> object:
+        if self._process != os.getpid():  # the thread, and whoever held the lock, stayed in the parent
+            self._process, self._lock, self._poke = os.getpid(), threading.Lock(), threading.Event()
+            self._waiting, self._thread = {}, None
         token = object()
         with self._lock:
             self._waiting[token] = (action_id, agent_id, deliver)
@@ -130,7 +135,7 @@ class Waits:
                 if not self._store.changed():
                     continue
                 first = seen < 0
-                seen, touched, turned, deadline = self._store.read(partial(_news, seen=seen))
+                seen, touched, turned, deadline = self._store.read(partial(_news, seen=seen), latest=False)
                 for action_id, agent_id, deliver in waiting:
                     if first or turned or action_id in touched:
                         answer = self._now(action_id, agent_id)
@@ -151,7 +156,7 @@ class Waits:
             return result_of(row)
 
         try:
-            return self._store.read(look)
+            return self._store.read(look, latest=False)
         except Exception as error:
             return error
 

@@ -36,6 +36,9 @@ class ActionRow(Struct):
     depth: int
     digest: str
     created_at: float
+    submitted_seq: int = 0
+    started_seq: int | None = None
+    completed_seq: int | None = None
     fingerprint: str | None = None
     requirements: str | None = None
     quorum: int | None = None
@@ -157,6 +160,7 @@ class Transaction(Reader, Protocol):
 
     now: float
     timestamp: str
+    next_seq: int
 
     def insert_action(self, row: ActionRow) -> int:
         """Keep a new action; its ``id`` is ignored and the new one returned."""
@@ -210,11 +214,15 @@ class Transaction(Reader, Protocol):
 class Store(Protocol):
     """A database of actions."""
 
-    runner: str
     secret: bytes
 
-    def read(self, work: Callable[[Reader], R]) -> R:
-        """Answer a question. Raises ``StoreError``."""
+    @property
+    def runner(self) -> str:
+        """This process, by the name other processes know it by."""
+        ...
+
+    def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
+        """Answer a question; when ``latest``, after what was posted here is committed. Raises ``StoreError``."""
         ...
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
@@ -230,17 +238,15 @@ class Store(Protocol):
         ...
 
     async def awrite(
-        self,
-        work: Callable[[Transaction], R],
-        orphaned: Callable[[R], None] | None = None,
-        *,
-        essential: bool = False,
+        self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None
     ) -> R:
-        """The same, without blocking the event loop; ``essential`` work is done even if its caller is cancelled."""
+        """The same, without blocking the event loop."""
         ...
 
-    def post(self, work: Callable[[Transaction], object]) -> None:
-        """Run ``work`` soon, in order, without waiting; failures are logged."""
+    def post(
+        self, work: Callable[[Transaction], object], failed: Callable[[BaseException], None] | None = None
+    ) -> None:
+        """Run ``work`` before any later write of this process, and within milliseconds, without waiting for it."""
         ...
 
     def changed(self) -> bool:

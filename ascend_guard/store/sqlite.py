@@ -6,22 +6,25 @@ Every write passes the group commit of its process and then the turnstile betwee
 
 from __future__ import annotations
 
+import atexit
 import os
-import secrets
 import sqlite3
+import sys
 import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ascend_guard.errors import AscendError, ConfigurationError, StoreError
 
 from .chain import GENESIS, seal, sealed
+from .keyfile import load_secret
 from .locks import Presence, Turnstile, alive
+from .mends import BUSY_TIMEOUT, explain, replaced, tampered
+from .migrations import migrate
 from .port import Reader, Transaction
 from .sqlite_queries import SQLiteReader, SQLiteTransaction
 from .writer import GroupCommit, Ticket
@@ -32,9 +35,6 @@ _OPEN, _CLOSED, _FORKED = range(3)
 
 Durability = Literal["power", "process"]
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL"}
-
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait for a foreign program (a database browser) that holds the file; our own processes queue elsewhere."""
 
 
 class SQLiteStore:
@@ -78,31 +78,52 @@ class SQLiteStore:
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
         self._state = _OPEN
+        multiprocessing = sys.modules.get("multiprocessing.util")
+        if multiprocessing is not None:  # its forked children end without running atexit's functions
+            multiprocessing.Finalize(None, _finish, exitpriority=0)
 
     def _prepare(self) -> None:
         folder = self.path.parent
         if not folder.exists():
             folder.mkdir(parents=True, mode=0o700)
             (folder / ".gitignore").write_text("*\n")
+        key = self.path.with_name(self.path.name + ".key")
+        if key.exists() and self.path.exists() and self.path.stat().st_size == 0:
+            raise tampered(self.path)  # there was a trail; somebody emptied it
         if not self.path.exists():
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._turnstile = Turnstile(self.path.with_name(self.path.name + ".lock"))
         with self._turnstile:
             self._connection = self._connect()
-            _migrate(self._connection, self.path)
-            self.secret = self._load_secret()
-            self.runner = uuid.uuid4().hex
-            self._presence = Presence(self._runners, self.runner)
+            migrate(self._connection, self.path)
+            begun = self._connection.execute("SELECT 1 FROM head").fetchone() is not None
+            self.secret = load_secret(self.path.with_name(self.path.name + ".key"), may_make=not begun)
+            self._presence = Presence(self._runners, uuid.uuid4().hex)
             self._forget_dead_presences()
             self._found_trail()
         self._reader_connection = self._connect()
         self._watch_connection = self._connect()
         self._watched = -1
         self._reader_lock = threading.RLock()
-        self._watch_lock = threading.Lock()
+        self._watch_lock = threading.RLock()
         self._reader = SQLiteReader(self._reader_connection)
         self._writer = GroupCommit(self._commit)
         self._transaction = SQLiteTransaction(self._connection, self.secret)
+        self._files = self._identities()
+
+    def _identities(self) -> tuple[tuple[int, int], ...]:
+        """Which files these are. Deleted or replaced, they would swallow every record without a word."""
+        return tuple(
+            (found.st_dev, found.st_ino) for found in (os.stat(self.path), os.stat(f"{self.path}-wal"))
+        )
+
+    def _require_files(self) -> None:
+        try:
+            if self._identities() == self._files:
+                return
+        except OSError:
+            pass
+        raise replaced(self.path)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -118,26 +139,6 @@ class SQLiteStore:
         connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[self.durability]}")
         return connection
 
-    def _load_secret(self) -> bytes:
-        path = self.path.with_name(self.path.name + ".key")
-        try:
-            return bytes.fromhex(path.read_text().strip())
-        except FileNotFoundError:
-            if self._connection.execute("SELECT 1 FROM head").fetchone():
-                raise StoreError(
-                    f"The key of the audit trail, {path}, is missing. Restore it from a backup. Without it nobody can "
-                    f"tell whether the trail in {self.path} was cut; to begin a new trail, move that file away."
-                ) from None
-        except ValueError:
-            raise StoreError(f"The key file {path} is damaged. Restore it from a backup.") from None
-        secret = secrets.token_bytes(32)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "w") as out:
-            out.write(secret.hex() + "\n")
-            out.flush()
-            os.fsync(file)
-        return secret
-
     def _found_trail(self) -> None:
         row = self._connection.execute("SELECT seq, hash, mac FROM head").fetchone()
         if row is None:
@@ -151,21 +152,27 @@ class SQLiteStore:
 
     def _forget_dead_presences(self) -> None:
         for name in os.listdir(self._runners):
-            if name != self.runner:
+            if name != self._presence.name:
                 alive(self._runners, name)
 
     # --- use -----------------------------------------------------------------------------------------------------
 
-    def read(self, work: Callable[[Reader], R]) -> R:
+    def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
         if self._state is not _OPEN:
             self._reopen()
+        if latest:
+            self._writer.flush()
         try:
             with self._reader_lock:
+                if self._state is not _OPEN:
+                    raise self._gone()
+                self._require_files()
                 return work(self._reader)
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
+        self._writer.flush()
         try:
             connection = self._connect()
             try:
@@ -182,26 +189,31 @@ class SQLiteStore:
         return self._writer.run(work, orphaned)
 
     async def awrite(
-        self,
-        work: Callable[[Transaction], R],
-        orphaned: Callable[[R], None] | None = None,
-        *,
-        essential: bool = False,
+        self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None
     ) -> R:
         if self._state is not _OPEN:
             self._reopen()
-        return await self._writer.arun(work, orphaned, essential=essential)
+        return await self._writer.arun(work, orphaned)
 
-    def post(self, work: Callable[[Transaction], object]) -> None:
+    def post(
+        self, work: Callable[[Transaction], object], failed: Callable[[BaseException], None] | None = None
+    ) -> None:
         if self._state is not _OPEN:
             self._reopen()
-        self._writer.post(work)
+        self._writer.post(work, failed)
+
+    def flush(self) -> None:
+        """Commit what was posted."""
+        if self._state is _OPEN:
+            self._writer.flush()
 
     def changed(self) -> bool:
         if self._state is not _OPEN:
             self._reopen()
         try:
             with self._watch_lock:
+                if self._state is not _OPEN:
+                    raise self._gone()
                 version: int = self._watch_connection.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
@@ -209,6 +221,13 @@ class SQLiteStore:
             return False
         self._watched = version
         return True
+
+    @property
+    def runner(self) -> str:
+        """This process, by the name other processes know it by."""
+        if self._state is _FORKED:
+            self._reopen()
+        return self._presence.name
 
     def alive(self, runner: str) -> bool:
         return runner == self.runner or alive(self._runners, runner)
@@ -218,12 +237,16 @@ class SQLiteStore:
         if self._state is not _OPEN:
             self._state = _CLOSED
             return
-        self._writer.close()
-        self._state = _CLOSED
-        for connection in (self._watch_connection, self._reader_connection, self._connection):
-            connection.close()
+        self._writer.close(self._close_connections)
         self._presence.leave()
         self._turnstile.close()
+
+    def _close_connections(self) -> None:
+        # Under every lock: a connection closed while another thread uses it takes the process down.
+        with self._reader_lock, self._watch_lock:
+            self._state = _CLOSED
+            for connection in (self._watch_connection, self._reader_connection, self._connection):
+                connection.close()
 
     # --- committing ----------------------------------------------------------------------------------------------
 
@@ -234,13 +257,14 @@ class SQLiteStore:
             return
         try:
             with self._turnstile:
+                self._require_files()
                 if len(group) > 1 and self._commit_together(group):
                     return
                 for ticket in group:
                     self._commit_one(ticket)
         except OSError as error:
             for ticket in group:
-                ticket.error = explain(error, self.path)
+                ticket.error = error if isinstance(error, StoreError) else explain(error, self.path)
 
     def _commit_together(self, group: Sequence[Ticket[Any]]) -> bool:
         """All in one transaction; False, with nothing done, when any of them fails."""
@@ -287,13 +311,25 @@ class SQLiteStore:
 
     # --- forking -------------------------------------------------------------------------------------------------
 
-    def _after_fork(self) -> None:
-        # Neither connections nor locks may cross a fork. The parent's are kept unclosed: closing would touch its files.
-        if self._state is _OPEN:
-            _inherited.append((self._connection, self._reader_connection, self._watch_connection))
-            self._turnstile.close()
-            self._presence.abandon()
-            self._state = _FORKED
+    def _before_fork(self) -> None:
+        # A transaction that is open while the process forks would stay open in the child for ever.
+        self._writer.hold()
+        self._reader_lock.acquire()
+        self._watch_lock.acquire()
+
+    def _after_fork_in_parent(self) -> None:
+        self._watch_lock.release()
+        self._reader_lock.release()
+        self._writer.let_go()
+
+    def _after_fork_in_child(self) -> None:
+        # No connection may cross a fork: SQLite would believe that this process holds the locks of its parent, whose
+        # closing would then take the write-ahead log away from under us. Idle ones can be closed without harm.
+        for connection in (self._watch_connection, self._reader_connection, self._connection):
+            connection.close()
+        self._turnstile.close()
+        self._presence.abandon()
+        self._state = _FORKED
         self._reopening = threading.Lock()
 
     def _reopen(self) -> None:
@@ -310,79 +346,33 @@ class SQLiteStore:
 
 
 _opened: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-_inherited: list[object] = []
+_held: list[SQLiteStore] = []
+
+
+def _hold_for_fork() -> None:
+    _held[:] = [store for store in _opened if store._state is _OPEN]
+    for store in _held:
+        store._before_fork()
+
+
+def _go_on_after_fork() -> None:
+    for store in reversed(_held):
+        store._after_fork_in_parent()
+    _held.clear()
 
 
 def _let_go_after_fork() -> None:
+    for store in _held:
+        store._after_fork_in_child()
+    _held.clear()
+
+
+def _finish() -> None:
     for store in list(_opened):
-        store._after_fork()
+        store.flush()
 
 
-os.register_at_fork(after_in_child=_let_go_after_fork)
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring an old or empty database up to date, one numbered file after the other, each in a transaction."""
-    have: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    files = sorted(
-        (
-            entry
-            for entry in resources.files("ascend_guard.store").joinpath("migrations").iterdir()
-            if entry.name.endswith(".sql")
-        ),
-        key=lambda entry: entry.name,
-    )
-    if have > len(files):
-        raise StoreError(
-            f"{path} was written by a newer ascend-guard (schema {have}; this one knows up to {len(files)}). "
-            f"Upgrade: pip install --upgrade ascend-guard."
-        )
-    if have == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        raise StoreError(
-            f"{path} is a SQLite database, but not one of ours. Name another file, "
-            f"for instance database_url='sqlite:///.ascend/ascend.db'."
-        )
-    for number, file in enumerate(files, 1):
-        if number > have:
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{file.read_text()}\nPRAGMA user_version={number};\nCOMMIT;"
-            )
-
-
-def tampered(path: Path) -> StoreError:
-    """The error for a trail whose head nobody with the key has written."""
-    return StoreError(
-        f"The end of the audit trail in {path} was not written by the holder of its key: records were cut, or the file "
-        f"was edited, or the key file belongs to another database. Nothing runs until this is cleared up: see "
-        f"`ascend-guard audit verify`."
-    )
-
-
-def explain(error: Exception, path: Path) -> StoreError:
-    """What a database or operating-system error means for the user, and how to mend it."""
-    text = str(error)
-    if "full" in text or getattr(error, "errno", None) == 28:
-        mend = "The disk is full. Free some space; nothing runs until decisions can be recorded."
-    elif "not a database" in text or "malformed" in text:
-        mend = "The file is damaged or is not a database. Restore it from a backup, or move it away to begin a new one."
-    elif "readonly" in text or isinstance(error, PermissionError) or getattr(error, "errno", None) == 30:
-        mend = (
-            "It cannot be written. Decisions must be recorded before a tool runs: make the folder writable for this "
-            "user, or name another place with database_url or ASCEND_DATABASE_URL."
-        )
-    elif "unable to open" in text or isinstance(
-        error, FileNotFoundError | NotADirectoryError | FileExistsError
-    ):
-        mend = (
-            "It cannot be opened. Check that the folder exists and is writable, or name another place with "
-            "database_url or ASCEND_DATABASE_URL."
-        )
-    elif "locked" in text:
-        mend = f"Another program has kept it locked for over {BUSY_TIMEOUT:g} s. Close whatever else has the file open."
-    elif "WAL" in text:
-        mend = "Put it on a local disk: network file systems cannot be shared safely."
-    elif "I/O" in text or isinstance(error, OSError):
-        mend = "The disk does not take it: check free space, quotas and the disk's health."
-    else:
-        mend = "See `ascend-guard doctor`."
-    return StoreError(f"The database {path} failed ({type(error).__name__}: {text}). {mend}")
+os.register_at_fork(
+    before=_hold_for_fork, after_in_parent=_go_on_after_fork, after_in_child=_let_go_after_fork
+)
+atexit.register(_finish)

@@ -18,6 +18,14 @@ from .port import ActionRow, AuditRow, Head
 _COLUMNS = ActionRow.__struct_fields__
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM actions "
 _INSERT = f"INSERT INTO actions ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))})"
+_TRAIL = """
+SELECT seq, action_id, event, body, hash FROM audit
+WHERE seq IN (
+    SELECT submitted_seq FROM actions WHERE id=:id UNION SELECT started_seq FROM actions WHERE id=:id
+    UNION SELECT completed_seq FROM actions WHERE id=:id
+    UNION SELECT seq FROM audit WHERE action_id=:id AND event NOT IN ('submitted', 'started', 'completed')
+) ORDER BY seq
+"""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -125,13 +133,7 @@ class SQLiteReader:
         return version
 
     def trail(self, action_id: int) -> list[AuditRow]:
-        return [
-            AuditRow(*row)
-            for row in self._execute(
-                "SELECT seq, action_id, event, body, hash FROM audit WHERE action_id=? ORDER BY seq",
-                (action_id,),
-            )
-        ]
+        return [AuditRow(*row) for row in self._execute(_TRAIL, {"id": action_id})]
 
     def audit(self, after: int = 0) -> Iterator[AuditRow]:
         for row in self._execute(
@@ -161,7 +163,7 @@ class SQLiteTransaction(SQLiteReader):
         self._connection = connection
         self._key = key
         self._head = Head(-1, b"", b"", -1)
-        self._seq = 0
+        self.next_seq = 0
         self._hash = b""
         self.timestamp = ""
         self._killed = 0
@@ -185,7 +187,7 @@ class SQLiteTransaction(SQLiteReader):
                 "edited. Nothing runs until this is cleared up: see `ascend-guard audit verify`."
             )
         self._head = Head(seq, hash_, mac, version)
-        self._seq, self._hash = seq, hash_
+        self.next_seq, self._hash = seq + 1, hash_
 
     def commit(self) -> None:
         """Make everything durable."""
@@ -193,8 +195,9 @@ class SQLiteTransaction(SQLiteReader):
             self._connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", self._records)
         head = self._head
         if self._records or self._killed:
-            mac = seal(self._key, self._seq, self._hash)
-            head = Head(self._seq, self._hash, mac, head.kill_version + self._killed)
+            seq = self.next_seq - 1
+            mac = seal(self._key, seq, self._hash)
+            head = Head(seq, self._hash, mac, head.kill_version + self._killed)
             self._execute(
                 "UPDATE head SET seq=?, hash=?, mac=?, kill_version=?", msgspec.structs.astuple(head)
             )
@@ -233,10 +236,12 @@ class SQLiteTransaction(SQLiteReader):
     def settle_action(
         self, organization: str, action_id: int, outcome: str, duration: float, error: str | None
     ) -> str | None:
+        completed_seq = self.next_seq if outcome == "completed" else None
         row = self._execute(
-            "UPDATE actions SET outcome=?, settled_at=?, duration=?, error=? WHERE id=? AND organization=? "
-            "AND claimed_at IS NOT NULL AND (outcome IS NULL OR outcome='unknown') RETURNING agent_id",
-            (outcome, self.now, duration, error, action_id, organization),
+            "UPDATE actions SET outcome=?, settled_at=?, duration=?, error=?, completed_seq=? "
+            "WHERE id=? AND organization=? AND claimed_at IS NOT NULL AND (outcome IS NULL OR outcome='unknown') "
+            "RETURNING agent_id",
+            (outcome, self.now, duration, error, completed_seq, action_id, organization),
         ).fetchone()
         return None if row is None else row[0]
 
@@ -277,10 +282,11 @@ class SQLiteTransaction(SQLiteReader):
     def record(
         self, event: str, *, organization: str, actor: str, action_id: int | None = None, **data: Any
     ) -> None:
-        self._seq += 1
+        seq = self.next_seq
+        self.next_seq = seq + 1
         body = _encode(
             {
-                "seq": self._seq,
+                "seq": seq,
                 "timestamp": self.timestamp,
                 "organization": organization,
                 "event": event,
@@ -290,7 +296,7 @@ class SQLiteTransaction(SQLiteReader):
             }
         )
         self._hash = link(self._hash, body)
-        self._records.append((self._seq, action_id, event, body, self._hash))
+        self._records.append((seq, action_id, event, body, self._hash))
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)

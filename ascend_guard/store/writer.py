@@ -2,7 +2,7 @@
 
 There is no writer thread to hand a synchronous caller's work to. Whoever gets the lock commits for everybody in the queue,
 so a single caller pays no thread switch and thirty-two share one fsync. Coroutines cannot wait for a lock; for them one
-background thread takes it.
+background thread takes it. Work that nobody waits for lies in the queue for a moment: the next commit takes it along.
 """
 
 from __future__ import annotations
@@ -23,19 +23,24 @@ Work = Callable[[Transaction], R]
 WAITING, DONE, ABANDONED = range(3)
 LARGEST_GROUP = 256
 
-
-class ReentrantError(ServerError):
-    """The thread that is committing was interrupted by code that wants to commit."""
+LINGER = 0.002
+"""Seconds that work nobody waits for may lie in the queue before the background thread commits it."""
 
 
 class Ticket(Generic[R]):
     """One piece of work in the queue, and later its result."""
 
-    __slots__ = ("_lock", "error", "future", "loop", "orphaned", "result", "state", "work")
+    __slots__ = ("_lock", "error", "failed", "future", "loop", "orphaned", "result", "state", "work")
 
-    def __init__(self, work: Work[R], orphaned: Callable[[R], None] | None = None) -> None:
+    def __init__(
+        self,
+        work: Work[R],
+        orphaned: Callable[[R], None] | None = None,
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
         self.work = work
         self.orphaned = orphaned
+        self.failed = failed
         self.result: R
         self.error: BaseException | None = None
         self.state = WAITING
@@ -50,6 +55,8 @@ class Ticket(Generic[R]):
             self.state = DONE
         if abandoned:
             self.orphan()
+        if self.failed is not None and self.error is not None:
+            self.failed(self.error)
 
     def abandon(self) -> None:
         """Its caller is gone: skip it, or if it is too late for that, tell ``orphaned``."""
@@ -87,6 +94,7 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
         self._signal = threading.Event()
+        self._urgent = threading.Event()
         self._closing = False
 
     def run(self, work: Work[R], orphaned: Callable[[R], None] | None = None) -> R:
@@ -95,7 +103,7 @@ class GroupCommit:
         me = threading.get_ident()
         if self._leader == me:
             # A signal handler or a finaliser interrupted this very thread in the middle of a commit.
-            raise ReentrantError(
+            raise ServerError(
                 "A governed call cannot begin in the middle of another one's commit (from a signal handler or "
                 "a finaliser): do it from ordinary code."
             )
@@ -113,38 +121,52 @@ class GroupCommit:
             raise
         return ticket.take()
 
-    async def arun(
-        self, work: Work[R], orphaned: Callable[[R], None] | None = None, *, essential: bool = False
-    ) -> R:
-        """Commit this from the background thread; when ``essential``, also if the caller is cancelled meanwhile."""
+    async def arun(self, work: Work[R], orphaned: Callable[[R], None] | None = None) -> R:
+        """Commit this from the background thread."""
         ticket = Ticket(work, orphaned)
         loop = ticket.loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         ticket.future = future
         self._queue.append(ticket)
+        self._urgent.set()
         self._wake()
         try:
             return await future
         except asyncio.CancelledError:
-            if not essential:
-                ticket.abandon()
+            ticket.abandon()
             raise
 
-    def post(self, work: Work[Any]) -> None:
-        """Commit this soon, from the background thread. Safe in finalisers: it never waits for a commit."""
-        self._queue.append(Ticket(work))
-        self._wake()
+    def post(self, work: Work[Any], failed: Callable[[BaseException], None] | None = None) -> None:
+        """Commit this with the next commit, ``LINGER`` seconds from now at the latest. Safe in finalisers."""
+        self._queue.append(Ticket(work, failed=failed))
+        if not self._signal.is_set() or self._thread is None:
+            self._wake()
 
-    def close(self) -> None:
-        """Commit what is queued and stop the background thread."""
+    def flush(self) -> None:
+        """Commit what was posted, unless this very thread is committing."""
+        if self._queue and self._leader != threading.get_ident():
+            with self._lock:
+                self._lead()
+
+    def hold(self) -> None:
+        """Let nothing be committed until ``let_go``."""
+        self._lock.acquire()
+
+    def let_go(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def close(self, then: Callable[[], None]) -> None:
+        """Commit what is queued, stop the background thread, and call ``then`` while nothing can be committed."""
         self._closing = True
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
+            self._urgent.set()
             self._signal.set()
             thread.join()
         with self._lock:
-            while self._queue:
-                self._commit_group()
+            self._lead()
+            then()
 
     def _wake(self) -> None:
         if self._thread is None and not self._closing:
@@ -159,14 +181,19 @@ class GroupCommit:
     def _work(self) -> None:
         while not self._closing:
             self._signal.wait()
+            self._urgent.wait(LINGER)
             self._signal.clear()
+            self._urgent.clear()
             with self._lock:
-                self._leader = threading.get_ident()
-                try:
-                    while self._queue:
-                        self._commit_group()
-                finally:
-                    self._leader = 0
+                self._lead()
+
+    def _lead(self) -> None:
+        self._leader = threading.get_ident()
+        try:
+            while self._queue:
+                self._commit_group()
+        finally:
+            self._leader = 0
 
     def _commit_group(self) -> None:
         group: list[Ticket[Any]] = []

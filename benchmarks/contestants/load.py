@@ -55,8 +55,8 @@ async def tasks(stop: float, took: list[float]) -> None:
             group.create_task(one_task(stop, took))
 
 
-for _ in range(50):
-    refund("order-0", *ARGUMENTS)
+for warm_up in range(50):
+    refund(f"order-{warm_up}", *ARGUMENTS)
 print("ready", flush=True)
 for _ in sys.stdin:
     took: list[float] = []

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,20 @@ def test_safe_text_is_one_printable_line(text: str, table: bool) -> None:
     assert not line or unicodedata.category(line[0])[0] != "M"
     if table:
         assert not any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in line)
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_every_character_there_is(table: bool) -> None:
+    """All of Unicode, one by one: what is let through prints, is seen, and leaves its neighbours alone."""
+    every = "".join(f"x{chr(code)}" for code in range(sys.maxunicode + 1))
+    through = set(safe(every, table=table))
+    assert all(char.isprintable() for char in through)
+    assert not through & set(
+        "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u2800\u3164\ufe00\ufe0f\uffa0\U000e0100"
+    )
+    assert not any(unicodedata.combining(char) == 1 or unicodedata.category(char) == "Me" for char in through)
+    assert table is not any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in through)
+    assert set("éß漢字🙂\u0301") <= through
 
 
 @given(anything | nasty)

@@ -43,7 +43,11 @@ def recorded(plane: EmbeddedControlPlane, after: int = 0) -> list[tuple[str, int
     found = [(row, asked(plane, row.id)) for row in rows(plane) if row.id > after]
     labels = {row.id: action.action_details["label"] for row, action in found}
     return sorted(
-        (labels[row.id], row.depth, None if action.parent_action_id is None else labels[action.parent_action_id])
+        (
+            labels[row.id],
+            row.depth,
+            None if action.parent_action_id is None else labels[action.parent_action_id],
+        )
         for row, action in found
     )
 
@@ -100,7 +104,9 @@ def threaded(tree: Tree, label: str = "0") -> None:
     @governed("tree_read", "tree")
     def node(label: str) -> None:
         threads = [
-            threading.Thread(target=contextvars.copy_context().run, args=(threaded, inner, f"{label}.{index}"))
+            threading.Thread(
+                target=contextvars.copy_context().run, args=(threaded, inner, f"{label}.{index}")
+            )
             for index, inner in enumerate(tree)
         ]
         for thread in threads:
@@ -198,13 +204,14 @@ def test_the_sixth_level_below_the_root_is_refused(plane: EmbeddedControlPlane, 
             reached.append(depth)
             guarded(depth + 1)
 
+    begin: dict[str, Callable[[], object]] = {
+        "sync": lambda: sync(0),
+        "async": lambda: asyncio.run(coroutine(0)),
+        "stream": lambda: drained(stream(0)),
+        "guard": lambda: guarded(0),
+    }
     with pytest.raises(ValidationError, match="at most 5 are allowed"):
-        if style == "async":
-            asyncio.run(coroutine(0))
-        elif style == "stream":
-            drained(stream(0))
-        else:
-            {"sync": sync, "guard": guarded}[style](0)
+        begin[style]()
     settled(plane)
     assert reached == [0, 1, 2, 3, 4, 5]
     assert [row.depth for row in rows(plane)] == [0, 1, 2, 3, 4, 5]
@@ -539,6 +546,20 @@ def test_a_scope_follows_tasks_and_streams(plane: EmbeddedControlPlane) -> None:
     for row in rows(plane):
         who = asked(plane, row.id).action_details["who"]
         assert (row.agent_id, row.session_id) == (who, f"session-{who}")
+
+
+def test_a_scope_in_a_generator_may_be_left_in_another_context(plane: EmbeddedControlPlane) -> None:
+    """Closed elsewhere, as streams are by servers and garbage collectors, it ends without an error."""
+
+    def stream() -> Generator[int, None, None]:
+        with scope(agent_id="a"):
+            yield 1
+
+    chunks = stream()
+    contextvars.copy_context().run(next, chunks)
+    chunks.close()
+    governed("order_read")(lambda: None)()
+    assert rows(plane)[0].agent_id == "billing"
 
 
 @pytest.mark.parametrize("wrong", ["", 5, b"x", "\ud800"])

@@ -111,7 +111,11 @@ def test_the_error_says_everything(plane: EmbeddedControlPlane) -> None:
     with pytest.raises(ActionPendingError) as caught:
         governed("refund", "orders", on_pending="raise")(lambda amount: None)(900.0)
     error = caught.value
-    assert (error.rule, error.reason, error.action_id) == ("big-refunds", "Refunds above 500 need finance.", "1")
+    assert (error.rule, error.reason, error.action_id) == (
+        "big-refunds",
+        "Refunds above 500 need finance.",
+        "1",
+    )
     assert "did not run" in str(error)
     assert "make the same call again" in str(error)
     assert isinstance(error, PermissionError)

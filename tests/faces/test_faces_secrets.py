@@ -17,8 +17,9 @@ import msgspec
 import pydantic
 import pytest
 from face_kinds import KINDS, Body, Kind, asked, rows, settled
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import SCHEDULES
 
 from ascend_guard import (
     AscendError,
@@ -102,7 +103,7 @@ PLACES: dict[str, Callable[[str], Any]] = {
 RAISED: dict[str, Callable[[str], str]] = {
     "plain": lambda secret: f"login failed for {secret}, sorry",
     "repr": lambda secret: f"login failed for {secret!r}",
-    "dict": lambda secret: f"request was {({'user': 'ann', 'password': secret})}",
+    "dict": lambda secret: f"request was { ({'user': 'ann', 'password': secret}) }",
     "json": lambda secret: f"request was {json.dumps({'p': [secret]})}",
     "url": lambda secret: f"GET https://ann:{urllib.parse.quote(secret, safe='')}@example.com/ failed",
     "query": lambda secret: f"GET https://example.com/?{urllib.parse.urlencode({'q': secret})} failed",
@@ -114,10 +115,10 @@ RAISED: dict[str, Callable[[str], str]] = {
 }
 
 alphabet = st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"))
+# With another uuid in every example, so that no example finds what an earlier one left in the database.
 secrets = st.builds(
-    lambda left, middle, right: left + middle + right,
+    lambda left, right: f"{left}{uuid.uuid4().hex}{right}",
     st.text(alphabet, max_size=6),
-    st.uuids().map(lambda number: number.hex),
     st.text(alphabet, max_size=6),
 )
 
@@ -142,7 +143,9 @@ def leaks(plane: EmbeddedControlPlane, secret: str, *texts: str) -> list[str]:
     contents = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert any(contents.values())
     contents |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
-    return [f"{form!r} in {where}" for where, what in contents.items() for form in forms(secret) if form in what]
+    return [
+        f"{form!r} in {where}" for where, what in contents.items() for form in forms(secret) if form in what
+    ]
 
 
 def login(
@@ -159,7 +162,9 @@ def login(
         raise RuntimeError(more["fails"][0])
 
 
-@given(secret=secrets, place=st.sampled_from(sorted(PLACES)), ends=st.sampled_from(["ok", "denied", "pending"]))
+@settings(max_examples=SCHEDULES // 15)
+@given(secret=secrets, ends=st.sampled_from(["ok", "denied", "pending"]))
+@pytest.mark.parametrize("place", sorted(PLACES))
 def test_a_secret_passed_anywhere_is_found_nowhere(
     plane: EmbeddedControlPlane, caplog: pytest.LogCaptureFixture, secret: str, place: str, ends: str
 ) -> None:
@@ -187,7 +192,9 @@ def test_a_secret_passed_anywhere_is_found_nowhere(
     assert "ann" in action_.action_details["user"]
 
 
-@given(secret=secrets, place=st.sampled_from(sorted(PLACES)), how=st.sampled_from(sorted(RAISED)))
+@settings(max_examples=SCHEDULES // 15)
+@given(secret=secrets, how=st.sampled_from(sorted(RAISED)))
+@pytest.mark.parametrize("place", sorted(PLACES))
 def test_a_secret_raised_by_the_tool_is_found_nowhere(
     plane: EmbeddedControlPlane, caplog: pytest.LogCaptureFixture, secret: str, place: str, how: str
 ) -> None:
@@ -249,37 +256,40 @@ def test_guard_scope_and_declarations_keep_secrets(
         risk_indicators={"credential": secret},
         resource=lambda named: f"users/{named['quiet']}",
     )
-    with (
-        scope(context={"headers": {"Cookie": secret}}),
-        pytest.raises(RuntimeError),
-        block as permit,
-    ):
-        assert permit.parameters["password"] == secret
-        text = repr(permit) + str(permit)
-        raise RuntimeError(f"failed with {permit.parameters}")
+    texts = [repr(block)]
+
+    def failing() -> None:
+        with scope(context={"headers": {"Cookie": secret}}), block as permit:
+            assert permit.parameters["password"] == secret
+            texts.extend((repr(permit), str(permit)))
+            raise RuntimeError(f"failed with {permit.parameters}")
+
+    with pytest.raises(RuntimeError):
+        failing()
     settled(plane)
-    assert leaks(plane, secret, text, repr(block), caplog.text) == []
+    assert len(texts) == 3
+    assert leaks(plane, secret, *texts, caplog.text) == []
 
 
-@given(secret=secrets, where=st.sampled_from(["new name", "inside", "declared", "whole"]))
+@settings(max_examples=SCHEDULES // 15)
+@given(secret=secrets, where=st.sampled_from(["new name", "inside", "declared"]))
 def test_an_approvers_edits_keep_secrets(plane: EmbeddedControlPlane, secret: str, where: str) -> None:
-    """A secret that comes in with an approver's edited arguments is one too: it runs, and is stored nowhere."""
+    """A secret that comes in with an approver's edited arguments is one too: it is stored nowhere."""
     tool = governed("refund", redact=("quiet",), on_pending="raise")(lambda amount, config: None)
     with pytest.raises(AscendError) as caught:
-        tool(900.0, {"user": "ann"})
+        tool(900.0, {"user": uuid.uuid4().hex})
     edited = {
         "new name": {"user": "ann", "password": secret},
         "inside": {"user": {"name": "ann", "api_key": [secret]}},
         "declared": {"quiet": secret},
-        "whole": f"Authorization: Bearer {secret}",
     }[where]
+    texts = []
     try:
         plane.approve(str(caught.value.action_id), approver="ann", arguments={"config": edited})
-    except AscendError:
-        plane.deny(str(caught.value.action_id), approver="ann")
+    except AscendError as error:
+        texts.append(str(error))
     settled(plane)
-    if where != "whole":
-        assert leaks(plane, secret) == []
+    assert leaks(plane, secret, *texts) == []
 
 
 @given(secret=secrets)
@@ -291,6 +301,7 @@ def test_a_call_that_does_not_fit_keeps_secrets(
     cyclic: list[Any] = [secret]
     cyclic.append(cyclic)
     tool = governed("login_read", redact=("quiet",))(lambda user, password, quiet=None: None)
+    texts = []
     for call in (
         lambda: tool("ann", secret, typo=secret),
         lambda: tool("ann", secret, secret, secret),
@@ -303,9 +314,9 @@ def test_a_call_that_does_not_fit_keeps_secrets(
         try:
             call()
         except (AscendError, TypeError) as error:
-            assert leaks(plane, secret, str(error), repr(error)) == []
+            texts += [str(error), repr(error)]
     settled(plane)
-    assert leaks(plane, secret, caplog.text) == []
+    assert leaks(plane, secret, *texts, caplog.text) == []
 
 
 class _Hostile(dict[Any, Any]):

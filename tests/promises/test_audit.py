@@ -16,6 +16,7 @@ from support import POLICY
 from ascend_guard import EmbeddedControlPlane, StoreError, ValidationError, governed
 from ascend_guard.engine.audit import verify_export
 from ascend_guard.engine.policy import parse_policy
+from ascend_guard.store.chain import link
 from ascend_guard.store.sqlite import SQLiteStore
 
 CALLS = 6
@@ -156,8 +157,8 @@ def test_a_removed_or_invented_action_is_found(copies: Callable[[], Path]) -> No
     for sql in (
         "DELETE FROM actions WHERE id=2",
         "INSERT INTO actions (organization, status, agent_id, agent_name, action_type, tool_name, resource, risk_score, "
-        "risk_level, reason, depth, digest, created_at) SELECT organization, status, agent_id, agent_name, action_type, "
-        "tool_name, resource, risk_score, risk_level, reason, depth, digest, created_at FROM actions WHERE id=1",
+        "risk_level, reason, depth, digest, created_at, submitted_seq) SELECT organization, status, agent_id, agent_name, action_type, "
+        "tool_name, resource, risk_score, risk_level, reason, depth, digest, created_at, submitted_seq FROM actions WHERE id=1",
     ):
         folder = copies()
         vandalise(folder, (sql, ()))
@@ -249,3 +250,21 @@ def test_removed_repeated_or_swapped_lines_of_an_export_are_found(
 def test_a_file_that_is_no_export_is_refused_clearly(data: bytes) -> None:
     """Never a traceback of something else, and never 'verified'."""
     assert not export_ok(data)
+
+
+def test_a_rewritten_trail_is_not_signed(copies: Callable[[], Path]) -> None:
+    """The chain has no key: somebody may recompute it. The head's seal does, and an export is signed only if it fits."""
+    folder = copies()
+    plane = opened(folder)
+    rewritten, last = [], bytes(32)
+    for row in plane.read(lambda reader: list(reader.audit())):
+        body = row.body.replace(b'"amount":3', b'"amount":9')
+        last = link(last, body)
+        rewritten.append(("UPDATE audit SET body=?, hash=? WHERE seq=?", (body, last, row.seq)))
+    vandalise(folder, *rewritten, ("UPDATE head SET hash=?", (last,)))
+    out = io.BytesIO()
+    with pytest.raises(StoreError, match="does not verify"):
+        plane.export_audit(out)
+    assert not export_ok(out.getvalue())
+    assert not plane.verify_audit().ok
+    plane.close()

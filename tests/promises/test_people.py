@@ -19,6 +19,7 @@ from ascend_guard import (
     ConflictError,
     EmbeddedControlPlane,
     NotFoundError,
+    ValidationError,
     governed,
 )
 from ascend_guard.engine.policy import parse_policy
@@ -75,13 +76,16 @@ def test_no_guess_reaches_another_organizations_action(
             lambda action_id=action_id: ours.approve(action_id, approver="ann"),
             lambda action_id=action_id: ours.deny(action_id, approver="ann"),
             lambda action_id=action_id: ours.perform(Claim(action, action_id, "d", "d")),
-            lambda action_id=action_id: ours.perform(Settle(action_id, Outcome(OutcomeStatus.COMPLETED))),
         ):
             with pytest.raises(NotFoundError) as error:
                 attempt()
             assert str(error.value).replace(repr(action_id), "") == (
                 "There is no action . See `ascend-guard actions list`."
             )
+    ours.perform(
+        Settle(existing, Outcome(OutcomeStatus.COMPLETED))
+    )  # nobody waits for an outcome; this one goes nowhere
+    assert theirs.read(lambda reader: [row.event for row in reader.trail(int(existing))]) == ["submitted"]
     linked = AgentAction("a", "a", "file_read", "r", "file", parent_action_id=int(existing))
     assert ours.perform(Submit(linked, "d", parked=False, repeatable=True)).is_denied()
     ours.kill(reason="ours only", by="ann")
@@ -150,3 +154,25 @@ def test_a_foreign_or_missing_parent_is_refused_and_recorded(plane: EmbeddedCont
                 repeatable=True,
             )
         )
+
+
+def test_a_yes_does_not_count_for_what_somebody_edited_meanwhile(tmp_path: Path) -> None:
+    """Promise 2 for approvers: what one has seen is what one approves."""
+    policy = parse_policy(POLICY.replace("approvers: [finance]", "approvers: [finance]\n    quorum: 2"))
+    plane = EmbeddedControlPlane(SQLiteStore(tmp_path / "a.db"), policy)
+    action_id = ask(plane)
+    seen = plane.pending()[0]
+    plane.approve(action_id, approver="bob", arguments={"amount": 100_000})
+    with pytest.raises(ConflictError, match="Look again"):
+        plane.approve(action_id, approver="ann", seen=seen)
+    assert plane.pending()
+    assert plane.approve(action_id, approver="ann", seen=plane.pending()[0]).is_approved()
+    plane.close()
+
+
+def test_an_empty_agent_name_is_not_everybody(plane: EmbeddedControlPlane) -> None:
+    """An unset variable must neither stop nor release all agents."""
+    with pytest.raises(ValidationError):
+        plane.kill(reason="oops", by="ann", agent_id="")
+    with pytest.raises(ValidationError):
+        plane.release(reason="oops", by="ann", agent_id="")

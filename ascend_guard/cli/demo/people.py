@@ -14,7 +14,7 @@ from .stage import Unproven
 
 R = TypeVar("R")
 
-COMMAND = (sys.executable, "-P", "-c", "from ascend_guard.cli import main; raise SystemExit(main())")
+COMMAND = (sys.executable, "-P", "-m", "ascend_guard")
 """``ascend-guard``, wherever this Python has it."""
 
 _PATIENCE = 30.0

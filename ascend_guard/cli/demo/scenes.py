@@ -147,7 +147,7 @@ class Play:
         row = self.action(row.id)
         seen = self.asked(row.id)["action_details"]["lines"]
         stage.prove(
-            (row.status, len(seen), len(lines)) == ("approved", 2, 3) and len(self.world.requests) == before,
+            (row.status, len(seen), len(lines)) == ("denied", 2, 3) and len(self.world.requests) == before,
             "two lines were approved, three would have gone: nothing was sent",
             (row.status, seen, lines, self.world.requests[before:]),
         )

@@ -17,6 +17,9 @@ CREATE TABLE actions (
     depth INTEGER NOT NULL,
     digest TEXT NOT NULL,                 -- keyed digest of the arguments that were approved
     created_at REAL NOT NULL,             -- seconds since the epoch, as every _at
+    submitted_seq INTEGER NOT NULL,       -- its audit records, which need no index then
+    started_seq INTEGER,
+    completed_seq INTEGER,
     -- the wait for a person
     fingerprint TEXT,                     -- the same call again has the same one
     requirements TEXT,                    -- JSON list: which groups must approve, and how many, for which rule
@@ -36,6 +39,7 @@ CREATE TABLE actions (
     error TEXT
 );
 CREATE INDEX actions_undecided ON actions (expires_at) WHERE expires_at IS NOT NULL AND claimed_at IS NULL;
+CREATE INDEX actions_pending ON actions (id) WHERE status = 'pending';
 CREATE INDEX actions_repeatable ON actions (fingerprint) WHERE fingerprint IS NOT NULL;
 CREATE INDEX actions_session ON actions (session_id) WHERE session_id IS NOT NULL;
 
@@ -68,7 +72,8 @@ CREATE TABLE audit (
     body BLOB NOT NULL,                   -- the exact bytes that were hashed
     hash BLOB NOT NULL
 );
-CREATE INDEX audit_action ON audit (action_id) WHERE action_id IS NOT NULL;
+CREATE INDEX audit_action ON audit (action_id)
+    WHERE action_id IS NOT NULL AND event NOT IN ('submitted', 'started', 'completed');
 
 CREATE TABLE head (
     one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -1,0 +1,84 @@
+"""The house's rules about its files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MOST_LINES = 400
+
+# Written in pieces, so that this file does not break its own rule.
+MACHINE_PATHS = re.compile(r"(?<![\w.:/-])/(?:ho" r"me|wo" r"rk|ro" r"ot|Us" r"ers)/[\w.-]+", re.ASCII)
+
+
+def tracked() -> list[Path]:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        [git, "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
+def test_every_test_says_in_one_line_what_it_holds() -> None:
+    """A one-line docstring, on every test of every class and module."""
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                said = ast.get_docstring(node)
+                if not said or "\n" in said:
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert wrong == []
+
+
+def test_no_module_is_long() -> None:
+    """What does not fit in four hundred lines is two things."""
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sorted((ROOT / "ascend_guard").rglob("*.py"))
+        if (lines := path.read_text().count("\n")) > MOST_LINES
+    }
+    assert long == {}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    """A docstring at the top of every module of the package."""
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "ascend_guard").rglob("*.py"))
+        if path.name != "_version.py" and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
+
+
+def test_no_file_names_the_machine_it_was_written_on() -> None:
+    """No absolute path of anybody's home or working directory in what is kept."""
+    wrong = []
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        wrong += [
+            f"{path.relative_to(ROOT)}:{number}: {found[0]}"
+            for number, line in enumerate(text.splitlines(), 1)
+            if (found := MACHINE_PATHS.search(line))
+        ]
+    assert wrong == []
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    """Two modules of one name hide one another, for the folders of tests are no packages."""
+    names: dict[str, list[str]] = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.name != "conftest.py":
+            names.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in names.items() if len(paths) > 1} == {}

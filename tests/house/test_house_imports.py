@@ -1,0 +1,193 @@
+"""Imports point downwards, and importing the package loads next to nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ascend_guard
+
+PACKAGE = Path(ascend_guard.__file__).parent
+
+LAYERS = (
+    ("_version", "_stand_in"),
+    ("errors", "model"),
+    ("redaction", "walk"),
+    ("canonical", "objects", "signatures"),
+    ("instances", "binding"),
+    ("arguments",),
+    ("_scope", "flow"),
+    ("drivers",),
+    ("telemetry", "calls"),
+    ("execution",),
+    ("config",),
+    ("_governed", "_guard", "testing"),
+    ("testing_plugin",),
+    ("store",),
+    ("engine",),
+    ("cli",),
+    ("__main__",),
+)
+"""From the bottom to the top. The store and the engine are above the core, which reaches them only when first used."""
+
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+STORE = ("chain", "keyfile", "locks", "mends", "migrations", "port", "writer", "sqlite_queries", "sqlite")
+
+HEAVY = (
+    *("ascend_guard.engine", "ascend_guard.store", "ascend_guard.cli", "ascend_guard.telemetry.observer"),
+    *("sqlite3", "yaml", "cel_expr_python", "rich", "typer", "opentelemetry", "asyncio", "requests"),
+    *("cryptography", "cvss", "httpx", "multiprocessing"),
+)
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imports(name: str, *, everywhere: bool = True) -> Iterator[str]:
+    """Absolute names of what a module imports, those for type checkers left out; without those in functions if asked."""
+    path = modules()[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not everywhere:
+            continue
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = ["ascend_guard", *(part for part in package.split(".") if part)]
+                base = ".".join([*above[: len(above) - node.level + 1], *([base] if base else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def ours(name: str, *, everywhere: bool = True) -> set[str]:
+    """Modules of the package that a module imports, below ``ascend_guard.``."""
+    known = modules()
+    found = {imported.removeprefix("ascend_guard.") for imported in imports(name, everywhere=everywhere)}
+    return {imported for imported in found if imported and imported in known} - {name}
+
+
+def layer(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new module is put somewhere on purpose."""
+    assert {layer(name) for name in modules() if name} == set(LEVEL)
+
+
+def test_imports_point_downwards() -> None:
+    """No module imports, when it is loaded, one of a layer above; nor one beside it, except in its own package."""
+    wrong = [
+        (name, imported)
+        for name in modules()
+        if name
+        for imported in ours(name, everywhere=False)
+        if layer(imported) != layer(name) and LEVEL[layer(imported)] >= LEVEL[layer(name)]
+    ]
+    assert wrong == []
+
+
+def test_the_core_reaches_up_only_in_config() -> None:
+    """Engine, store and command line are loaded by functions of ``config`` alone."""
+    wrong = [
+        (name, imported)
+        for name in modules()
+        if name and LEVEL[layer(name)] < LEVEL["store"] and name != "config"
+        for imported in ours(name)
+        if layer(imported) in ("store", "engine", "cli")
+    ]
+    assert wrong == []
+    assert {layer(imported) for imported in ours("config") - ours("config", everywhere=False)} == {
+        "engine",
+        "store",
+    }
+
+
+def test_the_engine_knows_no_sql() -> None:
+    """It imports the store's port and its chain, and nothing that speaks SQLite."""
+    for name in modules():
+        if layer(name) == "engine":
+            assert not {imported for imported in imports(name) if imported.startswith("sqlite3")}, name
+            stored = {imported for imported in ours(name) if layer(imported) == "store"}
+            assert stored <= {"store", "store.port", "store.chain"}, name
+
+
+def test_the_store_knows_no_rule() -> None:
+    """It imports errors and words of the core, and nothing of the engine."""
+    for name in modules():
+        if layer(name) == "store":
+            foreign = {imported for imported in ours(name) if layer(imported) != "store"}
+            assert foreign <= {"errors", "model", "_version"}, name
+
+
+def test_the_store_has_its_own_order() -> None:
+    """Chain and locks, the port, the writer, queries, and the store itself."""
+    assert {name.removeprefix("store.") for name in modules() if name.startswith("store.")} == set(STORE)
+    for above, name in enumerate(STORE):
+        inside = {i.removeprefix("store.") for i in ours(f"store.{name}") if i.startswith("store.")}
+        assert inside <= set(STORE[:above]), name
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    """Modules can be loaded in any order."""
+    graph = {name: ours(name, everywhere=False) for name in modules()}
+    while graph:
+        free = [name for name, below in graph.items() if not below & set(graph)]
+        assert free, f"these import one another: {sorted(graph)}"
+        for name in free:
+            del graph[name]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import ascend_guard",
+        "from ascend_guard import governed",
+        "from ascend_guard import guard, scope, configure, AscendError, Redact, Decision",
+    ],
+)
+def test_importing_loads_nothing_heavy(statement: str) -> None:
+    """Neither engine nor store nor any library that is needed later, if at all."""
+    program = f"""
+import json, sys
+import msgspec, wrapt  # what these two load themselves is theirs
+before = set(sys.modules)
+{statement}
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout)
+    heavy = [name for name in loaded if any(name == top or name.startswith(f"{top}.") for top in HEAVY)]
+    assert heavy == []
+
+
+def test_importing_the_package_loads_nothing_at_all() -> None:
+    """Not even what it is made with: only a name that is used is loaded."""
+    program = "import sys, json, ascend_guard; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert loaded.isdisjoint({*HEAVY, "wrapt", "msgspec", "inspect", "logging"})
+    assert {name for name in loaded if name.startswith("ascend_guard")} == {
+        "ascend_guard",
+        "ascend_guard._version",
+    }
