@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import suppress
-from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any, TypeVar, Unpack, cast
 
 import wrapt
 
+from ._kinds import path_of, unwrap
 from ._stand_in import stand_in
 from .binding import Binder, compile_binder
 from .calls import BoundCall, Declaration, Options, options
@@ -60,7 +60,9 @@ class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
 
     @property
     def __func__(self) -> Any:
-        function = self.__wrapped__.__func__  # AttributeError for what is no method, as without the gate
+        function = cast(
+            Any, self.__wrapped__
+        ).__func__  # AttributeError for what is no method, as without the gate
         if isinstance(self._self_parent.__wrapped__, FunctionType):
             return self._self_parent
         return stand_in(function, self, skip_first=True)
@@ -119,7 +121,7 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
 
     @property
     def __func__(self) -> Any:
-        wrapped = self.__wrapped__
+        wrapped: Any = self.__wrapped__
         function = wrapped.__func__  # AttributeError for what is no method, as without the gate
         return stand_in(function, self, skip_first=True) if inspect.ismethod(wrapped) else function
 
@@ -164,14 +166,14 @@ def _stand_in_of(tool: Any) -> FunctionType:
         return stand_in(raw, tool)
     if tool._self_stand_in is None:
         tool._self_stand_in = stand_in(raw, tool)
-    return cast(FunctionType, tool._self_stand_in)
+    return tool._self_stand_in
 
 
 def _raw_function(tool: Any) -> FunctionType:
     tool.__wrapped__.__code__  # noqa: B018 - AttributeError for what has none, as without the gate
     while type(tool) is not FunctionType:
         tool = tool.__wrapped__
-    return cast(FunctionType, tool)
+    return tool
 
 
 class _Gate:
@@ -182,7 +184,7 @@ class _Gate:
         self._options = declared
         self._binder: Binder | None = None
         self._bound_binder: Binder | None = None
-        self._path = _path(tool)
+        self._path = path_of(tool)
         self._takes_instance = inspect.isfunction(tool) and tool.__code__.co_varnames[:1] in (
             ("self",),
             ("cls",),
@@ -216,216 +218,6 @@ class _Gate:
         return self._binder
 
 
-Prepare = Callable[[Callable[..., Any], object, tuple[Any, ...], dict[str, Any]], Execution]
-
-
-def _call(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    execution = prepare(wrapped, instance, args, kwargs)
-    execution.authorize()
-    try:
-        with execution:
-            result = wrapped(*execution.call.args, **execution.call.kwargs)
-    except BaseException as error:
-        execution.settle(error)
-        raise
-    later = _later(result)
-    if later is not None:
-        return later(execution, result)
-    execution.settle()
-    return result
-
-
-async def _acall(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    execution = prepare(wrapped, instance, args, kwargs)
-    await execution.aauthorize()
-    return await _finish(execution, wrapped(*execution.call.args, **execution.call.kwargs))
-
-
-async def _finish(execution: Execution, work: Awaitable[T]) -> T:
-    try:
-        with execution:
-            result = await work
-    except BaseException as error:
-        await execution.asettle(error)
-        raise
-    later = _later(result)
-    if later is not None:
-        return cast(T, later(execution, result))
-    await execution.asettle()
-    return result
-
-
-def _stream(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Generator[Any, Any, Any]:
-    execution = prepare(wrapped, instance, args, kwargs)
-    execution.authorize()
-    return (yield from _drain(execution, wrapped(*execution.call.args, **execution.call.kwargs)))
-
-
-def _drain(execution: Execution, chunks: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Hand out a permitted generator's chunks, checking the kill switch between them."""
-    count = 0
-    step: Callable[[Any], Any] = chunks.send
-    sent: Any = None
-    try:
-        while True:
-            try:
-                with execution:
-                    chunk = step(sent)
-            except StopIteration as stop:
-                result = cast(T, stop.value)
-                break
-            count += 1
-            try:
-                sent, step = (yield chunk), chunks.send
-            except GeneratorExit:
-                with execution:
-                    chunks.close()
-                raise
-            except BaseException as error:  # thrown in by the caller: the tool's to handle
-                sent, step = error, chunks.throw
-            execution.check()
-    except GeneratorExit:
-        execution.settle(detail=f"closed by the caller after {count} chunks")
-        raise
-    except BaseException as error:
-        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
-            chunks.close()
-        execution.settle(error, detail=f"stopped after {count} chunks")
-        raise
-    execution.settle(detail=f"{count} chunks")
-    return result
-
-
-def _astream(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> AsyncGenerator[Any, Any]:
-    async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
-        execution = prepare(wrapped, instance, args, kwargs)
-        await execution.aauthorize()
-        return execution, wrapped(*execution.call.args, **execution.call.kwargs)
-
-    return _adrain(begin)
-
-
-def _alater(execution: Execution, chunks: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-    async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
-        return execution, chunks
-
-    return _adrain(begin)
-
-
-async def _adrain(
-    begin: Callable[[], Awaitable[tuple[Execution, AsyncGenerator[Any, Any]]]],
-) -> AsyncGenerator[Any, Any]:
-    """The same for async generators; ``begin`` runs at the first ``anext`` and gets the permit."""
-    execution, chunks = await begin()
-    count = 0
-    step: Callable[[Any], Any] = chunks.asend
-    sent: Any = None
-    try:
-        while True:
-            try:
-                with execution:
-                    chunk = await step(sent)
-            except StopAsyncIteration:
-                break
-            count += 1
-            try:
-                sent, step = (yield chunk), chunks.asend
-            except GeneratorExit:
-                with execution:
-                    await chunks.aclose()
-                raise
-            except BaseException as error:  # thrown in by the caller: the tool's to handle
-                sent, step = error, chunks.athrow
-            await execution.acheck()
-    except GeneratorExit:
-        await execution.asettle(detail=f"closed by the caller after {count} chunks")
-        raise
-    except BaseException as error:
-        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
-            await chunks.aclose()
-        await execution.asettle(error, detail=f"stopped after {count} chunks")
-        raise
-    await execution.asettle(detail=f"{count} chunks")
-
-
-def _when_done(execution: Execution, future: Any) -> Any:
-    def settle(done: Any) -> None:
-        execution.settle(CancelledError() if done.cancelled() else done.exception())
-
-    from asyncio import CancelledError
-
-    future.add_done_callback(settle)
-    return future
-
-
-def _later(result: object) -> Callable[[Execution, Any], Any] | None:
-    """A tool may hand back work that has not been done yet; its outcome is that work's."""
-    kind = type(result)
-    if hasattr(
-        kind, "_asyncio_future_blocking"
-    ):  # what asyncio.isfuture looks at; asyncio takes long to import
-        return _when_done
-    return _LATER.get(kind)
-
-
-_LATER: dict[type, Callable[[Execution, Any], Any]] = {
-    CoroutineType: _finish,
-    GeneratorType: _drain,
-    AsyncGeneratorType: _alater,
-}
-
-
-def _path(tool: Callable[..., Any]) -> Callable[..., Any]:
-    function = _unwrap(tool)
-    if inspect.isasyncgenfunction(function):
-        return _astream
-    if inspect.isgeneratorfunction(function):
-        return _stream
-    if inspect.iscoroutinefunction(function):
-        return _acall
-    return _call
-
-
-def _unwrap(tool: Any) -> Any:
-    """The function at the bottom of partials, methods and callables: what decides how the tool is run."""
-    while True:
-        if isinstance(tool, functools.partial):
-            tool = tool.func
-        elif isinstance(tool, classmethod | staticmethod) or inspect.ismethod(tool):
-            tool = tool.__func__
-        elif not inspect.isroutine(tool) and not isinstance(tool, type):
-            call = getattr(type(tool), "__call__", None)  # noqa: B004 - the class's, not the object's
-            if not inspect.isfunction(call):
-                return tool
-            tool = call
-        else:
-            return tool
-
-
 def _plain(tool: Any) -> Callable[..., Any]:
     return cast(Callable[..., Any], tool.__func__ if isinstance(tool, staticmethod | classmethod) else tool)
 
@@ -445,14 +237,14 @@ def _require_governable(tool: Any) -> None:
 
 
 def _name(tool: Any) -> str:
-    function = _unwrap(tool)
+    function = unwrap(tool)
     name = getattr(function, "__name__", None)
     return type(tool).__name__ if name in (None, "__call__") else str(name)
 
 
 def _parameters(tool: Any) -> frozenset[str] | None:
     try:
-        parameters = inspect.signature(_plain(_unwrap(tool))).parameters.values()
+        parameters = inspect.signature(_plain(unwrap(tool))).parameters.values()
     except (TypeError, ValueError):
         return None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

@@ -104,7 +104,8 @@ def require_text(name: str, value: object) -> None:
     if value is None:
         return
     if not isinstance(value, str) or not value:
-        raise ValidationError(f"{name} must be a non-empty string, not {type(value).__name__}.")
+        what = "an empty one" if value == "" else type(value).__name__
+        raise ValidationError(f"{name} must be a non-empty string, not {what}.")
     try:
         value.encode()
     except UnicodeEncodeError:

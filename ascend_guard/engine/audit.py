@@ -145,11 +145,11 @@ def _follow(states: dict[int, dict[str, Any]], record: dict[str, Any]) -> None:
     )
     if event == "submitted":
         state["status"], state["digest"] = record.get("decision"), record.get("digest")
-        state["submitted"] = record["seq"]
+        state["submitted"] = record.get("seq")
     elif event in _STATUS_AFTER:
         state["status"] = _STATUS_AFTER[event]
     elif event == "started":
-        state["started"] = record["seq"]
+        state["started"] = record.get("seq")
     elif event in _OUTCOMES:
         state["outcome"] = event
 

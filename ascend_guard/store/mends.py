@@ -54,6 +54,14 @@ def tampered(path: Path) -> StoreError:
     )
 
 
+def emptied(path: Path) -> StoreError:
+    """The error for a database without content whose key is still there."""
+    return StoreError(
+        f"The database {path} is empty, but its key is there: somebody emptied it. Restore it from a backup; to begin a "
+        f"new trail, move the key file away as well."
+    )
+
+
 def replaced(path: Path) -> StoreError:
     """The error for a database that is no longer where it was opened."""
     return StoreError(

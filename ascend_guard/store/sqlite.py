@@ -23,7 +23,7 @@ from ascend_guard.errors import AscendError, ConfigurationError, StoreError
 from .chain import GENESIS, seal, sealed
 from .keyfile import load_secret
 from .locks import Presence, Turnstile, alive
-from .mends import BUSY_TIMEOUT, explain, replaced, tampered
+from .mends import BUSY_TIMEOUT, emptied, explain, replaced, tampered
 from .migrations import migrate
 from .port import Reader, Transaction
 from .sqlite_queries import SQLiteReader, SQLiteTransaction
@@ -85,19 +85,21 @@ class SQLiteStore:
     def _prepare(self) -> None:
         folder = self.path.parent
         if not folder.exists():
-            folder.mkdir(parents=True, mode=0o700)
-            (folder / ".gitignore").write_text("*\n")
-        key = self.path.with_name(self.path.name + ".key")
-        if key.exists() and self.path.exists() and self.path.stat().st_size == 0:
-            raise tampered(self.path)  # there was a trail; somebody emptied it
-        if not self.path.exists():
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if folder.name == ".ascend" and not (ignore.exists() and ignore.stat().st_size):
+            ignore.write_text("*\n")  # nobody should publish the key by accident
         self._turnstile = Turnstile(self.path.with_name(self.path.name + ".lock"))
+        key = self.path.with_name(self.path.name + ".key")
         with self._turnstile:
+            if not self.path.exists():
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            elif key.exists() and self.path.stat().st_size == 0:
+                raise emptied(self.path)
             self._connection = self._connect()
             migrate(self._connection, self.path)
             begun = self._connection.execute("SELECT 1 FROM head").fetchone() is not None
-            self.secret = load_secret(self.path.with_name(self.path.name + ".key"), may_make=not begun)
+            self.secret = load_secret(key, may_make=not begun)
             self._presence = Presence(self._runners, uuid.uuid4().hex)
             self._forget_dead_presences()
             self._found_trail()

@@ -12,7 +12,7 @@ import msgspec
 from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
 
-from .chain import link, seal, sealed
+from .chain import link, sealed, sealer
 from .port import ActionRow, AuditRow, Head
 
 _COLUMNS = ActionRow.__struct_fields__
@@ -23,7 +23,8 @@ SELECT seq, action_id, event, body, hash FROM audit
 WHERE seq IN (
     SELECT submitted_seq FROM actions WHERE id=:id UNION SELECT started_seq FROM actions WHERE id=:id
     UNION SELECT completed_seq FROM actions WHERE id=:id
-    UNION SELECT seq FROM audit WHERE action_id=:id AND event NOT IN ('submitted', 'started', 'completed')
+    UNION SELECT seq FROM audit
+    WHERE action_id=:id AND event<>'submitted' AND event<>'started' AND event<>'completed'
 ) ORDER BY seq
 """
 _encode = msgspec.json.Encoder().encode
@@ -161,7 +162,10 @@ class SQLiteTransaction(SQLiteReader):
     def __init__(self, connection: sqlite3.Connection, key: bytes) -> None:
         super().__init__(connection)
         self._connection = connection
+        # One cursor for all statements: each result is read before the next statement, and making one takes time.
+        self._execute = connection.cursor().execute
         self._key = key
+        self._seal = sealer(key)
         self._head = Head(-1, b"", b"", -1)
         self.next_seq = 0
         self._hash = b""
@@ -196,7 +200,7 @@ class SQLiteTransaction(SQLiteReader):
         head = self._head
         if self._records or self._killed:
             seq = self.next_seq - 1
-            mac = seal(self._key, seq, self._hash)
+            mac = self._seal(seq, self._hash)
             head = Head(seq, self._hash, mac, head.kill_version + self._killed)
             self._execute(
                 "UPDATE head SET seq=?, hash=?, mac=?, kill_version=?", msgspec.structs.astuple(head)

@@ -23,7 +23,7 @@ Work = Callable[[Transaction], R]
 WAITING, DONE, ABANDONED = range(3)
 LARGEST_GROUP = 256
 
-LINGER = 0.002
+LINGER = 0.01
 """Seconds that work nobody waits for may lie in the queue before the background thread commits it."""
 
 
@@ -110,6 +110,8 @@ class GroupCommit:
         self._queue.append(ticket)
         try:
             with self._lock:
+                if ticket.state is not WAITING:  # somebody else has committed it; make way for the next
+                    return ticket.take()
                 self._leader = me
                 try:
                     while ticket.state is WAITING:
@@ -143,8 +145,8 @@ class GroupCommit:
             self._wake()
 
     def flush(self) -> None:
-        """Commit what was posted, unless this very thread is committing."""
-        if self._queue and self._leader != threading.get_ident():
+        """Return once what was posted is committed, by this thread or another, unless this very thread is committing."""
+        if self._leader != threading.get_ident():
             with self._lock:
                 self._lead()
 

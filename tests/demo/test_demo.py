@@ -62,10 +62,7 @@ def run(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_on_hostile_ground(tmp_path: Path) -> None:
-    """Neither a key, nor a broken configuration, nor a missing HOME or TERM is in its way.
-
-    Each scene shows what happened in the world; a pipe gets plain text; nothing is left behind.
-    """
+    """Neither a key, nor a broken configuration, nor a missing HOME or TERM is in its way, and nothing is left behind."""
     played = run(tmp_path, PYTHONUTF8="1")
     assert (played.returncode, played.stderr) == (0, ""), played.stdout
     assert [scene for scene, proof in PROOFS.items() if not re.search(proof, played.stdout)] == [], (

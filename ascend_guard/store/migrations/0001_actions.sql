@@ -73,7 +73,7 @@ CREATE TABLE audit (
     hash BLOB NOT NULL
 );
 CREATE INDEX audit_action ON audit (action_id)
-    WHERE action_id IS NOT NULL AND event NOT IN ('submitted', 'started', 'completed');
+    WHERE action_id IS NOT NULL AND event<>'submitted' AND event<>'started' AND event<>'completed';
 
 CREATE TABLE head (
     one INTEGER PRIMARY KEY CHECK (one = 1),
