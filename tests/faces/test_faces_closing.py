@@ -185,3 +185,58 @@ def test_closed_in_the_middle_of_a_query(tmp_path: Path) -> None:
         [sys.executable, "-c", _CRASHING, str(tmp_path)], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+_ENDING = """
+import asyncio, multiprocessing, os, sys, threading
+import ascend_guard
+from ascend_guard import EmbeddedControlPlane, governed
+from ascend_guard.engine.policy import parse_policy
+from ascend_guard.store.sqlite import SQLiteStore
+
+store = SQLiteStore(sys.argv[1] + "/ascend.db", durability="process")
+ascend_guard.configure(control_plane=EmbeddedControlPlane(store, parse_policy("{version: 1, default: allow}")))
+tool = governed("order_read")(lambda: 1)
+
+@governed("order_read")
+async def coroutine():
+    return 1
+
+def fork():
+    if os.fork() == 0:
+        tool()
+        sys.exit(0)
+    os.wait()
+
+def process():
+    child = multiprocessing.get_context("fork").Process(target=tool)
+    child.start()
+    child.join()
+
+def raising():
+    tool()
+    raise SystemExit(0)
+
+{
+    "falls off the end": tool,
+    "raises": raising,
+    "ran a loop": lambda: asyncio.run(coroutine()),
+    "left a thread": threading.Thread(target=tool).start,
+    "forked": fork,
+    "made a process": process,
+}[sys.argv[2]]()
+"""
+
+
+@pytest.mark.parametrize(
+    "how", ["falls off the end", "raises", "ran a loop", "left a thread", "forked", "made a process"]
+)
+def test_a_process_that_ends_without_closing(tmp_path: Path, again: Any, how: str) -> None:
+    """Nobody closes control planes in scripts: what ran is recorded as completed all the same."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDING, str(tmp_path), how], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    plane = again()
+    assert [row.outcome for row in rows(plane)] == ["completed"]
+    settled(plane)

@@ -150,36 +150,3 @@ def test_the_first_sixty_seconds(tmp_path: Path) -> None:
     assert "KillSwitchError" in stopped.stderr
     assert "looks wrong" in stopped.stderr
     assert "none edited, removed, reordered or cut" in type_in("audit", "verify")
-
-
-def test_the_list_shows_what_the_readme_says(tmp_path: Path) -> None:
-    """What waits is listed with its arguments, its risk and the reason."""
-    said = re.search(r"approvals list +# what waits, with its (.+)", (ROOT / "README.md").read_text())
-    assert said is not None
-    program = """
-import ascend_guard, os
-from ascend_guard.cli import main
-os.environ["ASCEND_POLICY"] = "policy.yaml"
-
-@ascend_guard.governed("refund", on_pending="raise")
-def refund(amount):
-    raise SystemExit("ran")
-
-try:
-    refund(913)
-except ascend_guard.ActionPendingError:
-    raise SystemExit(main(["approvals", "list"]))
-"""
-    (tmp_path / "policy.yaml").write_text(
-        "version: 1\nrules:\n  - {name: all, effect: require_approval, reason: Finance looks.}\n"
-    )
-    listed = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
-    assert listed.returncode == 0, listed.stderr
-    for word, shown in (("arguments", "913"), ("risk", "medium"), ("reason", "Finance looks.")):
-        assert word not in said[1] or shown in listed.stdout, word

@@ -16,7 +16,7 @@ import ascend_guard
 PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
-    ("_version", "_stand_in"),
+    ("_version",),
     ("errors", "model"),
     ("redaction", "walk"),
     ("canonical", "objects", "signatures"),
@@ -26,6 +26,7 @@ LAYERS = (
     ("drivers",),
     ("telemetry", "calls"),
     ("execution",),
+    ("_kinds", "_stand_in"),
     ("config",),
     ("_governed", "_guard", "testing"),
     ("testing_plugin",),

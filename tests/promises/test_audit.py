@@ -20,6 +20,10 @@ from ascend_guard.store.chain import link
 from ascend_guard.store.sqlite import SQLiteStore
 
 CALLS = 6
+COPIED = (
+    "organization, status, agent_id, agent_name, action_type, tool_name, resource, risk_score, risk_level, reason, "
+    "depth, digest, created_at, submitted_seq"
+)
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +160,7 @@ def test_a_removed_or_invented_action_is_found(copies: Callable[[], Path]) -> No
     """Neither can an action vanish while its trail stays, nor appear without one."""
     for sql in (
         "DELETE FROM actions WHERE id=2",
-        "INSERT INTO actions (organization, status, agent_id, agent_name, action_type, tool_name, resource, risk_score, "
-        "risk_level, reason, depth, digest, created_at, submitted_seq) SELECT organization, status, agent_id, agent_name, action_type, "
-        "tool_name, resource, risk_score, risk_level, reason, depth, digest, created_at, submitted_seq FROM actions WHERE id=1",
+        f"INSERT INTO actions ({COPIED}) SELECT {COPIED} FROM actions WHERE id=1",
     ):
         folder = copies()
         vandalise(folder, (sql, ()))
