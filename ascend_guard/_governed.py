@@ -185,18 +185,20 @@ class _Gate:
         self._binder: Binder | None = None
         self._bound_binder: Binder | None = None
         self._path = path_of(tool)
-        self._takes_instance = inspect.isfunction(tool) and tool.__code__.co_varnames[:1] in (
-            ("self",),
-            ("cls",),
-        )
+        self._first = _instance_parameter(tool)
 
     def __call__(
         self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if instance is None and self._takes_instance and args:
+        if instance is None and self._first is not None:
             # Reached through the class, or through a classmethod put on top: the first argument is no argument.
-            instance, args = args[0], args[1:]
-            wrapped = functools.partial(wrapped, instance)
+            if args:
+                instance, args = args[0], args[1:]
+                wrapped = functools.partial(wrapped, instance)
+            elif self._first in kwargs:
+                kwargs = dict(kwargs)
+                instance = kwargs.pop(self._first)
+                wrapped = functools.partial(wrapped, instance)
         return self._path(wrapped, self._prepare, instance, args, kwargs)
 
     def _prepare(
@@ -216,6 +218,14 @@ class _Gate:
         if self._binder is None:
             self._binder = compile_binder(_plain(tool))
         return self._binder
+
+
+def _instance_parameter(tool: Any) -> str | None:
+    """The name of the ``self`` or ``cls`` of a function that was written in a class. Elsewhere these are names like any."""
+    if not inspect.isfunction(tool) or tool.__code__.co_varnames[:1] not in (("self",), ("cls",)):
+        return None
+    owner = tool.__qualname__.rpartition(".")[0]
+    return tool.__code__.co_varnames[0] if owner and not owner.endswith("<locals>") else None
 
 
 def _plain(tool: Any) -> Callable[..., Any]:

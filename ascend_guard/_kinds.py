@@ -183,9 +183,7 @@ def _when_done(execution: Execution, future: Any) -> Any:
 def _later(result: object) -> Callable[[Execution, Any], Any] | None:
     """A tool may hand back work that has not been done yet; its outcome is that work's."""
     kind = type(result)
-    if hasattr(
-        kind, "_asyncio_future_blocking"
-    ):  # what asyncio.isfuture looks at; asyncio takes long to import
+    if hasattr(kind, "add_done_callback") and hasattr(kind, "cancelled"):  # asyncio's, or concurrent.futures'
         return _when_done
     return _LATER.get(kind)
 

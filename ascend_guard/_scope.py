@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -87,7 +87,8 @@ def scope(
     try:
         yield
     finally:
-        _scope.reset(token)
+        with suppress(ValueError):  # as in leave
+            _scope.reset(token)
 
 
 def plain_context(context: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import string
+import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypedDict
 
@@ -94,9 +95,21 @@ def options(
         )
     on_pending = declared.get("on_pending", "wait")
     timeout = declared.get("timeout")
-    redact = declared.get("redact", ())
+    redact = declared.get("redact") or ()
     risk_level = declared.get("risk_level")
-    parent_action_id = declared.get("parent_action_id")
+    control_plane = declared.get("control_plane")
+    if action_type is None or tool_name is None:
+        raise ConfigurationError("action_type and tool_name are needed: write governed('refund', 'billing').")
+    for name, mapping in (
+        ("context", declared.get("context")),
+        ("risk_indicators", declared.get("risk_indicators")),
+    ):
+        if mapping is not None and not isinstance(mapping, Mapping):
+            raise ConfigurationError(f"{name} is a dictionary of named values, not {type(mapping).__name__}.")
+    if control_plane is not None and not hasattr(control_plane, "aperform"):
+        raise ConfigurationError(
+            f"control_plane is an object that decides, such as EmbeddedControlPlane, not {type(control_plane).__name__}."
+        )
     try:
         for name, value in (
             ("action_type", action_type),
@@ -118,19 +131,19 @@ def options(
         raise ConfigurationError(
             f"timeout is a number of seconds, at least 0, or None to wait; not {timeout!r}."
         )
+    if timeout is not None and timeout > threading.TIMEOUT_MAX:
+        timeout = None
     if isinstance(redact, str):
         raise ConfigurationError(f"redact is a tuple of parameter names: write redact=({redact!r},).")
+    if not isinstance(redact, Collection) or not all(isinstance(name, str) for name in redact):
+        raise ConfigurationError(
+            f"redact is a tuple of parameter names, such as ('password',), not {redact!r}."
+        )
     if risk_level is not None:
         if risk_level not in list(RiskLevel):
             raise ConfigurationError(f"risk_level is one of {', '.join(RiskLevel)}, not {risk_level!r}.")
         indicators["risk_level"] = str(risk_level)
-    if parent_action_id is not None:
-        try:
-            parent_action_id = int(parent_action_id)
-        except (TypeError, ValueError):
-            raise ConfigurationError(
-                f"parent_action_id is an action's id, not {parent_action_id!r}."
-            ) from None
+    parent = _parent(declared.get("parent_action_id"))
     if literal:
         describe: Callable[..., Describe | None] = _literal
     else:
@@ -148,8 +161,8 @@ def options(
         declared.get("model_id"),
         declared.get("mcp_server_name"),
         declared.get("orchestration_session_id"),
-        parent_action_id,
-        declared.get("control_plane"),
+        parent,
+        control_plane,
     )
 
 
@@ -283,6 +296,15 @@ def _text(describe: Describe, named: dict[str, Any], arguments: Arguments) -> st
     return scrub(text, arguments.secrets)
 
 
+def _parent(given: int | str | None) -> int | None:
+    text = str(given)
+    if given is None:
+        return None
+    if isinstance(given, bool | float) or not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
+        raise ConfigurationError(f"parent_action_id is an action's id, not {given!r}.")
+    return int(text)
+
+
 def _literal(what: str, given: str | Describe | None, parameters: Collection[str] | None) -> Describe | None:
     return (lambda _: given) if isinstance(given, str) else _describe(what, given, parameters)
 
@@ -302,12 +324,18 @@ class _Template:
 
     def __init__(self, what: str, template: str, parameters: Collection[str] | None) -> None:
         try:
-            self._parts = [(text, name) for text, name, _, _ in string.Formatter().parse(template)]
+            parsed = list(string.Formatter().parse(template))
         except ValueError as error:
             raise ConfigurationError(f"The {what} template {template!r} is malformed: {error}.") from None
-        for _, name in self._parts:
+        self._parts = [(text, name) for text, name, _, _ in parsed]
+        for _, name, form, conversion in parsed:
             if name is None:
                 continue
+            if form or conversion:
+                raise ConfigurationError(
+                    f"The {what} template {template!r} formats {{{name}}}; only parameter names can stand in braces. "
+                    f"For more, pass a callable: {what}=lambda args: ..."
+                )
             if not name.isidentifier():
                 raise ConfigurationError(
                     f"The {what} template {template!r} uses {{{name}}}; only parameter names can stand in braces. "

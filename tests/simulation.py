@@ -24,7 +24,7 @@ from ascend_guard.engine.policy import Policy, parse_policy
 from ascend_guard.errors import AscendError
 from ascend_guard.flow import AwaitDecision, Effect, Flow, Submit, authorize, settle
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
-from ascend_guard.store.sqlite import _CLOSED, SQLiteStore
+from ascend_guard.store.sqlite import SQLiteStore
 
 _SHM = Path("/dev/shm")
 ROOT = _SHM if _SHM.is_dir() else Path(tempfile.gettempdir())
@@ -231,9 +231,10 @@ class World:
         """It dies without a word, and another one starts."""
         store = self.plane.store
         assert isinstance(store, SQLiteStore)
-        store.flush()  # what is posted may or may not survive a crash; here it does, so that runs can be compared
         store._presence.abandon()
-        store._state = _CLOSED
+        # What is posted may or may not survive a crash; here it does, so that runs can be compared.
+        store._writer.close(store._close_connections)
+        store._turnstile.close()
         self.start()
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ def explain(error: Exception, path: Path) -> StoreError:
             "The disk is full, or a quota or limit on files is reached. Free some space; nothing runs until decisions can "
             "be recorded."
         )
+    elif number in (errno.EMFILE, errno.ENFILE):
+        mend = "This process has too many files open: close some, or raise the limit (ulimit -n)."
     elif number == errno.EISDIR or at.is_dir():
         mend = f"{at} is a directory where a file belongs. Move it away, or {ELSEWHERE}."
     elif "not a database" in text or "malformed" in text:

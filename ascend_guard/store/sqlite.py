@@ -81,6 +81,9 @@ class SQLiteStore:
         multiprocessing = sys.modules.get("multiprocessing.util")
         if multiprocessing is not None:  # its forked children end without running atexit's functions
             multiprocessing.Finalize(None, _finish, exitpriority=0)
+        process = sys.modules.get("multiprocessing.process")
+        # A pool ends its workers with a signal as soon as it has their results: there nothing may lie in the queue.
+        self._worker = process is not None and process.parent_process() is not None
 
     def _prepare(self) -> None:
         folder = self.path.parent
@@ -203,6 +206,8 @@ class SQLiteStore:
         if self._state is not _OPEN:
             self._reopen()
         self._writer.post(work, failed)
+        if self._worker:
+            self._writer.flush()
 
     def flush(self) -> None:
         """Commit what was posted."""

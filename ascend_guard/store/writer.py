@@ -160,8 +160,9 @@ class GroupCommit:
 
     def close(self, then: Callable[[], None]) -> None:
         """Commit what is queued, stop the background thread, and call ``then`` while nothing can be committed."""
-        self._closing = True
-        thread = self._thread
+        with self._starting:
+            self._closing = True
+            thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._urgent.set()
             self._signal.set()
@@ -171,13 +172,12 @@ class GroupCommit:
             then()
 
     def _wake(self) -> None:
-        if self._thread is None and not self._closing:
+        if self._thread is None:
             with self._starting:
-                if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._work, name="ascend-guard-writer", daemon=True
-                    )
-                    self._thread.start()
+                if self._thread is None and not self._closing:
+                    thread = threading.Thread(target=self._work, name="ascend-guard-writer", daemon=True)
+                    thread.start()
+                    self._thread = thread
         self._signal.set()
 
     def _work(self) -> None:
