@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import string
@@ -16,7 +15,7 @@ from ._scope import Running, current, plain_context, require_text, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
 from .drivers import ControlPlane
-from .errors import ConfigurationError, ValidationError
+from .errors import ConfigurationError, ValidationError, refuse_unknown
 from .flow import OnPending
 from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, RiskLevel
 from .redaction import scrub
@@ -87,12 +86,7 @@ def options(
     Raises:
         ConfigurationError: something is of the wrong type or shape; the message says what to write instead.
     """
-    unknown = set(declared) - set(Declaration.__annotations__)
-    if unknown:
-        near = difflib.get_close_matches(min(unknown), Declaration.__annotations__, 1)
-        raise ConfigurationError(
-            f"There is no option {min(unknown)!r}{f'; did you mean {near[0]!r}?' if near else '.'}"
-        )
+    refuse_unknown("option", declared, Declaration.__annotations__)
     on_pending = declared.get("on_pending", "wait")
     timeout = declared.get("timeout")
     redact = declared.get("redact") or ()

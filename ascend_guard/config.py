@@ -6,11 +6,11 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ._scope import require_text
-from .errors import ConfigurationError, PolicyError, ValidationError
+from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unknown
 
 if TYPE_CHECKING:
     from .drivers import ControlPlane
@@ -27,33 +27,37 @@ Nothing is configured, so nothing may run. Either decide in this process, by a p
     export ASCEND_POLICY=ascend-policy.yaml
 or in code, before the first governed call:
     ascend_guard.configure(policy="ascend-policy.yaml")
-A server is used instead when ASCEND_API_KEY and ASCEND_API_URL are set."""
+(ASCEND_API_KEY and ASCEND_API_URL name a server; deciding on one is not part of this version yet.)"""
+
+
+class Sources(TypedDict, total=False):
+    """What can be configured; the environment variable in brackets is read for what is left out.
+
+    ``policy``: path of a policy file (``ASCEND_POLICY``). ``database_url``: ``sqlite:///path`` (``ASCEND_DATABASE_URL``);
+    ``.ascend/ascend.db`` beside the policy when left out. ``durability``: ``power`` or ``process`` (``ASCEND_DURABILITY``),
+    see ``SQLiteStore``. ``agent_id`` and ``agent_name``: for whom calls are made (``ASCEND_AGENT_ID``,
+    ``ASCEND_AGENT_NAME``). ``api_key`` and ``api_url``: a server (``ASCEND_API_KEY``, ``ASCEND_API_URL``).
+    """
+
+    policy: str | os.PathLike[str] | None
+    database_url: str | None
+    durability: str | None
+    agent_id: str | None
+    agent_name: str | None
+    api_key: str | None
+    api_url: str | None
 
 
 class Settings:
-    """What was asked for, from arguments first and the environment second.
+    """What was asked for, from arguments first and the environment second; see ``Sources``.
 
-    Args:
-        policy: path of a policy file (``ASCEND_POLICY``).
-        database_url: ``sqlite:///path`` (``ASCEND_DATABASE_URL``); ``.ascend/ascend.db`` beside the policy when left out.
-        durability: ``power`` or ``process`` (``ASCEND_DURABILITY``); see ``SQLiteStore``.
-        agent_id: the agent calls are made for (``ASCEND_AGENT_ID``).
-        agent_name: its name for people (``ASCEND_AGENT_NAME``).
-        api_key: key of a server (``ASCEND_API_KEY``).
-        api_url: address of a server (``ASCEND_API_URL``).
+    Raises:
+        ConfigurationError: a value is of the wrong type.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: str | os.PathLike[str] | None = None,
-        database_url: str | None = None,
-        durability: str | None = None,
-        agent_id: str | None = None,
-        agent_name: str | None = None,
-        api_key: str | None = None,
-        api_url: str | None = None,
-    ) -> None:
+    def __init__(self, **sources: Unpack[Sources]) -> None:
+        refuse_unknown("setting", sources, Sources.__annotations__)
+
         def given(name: str, value: Any) -> str | None:
             if value is None:
                 return os.environ.get(f"ASCEND_{name.upper()}") or None
@@ -66,14 +70,14 @@ class Settings:
             return str(text)
 
         # What is said in code stands: a key in the environment does not override a policy in an argument.
-        embedded = policy is not None or database_url is not None
-        self.policy = given("policy", policy)
-        self.database_url = given("database_url", database_url)
-        self.durability = given("durability", durability)
-        self.agent_id = given("agent_id", agent_id)
-        self.agent_name = given("agent_name", agent_name)
-        self.api_key = api_key if embedded else given("api_key", api_key)
-        self.api_url = api_url if embedded else given("api_url", api_url)
+        embedded = sources.get("policy") is not None or sources.get("database_url") is not None
+        self.policy = given("policy", sources.get("policy"))
+        self.database_url = given("database_url", sources.get("database_url"))
+        self.durability = given("durability", sources.get("durability"))
+        self.agent_id = given("agent_id", sources.get("agent_id"))
+        self.agent_name = given("agent_name", sources.get("agent_name"))
+        self.api_key = sources.get("api_key") if embedded else given("api_key", sources.get("api_key"))
+        self.api_url = sources.get("api_url") if embedded else given("api_url", sources.get("api_url"))
 
     @property
     def remote(self) -> bool:
@@ -127,11 +131,7 @@ class Settings:
         from .store.sqlite import SQLiteStore
 
         path, query = self.database()
-        unknown = set(query) - {"durability"}
-        if unknown:
-            raise ConfigurationError(
-                f"database_url has an unknown option {min(unknown)!r}; there is 'durability'."
-            )
+        refuse_unknown("option of database_url", query, ("durability",))
         policy = None if self.policy is None else load_policy(self.policy)
         durability: Any = self.durability or query.get("durability") or "power"
         store = SQLiteStore(path, durability=durability)
@@ -149,35 +149,19 @@ def configure(*, control_plane: P) -> P: ...
 
 
 @overload
-def configure(
-    *,
-    policy: str | os.PathLike[str] | None = None,
-    database_url: str | None = None,
-    durability: str | None = None,
-    agent_id: str | None = None,
-    agent_name: str | None = None,
-    api_key: str | None = None,
-    api_url: str | None = None,
-) -> EmbeddedControlPlane: ...
+def configure(**sources: Unpack[Sources]) -> EmbeddedControlPlane: ...
 
 
-def configure(
-    *,
-    policy: str | os.PathLike[str] | None = None,
-    database_url: str | None = None,
-    durability: str | None = None,
-    agent_id: str | None = None,
-    agent_name: str | None = None,
-    api_key: str | None = None,
-    api_url: str | None = None,
-    control_plane: ControlPlane | None = None,
-) -> ControlPlane:
+def configure(*, control_plane: ControlPlane | None = None, **sources: Unpack[Sources]) -> ControlPlane:
     """Set the default control plane, from arguments first and the environment second, and return it.
 
     Args:
         control_plane: one built already, to use as it is.
+        **sources: see ``Sources``.
 
-    The other arguments, and what is raised, are those of ``Settings``.
+    Raises:
+        ConfigurationError: nothing is configured, or it is wrong; PolicyError when the policy file does not load.
+        StoreError: the database cannot be used.
     """
     global _default
     if control_plane is not None and not hasattr(control_plane, "aperform"):
@@ -185,20 +169,7 @@ def configure(
             f"control_plane is an object that decides, such as EmbeddedControlPlane, not "
             f"{type(control_plane).__name__}. For a policy file write configure(policy=...)."
         )
-    plane: ControlPlane
-    if control_plane is not None:
-        plane = control_plane
-    else:
-        settings = Settings(
-            policy=policy,
-            database_url=database_url,
-            durability=durability,
-            agent_id=agent_id,
-            agent_name=agent_name,
-            api_key=api_key,
-            api_url=api_url,
-        )
-        plane = settings.control_plane()
+    plane = Settings(**sources).control_plane() if control_plane is None else control_plane
     _default = plane
     return plane
 

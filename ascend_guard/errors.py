@@ -24,6 +24,7 @@ Whatever is raised before the tool's body ran means that the body did not run.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Collection, Iterable
 
 __all__ = [
     "ActionPendingError",
@@ -145,3 +146,22 @@ class ServerError(AscendError):
 
 class StoreError(ServerError, OSError):
     """The control plane's database failed. The message names the mend."""
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Names that are not known are mistakes, never ignored.
+
+    Args:
+        what: what they are names of, as in "option".
+
+    Raises:
+        ConfigurationError: one is not known; the message says which one may be meant.
+    """
+    unknown = set(given) - set(known)
+    if unknown:
+        from difflib import get_close_matches  # needed on the way to an error only
+
+        name = min(unknown)
+        near = get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f". There are {', '.join(known)}."
+        raise ConfigurationError(f"There is no {what} {name!r}{hint}")

@@ -39,7 +39,9 @@ def on(
         typer.Option("--reason", "-r", metavar="TEXT", help="Why: agents and people are told. Please say."),
     ] = None,
     agent: AgentOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True)] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Accepted for habit's sake: stopping never asks.")
+    ] = False,
 ) -> None:
     """Stop now. Never asks: no call starts once this returns, waits end, streams stop at their next chunk."""
     missing = run.missing()

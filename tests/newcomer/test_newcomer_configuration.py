@@ -199,3 +199,8 @@ def test_a_database_alone_is_not_enough() -> None:
     """Without a policy nothing can be decided."""
     said = refused(ConfigurationError, configuring(database_url="sqlite:///x.db"))
     assert "configure(policy=" in said
+
+
+def test_a_misspelt_argument() -> None:
+    """It is not ignored: another policy than the one meant would decide."""
+    assert "did you mean 'policy'" in refused(ConfigurationError, configuring(polcy="p.yaml"))
