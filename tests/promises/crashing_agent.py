@@ -43,6 +43,9 @@ class Mortal:
             die()
         return reply
 
+    async def aperform(self, effect: Any) -> Any:
+        return self.perform(effect)
+
 
 def main(folder: Path, mode: str, where: str) -> None:
     """Make the one call, or make calls until killed."""
