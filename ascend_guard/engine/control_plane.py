@@ -85,8 +85,6 @@ class EmbeddedControlPlane:
         return cast(R, await self._handlers[type(effect)][1](effect))
 
     def _check_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
-        if effect.stage == "submit":
-            return kill.RUNNING  # asked again, and for certain, by the very transaction that decides
         state = self._stopped(effect)
         if state is None:
             return kill.RUNNING
@@ -94,8 +92,6 @@ class EmbeddedControlPlane:
         return state
 
     async def _acheck_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
-        if effect.stage == "submit":
-            return kill.RUNNING
         state = self._stopped(effect)
         if state is None:
             return kill.RUNNING
@@ -103,6 +99,8 @@ class EmbeddedControlPlane:
         return state
 
     def _stopped(self, effect: CheckKillSwitch) -> KillSwitchState | None:
+        if effect.stage == "submit":
+            return None  # asked for certain by the very transaction that decides
         agent_id = effect.action.agent_id
         return self.store.read(lambda reader: kill.stopped(reader, self.organization, agent_id), latest=False)
 

@@ -13,7 +13,6 @@ import queue
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from ascend_guard.model import ActionResult, AgentAction, Decision, KillSwitchState
 from ascend_guard.store.port import Reader, Store
@@ -27,12 +26,6 @@ INTERVAL = 0.01
 Answer = ActionResult | KillSwitchState | Exception
 
 
-class Deadlines(Protocol):
-    """Denies what is overdue."""
-
-    def __call__(self) -> object: ...
-
-
 class Waits:
     """The calls of this process that wait.
 
@@ -43,7 +36,11 @@ class Waits:
     """
 
     def __init__(
-        self, store: Store, organization: str, expire_overdue: Deadlines, clock: Callable[[], float]
+        self,
+        store: Store,
+        organization: str,
+        expire_overdue: Callable[[], object],
+        clock: Callable[[], float],
     ) -> None:
         self._process = os.getpid()
         self._store = store
