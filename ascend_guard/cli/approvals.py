@@ -200,7 +200,7 @@ def _report_approval(run: Run, details: Details, who: str) -> None:
     from .output import shown
 
     row = details.row
-    mine = [(comment, iso(at)) for name, comment, at in details.approvals if name == who]
+    mine = [(given.comment, iso(given.at)) for given in details.approvals if given.approver == who]
     comment, at = mine[-1] if mine else (None, iso(row.decided_at or row.created_at))
     run.emit(record(row, details.outcome) | {"approved_by": who, "approved_at": at, "comments": comment})
     if row.status == "pending":

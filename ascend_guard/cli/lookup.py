@@ -11,7 +11,7 @@ from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.results import pending_approvers
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import AgentAction, KillSwitchState, iso
-from ascend_guard.store.port import ActionRow, Reader
+from ascend_guard.store.port import ActionRow, Approval, Reader
 
 STATUSES = ("pending", "approved", "denied")
 OUTCOMES = ("running", "completed", "failed", "unknown", "blocked")
@@ -37,7 +37,7 @@ class Details(msgspec.Struct, frozen=True):
         asked: what was asked, arguments included.
         submission: the audit record of its submission.
         trail: all its audit records, in order.
-        approvals: (approver, comment, at) so far.
+        approvals: those so far.
         earlier: what the same session did before, newest first.
         switch: the kill switch that stops its agent, if one does.
         awaited: a call waits for the decision now.
@@ -48,7 +48,7 @@ class Details(msgspec.Struct, frozen=True):
     asked: AgentAction
     submission: dict[str, Any]
     trail: list[dict[str, Any]]
-    approvals: list[tuple[str, str | None, float]]
+    approvals: list[Approval]
     earlier: list[ActionRow]
     switch: KillSwitchState | None
     awaited: bool
@@ -226,8 +226,8 @@ def full_record(details: Details) -> dict[str, Any]:
         "nist_controls": risk.get("nist_controls", []),
         "mitre_techniques": risk.get("mitre_techniques", []),
         "approvals": [
-            {"approved_by": name, "comments": comment, "approved_at": iso(at)}
-            for name, comment, at in details.approvals
+            {"approved_by": given.approver, "comments": given.comment, "approved_at": iso(given.at)}
+            for given in details.approvals
         ],
         "earlier_in_session": [str(row.id) for row in details.earlier],
         "blocked": details.switch is not None,

@@ -182,9 +182,9 @@ def _standing(details: Details) -> Iterator[tuple[str, Text]]:
                 groups = Text(" or ").join(cell(group) for group in requirement.approvers)
                 needs = (f"\n{requirement.quorum} of ", groups, " by the rule ", cell(requirement.rule))
                 so_far.append_text(Text.assemble(*needs, (" (groups are not checked here)", "dim")))
-        for name, comment, at in details.approvals:
-            so_far.append("\n").append_text(cell(name, "bold")).append(f" {ago(at)}")
-            so_far.append_text(Text(": ") + cell(comment) if comment else Text())
+        for given in details.approvals:
+            so_far.append("\n").append_text(cell(given.approver, "bold")).append(f" {ago(given.at)}")
+            so_far.append_text(Text(": ") + cell(given.comment) if given.comment else Text())
         yield "Approvals", so_far
         after = (
             "goes on as soon as this is decided"

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from ascend_guard.errors import StoreError
+from ascend_guard.errors import ConfigurationError, StoreError
 
 _LENGTH = 32
 
@@ -19,7 +19,7 @@ def load_secret(path: Path, *, may_make: bool) -> bytes:
         OSError: it cannot be read or written.
     """
     try:
-        secret = bytes.fromhex(path.read_text().strip())
+        secret = _decoded(path.read_text())
     except FileNotFoundError:
         if not may_make:
             raise StoreError(
@@ -27,13 +27,33 @@ def load_secret(path: Path, *, may_make: bool) -> bytes:
                 f"whether the trail was cut; to begin a new trail, move the database away."
             ) from None
         return _make(path)
-    except ValueError:
-        secret = b""
-    if len(secret) != _LENGTH:
+    if secret is None:
         raise StoreError(
             f"The key file {path} is damaged. Restore it from a backup; if there is no trail yet, remove it."
         )
     return secret
+
+
+def parse_secret(text: str) -> bytes:
+    """The secret as it is given in a setting: 64 hexadecimal digits.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    secret = _decoded(text)
+    if secret is None:
+        raise ConfigurationError(
+            "ASCEND_SECRET_KEY must be 64 hexadecimal digits, as `openssl rand -hex 32` makes them. All replicas share it."
+        )
+    return secret
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        secret = bytes.fromhex(text.strip())
+    except ValueError:
+        return None
+    return secret if len(secret) == _LENGTH else None
 
 
 def _make(path: Path) -> bytes:

@@ -66,6 +66,28 @@ class AuditRow(Struct, frozen=True):
     hash: bytes
 
 
+class Record(Struct, frozen=True):
+    """Something an organization has registered; ``body`` is a JSON object, times are seconds since the epoch."""
+
+    id: int
+    organization: str
+    kind: str
+    name: str
+    body: bytes
+    created_at: float
+    updated_at: float
+    due_at: float | None = None
+
+
+class Approval(Struct, frozen=True):
+    """One person's yes. ``groups`` is a JSON list: theirs when they said it; None where groups are not known."""
+
+    approver: str
+    comment: str | None
+    at: float
+    groups: str | None = None
+
+
 class Head(Struct, frozen=True):
     """The end of the audit trail, and the mac that vouches for it."""
 
@@ -130,8 +152,8 @@ class Reader(Protocol):
         """What this process has claimed and not settled."""
         ...
 
-    def approvals(self, action_id: int) -> list[tuple[str, str | None, float]]:
-        """(approver, comment, at) so far."""
+    def approvals(self, action_id: int) -> list[Approval]:
+        """Those so far, the earliest first."""
         ...
 
     def kill_switches(self, organization: str) -> dict[str, KillSwitchState]:
@@ -146,12 +168,48 @@ class Reader(Protocol):
         """All audit records after this one, in order."""
         ...
 
+    def audit_page(self, organization: str, *, limit: int = 50, offset: int = 0) -> list[AuditRow]:
+        """One organization's audit records, newest first."""
+        ...
+
+    def count_audit(self, organization: str) -> int:
+        """How many audit records an organization has."""
+        ...
+
     def events(self, after: int) -> list[tuple[int, int | None, str]]:
         """(seq, action_id, event) of the audit records after this one."""
         ...
 
     def head(self) -> Head:
         """The end of the audit trail."""
+        ...
+
+    def seen(self, runner: str) -> float | None:
+        """When a process behind HTTP was last heard of; None when it never was."""
+        ...
+
+    def record_of(self, organization: str, kind: str, name: str) -> Record | None:
+        """What is registered under this name, unless it does not exist or is another organization's."""
+        ...
+
+    def record_number(self, organization: str, kind: str, number: int) -> Record | None:
+        """The same by its number."""
+        ...
+
+    def find_record(self, kind: str, name: str) -> Record | None:
+        """What is registered under this name in any organization: for names nobody can guess, such as a key's hash."""
+        ...
+
+    def records(self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0) -> list[Record]:
+        """Everything of one kind, oldest first."""
+        ...
+
+    def count_records(self, organization: str, kind: str) -> int:
+        """How many ``records`` would list without a limit."""
+        ...
+
+    def due_records(self, kind: str, now: float, *, limit: int = 100) -> list[Record]:
+        """Those of any organization that something must be done about, the longest due first."""
         ...
 
 
@@ -184,7 +242,21 @@ class Transaction(Reader, Protocol):
         """Nothing this process claimed is left without an outcome."""
         ...
 
-    def approve(self, action_id: int, approver: str, comment: str | None) -> None:
+    def see_runner(self, runner: str) -> None:
+        """This process behind HTTP was heard of now."""
+        ...
+
+    def put_record(
+        self, organization: str, kind: str, name: str, body: bytes, *, due_at: float | None = None
+    ) -> int:
+        """Register something, or replace what has this name; its number, which replacing does not change."""
+        ...
+
+    def remove_record(self, organization: str, kind: str, name: str) -> bool:
+        """Forget it; False when there was none."""
+        ...
+
+    def approve(self, action_id: int, approver: str, comment: str | None, groups: str | None = None) -> None:
         """Keep one person's approval; the same person's second one replaces the first."""
         ...
 
@@ -223,6 +295,10 @@ class Store(Protocol):
 
     def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
         """Answer a question; when ``latest``, after what was posted here is committed. Raises ``StoreError``."""
+        ...
+
+    async def aread(self, work: Callable[[Reader], R]) -> R:
+        """Answer a question from a coroutine, after what was posted here is committed. Raises ``StoreError``."""
         ...
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:

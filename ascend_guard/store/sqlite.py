@@ -176,6 +176,9 @@ class SQLiteStore:
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
 
+    async def aread(self, work: Callable[[Reader], R]) -> R:
+        return self.read(work)  # microseconds: a thread switch would take longer
+
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         self._writer.flush()
         try:

@@ -13,7 +13,7 @@ from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
 
 from .chain import link, sealed, sealer
-from .port import ActionRow, AuditRow, Head
+from .port import ActionRow, Approval, AuditRow, Head, Record
 
 _COLUMNS = ActionRow.__struct_fields__
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM actions "
@@ -111,11 +111,12 @@ class SQLiteReader:
             runner,
         )
 
-    def approvals(self, action_id: int) -> list[tuple[str, str | None, float]]:
-        return self._execute(
-            "SELECT approver, comment, at FROM approvals WHERE action_id=? ORDER BY at, approver",
+    def approvals(self, action_id: int) -> list[Approval]:
+        rows = self._execute(
+            "SELECT approver, comment, at, groups FROM approvals WHERE action_id=? ORDER BY at, approver",
             (action_id,),
-        ).fetchall()
+        )
+        return [Approval(*row) for row in rows]
 
     def kill_switches(self, organization: str) -> dict[str, KillSwitchState]:
         version = self._kill_switch_version()
@@ -142,6 +143,20 @@ class SQLiteReader:
         ):
             yield AuditRow(*row)
 
+    def audit_page(self, organization: str, *, limit: int = 50, offset: int = 0) -> list[AuditRow]:
+        rows = self._execute(
+            f"SELECT seq, action_id, event, body, hash FROM audit WHERE {_of(organization)} "
+            "ORDER BY seq DESC LIMIT ? OFFSET ?",
+            (organization, limit, offset),
+        )
+        return [AuditRow(*row) for row in rows]
+
+    def count_audit(self, organization: str) -> int:
+        count: int = self._execute(
+            f"SELECT count(*) FROM audit WHERE {_of(organization)}", (organization,)
+        ).fetchone()[0]
+        return count
+
     def events(self, after: int) -> list[tuple[int, int | None, str]]:
         return self._execute(
             "SELECT seq, action_id, event FROM audit WHERE seq>? ORDER BY seq", (after,)
@@ -149,6 +164,42 @@ class SQLiteReader:
 
     def head(self) -> Head:
         return Head(*self._execute("SELECT seq, hash, mac, kill_version FROM head").fetchone())
+
+    def seen(self, runner: str) -> float | None:
+        row = self._execute("SELECT seen_at FROM runners WHERE runner=?", (runner,)).fetchone()
+        return None if row is None else row[0]
+
+    def record_of(self, organization: str, kind: str, name: str) -> Record | None:
+        return self._record("organization=? AND kind=? AND name=?", organization, kind, name)
+
+    def record_number(self, organization: str, kind: str, number: int) -> Record | None:
+        return self._record("organization=? AND kind=? AND id=?", organization, kind, number)
+
+    def find_record(self, kind: str, name: str) -> Record | None:
+        return self._record("kind=? AND name=?", kind, name)
+
+    def records(self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0) -> list[Record]:
+        return self._records(
+            "organization=? AND kind=? ORDER BY id LIMIT ? OFFSET ?", organization, kind, limit, offset
+        )
+
+    def count_records(self, organization: str, kind: str) -> int:
+        count: int = self._execute(
+            "SELECT count(*) FROM records WHERE organization=? AND kind=?", (organization, kind)
+        ).fetchone()[0]
+        return count
+
+    def due_records(self, kind: str, now: float, *, limit: int = 100) -> list[Record]:
+        return self._records(
+            "kind=? AND due_at IS NOT NULL AND due_at<=? ORDER BY due_at, id LIMIT ?", kind, now, limit
+        )
+
+    def _record(self, where: str, *values: Any) -> Record | None:
+        found = self._records(where, *values)
+        return found[0] if found else None
+
+    def _records(self, where: str, *values: Any) -> list[Record]:
+        return [Record(*row) for row in self._execute(f"SELECT * FROM records WHERE {where}", values)]
 
     def _rows(self, rest: str, *values: Any) -> list[ActionRow]:
         return [ActionRow(*row) for row in self._execute(_SELECT + rest, values)]
@@ -171,7 +222,7 @@ class SQLiteTransaction(SQLiteReader):
         self._hash = b""
         self.timestamp = ""
         self._killed = 0
-        self._records: list[tuple[int, int | None, str, bytes, bytes]] = []
+        self._trail: list[tuple[int, int | None, str, bytes, bytes, str]] = []
         self._callbacks: list[Callable[[], None]] = []
 
     # --- the life of a transaction -----------------------------------------------------------------------------------
@@ -195,10 +246,10 @@ class SQLiteTransaction(SQLiteReader):
 
     def commit(self) -> None:
         """Make everything durable."""
-        if self._records:
-            self._connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", self._records)
+        if self._trail:
+            self._connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", self._trail)
         head = self._head
-        if self._records or self._killed:
+        if self._trail or self._killed:
             seq = self.next_seq - 1
             mac = self._seal(seq, self._hash)
             head = Head(seq, self._hash, mac, head.kill_version + self._killed)
@@ -210,14 +261,14 @@ class SQLiteTransaction(SQLiteReader):
 
     def committed(self) -> None:
         """Tell those who asked to be told."""
-        self._records.clear()
+        self._trail.clear()
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
 
     def rollback(self) -> None:
         """Undo everything."""
-        self._records.clear()
+        self._trail.clear()
         self._callbacks.clear()
         self._kill_version = -1
         if self._connection.in_transaction:
@@ -225,7 +276,7 @@ class SQLiteTransaction(SQLiteReader):
 
     def changes(self) -> int:
         """A number that grows with everything written so far."""
-        return self._connection.total_changes + len(self._records)
+        return self._connection.total_changes + len(self._trail)
 
     def _kill_switch_version(self) -> int:
         return self._head.kill_version + self._killed  # read when the transaction began
@@ -254,16 +305,42 @@ class SQLiteTransaction(SQLiteReader):
 
     def add_runner(self, runner: str, since: int) -> None:
         self._execute(
-            "INSERT INTO runners VALUES (?, ?) ON CONFLICT (runner) DO UPDATE SET since=min(since, excluded.since)",
+            "INSERT INTO runners (runner, since) VALUES (?, ?) "
+            "ON CONFLICT (runner) DO UPDATE SET since=min(since, excluded.since)",
             (runner, since),
         )
 
     def remove_runner(self, runner: str) -> None:
         self._execute("DELETE FROM runners WHERE runner=?", (runner,))
 
-    def approve(self, action_id: int, approver: str, comment: str | None) -> None:
+    def see_runner(self, runner: str) -> None:
         self._execute(
-            "INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?)", (action_id, approver, comment, self.now)
+            "INSERT INTO runners SELECT ?, coalesce(max(id), 0) + 1, ? FROM actions WHERE true "
+            "ON CONFLICT (runner) DO UPDATE SET seen_at=excluded.seen_at",
+            (runner, self.now),
+        )
+
+    def put_record(
+        self, organization: str, kind: str, name: str, body: bytes, *, due_at: float | None = None
+    ) -> int:
+        number: int = self._execute(
+            "INSERT INTO records (organization, kind, name, body, created_at, updated_at, due_at) "
+            "VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT (organization, kind, name) "
+            "DO UPDATE SET body=excluded.body, updated_at=excluded.updated_at, due_at=excluded.due_at RETURNING id",
+            (organization, kind, name, body, self.now, due_at),
+        ).fetchone()[0]
+        return number
+
+    def remove_record(self, organization: str, kind: str, name: str) -> bool:
+        cursor = self._execute(
+            "DELETE FROM records WHERE organization=? AND kind=? AND name=?", (organization, kind, name)
+        )
+        return cursor.rowcount > 0
+
+    def approve(self, action_id: int, approver: str, comment: str | None, groups: str | None = None) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO approvals VALUES (?, ?, ?, ?, ?)",
+            (action_id, approver, comment, self.now, groups),
         )
 
     def clear_approvals(self, action_id: int) -> None:
@@ -300,10 +377,15 @@ class SQLiteTransaction(SQLiteReader):
             }
         )
         self._hash = link(self._hash, body)
-        self._records.append((seq, action_id, event, body, self._hash))
+        self._trail.append((seq, action_id, event, body, self._hash, organization))
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
+
+
+def _of(organization: str) -> str:
+    """The condition that finds an organization's rows by its partial index, which leaves the embedded one out."""
+    return "organization=?" if organization == "local" else "organization=? AND organization<>'local'"
 
 
 def _filter(conditions: dict[str, Any]) -> tuple[str, list[Any]]:

@@ -60,7 +60,7 @@ def test_the_wheel_has_every_file(wheel: Path) -> None:
     packed = {name for name in inside if name.startswith("ascend_guard/")}
     assert packed == expected
     assert "ascend_guard/engine/starter_policy.yaml" in packed
-    assert "ascend_guard/store/migrations/0001_actions.sql" in packed
+    assert "ascend_guard/store/migrations/sqlite/0001_actions.sql" in packed
     others = {name.partition("/")[0] for name in inside - packed}
     assert all(name.endswith(".dist-info") for name in others), others
     assert any(name.endswith("licenses/LICENSE") for name in inside)

@@ -1,4 +1,4 @@
-"""The tables, as numbered steps from an empty file; see ``migrate``."""
+"""The tables, as numbered steps from an empty database, one folder per dialect."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 from ascend_guard.errors import StoreError
 
 
+def steps(dialect: str) -> list[str]:
+    """The numbered files of a dialect (``sqlite`` or ``postgres``), in order."""
+    files = sorted(resources.files(__name__).joinpath(dialect).iterdir(), key=lambda entry: entry.name)
+    return [file.read_text() for file in files if file.name.endswith(".sql")]
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring an old or empty database up to date, one numbered file after the other, each in a transaction."""
     have: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    files = sorted(
-        (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(".sql")),
-        key=lambda entry: entry.name,
-    )
+    files = steps("sqlite")
     if have > len(files):
         raise StoreError(
             f"{path} was written by a newer ascend-guard (schema {have}; this one knows up to {len(files)}). "
@@ -27,8 +30,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} is a SQLite database, but not one of ours. Name another file, "
             f"for instance database_url='sqlite:///.ascend/ascend.db'."
         )
-    for number, file in enumerate(files, 1):
+    for number, step in enumerate(files, 1):
         if number > have:
             connection.executescript(
-                f"BEGIN IMMEDIATE;\n{file.read_text()}\nPRAGMA user_version={number};\nCOMMIT;"
+                f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};\nCOMMIT;"
             )
