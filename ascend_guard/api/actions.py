@@ -1,0 +1,345 @@
+"""Wire types of actions, decisions, approvals and the kill switch (REST API document, "Action Endpoints" and on)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from .endpoint import Limit, Offset, Prose, Text
+
+Depth = Annotated[int, Meta(ge=0, le=5)]
+"""SDK document, "Multi-agent orchestration": ``orchestration_depth`` outside 0..5 is answered with 422."""
+
+Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Object = dict[str, Any]
+Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class SubmitBody(Struct, omit_defaults=True):
+    """What an agent asks to do, in either of its two shapes: ``description`` and ``tool_name`` (REST API document), or
+    ``resource`` (what the published SDK sends).
+
+    ``parameters`` says the same as ``action_details``. ``digest``, ``parked``, ``repeatable`` and ``runner`` come from
+    ascend-guard's own client: ``digest`` binds the approval to the arguments that will run, ``runner`` is the process that
+    will run them and takes the permit with the answer.
+    """
+
+    agent_id: Text
+    agent_name: Text
+    action_type: Text
+    description: Prose | None = None
+    tool_name: Annotated[str, Meta(max_length=255)] | None = None
+    resource: Prose | None = None
+    resource_id: Annotated[str, Meta(max_length=2_000)] | None = None
+    action_details: Object | None = None
+    parameters: Object | None = None
+    context: Object | None = None
+    risk_indicators: Object | None = None
+    session_id: Annotated[str, Meta(max_length=255)] | None = None
+    orchestration_session_id: Annotated[str, Meta(max_length=255)] | None = None
+    parent_action_id: Number | None = None
+    orchestration_depth: Depth | None = None
+    mcp_server_name: Text | None = None
+    model_id: Text | None = None
+    digest: Hex | None = None
+    parked: bool = False
+    repeatable: bool = False
+    runner: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None = None
+
+
+class McpSubmitBody(Struct, omit_defaults=True):
+    """A call of a tool on an MCP server (SDK document, "MCP governance")."""
+
+    mcp_server: Text
+    namespace: Text
+    verb: Text
+    resource: Prose
+    action_type: Text | None = None
+    description: Prose | None = None
+    parameters: Object | None = None
+    context: Object | None = None
+    environment: Annotated[str, Meta(max_length=255)] = "production"
+    tool_name: Annotated[str, Meta(max_length=255)] | None = None
+    agent_id: Text | None = None
+    agent_name: Text | None = None
+
+
+class DecisionBody(Struct, kw_only=True):
+    """The decision on an action, with every field that either kind of client reads.
+
+    ``status`` is approved, denied or pending; ``decision`` says the same in the words of the published SDK: allowed,
+    denied, pending.
+    """
+
+    id: int
+    action_id: str
+    status: str
+    decision: str
+    success: bool
+    execution_allowed: bool
+    requires_approval: bool
+    risk_score: float
+    risk_level: str
+    reason: str
+    summary: str
+    message: str
+    timestamp: str
+    created_at: str
+    updated_at: str
+    correlation_id: str | None = None
+    policy_matched: str | None = None
+    policy_decision: str | None = None
+    matched_policies: list[str] = field(default_factory=list)
+    matched_smart_rules: list[str] = field(default_factory=list)
+    policy_violations: list[str] = field(default_factory=list)
+    denial_reason: str | None = None
+    conditions: list[str] = field(default_factory=list)
+    approval_request_id: str | None = None
+    workflow_id: str | None = None
+    pending_approvers: list[str] = field(default_factory=list)
+    required_approvers: list[str] = field(default_factory=list)
+    quorum: int | None = None
+    expires_at: str | None = None
+    approved_by: str | None = None
+    approved_at: str | None = None
+    reviewed_by: str | None = None
+    reviewed_at: str | None = None
+    decided_by: str | None = None
+    comments: str | None = None
+    cvss_score: float | None = None
+    cvss_severity: str | None = None
+    cvss_vector: str | None = None
+    nist_control: str | None = None
+    nist_controls: list[str] = field(default_factory=list)
+    nist_description: str | None = None
+    mitre_tactic: str | None = None
+    mitre_technique: str | None = None
+    mitre_techniques: list[str] = field(default_factory=list)
+    compliance_mapping: Object = field(default_factory=dict)
+    mcp_governance: Object | None = None
+    model_governance: Object | None = None
+    enforcement_decision: str | None = None
+    enforcement_decision_source: str | None = None
+    risk_score_source: str | None = None
+    alert_triggered: bool = False
+    processing_time_ms: float | None = None
+    metadata: Object = field(default_factory=dict)
+    claimed: bool = False
+    modified_arguments: Object | None = None
+
+
+class TrailEntry(Struct):
+    """One step of an action's story."""
+
+    timestamp: str
+    event: str
+    actor: str
+    details: Object = field(default_factory=dict)
+
+
+class ActionBody(Struct, kw_only=True):
+    """An action as lists show it."""
+
+    id: int
+    action_id: str
+    agent_id: str
+    agent_name: str
+    action_type: str
+    tool_name: str
+    resource: str
+    description: str
+    status: str
+    risk_score: float
+    risk_level: str
+    reason: str
+    policy_matched: str | None
+    session_id: str | None
+    orchestration_session_id: str | None
+    parent_action_id: int | None
+    orchestration_depth: int
+    outcome: str | None
+    created_at: str
+    updated_at: str
+
+
+class ActionDetailBody(ActionBody, kw_only=True):
+    """An action with its arguments, as they were submitted, and its audit trail."""
+
+    resource_id: str | None = None
+    action_details: Object = field(default_factory=dict)
+    context: Object = field(default_factory=dict)
+    decided_by: str | None = None
+    expires_at: str | None = None
+    quorum: int | None = None
+    pending_approvers: list[str] = field(default_factory=list)
+    approvals: list[Object] = field(default_factory=list)
+    modified_arguments: Object | None = None
+    error: str | None = None
+    audit_trail: list[TrailEntry] = field(default_factory=list)
+
+
+class ActionsQuery(Struct, kw_only=True):
+    """Which actions to list."""
+
+    limit: Limit = 50
+    offset: Offset = 0
+    status: Literal["pending", "approved", "denied"] | None = None
+    agent_id: str | None = None
+
+
+class ActionPage(Struct):
+    """Actions, newest first."""
+
+    actions: list[ActionBody]
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+
+
+class ClaimBody(Struct):
+    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run."""
+
+    digest: Hex
+    running: Hex
+    runner: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+
+
+class DetachBody(Struct):
+    """The process that does not wait any more."""
+
+    runner: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+
+
+class ReasonBody(Struct):
+    """A reason, for the audit trail."""
+
+    reason: Prose
+
+
+class OutcomeBody(Struct, omit_defaults=True):
+    """What came of an action that was started; both the published SDK's bodies and ours."""
+
+    status: Literal["completed", "failed"] | None = None
+    action_id: Any = None
+    completed_at: str | None = None
+    failed_at: str | None = None
+    result: Any = None
+    error: Any = None
+    duration_ms: Annotated[float, Meta(ge=0)] | None = None
+    detail: Prose | None = None
+
+
+class OutcomeAnswer(Struct):
+    """That the outcome is recorded."""
+
+    success: bool
+    action_id: str
+    status: str
+    message: str
+
+
+class EvaluateBody(Struct, omit_defaults=True):
+    """What would be decided (a dry run: nothing is recorded as an action)."""
+
+    action_type: Text
+    resource: Prose
+    tool_name: str | None = None
+    agent_id: str | None = None
+    risk_score: float | None = None
+    action_details: Object | None = None
+    context: Object | None = None
+
+
+class EvaluateAnswer(Struct):
+    """What would be decided."""
+
+    decision: str
+    matched_policies: list[Object]
+    violations: list[str]
+    risk_score: float
+    risk_level: str
+    reason: str
+    evaluation_time_ms: float
+
+
+class ApproveBody(Struct, omit_defaults=True):
+    """A person's yes. ``arguments`` replace the caller's; the policy judges them again."""
+
+    comments: Prose | None = None
+    comment: Prose | None = None
+    arguments: Object | None = None
+
+
+class DenyBody(Struct, omit_defaults=True):
+    """A person's no."""
+
+    comments: Prose | None = None
+    comment: Prose | None = None
+    reason: Prose | None = None
+
+
+class DecidedAnswer(Struct, omit_defaults=True):
+    """What a person's decision led to; ``pending`` when more people must agree."""
+
+    action_id: str
+    status: str
+    approved_by: str | None = None
+    approved_at: str | None = None
+    denied_by: str | None = None
+    denied_at: str | None = None
+    comments: str | None = None
+    reason: str = ""
+    approvals: int = 0
+    quorum: int = 1
+
+
+class ApprovalBody(Struct, kw_only=True):
+    """How an approval stands (REST API document, "Check Approval Status")."""
+
+    approval_id: str
+    approval_request_id: str
+    action_id: str
+    status: str
+    approved_by: str | None = None
+    rejected_by: str | None = None
+    decided_at: str | None = None
+    comments: str | None = None
+    rejection_reason: str | None = None
+
+
+class KillSwitchBody(Struct, kw_only=True):
+    """The kill switch's state under every name that clients read: ``blocked`` is the documented one."""
+
+    blocked: bool
+    active: bool
+    is_active: bool
+    reason: str | None = None
+    agent_id: str | None = None
+    activated_at: str | None = None
+    activated_by: str | None = None
+
+
+class KillQuery(Struct, kw_only=True):
+    """For which agent; every agent of the organization when left out."""
+
+    agent_id: str | None = None
+
+
+class KillBody(Struct, omit_defaults=True):
+    """Why the switch is turned; ``agent_id`` turns it for one agent only."""
+
+    reason: Annotated[str, Meta(min_length=10, max_length=1000)]
+    agent_id: Text | None = None
+
+
+class KillAnswer(Struct):
+    """That it was turned."""
+
+    success: bool
+    status: str
+    organization_id: str
+    blocked: bool
+    reason: str
+    message: str
