@@ -10,10 +10,10 @@ from ascend_guard.arguments import normalise
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.redaction import REDACTED
-from ascend_guard.store.port import ActionRow, Reader, Transaction
+from ascend_guard.store.port import ActionRow, Approval, Reader, Transaction
 
-from .policy import Effect, Policy
-from .results import encoded, result_of
+from .policy import Effect, Policy, Requirement
+from .results import encoded, pending_approvers, requirements_of, result_of
 from .risk import assess
 
 
@@ -43,14 +43,17 @@ def approve(
     edits: dict[str, Any] | None,
     policy: Policy | None,
     seen: ActionRow | None,
+    groups: frozenset[str] | None = None,
 ) -> ActionResult | AscendError:
-    """One person's yes. With enough of them (the rule's quorum) the action is approved.
+    """One person's yes. With enough of them, as every rule that asked for approval wants, the action is approved.
 
     Edited arguments are judged by the policy again, and set aside the approvals given to the unedited ones. An error
-    that is returned goes with a change that must be kept.
+    that is returned goes with a change that must be kept. ``groups`` are the person's, where people sign in; None
+    where they do not, and then groups are not asked for.
 
     Raises:
         ConflictError: it is decided.
+        AuthorizationDeniedError: no rule asks for anybody of their groups.
         ValidationError: the edits name no argument of this action, or one whose content cannot be edited.
         AuthorizationDeniedError: the policy denies the edited arguments.
     """
@@ -65,10 +68,12 @@ def approve(
     if edits:
         edits = _plain(row, edits)
         _edit(tx, row, edits, policy)
-    tx.approve(row.id, approver, comment)
-    approvers = sorted({name for name, _, _ in tx.approvals(row.id)})
+    _require_asked(row, approver, groups)
+    tx.approve(row.id, approver, comment, None if groups is None else encoded_groups(groups))
+    given = tx.approvals(row.id)
+    approvers = sorted({approval.approver for approval in given})
     quorum = row.quorum or 1
-    if len(approvers) < quorum:
+    if len(approvers) < quorum or not _satisfied(row, given):
         event = "approval"
     else:
         event = "approved"
@@ -89,6 +94,40 @@ def approve(
         **({"edits": edits} if edits else {}),
     )
     return result_of(row)
+
+
+def encoded_groups(groups: frozenset[str]) -> str:
+    """A person's groups as they are stored."""
+    return msgspec.json.encode(sorted(groups)).decode()
+
+
+def _require_asked(row: ActionRow, approver: str, groups: frozenset[str] | None) -> None:
+    if groups is None or any(_counts(approver, groups, wanted) for wanted in requirements_of(row)):
+        return
+    names = ", ".join(pending_approvers(row))
+    raise AuthorizationDeniedError(
+        f"Action {row.id} waits for somebody of {names}. Ask one of them.", action_id=str(row.id)
+    )
+
+
+def _counts(approver: str, groups: frozenset[str], wanted: Requirement) -> bool:
+    return not wanted.approvers or approver in wanted.approvers or not groups.isdisjoint(wanted.approvers)
+
+
+def _satisfied(row: ActionRow, given: list[Approval]) -> bool:
+    """Whether every rule that asked has as many of its own people as it wants."""
+    return all(
+        len(
+            {
+                approval.approver
+                for approval in given
+                if approval.groups is None
+                or _counts(approval.approver, frozenset(msgspec.json.decode(approval.groups)), wanted)
+            }
+        )
+        >= wanted.quorum
+        for wanted in requirements_of(row)
+    )
 
 
 def _asked(row: ActionRow) -> tuple[object, ...]:

@@ -23,8 +23,9 @@ from ascend_guard.flow import (
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
 
-from . import approve, audit, claim, decide, kill
+from . import approve, audit, claim, decide, kill, tidying
 from .policy import Policy
+from .presence import living
 from .waiting import Waits
 
 _log = logging.getLogger("ascend_guard")
@@ -127,7 +128,9 @@ class EmbeddedControlPlane:
         if self._registered != store.runner:  # first call, or first after a fork
             store.write(lambda tx: tx.add_runner(store.runner, tx.last_action() + 1))
             self._registered = store.runner
-        return lambda tx: decide.submit(tx, self.organization, store.runner, store.alive, judgement, effect)
+        return lambda tx: decide.submit(
+            tx, self.organization, store.runner, living(store, tx, tx.now), judgement, effect
+        )
 
     def _await_decision(self, effect: AwaitDecision) -> ActionResult:
         decided = False
@@ -317,22 +320,7 @@ class EmbeddedControlPlane:
 
     def tidy(self) -> None:
         """Deny what is overdue, and say ``unknown`` of what dead processes left running."""
-        dead = [
-            runner
-            for runner in self.store.read(lambda reader: reader.runners())
-            if not self.store.alive(runner)
-        ]
-        if dead:
-            self.store.write(lambda tx: [claim.bury(tx, runner, self.store.alive) for runner in dead])
-
-        def expire(tx: Transaction) -> None:
-            for row in tx.overdue(tx.now):
-                approve.expire(tx, row)
-                tx.after_commit(self._waits.poke)
-
-        now = self._clock()
-        if self.store.read(lambda reader: reader.overdue(now)):
-            self.store.write(expire)
+        tidying.tidy(self.store, self._clock(), self._waits.poke)
 
     def close(self) -> None:
         """Finish what is being written and let go of the store. Closing twice is no error."""

@@ -16,7 +16,7 @@ from ascend_guard.store.port import ActionRow, Transaction
 from .approve import expire
 from .claim import take
 from .kill import block, stopped
-from .policy import Effect, Policy, Verdict
+from .policy import DEFAULT_TIMEOUT, Effect, Policy, Verdict
 from .results import encoded, result_of
 from .risk import Risk, assess
 
@@ -36,20 +36,39 @@ class Judgement(msgspec.Struct, frozen=True):
     policy: str
 
 
-def judge(action: AgentAction, policy: Policy) -> Judgement:
-    """Assess the risk of an action and apply the policy to it.
+def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judgement:
+    """Assess the risk of an action, unless it is known already, and apply the policy to it.
 
     Raises:
         ValidationError: its depth is out of range (SDK document: 0..5).
     """
-    if not 0 <= action.orchestration_depth <= MAX_ORCHESTRATION_DEPTH:
+    require_depth(action, action.orchestration_depth)
+    risk = risk or assess(action)
+    verdict = policy.decide(action, risk)
+    if verdict.effect is Effect.ALLOW and action.context.get("require_human_approval") is True:
+        # What the published decorators promise of a tool. A caller may ask for more than the policy does, never for less.
+        verdict = Verdict(
+            Effect.REQUIRE_APPROVAL,
+            verdict.rule,
+            verdict.rules,
+            "The caller asks for a person's approval.",
+            timeout=DEFAULT_TIMEOUT,
+        )
+    return Judgement(action, risk, verdict, policy.digest)
+
+
+def require_depth(action: AgentAction, depth: int) -> None:
+    """SDK document, "Multi-agent orchestration": depth 0..5.
+
+    Raises:
+        ValidationError: it is out of range.
+    """
+    if not 0 <= depth <= MAX_ORCHESTRATION_DEPTH:
         raise ValidationError(
-            f"Blocked: {action.action_type} by {action.tool_name} is nested {action.orchestration_depth} governed calls "
+            f"Blocked: {action.action_type} by {action.tool_name} is nested {depth} governed calls "
             f"deep; at most {MAX_ORCHESTRATION_DEPTH} are allowed. Call it from a shallower one.",
             reason="orchestration depth out of range",
         )
-    risk = assess(action)
-    return Judgement(action, risk, policy.decide(action, risk), policy.digest)
 
 
 def submit(
@@ -67,10 +86,14 @@ def submit(
         block(tx, organization, action, "submit", None, state)
         return state
     graft = None
+    depth = action.orchestration_depth
     if action.parent_action_id is not None:
-        graft = _foreign_parent(tx, organization, action)
+        graft, parent = _foreign_parent(tx, organization, action)
         if graft is not None:
             verdict = graft
+        elif parent is not None:
+            depth = max(depth, parent.depth + 1)  # what a caller says of its depth can only be too little
+            require_depth(action, depth)
     status = _STATUS[verdict.effect]
     row = ActionRow(
         id=0,
@@ -89,7 +112,7 @@ def submit(
         orchestration_session_id=action.orchestration_session_id,
         # A parent that is not ours is named in the audit record of its rejection, not linked.
         parent_action_id=None if graft else action.parent_action_id,
-        depth=action.orchestration_depth,
+        depth=depth,
         digest=effect.digest,
         created_at=tx.now,
         submitted_seq=tx.next_seq,
@@ -184,8 +207,13 @@ def _take_up(
     return None
 
 
-def _foreign_parent(tx: Transaction, organization: str, action: AgentAction) -> Verdict | None:
-    """REST API and SDK documents, "Multi-agent orchestration": the parent must be ours, and of the same session."""
+def _foreign_parent(
+    tx: Transaction, organization: str, action: AgentAction
+) -> tuple[Verdict | None, ActionRow | None]:
+    """REST API and SDK documents, "Multi-agent orchestration": the parent must be ours, and of the same session.
+
+    Returns the denial when it is not, and the parent when it is.
+    """
     assert action.parent_action_id is not None
     parent = tx.action(organization, action.parent_action_id) if 0 < action.parent_action_id < 2**63 else None
     if parent is None:
@@ -199,7 +227,7 @@ def _foreign_parent(tx: Transaction, organization: str, action: AgentAction) -> 
             "The parent action belongs to another orchestration session.",
         )
     else:
-        return None
+        return None, parent
     tx.record(
         event,
         organization=organization,
@@ -207,13 +235,4 @@ def _foreign_parent(tx: Transaction, organization: str, action: AgentAction) -> 
         parent_action_id=action.parent_action_id,
         orchestration_session_id=action.orchestration_session_id,
     )
-    return Verdict(
-        effect=Effect.DENY,
-        rule=None,
-        rules=(),
-        reason=reason,
-        approvers=(),
-        quorum=1,
-        timeout=None,
-        errors=(),
-    )
+    return Verdict(effect=Effect.DENY, rule=None, rules=(), reason=reason), None

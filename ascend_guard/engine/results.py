@@ -22,10 +22,14 @@ def encoded(requirements: Sequence[Requirement]) -> str:
     return msgspec.json.encode(requirements).decode()
 
 
+def requirements_of(row: ActionRow) -> list[Requirement]:
+    """What each rule that asked for approval wants."""
+    return msgspec.json.decode(row.requirements or "[]", type=list[Requirement])
+
+
 def pending_approvers(row: ActionRow) -> list[str]:
     """The groups from which somebody must approve, each once."""
-    requirements = msgspec.json.decode(row.requirements or "[]", type=list[Requirement])
-    return list(dict.fromkeys(group for requirement in requirements for group in requirement.approvers))
+    return list(dict.fromkeys(group for wanted in requirements_of(row) for group in wanted.approvers))
 
 
 def result_of(

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+import msgspec
 from msgspec import Struct
 
 from ascend_guard.model import AgentAction, RiskLevel
@@ -191,6 +192,19 @@ def assess(action: AgentAction) -> Risk:
     return _combine(row, data, stage, flags)
 
 
+def level_of(score: float) -> RiskLevel:
+    """The band a score of 0 to 100 falls in."""
+    return next((level for below, level in _LEVELS if score < below), RiskLevel.CRITICAL)
+
+
+def risk_at_least(risk: Risk, score: float) -> Risk:
+    """The same risk, scored no lower than this, because whoever registered the tool says so."""
+    if score <= risk.score:
+        return risk
+    factors = (f"registered with a risk of at least {score:g}", *risk.factors)
+    return msgspec.structs.replace(risk, score=score, level=level_of(score), factors=factors)
+
+
 def _highest(value: object, rank: Callable[[str], int]) -> int:
     if isinstance(value, str):
         return rank(value[:_REMEMBERED])
@@ -261,7 +275,7 @@ def _combine(row: str, data: int, stage: int, flags: int) -> Risk:
     score = round(10 * cvss_score * weight, 1)
     return Risk(
         score=score,
-        level=next((level for below, level in _LEVELS if score < below), RiskLevel.CRITICAL),
+        level=level_of(score),
         cvss_vector=vector,
         cvss_score=cvss_score,
         nist_controls=tuple(sorted(set(controls))),

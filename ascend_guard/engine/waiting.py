@@ -167,9 +167,10 @@ def _news(reader: Reader, seen: int) -> tuple[int, set[int], bool, float | None]
     if seen < 0:
         return reader.head().seq, set(), True, reader.next_deadline()
     events = reader.events(seen)
-    touched = {action_id for _, action_id, event in events if action_id is not None and event in _DECIDING}
+    touched = {action_id for _, action_id, event in events if action_id is not None and event in DECIDING}
     turned = any(event == "kill_switch.on" for _, _, event in events)
     return (events[-1][0] if events else seen), touched, turned, reader.next_deadline()
 
 
-_DECIDING = frozenset({"approved", "denied", "expired"})
+DECIDING = frozenset({"approved", "denied", "expired"})
+"""Audit events after which an action is decided."""

@@ -6,11 +6,12 @@
     verdict = policy.decide(action, assess(action))
 """
 
-from .evaluate import Effect, Policy, Requirement, Rule, Verdict
+from .evaluate import DEFAULT_TIMEOUT, Effect, Policy, Requirement, Rule, Verdict
 from .explain import Explanation
 from .load import load_policy, parse_policy, starter_policy
 
 __all__ = [
+    "DEFAULT_TIMEOUT",
     "Effect",
     "Explanation",
     "Policy",

@@ -1,0 +1,173 @@
+"""Actions that come from outside the process: submitted, claimed and settled by requests that may arrive twice.
+
+A request with an idempotency key is the same request when it is sent again: it gets the same action, and the permit only for
+the process that took it the first time. Callers of the plain REST API know no permits: theirs is taken when they are told
+``approved``, so that their approvals, too, are used once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from ascend_guard.errors import AscendError, ConflictError
+from ascend_guard.flow import Claim, Submit
+from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome
+from ascend_guard.store.port import ActionRow, Store, Transaction
+
+from . import decide
+from .claim import claim, known, settle, take
+from .decide import Judgement
+from .kill import stopped
+from .policy import Policy
+from .presence import API, Register, living
+from .registry import Governance, GovernanceViolation, govern, record_violation
+from .results import result_of
+from .risk import risk_at_least
+from .tidying import SUBMISSION
+
+REMEMBERED = 24 * 3600.0
+"""Seconds an idempotency key is remembered."""
+
+Answer = ActionResult | KillSwitchState | AscendError
+
+
+class Key(msgspec.Struct, frozen=True):
+    """An idempotency key as it is kept: ``name`` hashes who sent it and the key, ``request`` what was sent."""
+
+    name: str
+    request: str
+
+    @classmethod
+    def of(cls, sender: str, key: str, request: bytes) -> Key:
+        """The key of this sender's request."""
+        name = hashlib.sha256(msgspec.json.encode([sender, key])).hexdigest()
+        return cls(name, hashlib.sha256(request).hexdigest())
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    action_id: int
+    request: str
+
+
+class Intake:
+    """Takes actions in for one server.
+
+    Args:
+        store: where.
+        register: notes which processes were heard of.
+        policy: what is allowed.
+    """
+
+    def __init__(self, store: Store, register: Register, policy: Policy) -> None:
+        self._store = store
+        self._register = register
+        self._policy = policy
+
+    def submit(
+        self,
+        tx: Transaction,
+        organization: str,
+        runner: str,
+        judgement: Judgement,
+        effect: Submit,
+        key: Key | None,
+    ) -> tuple[Answer, Governance]:
+        """Record a judged action, or find the one this very request became. An error that is returned is durable.
+
+        Raises:
+            ConflictError: the idempotency key was used for another request.
+        """
+        governed = govern(tx, organization, judgement.action)
+        if isinstance(governed, GovernanceViolation):
+            record_violation(tx, organization, judgement.action, governed)
+            return governed, Governance()
+        earlier = self._earlier(tx, organization, key)
+        if earlier is not None:
+            state = stopped(tx, organization, earlier.agent_id)
+            if state is not None:
+                return state, governed
+            mine = earlier.runner == runner and earlier.outcome is None and runner != API
+            return result_of(earlier, claimed=mine, risk=judgement.risk), governed
+        judgement = self._with(governed, judgement)
+        self._register.see(tx, runner)
+        alive = living(self._store, tx, tx.now)
+        answer = decide.submit(tx, organization, runner, alive, judgement, effect)
+        if isinstance(answer, ActionResult):
+            _keep(tx, organization, key, int(answer.action_id))
+        return answer, governed
+
+    def _with(self, governed: Governance, judgement: Judgement) -> Judgement:
+        """The judgement with what the registry adds: the model behind the agent, and the least risk of the tool."""
+        action, risk = judgement.action, judgement.risk
+        if governed.model_id != action.model_id:
+            action = msgspec.structs.replace(action, model_id=governed.model_id)
+            judgement = msgspec.structs.replace(judgement, action=action)
+        if governed.least_risk is not None and governed.least_risk > risk.score:
+            score = float(governed.least_risk)
+            judgement = decide.judge(action, self._policy, risk_at_least(risk, score))
+        return judgement
+
+    def claim(
+        self, tx: Transaction, organization: str, runner: str, effect: Claim, key: Key | None
+    ) -> Answer:
+        """Take a permit; the same request sent again has taken it already. Raises as ``claim.claim``."""
+        earlier = self._earlier(tx, organization, key)
+        if earlier is not None:
+            state = stopped(tx, organization, earlier.agent_id)
+            if state is not None:
+                return state
+            if earlier.runner == runner and earlier.outcome is None:
+                return result_of(earlier, claimed=True)
+        self._register.see(tx, runner)
+        answer = claim(tx, organization, runner, effect)
+        if isinstance(answer, ActionResult):
+            _keep(tx, organization, key, int(answer.action_id))
+        return answer
+
+    def hand_out(self, tx: Transaction, organization: str, action_id: str, action: AgentAction) -> Answer:
+        """Tell a caller of the plain API that its action is approved, which takes the permit.
+
+        Raises:
+            NotFoundError: there is no such action.
+        """
+        row = known(tx, organization, action_id)
+        if not waits_to_be_told(row):
+            return result_of(row)
+        answer = claim(tx, organization, API, Claim(action, action_id, row.digest, row.digest))
+        if isinstance(answer, AscendError):  # its deadline has passed
+            return result_of(known(tx, organization, action_id))
+        return answer
+
+    def settle(self, tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:
+        """Record an outcome. Raises as ``claim.settle``."""
+        row = known(tx, organization, action_id)
+        if waits_to_be_told(row):  # it learnt of the approval some other way, by a webhook for instance
+            take(tx, row, API, row.digest)
+        settle(tx, organization, action_id, outcome)
+
+    def _earlier(self, tx: Transaction, organization: str, key: Key | None) -> ActionRow | None:
+        if key is None:
+            return None
+        record = tx.record_of(organization, SUBMISSION, key.name)
+        if record is None:
+            return None
+        kept = msgspec.json.decode(record.body, type=_Kept)
+        if kept.request != key.request:
+            raise ConflictError(
+                "This Idempotency-Key was used for another request. Make a new key for each request, and send the same "
+                "one only when the same request is sent again."
+            )
+        return tx.action(organization, kept.action_id)
+
+
+def waits_to_be_told(row: ActionRow) -> bool:
+    """Approved for a caller of the plain API, whom nobody has told yet."""
+    return row.status == "approved" and row.claimed_at is None and row.waiter == API
+
+
+def _keep(tx: Transaction, organization: str, key: Key | None, action_id: int) -> None:
+    if key is not None:
+        body = msgspec.json.encode(_Kept(action_id, key.request))
+        tx.put_record(organization, SUBMISSION, key.name, body, due_at=tx.now + REMEMBERED)
