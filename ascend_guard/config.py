@@ -14,7 +14,9 @@ from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unk
 
 if TYPE_CHECKING:
     from .drivers import ControlPlane
+    from .client.control_plane import RemoteControlPlane
     from .engine.control_plane import EmbeddedControlPlane
+    from .store.port import Store
 
 P = TypeVar("P", bound="ControlPlane")
 
@@ -27,20 +29,23 @@ Nothing is configured, so nothing may run. Either decide in this process, by a p
     export ASCEND_POLICY=ascend-policy.yaml
 or in code, before the first governed call:
     ascend_guard.configure(policy="ascend-policy.yaml")
-(ASCEND_API_KEY and ASCEND_API_URL name a server; deciding on one is not part of this version yet.)"""
+or on a server (`ascend-guard serve` starts one), with a key it made:
+    export ASCEND_API_KEY=owkai_... ASCEND_API_URL=https://..."""
 
 
 class Sources(TypedDict, total=False):
     """What can be configured; the environment variable in brackets is read for what is left out.
 
-    ``policy``: path of a policy file (``ASCEND_POLICY``). ``database_url``: ``sqlite:///path`` (``ASCEND_DATABASE_URL``);
-    ``.ascend/ascend.db`` beside the policy when left out. ``durability``: ``power`` or ``process`` (``ASCEND_DURABILITY``),
+    ``policy``: path of a policy file (``ASCEND_POLICY``). ``database_url``: ``sqlite:///path`` or ``postgresql://...``
+    (``ASCEND_DATABASE_URL``); ``.ascend/ascend.db`` beside the policy when left out. ``secret_key``: of PostgreSQL's audit
+    trail, 64 hexadecimal digits (``ASCEND_SECRET_KEY``); a key file beside the policy when left out. ``durability``: ``power`` or ``process`` (``ASCEND_DURABILITY``),
     see ``SQLiteStore``. ``agent_id`` and ``agent_name``: for whom calls are made (``ASCEND_AGENT_ID``,
     ``ASCEND_AGENT_NAME``). ``api_key`` and ``api_url``: a server (``ASCEND_API_KEY``, ``ASCEND_API_URL``).
     """
 
     policy: str | os.PathLike[str] | None
     database_url: str | None
+    secret_key: str | None
     durability: str | None
     agent_id: str | None
     agent_name: str | None
@@ -72,7 +77,9 @@ class Settings:
         # What is said in code stands: a key in the environment does not override a policy in an argument.
         embedded = sources.get("policy") is not None or sources.get("database_url") is not None
         self.policy = given("policy", sources.get("policy"))
+        self.folder = Path(self.policy or "policy").absolute().parent / ".ascend"
         self.database_url = given("database_url", sources.get("database_url"))
+        self.secret_key = given("secret_key", sources.get("secret_key"))
         self.durability = given("durability", sources.get("durability"))
         self.agent_id = given("agent_id", sources.get("agent_id"))
         self.agent_name = given("agent_name", sources.get("agent_name"))
@@ -93,23 +100,53 @@ class Settings:
         if self.database_url is None:
             if self.policy is None:
                 raise ConfigurationError(NOTHING_CONFIGURED)
-            return Path(self.policy).absolute().parent / ".ascend" / "ascend.db", {}
+            return self.folder / "ascend.db", {}
         try:
             parts = urlsplit(self.database_url)
         except ValueError:
             parts = urlsplit("")
-        if parts.scheme in ("postgresql", "postgres"):
-            raise ConfigurationError(
-                "PostgreSQL belongs to the server, which this version does not have yet. Use sqlite:///path/to/ascend.db."
-            )
         if parts.scheme != "sqlite" or parts.netloc or parts.fragment or not _is_file(parts.path):
             raise ConfigurationError(
-                f"database_url {_masked(self.database_url)!r} is not understood. Write sqlite:///relative/path.db or "
-                f"sqlite:////absolute/path.db."
+                f"database_url {_masked(self.database_url)!r} is not understood. Write sqlite:///relative/path.db, "
+                f"sqlite:////absolute/path.db or postgresql://user:password@host/database."
             )
         return Path(unquote(parts.path[1:])).absolute(), dict(parse_qsl(parts.query))
 
-    def control_plane(self, *, needs_policy: bool = True) -> EmbeddedControlPlane:
+    @property
+    def postgres(self) -> bool:
+        """Whether the database is PostgreSQL."""
+        return (self.database_url or "").startswith(("postgresql://", "postgres://"))
+
+    @property
+    def place(self) -> str:
+        """Where the database is, for people. Raises as ``database``."""
+        return _masked(self.database_url or "") if self.postgres else str(self.database()[0])
+
+    def store(self) -> Store:
+        """Open the database.
+
+        Raises:
+            ConfigurationError: nothing says where it is, or the address is of no kind we know.
+            StoreError: it cannot be used.
+        """
+        if self.postgres:
+            from .store.keyfile import load_secret, parse_secret
+            from .store.postgres import PostgresStore
+
+            assert self.database_url is not None
+            if self.secret_key is not None:
+                secret = parse_secret(self.secret_key)
+            else:
+                secret = load_secret(self.folder / "postgres.key", may_make=True)
+            return PostgresStore(self.database_url, secret=secret)
+        from .store.sqlite import SQLiteStore
+
+        path, query = self.database()
+        refuse_unknown("option of database_url", query, ("durability",))
+        durability: Any = self.durability or query.get("durability") or "power"
+        return SQLiteStore(path, durability=durability)
+
+    def control_plane(self, *, needs_policy: bool = True) -> EmbeddedControlPlane | RemoteControlPlane:
         """Build what is configured.
 
         Args:
@@ -120,21 +157,22 @@ class Settings:
             StoreError: the database cannot be used.
         """
         if self.remote:
-            raise ConfigurationError(
-                "ASCEND_API_KEY is set, which means a server decides; this version has no HTTP client yet. Unset it and set "
-                "ASCEND_POLICY to decide in this process."
+            from .client.control_plane import RemoteControlPlane
+
+            return RemoteControlPlane(
+                self.api_key, self.api_url, agent_id=self.agent_id, agent_name=self.agent_name
             )
+        return self.embedded(needs_policy=needs_policy)
+
+    def embedded(self, *, needs_policy: bool = True) -> EmbeddedControlPlane:
+        """Build a control plane in this process, whatever else is configured. Raises as ``control_plane``."""
         if self.policy is None and (needs_policy or self.database_url is None):
             raise ConfigurationError(NOTHING_CONFIGURED)
         from .engine.control_plane import EmbeddedControlPlane
         from .engine.policy import load_policy
-        from .store.sqlite import SQLiteStore
 
-        path, query = self.database()
-        refuse_unknown("option of database_url", query, ("durability",))
         policy = None if self.policy is None else load_policy(self.policy)
-        durability: Any = self.durability or query.get("durability") or "power"
-        store = SQLiteStore(path, durability=durability)
+        store = self.store()
         try:
             return EmbeddedControlPlane(
                 store, policy, agent_id=self.agent_id or "default-agent", agent_name=self.agent_name
@@ -149,7 +187,25 @@ def configure(*, control_plane: P) -> P: ...
 
 
 @overload
-def configure(**sources: Unpack[Sources]) -> EmbeddedControlPlane: ...
+def configure(
+    *, api_key: str, api_url: str | None = ..., agent_id: str | None = ..., agent_name: str | None = ...
+) -> RemoteControlPlane: ...
+
+
+@overload
+def configure(
+    *,
+    policy: str | os.PathLike[str],
+    database_url: str | None = ...,
+    secret_key: str | None = ...,
+    durability: str | None = ...,
+    agent_id: str | None = ...,
+    agent_name: str | None = ...,
+) -> EmbeddedControlPlane: ...
+
+
+@overload
+def configure(**sources: Unpack[Sources]) -> EmbeddedControlPlane | RemoteControlPlane: ...
 
 
 def configure(*, control_plane: ControlPlane | None = None, **sources: Unpack[Sources]) -> ControlPlane:
@@ -169,7 +225,7 @@ def configure(*, control_plane: ControlPlane | None = None, **sources: Unpack[So
             f"control_plane is an object that decides, such as EmbeddedControlPlane, not "
             f"{type(control_plane).__name__}. For a policy file write configure(policy=...)."
         )
-    plane = Settings(**sources).control_plane() if control_plane is None else control_plane
+    plane: ControlPlane = Settings(**sources).control_plane() if control_plane is None else control_plane
     _default = plane
     return plane
 

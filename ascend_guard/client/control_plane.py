@@ -1,0 +1,392 @@
+"""The control plane on a server: the guard's protocol over the REST API, in its banking-grade form.
+
+REST API document, "Fail-Closed Reference Implementations": the kill switch is asked before every action, 402 is the kill
+switch, 429 and 503 are waited out, and whatever else happens blocks. On our own server (``features`` in
+``/api/deployment-info``) the pushed stream says how the kill switch stands and when a person has decided, and permits are
+taken on the server; any other server is polled, and a permit is taken once in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import msgspec
+
+from ascend_guard.errors import (
+    AscendError,
+    ConflictError,
+    NetworkError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+)
+from ascend_guard.flow import (
+    AwaitDecision,
+    CheckKillSwitch,
+    Claim,
+    Effect,
+    Settle,
+    Submit,
+    Withdraw,
+    kill_switch_error,
+)
+from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
+
+from .answers import kill_switch_of
+from .asking import ask, decided
+from .exchange import GUARD, ONCE, Exchange, Retry, arun, run
+from .feed import PATIENCE, Feed, News
+from .identity import identity_of
+from .outbox import Outbox
+from .protocol import Features, digest_key_of, features_of, outcome_request, submission
+from .transport import Stream, Transport
+from .waiting import Inbox, Listen, Waiting, aplay, play
+
+if TYPE_CHECKING:
+    import requests
+
+R = TypeVar("R")
+
+CHECK_TIMEOUT = 5.0
+"""Seconds the kill switch may take to answer (REST API document, reference implementations)."""
+
+SETTLE_TIMEOUT = 5.0
+"""Seconds that a caller whose tool has run is kept until the server has its outcome; after that it is sent beside."""
+
+LONGEST_SILENCE = 300.0
+"""Seconds after which a waiting call asks the server all the same."""
+
+_CHECK = Retry(attempts=2, base=0.0, jitter=0.0)
+"""Once more after a connection that had been closed meanwhile, and nothing else: whatever is no 200 counts as on."""
+
+
+class RemoteControlPlane:
+    """Decides on a server.
+
+    Args:
+        api_key: ``ASCEND_API_KEY`` when left out.
+        api_url: ``ASCEND_API_URL`` when left out.
+        agent_id: the agent its calls are made for, unless the call or its scope says otherwise.
+        agent_name: that agent's name for people; the id when left out.
+        timeout: seconds one request may take.
+        poll_interval: seconds between two questions whether a person has decided, where nothing is pushed.
+        push: whether to listen to the pushed stream where there is one.
+        session: proxies, certificates and authentication are taken from it.
+
+    Raises:
+        AuthenticationError: there is no key, or it is not formed like one.
+        ConfigurationError: the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        api_url: str | None = None,
+        *,
+        agent_id: str | None = None,
+        agent_name: str | None = None,
+        timeout: float = 30.0,
+        poll_interval: float = 2.0,
+        push: bool = True,
+        session: requests.Session | None = None,
+    ) -> None:
+        self._api = identity_of(
+            api_key=api_key,
+            api_url=api_url,
+            timeout=timeout,
+            debug=None,
+            agent_id=agent_id,
+            agent_name=agent_name,
+            environment=None,
+            signing_secret=None,
+        )
+        self.agent_id, self.agent_name = self._api.agent()
+        # The same key in every process that uses it, so that a call can be recognised by another one.
+        self.digest_key = digest_key_of(self._api.api_key)
+        self._transport = Transport(
+            self._api.api_url, headers=self._api.headers(), timeout=timeout, session=session
+        )
+        self._listening = Transport(
+            self._api.api_url, headers=self._api.headers(), timeout=CHECK_TIMEOUT, session=session, pool=1
+        )
+        self._poll_interval = poll_interval
+        self._push = push
+        self._features: Features | None = None
+        self._feed = Feed(self._open_stream)
+        self._outbox = Outbox(self._transport)
+        self._granted: dict[str, ActionResult] = {}
+        self._granting = threading.Lock()
+        self._process = os.getpid()
+        self._runner = uuid.uuid4().hex
+        self._pool: tuple[int, Executor] | None = None
+        self._flows: dict[type[Effect[Any]], Callable[[Any], Exchange[Any]]] = {
+            CheckKillSwitch: self._check_kill_switch,
+            Submit: self._submit,
+            Claim: self._claim,
+            Withdraw: self._withdraw,
+        }
+
+    def __repr__(self) -> str:
+        return f"RemoteControlPlane({self._api.api_url!r}, agent_id={self.agent_id!r})"
+
+    @property
+    def runner(self) -> str:
+        """This process, by the name the server knows it by."""
+        if self._process != os.getpid():
+            self._process, self._runner, self._granting = os.getpid(), uuid.uuid4().hex, threading.Lock()
+        return self._runner
+
+    def close(self) -> None:
+        """Send what is left to send, and let go of the server. Closing twice is no error."""
+        self._feed.close()
+        self._outbox.close()
+        self._transport.close()
+        self._listening.close()
+        if self._pool is not None and self._pool[0] == os.getpid():
+            self._pool[1].shutdown(wait=False)
+
+    # --- performing ------------------------------------------------------------------------------------------------
+
+    def perform(self, effect: Effect[R]) -> R:
+        """Perform one effect of a flow, blocking. Raises ``AscendError``."""
+        if isinstance(effect, AwaitDecision):
+            return cast(R, self._wait(effect))
+        if isinstance(effect, Settle):
+            return cast(R, self._settle(effect))
+        if isinstance(effect, CheckKillSwitch):
+            state = self._feed.state(effect.action.agent_id)
+            if state is not None:
+                return cast(R, state)
+        return cast(R, run(self._flows[type(effect)](effect), self._transport))
+
+    async def aperform(self, effect: Effect[R]) -> R:
+        """Perform one effect of a flow without blocking the event loop. Raises ``AscendError``."""
+        if isinstance(effect, AwaitDecision):
+            return cast(R, await self._await(effect))
+        if isinstance(effect, Settle):
+            return cast(
+                R, await asyncio.get_running_loop().run_in_executor(self._threads(), self._settle, effect)
+            )
+        if isinstance(effect, CheckKillSwitch):
+            state = self._feed.state(effect.action.agent_id)
+            if state is not None:
+                return cast(R, state)
+        going = arun(self._flows[type(effect)](effect), self._transport, self._threads())
+        if not isinstance(effect, Submit | Claim):
+            return cast(R, await going)
+        task = asyncio.ensure_future(going)
+        try:
+            return cast(R, await asyncio.shield(task))
+        except asyncio.CancelledError:
+            # What is under way cannot be called back. If it takes a permit, say that nothing was run with it.
+            task.add_done_callback(self._orphaned)
+            raise
+
+    def _orphaned(self, task: asyncio.Future[Any]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            return
+        result = task.result()
+        if result.is_approved():
+            outcome = Outcome(OutcomeStatus.FAILED, error="not started: the caller was cancelled")
+            self._outbox.post(lambda: self._settling(Settle(result.action_id, outcome)))
+        elif result.is_pending():
+            self._detach(result.action_id)
+
+    def _threads(self) -> Executor:
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(16, thread_name_prefix="ascend-guard-http")
+        return self._pool[1]
+
+    # --- what is asked ---------------------------------------------------------------------------------------------
+
+    def _known(self) -> Exchange[Features]:
+        """What the server can do; asked once. Not knowing blocks, as everything that cannot be asked does."""
+        if self._features is None:
+            try:
+                answer = yield from ask(self._api, "deployment_info", retry=GUARD)
+                self._features = features_of(answer.body)
+            except NotFoundError:
+                self._features = Features()
+        if self._push and self._features.stream:
+            self._feed.start()
+        return self._features
+
+    def _check_kill_switch(self, effect: CheckKillSwitch) -> Exchange[KillSwitchState]:
+        features = yield from self._known()
+        # A platform that knows no agents' own switches answers for the organization.
+        query = {"agent_id": effect.action.agent_id} if features.claims else {}
+        return (yield from self._switch(query))
+
+    def _switch(self, query: dict[str, Any]) -> Exchange[KillSwitchState]:
+        deadline = self._api.clock() + CHECK_TIMEOUT
+        answer = yield from ask(self._api, "get_kill_switch", query=query, retry=_CHECK, deadline=deadline)
+        return kill_switch_of(answer.body)
+
+    def _submit(self, effect: Submit) -> Exchange[ActionResult]:
+        features = yield from self._known()
+        body = submission(effect, features, self.runner)
+        answer = yield from ask(self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=GUARD)
+        return self._granting_of(decided(answer), features)
+
+    def _status(self, effect: AwaitDecision) -> Exchange[ActionResult]:
+        features = yield from self._known()
+        answer = yield from ask(
+            self._api, "get_action_status", parameters={"action_id": effect.action_id}, retry=GUARD
+        )
+        return self._granting_of(decided(answer, effect.action_id), features)
+
+    def _granting_of(self, result: ActionResult, features: Features) -> ActionResult:
+        """An approval of a server that keeps no permits is kept here, to be taken once; what it says of them is not."""
+        if features.claims:
+            return result
+        result = msgspec.structs.replace(result, claimed=False)
+        if result.is_approved():
+            with self._granting:
+                self._granted[result.action_id] = result
+        return result
+
+    def _claim(self, effect: Claim) -> Exchange[ActionResult]:
+        features = yield from self._known()
+        if not features.claims:
+            with self._granting:
+                granted = self._granted.pop(effect.action_id, None)
+            if granted is None:
+                raise ConflictError(
+                    f"Blocked: the approval of action {effect.action_id} has been used; one approval is good for one run. "
+                    f"Call again to ask anew.",
+                    action_id=effect.action_id,
+                )
+            return msgspec.structs.replace(granted, claimed=True)
+        answer = yield from ask(
+            self._api,
+            "claim_action",
+            parameters={"action_id": effect.action_id},
+            body={"digest": effect.digest, "running": effect.running, "runner": self.runner},
+            key=uuid.uuid4().hex,
+            retry=GUARD,
+        )
+        return decided(answer, effect.action_id)
+
+    def _withdraw(self, effect: Withdraw) -> Exchange[None]:
+        features = yield from self._known()
+        if features.claims:
+            body: dict[str, Any] = {"reason": effect.reason}
+            yield from ask(
+                self._api,
+                "withdraw_action",
+                parameters={"action_id": effect.action_id},
+                body=body,
+                retry=GUARD,
+            )
+            return
+        with self._granting:
+            self._granted.pop(effect.action_id, None)
+        outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {effect.reason}")
+        yield from self._settling(Settle(effect.action_id, outcome))
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def _wait(self, effect: AwaitDecision) -> ActionResult:
+        told: queue.SimpleQueue[News] = queue.SimpleQueue()
+        token = self._feed.wait_for(effect.action_id, effect.action.agent_id, told.put)
+        try:
+            return play(self._waiting(effect), told, self._transport)
+        finally:
+            self._feed.forget(token)
+
+    async def _await(self, effect: AwaitDecision) -> ActionResult:
+        told = Inbox(asyncio.get_running_loop())
+        token = self._feed.wait_for(effect.action_id, effect.action.agent_id, told.put)
+        try:
+            return await aplay(self._waiting(effect), told, self._transport, self._threads())
+        finally:
+            self._feed.forget(token)
+
+    def _waiting(self, effect: AwaitDecision) -> Waiting:
+        """Until somebody has decided: listen to the feed, and ask where it may have missed something or says nothing.
+
+        A server that cannot be asked for a moment ends no wait; one that stays away does, for then nobody knows of the
+        kill switch.
+        """
+        clock = self._api.clock
+        ends = None if effect.timeout is None else clock() + effect.timeout
+        known = clock()
+        approved = False
+        try:
+            while True:
+                news: News | KillSwitchState = None
+                try:
+                    news = yield self._standing(effect)
+                    known = clock()
+                except (NetworkError, ServerError, TimeoutError, RateLimitError):
+                    if clock() - known > PATIENCE:
+                        raise
+                while True:
+                    if isinstance(news, AscendError):
+                        raise news
+                    if isinstance(news, KillSwitchState):
+                        raise kill_switch_error(effect.action, news, effect.action_id, "start")
+                    if news is not None and not news.is_pending():
+                        approved = news.is_approved()
+                        return news
+                    left = None if ends is None else ends - clock()
+                    if news is not None and left is not None and left <= 0:
+                        return news
+                    pause = LONGEST_SILENCE if self._feed.live and news is not None else self._poll_interval
+                    news = yield Listen(pause if left is None else max(0.0, min(pause, left)))
+                    if news is None:
+                        break
+        finally:
+            if not approved:
+                self._detach(effect.action_id)
+
+    def _standing(self, effect: AwaitDecision) -> Exchange[ActionResult | KillSwitchState]:
+        """How the action stands, unless the agent is stopped."""
+        agent_id = effect.action.agent_id
+        state = self._feed.state(agent_id)
+        if state is None:
+            features = yield from self._known()
+            state = yield from self._switch({"agent_id": agent_id} if features.claims else {})
+        if state.blocked:
+            return state
+        return (yield from self._status(effect))
+
+    def _detach(self, action_id: str) -> None:
+        """Nobody waits for it here any more: the same call made later may take it up."""
+        if self._features is not None and self._features.claims:
+            runner = self.runner
+            self._outbox.post(
+                lambda: ask(
+                    self._api, "detach_action", parameters={"action_id": action_id}, body={"runner": runner}
+                )
+            )
+
+    # --- outcomes --------------------------------------------------------------------------------------------------
+
+    def _settle(self, effect: Settle) -> None:
+        """Say what came of it. The tool has run, so nobody is kept waiting: what fails now is sent again beside."""
+        try:
+            run(self._settling(effect, ONCE, self._api.clock() + SETTLE_TIMEOUT), self._transport)
+        except (NetworkError, TimeoutError, ServerError, RateLimitError):
+            self._outbox.post(lambda: self._settling(effect))
+
+    def _settling(
+        self, effect: Settle, retry: Retry = GUARD, deadline: float | None = None
+    ) -> Exchange[None]:
+        name, body = outcome_request(effect)
+        parameters = {"action_id": effect.action_id}
+        yield from ask(self._api, name, parameters=parameters, body=body, retry=retry, deadline=deadline)
+
+    def _open_stream(self, last_id: str | None, silence: float) -> Stream:
+        headers = self._api.call_headers(None)
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        return self._listening.open(f"/api/v1/stream?runner={self.runner}", headers=headers, silence=silence)

@@ -1,0 +1,88 @@
+"""The guard's own words on the wire: what it submits and reports, and what a server says it can do."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ascend_guard.errors import ServerError
+from ascend_guard.flow import Settle, Submit
+from ascend_guard.model import OutcomeStatus
+
+
+class Features(msgspec.Struct, frozen=True):
+    """What a server does besides the documented API.
+
+    Args:
+        claims: it keeps permits, binds them to digests, and knows each agent's own kill switch.
+        stream: it pushes decisions and the kill switch.
+    """
+
+    claims: bool = False
+    stream: bool = False
+
+
+class _Deployment(msgspec.Struct):
+    features: list[str] = []
+
+
+def features_of(body: bytes) -> Features:
+    """What the answer of ``/api/deployment-info`` says.
+
+    Raises:
+        ServerError: it is not that answer.
+    """
+    try:
+        named = msgspec.json.decode(body, type=_Deployment).features
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ServerError(
+            "The control plane's /api/deployment-info cannot be understood. Check that ASCEND_API_URL is an Ascend server's "
+            "address."
+        ) from error
+    return Features("claims" in named, "claims" in named and "stream" in named)
+
+
+def digest_key_of(api_key: str) -> bytes:
+    """The key of argument digests: equal wherever the same API key is used, and of no use to find that one out."""
+    return hmac.digest(api_key.encode(), b"argument digests", "sha256")
+
+
+def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any]:
+    """The body that submits an action (REST API document, "Submit Action")."""
+    action = effect.action
+    body = msgspec.to_builtins(action)
+    assert isinstance(body, dict)
+    if features.claims:
+        body |= {
+            "digest": effect.digest,
+            "parked": effect.parked,
+            "repeatable": effect.repeatable,
+            "runner": runner,
+        }
+        return body
+    # Other servers read ``description``, and ``session_id`` in the context.
+    body["description"] = action.resource
+    session = body.pop("session_id", None)
+    if session is not None:
+        body["context"] = {"session_id": session, **body.get("context", {})}
+    return body
+
+
+def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
+    """The endpoint's name and the body that say what came of an action."""
+    outcome = effect.outcome
+    completed = outcome.status is OutcomeStatus.COMPLETED
+    body: dict[str, Any] = {
+        "action_id": effect.action_id,
+        "status": "completed" if completed else "failed",
+        "completed_at" if completed else "failed_at": datetime.now(UTC).isoformat(),
+        "duration_ms": round(outcome.duration * 1000, 3),
+    }
+    if not completed:
+        body["error"] = outcome.error or outcome.status.value
+    if outcome.detail is not None:
+        body["detail"] = outcome.detail
+    return ("complete_action" if completed else "fail_action"), body
