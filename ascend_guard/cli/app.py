@@ -13,7 +13,7 @@ import typer
 
 from ascend_guard.errors import AscendError
 
-from . import actions, approvals, audit, doctor, init, kill_switch, policy
+from . import actions, approvals, audit, doctor, init, keys, kill_switch, policy, serve, token
 from .command import DatabaseOption, JsonOption, PolicyOption
 from .context import Declined, Refusal, error_record
 from .output import unread
@@ -47,7 +47,10 @@ app.add_typer(actions.app, name="actions")
 app.add_typer(kill_switch.app, name="kill-switch")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
+app.add_typer(keys.app, name="keys")
+token.register(app)
 doctor.register(app)
+serve.register(app)
 
 
 def _version(wanted: bool) -> None:

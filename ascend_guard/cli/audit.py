@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -17,7 +16,9 @@ from .trail import looking
 
 if TYPE_CHECKING:
     from ascend_guard.engine.audit import Report
-    from ascend_guard.store.sqlite_queries import SQLiteReader
+    from ascend_guard.store.port import Reader
+
+R = TypeVar("R")
 
 app = typer.Typer(
     help="Prove that the audit trail is as it was written.", no_args_is_help=True, rich_markup_mode="rich"
@@ -49,7 +50,7 @@ def verify(
             "it goes with an export; the database has its own key.", param_hint="--public-key"
         )
     report = _verify_database(run) if file is None else _verify_file(run, file, public_key)
-    checked = str(file if file is not None else run.database())
+    checked = run.database() if file is None else str(file)
     run.emit(
         {
             "ok": report.ok,
@@ -78,7 +79,7 @@ def export(
 
     if file == "-" and run.json:
         raise Refusal("An export on standard output is JSON already, line by line. Leave --json out.")
-    with _watched(run, run.database(), "Exporting", passes=2) as (reader, key):
+    def work(reader: Reader, key: bytes) -> dict[str, Any]:
         report = audit.verify(reader, key)
         if not report.ok:
             problems = "; ".join(f"record {problem.seq}: {problem.what}" for problem in report.problems[:3])
@@ -87,7 +88,9 @@ def export(
                 f"See ascend-guard audit verify.",
                 1,
             )
-        checkpoint = _write(file, force, audit.export(reader, key, time.time()))
+        return _write(file, force, audit.export(reader, key, time.time()))
+
+    checkpoint = _with_trail(run, "Exporting", work, passes=2)
     signed_by = checkpoint["public_key"]
     record = {"file": file, "records": checkpoint["seq"], "head": checkpoint["hash"], "public_key": signed_by}
     run.emit(record)
@@ -105,8 +108,7 @@ def export(
 def _verify_database(run: Run) -> Report:
     from ascend_guard.engine import audit
 
-    with _watched(run, run.database(), "Verifying") as (reader, key):
-        return audit.verify(reader, key)
+    return _with_trail(run, "Verifying", audit.verify)
 
 
 def _verify_file(run: Run, path: Path, public_key: str | None) -> Report:
@@ -122,21 +124,34 @@ def _verify_file(run: Run, path: Path, public_key: str | None) -> Report:
         raise Refusal(f"{path} cannot be read ({error.strerror or error}).", 1) from error
 
 
-@contextmanager
-def _watched(run: Run, path: Path, what: str, *, passes: int = 1) -> Iterator[tuple[SQLiteReader, bytes]]:
-    """The trail as it is at one moment, with a bar while it is read."""
-    from ascend_guard.store.port import AuditRow
+def _with_trail(run: Run, what: str, work: Callable[[Reader, bytes], R], *, passes: int = 1) -> R:
+    """Do this with the trail as it is at one moment, and show a bar while it is read."""
     from ascend_guard.store.sqlite_queries import SQLiteReader
 
-    with looking(path) as (connection, key):
-        total = SQLiteReader(connection).head().seq
-        with run.progress(what, passes * total) as step:
+    def watched(reader: Reader, key: bytes) -> R:
+        with run.progress(what, passes * reader.head().seq) as step:
+            return work(cast("Reader", _Watched(reader, step)), key)
 
-            class Watched(SQLiteReader):
-                def audit(self, after: int = 0) -> Iterator[AuditRow]:
-                    return _stepping(super().audit(after), step)
+    settings = run.settings()
+    if settings.postgres:
+        store = run.plane().store
+        return store.snapshot(lambda reader: watched(reader, store.secret))
+    with looking(settings.database()[0]) as (connection, key):
+        return watched(SQLiteReader(connection), key)
 
-            yield Watched(connection), key
+
+class _Watched:
+    """A reader that says how far it has come with the trail."""
+
+    def __init__(self, reader: Reader, step: Callable[[], None]) -> None:
+        self._reader = reader
+        self._step = step
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def audit(self, after: int = 0) -> Iterator[Any]:
+        return _stepping(self._reader.audit(after), self._step)
 
 
 def _stepping(items: Iterable[Any], step: Callable[[], None]) -> Iterator[Any]:

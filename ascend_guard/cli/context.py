@@ -67,14 +67,14 @@ class Run:
 
         return Settings(policy=self._policy, database_url=self._database_url)
 
-    def database(self) -> Path:
-        """The database file, whether it exists or not. Raises ``ConfigurationError``."""
-        return self.settings().database()[0]
+    def database(self) -> str:
+        """Where the database is, whether it exists or not. Raises ``ConfigurationError``."""
+        return self.settings().place
 
     def missing(self) -> Path | None:
         """Where the database would be, if there is none yet. Raises ``ConfigurationError``."""
         settings = self.settings()
-        if settings.remote:
+        if settings.postgres:
             return None
         path = settings.database()[0]
         return None if path.exists() else path
@@ -90,11 +90,20 @@ class Run:
             return self._plane
         self.close()
         settings = self.settings()
-        if not judging and settings.policy is not None and not settings.remote:
-            path, options = settings.database()
-            query = "".join(f"?{name}={quote(value)}" for name, value in options.items())
-            settings.policy, settings.database_url = None, f"sqlite:///{quote(str(path))}{query}"
-        self._plane = settings.control_plane(needs_policy=judging)
+        if settings.remote and settings.policy is None and settings.database_url is None:
+            raise Refusal(
+                "ASCEND_API_KEY names a server, and this looks into a database. Run it where the server runs, with "
+                "--policy or --database-url; from elsewhere a person decides over the API, with a token "
+                "(`ascend-guard token`).",
+                1,
+            )
+        if not judging and settings.policy is not None:
+            if not settings.postgres:
+                path, options = settings.database()
+                query = "".join(f"?{name}={quote(value)}" for name, value in options.items())
+                settings.database_url = f"sqlite:///{quote(str(path))}{query}"
+            settings.policy = None
+        self._plane = settings.embedded(needs_policy=judging)
         return self._plane
 
     def existing(self) -> EmbeddedControlPlane | None:
@@ -211,10 +220,10 @@ def approver() -> str:
         return f"uid {os.getuid()}"
 
 
-def nothing_yet(path: Path) -> str:
+def nothing_yet(place: str) -> str:
     """What to say where there is no database."""
     return (
-        f"Nothing yet: there is no database at {path}. The first governed call makes it: run an agent with "
+        f"Nothing yet: there is no database at {place}. The first governed call makes it: run an agent with "
         f"the same ASCEND_POLICY or ASCEND_DATABASE_URL."
     )
 

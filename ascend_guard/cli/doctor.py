@@ -28,6 +28,7 @@ State = Literal["ok", "info", "warning", "wrong"]
 _VARIABLES = {
     "ASCEND_POLICY": "the policy file",
     "ASCEND_DATABASE_URL": "the database",
+    "ASCEND_SECRET_KEY": "the key of PostgreSQL's audit trail",
     "ASCEND_DURABILITY": "what a decision survives",
     "ASCEND_AGENT_ID": "the agent calls are made for",
     "ASCEND_AGENT_NAME": "its name for people",
@@ -139,12 +140,10 @@ def _configuration(run: Run) -> Iterator[Check]:
     if settings.remote:
         key = masked(settings.api_key or "", secret=True)
         url = masked(settings.api_url or "(not set)", secret=False)
-        yield Check(
-            "control plane",
-            "wrong",
-            f"a server decides, at {url} with the key {key}, and this version has no HTTP client yet",
-            "Unset ASCEND_API_KEY and set ASCEND_POLICY to decide in the agent's process.",
-        )
+        yield _server(settings, f"a server decides, at {url} with the key {key}")
+        return
+    if settings.postgres:
+        yield from _postgres(run, settings)
         return
     try:
         path, options = settings.database()
@@ -167,6 +166,33 @@ def _configuration(run: Run) -> Iterator[Check]:
         yield Check(
             "database", "wrong", f"{path} cannot be looked at ({error})", "See who may use its folder."
         )
+
+
+def _server(settings: Settings, what: str) -> Check:
+    from ascend_guard.client.clients import AscendClient
+
+    try:
+        with AscendClient(settings.api_key, settings.api_url, timeout=10) as client:
+            status = client.test_connection()
+            if not status.connected:
+                return Check("control plane", "wrong", f"{what}: {status.error}", "Is it running?")
+            client.kill_switch_status()
+    except AscendError as error:
+        wrong, mend = _what_and_mend(error)
+        return Check("control plane", "wrong", f"{what}: {wrong}", mend)
+    return Check("control plane", "ok", f"{what}: version {status.api_version}, {status.latency_ms:.0f} ms away")
+
+
+def _postgres(run: Run, settings: Settings) -> Iterator[Check]:
+    yield Check("control plane", "ok", "embedded: decisions are made in the agent's process, on PostgreSQL")
+    yield _policy(settings)
+    try:
+        store = run.plane().store
+        head = store.read(lambda reader: reader.head())
+    except AscendError as error:
+        yield Check("database", "wrong", *_what_and_mend(error))
+        return
+    yield Check("database", "ok", f"{settings.place}: {head.seq:,} audit records")
 
 
 def _what_and_mend(error: AscendError) -> tuple[str, str]:

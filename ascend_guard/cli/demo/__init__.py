@@ -35,7 +35,7 @@ def demo() -> int:
             durability="power",
             agent_id="shop",
             agent_name="Shop agent",
-        ).control_plane()
+        ).embedded()
         configure(control_plane=plane)
         try:
             with World(folder) as world:

@@ -1,0 +1,174 @@
+"""``ascend-guard keys``: API keys, with which agents in other processes and on other machines ask a server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import command
+from .context import Refusal, Run, approver, nothing_yet
+
+if TYPE_CHECKING:
+    from ascend_guard.engine.keys import KeyInfo
+    from ascend_guard.store.port import Transaction
+
+app = typer.Typer(
+    help="API keys for agents that ask a server.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+LOCAL = "local"
+
+
+def _given(value: str | None) -> str | None:
+    # An empty shell variable must not turn "this agent" into "any agent".
+    if value is not None and not value.strip():
+        raise typer.BadParameter("it is empty. Write a name, or leave the option out.")
+    return value
+
+
+def _number(value: str) -> str:
+    return value.removeprefix("key:")  # as the audit trail writes it
+
+
+OrganizationOption = Annotated[
+    str, typer.Option("--organization", "-o", metavar="NAME", callback=_given, help="Whose.")
+]
+
+
+@command(app, "create")
+def create(
+    run: Run,
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", metavar="ID", callback=_given, help="For this agent only; else for any."),
+    ] = None,
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="agent, or admin: may register agents, policies and webhooks.")
+    ] = "agent",
+    organization: OrganizationOption = LOCAL,
+    tier: Annotated[
+        str | None,
+        typer.Option(metavar="TIER", help="Of a new organization: free, pro or enterprise; else free."),
+    ] = None,
+) -> None:
+    """Make a key and show it, this once."""
+    from ascend_guard.engine.keys import known, make_key, make_organization, tier_of
+
+    missing, who = run.missing(), approver()
+
+    def work(tx: Transaction) -> tuple[str, KeyInfo, str, bool]:
+        new = not known(tx, organization)
+        if new:
+            make_organization(tx, organization, tier or "free", who)
+        key, info = make_key(tx, organization, agent_id=agent, role=role, by=who)
+        return key, info, tier_of(tx, organization), new
+
+    store = run.plane().store
+    if tier is not None:
+        has = store.read(
+            lambda reader: tier_of(reader, organization) if known(reader, organization) else tier
+        )
+        if has != tier:
+            raise Refusal(f"{organization} exists already, and its tier is {has}. Leave --tier out.", 1)
+    key, info, has, new = store.write(work)
+    if missing is not None:
+        run.warn(f"There was no database at {missing} until now. A server must use this same one.")
+    if new:
+        run.warn(f"There was no organization {organization} until now. It was made, with the tier {has}.")
+    run.emit(
+        {
+            "api_key": key,
+            "key_id": info.key_id,
+            "agent_id": info.agent_id,
+            "organization": info.organization,
+            "role": info.role,
+        }
+    )
+    if run.json:
+        return
+    from .output import shown
+
+    whom = f"agent {agent}" if agent is not None else f"any agent of {organization}"
+    run.say(shown(f"Key {info.key_id}, for {whom}, with the role {role}. It is shown only now:", "green"))
+    run.out.print(shown(f"  {key}", "bold"), soft_wrap=True)  # to be copied
+    run.say(shown("Where the agent runs:", "bold"))
+    run.out.print(shown(f"  export ASCEND_API_KEY={key}", "cyan"), soft_wrap=True)
+    run.out.print(shown("  export ASCEND_API_URL=...  # the server's address", "cyan"), soft_wrap=True)
+    run.say(shown(f"To take it back: ascend-guard keys revoke {info.key_id}{_option(organization)}"))
+
+
+@command(app, "list")
+def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
+    """List keys, as far as anybody can still see them: their first characters."""
+    from ascend_guard.engine.keys import keys
+
+    plane = run.existing()
+    found = [] if plane is None else plane.read(lambda reader: keys(reader, organization))
+    run.emit({"keys": [_record(info) for info in found], "total": len(found)})
+    if run.json:
+        return
+    from .output import ago, cell, shown, table
+
+    if plane is None:
+        run.say(nothing_yet(run.database()))
+    elif not found:
+        run.say(
+            shown(
+                f"{organization} has no keys. Make one: ascend-guard keys create --agent my-agent{_option(organization)}"
+            )
+        )
+    else:
+        rows = table("Key", "Begins", "Agent", "Role", "Made", "By", "Revoked")
+        for info in found:
+            rows.add_row(
+                cell(info.key_id),
+                cell(f"{info.prefix}…"),
+                cell(info.agent_id or "any"),
+                cell(info.role),
+                cell(ago(info.created_at)),
+                cell(info.created_by),
+                cell("" if info.revoked_at is None else ago(info.revoked_at), "red"),
+            )
+        run.say(rows)
+
+
+@command(app, "revoke")
+def revoke(
+    run: Run,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", callback=_number, help="See keys list.")],
+    organization: OrganizationOption = LOCAL,
+) -> None:
+    """Take a key back: servers refuse it within a second. Never asks."""
+    from ascend_guard.engine.keys import revoke_key
+
+    plane, who = run.existing(), approver()
+    if plane is None:
+        raise Refusal(nothing_yet(run.database()), 1)
+    info = plane.store.write(lambda tx: revoke_key(tx, organization, key_id, by=who))
+    run.emit(_record(info))
+    if not run.json:
+        from .output import shown
+
+        run.say(
+            shown(f"Revoked: key {info.key_id} ({info.prefix}…). Nobody can use it any more.", "bold red")
+        )
+
+
+def _record(info: KeyInfo) -> dict[str, Any]:
+    from ascend_guard.model import iso
+
+    return {
+        "key_id": info.key_id,
+        "organization": info.organization,
+        "prefix": info.prefix,
+        "agent_id": info.agent_id,
+        "role": info.role,
+        "created_at": iso(info.created_at),
+        "created_by": info.created_by,
+        "revoked_at": None if info.revoked_at is None else iso(info.revoked_at),
+    }
+
+
+def _option(organization: str) -> str:
+    return "" if organization == LOCAL else f" --organization {organization}"

@@ -1,0 +1,97 @@
+"""``ascend-guard serve``: the control plane as a server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .command import command
+from .context import Refusal, Run
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def register(app: typer.Typer) -> None:
+    """Make it a command of the root."""
+    command(app, "serve")(serve)
+
+
+def serve(
+    run: Run,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65535)] = 8080,
+    environment: Annotated[str, typer.Option(metavar="NAME", help="Of this deployment.")] = "production",
+    oidc_issuer: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="ASCEND_OIDC_ISSUER", help="Whose tokens sign people in."),
+    ] = None,
+    oidc_audience: Annotated[
+        str | None,
+        typer.Option(metavar="ID", envvar="ASCEND_OIDC_AUDIENCE", help="This application there (client id)."),
+    ] = None,
+    oidc_jwks_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="ASCEND_OIDC_JWKS_URL", help="Its keys; else by discovery."),
+    ] = None,
+    tier: Annotated[
+        str,
+        typer.Option(
+            metavar="TIER",
+            help="How often callers of the organization local may ask: unlimited, enterprise, pro or free.",
+        ),
+    ] = "unlimited",
+    private_webhooks: Annotated[
+        bool, typer.Option("--private-webhooks", help="Webhooks may lead to private addresses.")
+    ] = False,
+) -> None:
+    """Answer the Ascend API: agents ask, people decide, everything is recorded. Ctrl-C ends it in good order."""
+    try:
+        from ascend_guard.server.app import Server
+        from ascend_guard.server.handling import Settings
+        from ascend_guard.server.limits import TIERS
+        from ascend_guard.server.people import OidcIssuer
+        from ascend_guard.server.serve import serve as answer
+    except ModuleNotFoundError as error:
+        raise Refusal(
+            f"The server needs {error.name}, which is not installed. Type: pip install 'ascend-guard[server]'", 1
+        ) from None
+    from ascend_guard.config import NOTHING_CONFIGURED
+    from ascend_guard.engine.policy import load_policy
+    from ascend_guard.errors import ConfigurationError
+
+    if (oidc_issuer is None) != (oidc_audience is None):
+        raise typer.BadParameter("--oidc-issuer and --oidc-audience go together.")
+    if tier not in TIERS:
+        raise typer.BadParameter(f"there are {', '.join(TIERS)}.", param_hint="--tier")
+    settings = run.settings()
+    if settings.policy is None:
+        raise ConfigurationError(NOTHING_CONFIGURED)
+    policy = load_policy(settings.policy)
+    people = (
+        []
+        if oidc_issuer is None or oidc_audience is None
+        else [OidcIssuer(oidc_issuer, oidc_audience, jwks_url=oidc_jwks_url)]
+    )
+    store = settings.store()
+    server = Server(
+        store,
+        policy,
+        Settings(environment=environment, private_webhooks=private_webhooks, tier=tier),
+        people,
+    )
+
+    def ready(url: str) -> None:
+        run.emit({"url": url, "database": settings.place, "policy": str(settings.policy)})
+        if run.json:
+            return
+        from .output import shown
+
+        run.say(shown(f"Serving {url}", "green"))
+        run.say(shown(f"policy {settings.policy}, database {settings.place}", "dim"))
+        if host not in LOOPBACK:
+            run.warn("This is plain HTTP: put a proxy with TLS before it. Clients refuse http to other machines.")
+        run.say(shown("A key for an agent:    ascend-guard keys create --agent my-agent", "cyan"))
+        run.say(shown("A person who decides:  ascend-guard token --user you@example.com --role approver", "cyan"))
+
+    answer(server, host, port, ready)

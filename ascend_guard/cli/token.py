@@ -1,0 +1,88 @@
+"""``ascend-guard token``: sign a person in to a server that has no OpenID Connect issuer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .command import command
+from .context import Refusal, Run, approver
+
+if TYPE_CHECKING:
+    from ascend_guard.store.port import Transaction
+
+
+def register(app: typer.Typer) -> None:
+    """Make it a command of the root."""
+    command(app, "token")(token)
+
+
+def _some(values: list[str]) -> list[str]:
+    if any(not value.strip() for value in values):
+        raise typer.BadParameter("it is empty. Write a name, or leave the option out.")
+    return values
+
+
+def token(
+    run: Run,
+    user: Annotated[str, typer.Option("--user", "-u", metavar="EMAIL", help="Who signs in.")],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="viewer, approver or admin.")] = "viewer",
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", "-g", metavar="NAME", help="A group they approve for. May be repeated."),
+    ] = None,
+    organization: Annotated[
+        str, typer.Option("--organization", "-o", metavar="NAME", help="Theirs.")
+    ] = "local",
+    hours: Annotated[float, typer.Option(metavar="N", help="How long it is good for; at most 720.")] = 12.0,
+) -> None:
+    """Print a token with which a person decides over HTTP. Whoever has it is that person until it expires."""
+    import sys
+
+    from ascend_guard.engine.keys import known
+    from ascend_guard.model import iso
+
+    try:
+        import jwt
+
+        from ascend_guard.server.tokens import LocalIssuer
+    except ModuleNotFoundError as error:
+        raise Refusal(
+            f"Tokens are the server's, and {error.name} is not installed. Type: pip install 'ascend-guard[server]'",
+            1,
+        ) from None
+
+    groups = _some(group or [])
+    missing, who = run.missing(), approver()
+    store = run.plane().store
+    if not store.read(lambda reader: known(reader, organization)):
+        raise Refusal(
+            f"There is no organization {organization}. Its first key makes it: ascend-guard keys create "
+            f"--organization NAME",
+            1,
+        )
+    made = LocalIssuer(store.secret).issue(
+        user, role=role, groups=groups, organization=organization, hours=hours
+    )
+    claims = jwt.decode(made, options={"verify_signature": False})
+    expires_at = iso(claims["exp"])
+    kept = {"user": user, "role": role, "groups": claims["groups"], "organization": organization}
+
+    def work(tx: Transaction) -> None:
+        data = {name: value for name, value in kept.items() if name != "organization"}
+        tx.record(
+            "token.issued",
+            organization=organization,
+            actor=who,
+            token_id=claims["jti"],
+            expires_at=expires_at,
+            **data,
+        )
+
+    store.write(work)  # before anybody has it
+    if missing is not None:
+        run.warn(f"There was no database at {missing} until now. A server must use this same one.")
+    run.emit({"token": made, "expires_at": expires_at, **kept})
+    if not run.json:
+        sys.stdout.write(f"{made}\n")

@@ -1,0 +1,278 @@
+"""Actions: submitted, asked after, claimed, withdrawn, settled."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from typing import Any
+
+import msgspec
+
+from ascend_guard.api.actions import (
+    ClaimBody,
+    DecisionBody,
+    DetachBody,
+    EvaluateAnswer,
+    EvaluateBody,
+    McpSubmitBody,
+    OutcomeAnswer,
+    OutcomeBody,
+    ReasonBody,
+    SubmitBody,
+)
+from ascend_guard.engine.approve import submitted
+from ascend_guard.engine.claim import known, withdraw
+from ascend_guard.engine.decide import judge
+from ascend_guard.engine.intake import Answer, Key, waits_to_be_told
+from ascend_guard.engine.presence import API, REMOTE
+from ascend_guard.engine.registry import Governance
+from ascend_guard.errors import AscendError, AuthorizationDeniedError, NotFoundError, StoreError
+from ascend_guard.flow import Claim, Submit, Withdraw, kill_switch_error
+from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.redaction import scrub
+from ascend_guard.store.port import ActionRow, Reader, Transaction
+
+from .decisions import decision_body, standing
+from .failures import Refused
+from .handling import Call, Caller, Handler
+from .incoming import asked, asked_of_mcp
+
+_LONGEST_KEY = 255
+
+
+async def submit(call: Call[SubmitBody, None]) -> DecisionBody:
+    """Decide an action."""
+    return await _decide(call, *asked(call.body, call.caller, _digest_key(call)), call.body)
+
+
+async def submit_mcp(call: Call[McpSubmitBody, None]) -> DecisionBody:
+    """Decide a call of a tool on an MCP server."""
+    action, digest = asked_of_mcp(call.body, call.caller, _digest_key(call))
+    return await _decide(
+        call, action, digest, SubmitBody(action.agent_id, action.agent_name, action.action_type)
+    )
+
+
+async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body: SubmitBody) -> DecisionBody:
+    started = time.perf_counter()
+    _require_key(call.caller)
+    services = call.services
+    judgement = judge(action, services.policy)
+    effect = Submit(action, digest, parked=body.parked, repeatable=body.repeatable)
+    runner = API if body.runner is None else REMOTE + body.runner
+    key = _key(call)
+    organization = call.organization
+
+    def work(tx: Transaction) -> tuple[Answer, Governance]:
+        return services.intake.submit(tx, organization, runner, judgement, effect, key)
+
+    try:
+        answer, governed = await call.write(work)
+    except StoreError as error:
+        if action.parent_action_id is None:
+            raise
+        # SDK document, "Server-enforced security": any database error during validation is a 403.
+        raise Refused(
+            f"The parent action could not be checked, so nothing was decided: {error}",
+            status=403,
+            code="ORCHESTRATION_FIELD_REJECTED",
+        ) from error
+    result = _result(answer, action, "submit", call.correlation_id)
+    services.meter.decided(result.status.value)
+    return decision_body(
+        result,
+        correlation_id=call.correlation_id,
+        risk=judgement.risk,
+        governance=governed,
+        milliseconds=round((time.perf_counter() - started) * 1000, 3),
+    )
+
+
+async def status(call: Call[None, None]) -> DecisionBody:
+    """The decision on an action as it stands. A caller of the plain API that is told ``approved`` has used the approval."""
+    row = await visible(call)
+    if waits_to_be_told(row) and not call.caller.person:
+        row = await told(call, row)
+    return await call.read(lambda reader: standing(reader, row, call.correlation_id))
+
+
+async def told(call: Call[Any, Any], row: ActionRow) -> ActionRow:
+    """Tell a caller of the plain API that its action is approved, which takes the permit; the action as it is then."""
+
+    def work(tx: Transaction) -> tuple[Answer, ActionRow, AgentAction]:
+        action = submitted(tx, row.id).action
+        answer = call.services.intake.hand_out(tx, call.organization, str(row.id), action)
+        return answer, known(tx, call.organization, str(row.id)), action
+
+    answer, now, action = await call.write(work)
+    _result(answer, action, "start", call.correlation_id)
+    return now
+
+
+async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
+    """Take the one permit an approval is good for."""
+    _require_key(call.caller)
+    row = await visible(call)
+    body, key = call.body, _key(call)
+
+    def work(tx: Transaction) -> tuple[Answer, AgentAction]:
+        action = submitted(tx, row.id).action
+        effect = Claim(action, str(row.id), body.digest, body.running)
+        runner = REMOTE + body.runner
+        return call.services.intake.claim(tx, call.organization, runner, effect, key), action
+
+    answer, action = await call.write(work)
+    result = _result(answer, action, "start", call.correlation_id)
+    return decision_body(result, correlation_id=call.correlation_id)
+
+
+async def withdrawn(call: Call[ReasonBody, None]) -> OutcomeAnswer:
+    """An approved action will not be run."""
+    _require_key(call.caller)
+    row = await visible(call)
+    effect = Withdraw(str(row.id), scrub(call.body.reason))
+    await call.write(lambda tx: withdraw(tx, call.organization, effect))
+    return OutcomeAnswer(True, str(row.id), "withdrawn", f"Action {row.id} will not be run.")
+
+
+async def detach(call: Call[DetachBody, None]) -> OutcomeAnswer:
+    """Nobody waits for it any more, so the same call made later may take it up."""
+    _require_key(call.caller)
+    row = await visible(call)
+    runner = REMOTE + call.body.runner
+
+    def work(tx: Transaction) -> None:
+        if known(tx, call.organization, str(row.id)).waiter == runner:
+            tx.update_action(row.id, waiter=None)
+
+    await call.write(work)
+    return OutcomeAnswer(True, str(row.id), row.status, f"Nobody waits for action {row.id}.")
+
+
+async def complete(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+    """An action has completed."""
+    return await _settled(call, OutcomeStatus.COMPLETED)
+
+
+async def fail(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+    """An action has failed."""
+    return await _settled(call, OutcomeStatus.FAILED)
+
+
+async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> OutcomeAnswer:
+    _require_key(call.caller)
+    row = await visible(call)
+    body = call.body
+    error = body.error if isinstance(body.error, str) else msgspec.json.encode(body.error).decode()
+    outcome = Outcome(
+        status,
+        (body.duration_ms or 0.0) / 1000,
+        scrub(error[:20_000])[:10_000] if body.error and status is OutcomeStatus.FAILED else None,
+        body.detail,
+    )
+    await call.write(lambda tx: call.services.intake.settle(tx, call.organization, str(row.id), outcome))
+    return OutcomeAnswer(True, str(row.id), status.value, f"Action {row.id} {status.value}.")
+
+
+async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
+    """What would be decided. Nothing is recorded."""
+    started = time.perf_counter()
+    body = call.body
+    agent_id = body.agent_id or call.caller.agent_id or "unknown"
+    call.caller.require_agent(agent_id)
+    shaped = SubmitBody(
+        agent_id,
+        agent_id,
+        body.action_type,
+        resource=body.resource,
+        tool_name=body.tool_name,
+        action_details=body.action_details,
+        context=body.context,
+    )
+    action, _ = asked(shaped, call.caller, _digest_key(call))
+    judgement = judge(action, call.services.policy)
+    verdict, risk = judgement.verdict, judgement.risk
+    denied = verdict.effect.value == "deny"
+    return EvaluateAnswer(
+        verdict.effect.value,
+        [{"name": name, "effect": verdict.effect.value} for name in verdict.rules],
+        [verdict.reason] if denied else [],
+        risk.score,
+        risk.level.value,
+        verdict.reason,
+        round((time.perf_counter() - started) * 1000, 3),
+    )
+
+
+async def visible(call: Call[Any, Any], parameter: str = "action_id") -> ActionRow:
+    """The action in the path.
+
+    Raises:
+        NotFoundError: there is none, or it is not this caller's to see; the two cannot be told apart.
+    """
+    action_id = call.path[parameter]
+
+    def look(reader: Reader) -> ActionRow:
+        row = known(reader, call.organization, action_id)
+        if call.caller.agent_id is not None and row.agent_id != call.caller.agent_id:
+            raise NotFoundError(f"There is no action {action_id!r}.", action_id=action_id)
+        return row
+
+    try:
+        return await call.read(look)
+    except NotFoundError:
+        raise NotFoundError("There is no such action.", action_id=action_id) from None
+
+
+def _result(answer: Answer, action: AgentAction, stage: str, correlation_id: str) -> ActionResult:
+    if isinstance(answer, KillSwitchState):
+        raise kill_switch_error(action, answer, None, stage)
+    if isinstance(answer, AscendError):
+        detail = getattr(answer, "detail", None)
+        if isinstance(detail, dict):
+            detail["correlation_id"] = correlation_id
+        raise answer
+    return answer
+
+
+def _require_key(caller: Caller) -> None:
+    if caller.person:
+        raise AuthorizationDeniedError(
+            "Agents act with an API key; a person's token only looks and decides. Use X-API-Key."
+        )
+
+
+def _key(call: Call[Any, Any]) -> Key | None:
+    """The request's idempotency key. The published SDK sends none, but resends carry the same identifier and time."""
+    headers = call.headers
+    given = headers.get("idempotency-key")
+    request = msgspec.json.encode([call.path, call.body])
+    if given is not None:
+        if not 1 <= len(given) <= _LONGEST_KEY:
+            raise Refused(
+                f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.", status=400, code="INVALID_HEADER"
+            )
+        return Key.of(call.caller.name, given, request)
+    correlation, sent_at = headers.get("x-correlation-id"), headers.get("x-request-timestamp")
+    if correlation and sent_at:
+        return Key.of(
+            call.caller.name, msgspec.json.encode([correlation, sent_at, request]).decode(), request
+        )
+    return None
+
+
+def _digest_key(call: Call[Any, Any]) -> bytes:
+    return hmac.digest(call.services.store.secret, b"argument digests", "sha256")
+
+
+HANDLERS: dict[str, Handler] = {
+    "submit_action": submit,
+    "submit_mcp_action": submit_mcp,
+    "get_action_status": status,
+    "claim_action": claim,
+    "withdraw_action": withdrawn,
+    "detach_action": detach,
+    "complete_action": complete,
+    "fail_action": fail,
+    "evaluate_policy": evaluate,
+}

@@ -1,0 +1,198 @@
+"""The server put together: the table's endpoints with their handlers, what runs beside them, and how it starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ascend_guard.api.endpoint import Access
+from ascend_guard.api.system import ErrorBody
+from ascend_guard.api.table import ENDPOINTS
+from ascend_guard.engine.intake import Intake
+from ascend_guard.engine.keys import tier_of
+from ascend_guard.engine.policy import Policy
+from ascend_guard.engine.presence import Register
+from ascend_guard.engine.tidying import tidy
+from ascend_guard.errors import AscendError
+from ascend_guard.store.port import Store
+
+from . import actions, approvals, kill_switch, lists, registry, system, webhooks
+from .auth import Gate, Verifier
+from .delivery import DeliveryWorker
+from .handling import Handler, Services, Settings
+from .limits import RateLimiter
+from .metrics import Meter
+from .news import News
+from .openapi import document
+from .served import Desk, Served
+from .stream import stream
+from .tokens import LocalIssuer
+from .wire import Receive, Scope, Send, correlation_of, heads, respond
+
+_log = logging.getLogger("ascend_guard.server")
+
+TIDYING = 1.0
+"""Seconds between two looks for deadlines that have passed and processes that have died."""
+
+HANDLERS: dict[str, Handler] = {
+    **actions.HANDLERS,
+    **approvals.HANDLERS,
+    **kill_switch.HANDLERS,
+    **lists.HANDLERS,
+    **registry.HANDLERS,
+    **system.HANDLERS,
+    **webhooks.HANDLERS,
+}
+
+
+class Server:
+    """One replica.
+
+    Args:
+        store: where everything is kept; closed with the server.
+        policy: what is allowed.
+        settings: see ``Settings``.
+        verifiers: of people's tokens, besides the local issuer.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        settings: Settings | None = None,
+        verifiers: Sequence[Verifier] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        settings = settings or Settings()
+        register = Register()
+        intake = Intake(store, register, policy)
+        self.services = Services(store, policy, clock, settings, register, intake, Meter())
+        self.news = News(store)
+        self.gate = Gate(store, clock, [LocalIssuer(store.secret), *verifiers])
+        self._deliveries = DeliveryWorker(self.services)
+
+        async def tier(organization: str) -> str:
+            return await store.aread(lambda reader: tier_of(reader, organization))
+
+        self._desk = Desk(self.services, self.gate, RateLimiter(tier, clock, local=settings.tier))
+        self.news.watch(self._happened)
+        self.app = self._application()
+
+    def _application(self) -> Starlette:
+        desk = self._desk
+        routes = [
+            Route(path, endpoint=Served(endpoint, HANDLERS[endpoint.name], desk), methods=[endpoint.method])
+            for endpoint in ENDPOINTS
+            for path in (endpoint.path, *endpoint.aliases)
+        ]
+        routes += [
+            Route("/api/v1/stream", endpoint=_Stream(desk, self.news), methods=["GET"]),
+            Route(
+                "/openapi.json", endpoint=_Fixed(msgspec.json.encode(document(ENDPOINTS))), methods=["GET"]
+            ),
+            Route("/metrics", endpoint=_Metrics(self.services), methods=["GET"]),
+        ]
+        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={HTTPException: _astray})
+        app.router.redirect_slashes = False
+        return app
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        beside = [
+            asyncio.create_task(self.news.run(), name="news"),
+            asyncio.create_task(self._tidy(), name="tidying"),
+            asyncio.create_task(self._deliveries.run(), name="deliveries"),
+        ]
+        try:
+            yield
+        finally:
+            for task in beside:
+                task.cancel()
+            for task in beside:
+                with suppress(asyncio.CancelledError):
+                    await task
+            await asyncio.to_thread(self.services.store.close)
+
+    async def _tidy(self) -> None:
+        services = self.services
+        while True:
+            try:
+                await asyncio.to_thread(tidy, services.store, services.clock(), lambda: None)
+            except AscendError as error:
+                _log.warning("Deadlines cannot be looked after now: %s", error)
+            await asyncio.sleep(TIDYING)
+
+    def _happened(self, events: list[str]) -> None:
+        if any(event.startswith("api_key.") for event in events):
+            self.gate.forget()
+        self._deliveries.wake()
+
+
+class _Stream:
+    """The pushed stream's endpoint."""
+
+    def __init__(self, desk: Desk, news: News) -> None:
+        self._desk = desk
+        self._news = news
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, _ = heads(scope)
+        extra: list[tuple[bytes, bytes]] = []
+        try:
+            caller = await self._desk.admit(scope, headers, Access.CALLER, extra)
+        except AscendError as error:
+            status, body = self._desk.refused(error, "stream", headers, extra)
+            extra.append((b"x-correlation-id", correlation_of(headers).encode()))
+            await respond(send, status, body, extra)
+            return
+        await stream(self._desk.services, self._news, caller, headers, scope, receive, send)
+
+
+class _Fixed:
+    """A JSON document that never changes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, 200, self._body, [])
+
+
+class _Metrics:
+    """What Prometheus scrapes."""
+
+    def __init__(self, services: Services) -> None:
+        self._meter = services.meter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = Response(self._meter.exposition(), headers={"content-type": self._meter.content_type})
+        await response(scope, receive, send)
+
+
+async def _astray(_: Request, error: Exception) -> Response:
+    """No such path, or not with this method."""
+    assert isinstance(error, HTTPException)
+    missing = error.status_code == 404
+    body = ErrorBody(
+        "There is no such endpoint. See /openapi.json."
+        if missing
+        else "Not with this method. See /openapi.json.",
+        "NOT_FOUND" if missing else "METHOD_NOT_ALLOWED",
+        error.status_code,
+    )
+    return Response(
+        msgspec.json.encode(body),
+        error.status_code,
+        headers={"content-type": "application/json", **(error.headers or {})},
+    )

@@ -1,0 +1,79 @@
+"""Running a server: uvicorn around the application, ended so that nobody's stream keeps it from ending."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from ascend_guard.errors import ConfigurationError
+
+from .app import Server
+
+GRACE = 10
+"""Seconds that requests under way are given when the server is asked to end."""
+
+
+def serve(server: Server, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Answer until a signal says to end.
+
+    Args:
+        server: the replica.
+        host: the address to listen on.
+        port: 0 takes one that is free.
+        ready: called with the server's address once it listens and has looked at its database.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    with _bound(host, port) as listening:
+        bound = listening.getsockname()
+        name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        config = uvicorn.Config(
+            server.app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE,
+            server_header=False,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=64 << 10,
+            lifespan="on",
+        )
+        _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}")).run([listening])
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._served = server
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._served.news.close()  # uvicorn waits for connections to end, and a stream never would
+        await super().shutdown(sockets)
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise ConfigurationError(
+            f"Cannot listen on {host} port {port} ({error}). Choose another with --host and --port; --port 0 takes a free "
+            f"one."
+        ) from error
+    try:
+        yield listening
+    finally:
+        listening.close()

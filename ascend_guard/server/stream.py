@@ -1,0 +1,137 @@
+"""The pushed stream: decisions and the kill switch as server-sent events, one connection for each process of agents.
+
+    event: ready        what is on now, and how often a heartbeat comes
+    event: decision     an action was decided
+    event: kill_switch  every switch that is on now
+    event: reset        too much was missed: ask after each action that is waited for
+    : heartbeat
+
+Each event's id is the number of its audit record; a client that comes back with ``Last-Event-ID`` gets what it missed.
+A stream whose server does not know the present state any more is ended rather than kept silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+from urllib.parse import parse_qs
+
+from ascend_guard.engine.presence import REMOTE
+from ascend_guard.errors import AscendError
+from ascend_guard.store.port import Reader
+
+from .handling import Caller, Services
+from .news import Listener, News, message, news
+from .wire import Receive, Scope, Send
+
+MOST_MISSED = 50_000
+"""Audit records that are looked through for what a client missed."""
+
+HEARTBEAT = b": heartbeat\n\n"
+
+_RUNNER = re.compile("[0-9a-f]{32}")
+_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # proxies must pass each event on at once
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+async def stream(
+    services: Services,
+    feed: News,
+    caller: Caller,
+    headers: dict[str, str],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Answer one connection until either side ends it."""
+    listener = Listener(caller.organization, caller.agent_id)
+    feed.add(listener)
+    services.meter.streams.inc()
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        opening = await services.store.aread(lambda reader: _opening(reader, services, listener, headers))
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.body", "body": b"".join(opening), "more_body": True})
+        await _pass_on(services, feed, listener, runner_in(scope), gone, send)
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+        feed.remove(listener)
+        services.meter.streams.dec()
+
+
+async def _pass_on(
+    services: Services,
+    feed: News,
+    listener: Listener,
+    runner: str | None,
+    gone: asyncio.Future[None],
+    send: Send,
+) -> None:
+    queue = listener.queue
+    while feed.fresh and not gone.done():
+        if runner is not None:
+            await _note(services, runner)
+        getting = asyncio.ensure_future(queue.get())
+        either: set[asyncio.Future[Any]] = {getting, gone}
+        await asyncio.wait(either, timeout=services.settings.heartbeat, return_when="FIRST_COMPLETED")
+        if not getting.done():
+            getting.cancel()
+            if feed.fresh:
+                await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+            continue
+        messages = [getting.result()]
+        while not queue.empty():
+            messages.append(queue.get_nowait())
+        known = [text for text in messages if text is not None]
+        if known:
+            await send({"type": "http.response.body", "body": b"".join(known), "more_body": True})
+        if len(known) < len(messages):
+            return
+
+
+async def _note(services: Services, runner: str) -> None:
+    if services.register.stale(runner, services.clock()):
+        try:
+            await services.store.awrite(lambda tx: services.register.see(tx, runner))
+        except AscendError:
+            pass  # its lease runs out, and what it runs will show as unknown until it reports back
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def runner_in(scope: Scope) -> str | None:
+    """The process that listens, as its query says."""
+    given = parse_qs(scope["query_string"].decode("latin-1")).get("runner", [""])[0]
+    return REMOTE + given if _RUNNER.fullmatch(given) else None
+
+
+def _opening(reader: Reader, services: Services, listener: Listener, headers: dict[str, str]) -> list[bytes]:
+    head = reader.head().seq
+    on = [
+        state
+        for state in reader.kill_switches(listener.organization).values()
+        if listener.hears(state.agent_id)
+    ]
+    ready = message("ready", {"on": on, "heartbeat": services.settings.heartbeat}, head)
+    last = headers.get("last-event-id", "")
+    if not last:
+        return [ready]
+    seen = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else -1
+    if not 0 <= seen <= head or head - seen > MOST_MISSED:
+        return [ready, message("reset", {}, head)]
+    missed = [
+        text
+        for organization, agent_id, text in news(reader, reader.events(seen))
+        if organization == listener.organization and listener.hears(agent_id)
+    ]
+    # What is on now comes last, so that nothing older is believed after it.
+    return [*missed, ready]

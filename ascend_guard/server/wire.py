@@ -1,0 +1,86 @@
+"""Requests and answers as ASGI has them: headers, bodies of bounded size, JSON answers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from .failures import Refused
+
+LARGEST_BODY = 2 << 20
+"""Bytes of a request's body: a call's arguments may have one mebibyte, and JSON may double them."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_PRINTABLE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_JSON = (b"content-type", b"application/json")
+_ONCE = frozenset({"authorization", "x-api-key", "content-length", "idempotency-key"})
+
+
+def heads(scope: Scope) -> tuple[dict[str, str], str | None]:
+    """A request's headers by lower-case name, and the name of one that was given twice though it decides something."""
+    found: dict[str, str] = {}
+    twice = None
+    for name, value in scope["headers"]:
+        key = name.decode("latin-1")
+        if key in found and key in _ONCE:
+            twice = key
+        found[key] = value.decode("latin-1")
+    return found, twice
+
+
+def correlation_of(headers: Mapping[str, str]) -> str:
+    """The request's correlation identifier, or a new one when it has none that can be passed on."""
+    given = headers.get("x-correlation-id", "")
+    if _PRINTABLE.fullmatch(given):
+        return given
+    return f"action_{time.strftime('%Y%m%d')}_{secrets.token_hex(8)}"
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refused: it is larger than ``LARGEST_BODY``, or compressed, or the client went away.
+    """
+    if headers.get("content-encoding", "identity") != "identity":
+        raise Refused(
+            "Compressed bodies are not read. Send it plain.", status=415, code="UNSUPPORTED_ENCODING"
+        )
+    declared = headers.get("content-length", "0")
+    size = int(declared) if declared.isascii() and declared.isdigit() else 0
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused("The client went away.", status=400, code="DISCONNECTED")
+        part = message.get("body", b"")
+        length += len(part)
+        if max(size, length) > LARGEST_BODY:
+            raise Refused(
+                f"The body has more than {LARGEST_BODY} bytes. Pass a reference instead of the data.",
+                status=413,
+                code="BODY_TOO_LARGE",
+            )
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def respond(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]]) -> None:
+    """Send a JSON answer that nobody may cache or sniff."""
+    headers = [
+        _JSON,
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        *extra,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
