@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ._governed import governed
     from ._guard import guard
     from ._scope import scope
+    from .client.clients import AscendClient, AsyncAscendClient
+    from .client.control_plane import RemoteControlPlane
     from .config import configure
     from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from .redaction import Redact
 
 _HOMES = {
+    "client.clients": ("AscendClient", "AsyncAscendClient"),
+    "client.control_plane": ("RemoteControlPlane",),
     "config": ("configure",),
     "drivers": ("ControlPlane",),
     "engine.control_plane": ("EmbeddedControlPlane",),
@@ -87,7 +91,9 @@ __all__ = [
     "ActionPendingError",
     "ActionResult",
     "AgentAction",
+    "AscendClient",
     "AscendError",
+    "AsyncAscendClient",
     "AuthenticationError",
     "AuthorizationDeniedError",
     "ConfigurationError",
@@ -105,6 +111,7 @@ __all__ = [
     "PolicyError",
     "RateLimitError",
     "Redact",
+    "RemoteControlPlane",
     "RiskLevel",
     "ServerError",
     "StoreError",

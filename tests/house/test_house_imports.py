@@ -18,13 +18,13 @@ PACKAGE = Path(ascend_guard.__file__).parent
 LAYERS = (
     ("_version",),
     ("errors", "model"),
-    ("redaction", "walk"),
+    ("redaction", "walk", "exceptions", "mcp", "api"),
     ("canonical", "objects", "signatures"),
     ("instances", "binding"),
     ("arguments",),
     ("_scope", "flow"),
     ("drivers",),
-    ("telemetry", "calls"),
+    ("telemetry", "calls", "client"),
     ("execution",),
     ("_kinds", "_stand_in"),
     ("config",),
@@ -32,6 +32,7 @@ LAYERS = (
     ("testing_plugin",),
     ("store",),
     ("engine",),
+    ("server",),
     ("cli",),
     ("__main__",),
 )
@@ -39,9 +40,13 @@ LAYERS = (
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
-STORE = ("chain", "keyfile", "locks", "mends", "migrations", "port", "writer", "sqlite_queries", "sqlite")
+STORE = (
+    *("chain", "keyfile", "locks", "mends", "migrations", "port", "writer", "sqlite_queries", "sqlite"),
+    *("postgres_queries", "postgres"),
+)
 
 HEAVY = (
+    *("ascend_guard.client", "ascend_guard.api", "ascend_guard.server", "urllib3", "starlette", "psycopg"),
     *("ascend_guard.engine", "ascend_guard.store", "ascend_guard.cli", "ascend_guard.telemetry.observer"),
     *("sqlite3", "yaml", "cel_expr_python", "rich", "typer", "opentelemetry", "asyncio", "requests"),
     *("cryptography", "cvss", "httpx", "multiprocessing"),
@@ -119,6 +124,7 @@ def test_the_core_reaches_up_only_in_config() -> None:
     ]
     assert wrong == []
     assert {layer(imported) for imported in ours("config") - ours("config", everywhere=False)} == {
+        "client",
         "engine",
         "store",
     }
