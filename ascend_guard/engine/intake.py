@@ -88,6 +88,8 @@ class Intake:
             state = stopped(tx, organization, earlier.agent_id)
             if state is not None:
                 return state, governed
+            if waits_to_be_told(earlier):
+                return self.hand_out(tx, organization, str(earlier.id), judgement.action), governed
             mine = earlier.runner == runner and earlier.outcome is None and runner != API
             return result_of(earlier, claimed=mine, risk=judgement.risk), governed
         judgement = self._with(governed, judgement)

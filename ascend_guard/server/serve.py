@@ -16,14 +16,21 @@ GRACE = 10
 """Seconds that requests under way are given when the server is asked to end."""
 
 
-def serve(server: Server, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Answer until a signal says to end.
+def serve(
+    server: Server,
+    host: str,
+    port: int,
+    ready: Callable[[str], None],
+    started: Callable[[uvicorn.Server], None] | None = None,
+) -> None:
+    """Answer until a signal says to end, or ``should_exit`` is set on what ``started`` is given.
 
     Args:
         server: the replica.
         host: the address to listen on.
         port: 0 takes one that is free.
         ready: called with the server's address once it listens and has looked at its database.
+        started: called with the web server before that.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -41,7 +48,10 @@ def serve(server: Server, host: str, port: int, ready: Callable[[str], None]) ->
             h11_max_incomplete_event_size=64 << 10,
             lifespan="on",
         )
-        _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}")).run([listening])
+        web = _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}"))
+        if started is not None:
+            started(web)
+        web.run([listening])
 
 
 class _Uvicorn(uvicorn.Server):

@@ -298,7 +298,7 @@ class Store(Protocol):
         ...
 
     async def aread(self, work: Callable[[Reader], R]) -> R:
-        """Answer a question from a coroutine, after what was posted here is committed. Raises ``StoreError``."""
+        """Answer a question from a coroutine, by the last committed state. Raises ``StoreError``."""
         ...
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:

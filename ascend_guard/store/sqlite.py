@@ -177,7 +177,8 @@ class SQLiteStore:
             raise explain(error, self.path) from error
 
     async def aread(self, work: Callable[[Reader], R]) -> R:
-        return self.read(work)  # microseconds: a thread switch would take longer
+        # Microseconds: a thread switch would take longer. Waiting for a commit that is under way would take longer still.
+        return self.read(work, latest=False)
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         self._writer.flush()

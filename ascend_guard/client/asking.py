@@ -1,0 +1,146 @@
+"""What every operation is made of: one endpoint asked under a client's identity, and an answer of plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ascend_guard.api.table import BY_NAME
+from ascend_guard.errors import ServerError, ValidationError
+from ascend_guard.model import ActionResult
+
+from .answers import decision_of, mapping_of
+from .exchange import DOCUMENTED, Exchange, Retry, encoded, exchange
+from .identity import Identity
+from .transport import Answer
+
+Data = dict[str, Any]
+"""An answer as the server gave it."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def ask(
+    api: Identity,
+    name: str,
+    *,
+    body: Any = None,
+    parameters: Mapping[str, Any] = _NOTHING,
+    query: Mapping[str, Any] = _NOTHING,
+    token: str | None = None,
+    key: str | None = None,
+    retry: Retry = DOCUMENTED,
+    deadline: float | None = None,
+) -> Exchange[Answer]:
+    """Ask an endpoint of the table by its name.
+
+    Args:
+        api: who asks.
+        name: the endpoint's.
+        body: of its type, or a mapping for it.
+        parameters: of its path.
+        query: of its address; what is None is left out.
+        token: a person's, sent instead of the API key.
+        key: makes a resent request the same one.
+        retry: what is sent again.
+        deadline: a moment of the identity's clock.
+    """
+    endpoint = BY_NAME[name]
+    raw = encoded(endpoint, body)
+    headers = api.call_headers(raw, token)
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    return (
+        yield from exchange(
+            endpoint,
+            parameters=parameters,
+            body=raw,
+            query=query,
+            headers=headers,
+            retry=retry,
+            deadline=deadline,
+            timeout=api.timeout,
+            clock=api.clock,
+        )
+    )
+
+
+def told(
+    api: Identity,
+    name: str,
+    *,
+    body: Any = None,
+    query: Mapping[str, Any] = _NOTHING,
+    token: str | None = None,
+    **parameters: Any,
+) -> Exchange[Data]:
+    """Ask an endpoint whose answer is handed on as it is; ``parameters`` are those of its path."""
+    answer = yield from ask(api, name, body=body, parameters=parameters, query=query, token=token)
+    return mapping_of(answer.body)
+
+
+def decided(answer: Answer, asked: str | None = None) -> ActionResult:
+    """The decision in an answer. Only 200 carries one (REST API document, "Complete Example").
+
+    Raises:
+        ServerError: there is none in it.
+    """
+    if answer.status != 200:
+        raise ServerError(f"The control plane answered {answer.status} where only 200 carries a decision.")
+    return decision_of(answer.body, asked)
+
+
+def present(**fields: Any) -> Data:
+    """Those that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def plain(name: str, value: Mapping[str, Any] | None) -> Data | None:
+    """A mapping of any kind as JSON has it.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ValidationError(f"{name} must be a mapping of names to plain data, not {type(value).__name__}.")
+    return dict(value)
+
+
+def require_text(**named: object) -> None:
+    """What an action cannot do without.
+
+    Raises:
+        ValidationError: one is no text, or empty.
+    """
+    for name, value in named.items():
+        if not isinstance(value, str) or not value:
+            raise ValidationError(f"{name} must be a non-empty string.")
+
+
+def require_seconds(name: str, value: object, *, least: float = 0.0, scale: float = 1.0) -> float:
+    """A length of time that a clock can measure.
+
+    Args:
+        name: for the message.
+        value: what the caller gave.
+        least: it must be more than this, or as much if this is 0.
+        scale: how many of its units a second has.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or not least <= value / scale <= _LONGEST
+    ):
+        raise ValidationError(f"{name} must be a number from {least * scale:g} to {_LONGEST * scale:g}.")
+    return value / scale
+
+
+_LONGEST = 366 * 86_400.0

@@ -1,0 +1,306 @@
+"""The documented client, twice: every operation is written once as a generator, and is a method of both."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from ascend_guard.model import ActionResult
+
+from . import operations, operations_registry, operations_system
+from .answers import ActionPage
+from .debugging import Logged
+from .exchange import Exchange, Sender, arun, run
+from .identity import Identity, identity_of
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+    from typing import Self
+
+    import requests
+
+__all__ = ["AscendClient", "AsyncAscendClient"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LARGEST_PAGE = 100
+"""REST API document, "List Actions"."""
+
+THREADS = 32
+"""Requests that one ``AsyncAscendClient`` has under way at most; the others wait, without a thread."""
+
+
+def _method(
+    operation: Callable[Concatenate[Identity, P], Exchange[R]],
+) -> Callable[Concatenate[AscendClient, P], R]:
+    @functools.wraps(operation)
+    def call(self: AscendClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._run(operation(self._identity, *args, **kwargs))
+
+    return call
+
+
+def _coroutine(
+    operation: Callable[Concatenate[Identity, P], Exchange[R]],
+) -> Callable[Concatenate[AsyncAscendClient, P], Coroutine[Any, Any, R]]:
+    @functools.wraps(operation)
+    async def call(self: AsyncAscendClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._run(operation(self._identity, *args, **kwargs))
+
+    return call
+
+
+class _Client:
+    """What both have: an identity, and a transport under it.
+
+    Args:
+        api_key: begins with ``ask_`` or ``owkai_`` (``ASCEND_API_KEY``).
+        api_url: the control plane's address (``ASCEND_API_URL``); ``https://pilot.owkai.app`` when nothing says.
+        timeout: seconds one request may take.
+        debug: whether requests and answers are logged, without secrets, on ``ascend_guard.client`` (``ASCEND_DEBUG``).
+        agent_id: the agent that calls are made for (``ASCEND_AGENT_ID``).
+        agent_name: its name for people (``ASCEND_AGENT_NAME``).
+        environment: the name of the environment this runs in; ``production`` when nothing says.
+        signing_secret: signs every request that has a body (``X-Signature``).
+        session: where proxies, certificates and authentication are taken from.
+
+    Raises:
+        AuthenticationError: there is no key, or it is not formed like one.
+        ConfigurationError: something else cannot be used; the message names the mend.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        api_url: str | None = None,
+        *,
+        timeout: float = 30,
+        debug: bool | None = None,
+        agent_id: str | None = None,
+        agent_name: str | None = None,
+        environment: str | None = None,
+        signing_secret: str | None = None,
+        session: requests.Session | None = None,
+    ) -> None:
+        self._identity = identity_of(
+            api_key=api_key,
+            api_url=api_url,
+            timeout=timeout,
+            debug=debug,
+            agent_id=agent_id,
+            agent_name=agent_name,
+            environment=environment,
+            signing_secret=signing_secret,
+        )
+        self._transport = Transport(
+            self._identity.api_url,
+            headers=self._identity.headers(),
+            timeout=self._identity.timeout,
+            session=session,
+        )
+        self._sender: Sender = self._transport
+        if self._identity.debug:
+            self._sender = Logged(self._transport, self._identity.secrets())
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}(api_key={self._identity.masked()!r}, api_url={self._identity.api_url!r})"
+
+
+class AscendClient(_Client):
+    """The Ascend API, blocking. Threads may share one; also a context manager that closes itself."""
+
+    submit_action = _method(operations.submit_action)
+    evaluate_action = _method(operations.evaluate_action)
+    evaluate_mcp_action = _method(operations.evaluate_mcp_action)
+    wait_for_decision = _method(operations.wait_for_decision)
+    get_action_status = _method(operations.get_action_status)
+    get_action = _method(operations.get_action)
+    list_actions = _method(operations.list_actions)
+    kill_switch_status = _method(operations.kill_switch_status)
+    complete_action = _method(operations.complete_action)
+    fail_action = _method(operations.fail_action)
+    get_approval = _method(operations_system.get_approval)
+    approve_action = _method(operations_system.approve_action)
+    deny_action = _method(operations_system.deny_action)
+    evaluate_policy = _method(operations_system.evaluate_policy)
+    trigger_kill_switch = _method(operations_system.trigger_kill_switch)
+    release_kill_switch = _method(operations_system.release_kill_switch)
+    query_audit_log = _method(operations_system.query_audit_log)
+    configure_webhook = _method(operations_system.configure_webhook)
+    list_webhooks = _method(operations_system.list_webhooks)
+    update_webhook = _method(operations_system.update_webhook)
+    delete_webhook = _method(operations_system.delete_webhook)
+    test_webhook = _method(operations_system.test_webhook)
+    list_webhook_deliveries = _method(operations_system.list_webhook_deliveries)
+    deployment_info = _method(operations_system.deployment_info)
+    test_connection = _method(operations_system.test_connection)
+    register_agent = _method(operations_registry.register_agent)
+    get_agent = _method(operations_registry.get_agent)
+    update_agent = _method(operations_registry.update_agent)
+    deregister_agent = _method(operations_registry.deregister_agent)
+    link_model_to_agent = _method(operations_registry.link_model_to_agent)
+    heartbeat = _method(operations_registry.heartbeat)
+    get_pending_commands = _method(operations_registry.get_pending_commands)
+    ack_command = _method(operations_registry.ack_command)
+    register_supply_chain_component = _method(operations_registry.register_supply_chain_component)
+    register_mcp_server = _method(operations_registry.register_mcp_server)
+    list_mcp_servers = _method(operations_registry.list_mcp_servers)
+    get_mcp_server = _method(operations_registry.get_mcp_server)
+    activate_mcp_server = _method(operations_registry.activate_mcp_server)
+    deactivate_mcp_server = _method(operations_registry.deactivate_mcp_server)
+    delete_mcp_server = _method(operations_registry.delete_mcp_server)
+    register_topology = _method(operations_registry.register_topology)
+    get_orchestration_session = _method(operations_registry.get_orchestration_session)
+    get_orchestration_session_risk = _method(operations_registry.get_orchestration_session_risk)
+    get_orchestration_stats = _method(operations_registry.get_orchestration_stats)
+    scan_output = _method(operations_registry.scan_output)
+    get_resource_classifications = _method(operations_registry.get_resource_classifications)
+
+    def iterate_actions(
+        self, *, status: str | None = None, agent_id: str | None = None, limit: int = LARGEST_PAGE
+    ) -> Iterator[ActionResult]:
+        """Every action, newest first, each once; pages are asked for as they are needed.
+
+        Args:
+            status: approved, denied or pending; all when left out.
+            agent_id: one agent's only.
+            limit: how many are asked for at a time, 1 to 100.
+        """
+        pages = _Pages()
+        while pages.more:
+            yield from pages.take(self.list_actions(limit, pages.offset, status, agent_id))
+
+    def close(self) -> None:
+        """Close idle connections. Closing twice is no error."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, flow: Exchange[R]) -> R:
+        return run(flow, self._sender)
+
+
+class AsyncAscendClient(_Client):
+    """The Ascend API for coroutines: the same methods, to be awaited; also an asynchronous context manager.
+
+    Requests go through a few threads of its own. Nothing holds one while it waits for a decision or between attempts.
+    """
+
+    submit_action = _coroutine(operations.submit_action)
+    evaluate_action = _coroutine(operations.evaluate_action)
+    evaluate_mcp_action = _coroutine(operations.evaluate_mcp_action)
+    wait_for_decision = _coroutine(operations.wait_for_decision)
+    get_action_status = _coroutine(operations.get_action_status)
+    get_action = _coroutine(operations.get_action)
+    list_actions = _coroutine(operations.list_actions)
+    kill_switch_status = _coroutine(operations.kill_switch_status)
+    complete_action = _coroutine(operations.complete_action)
+    fail_action = _coroutine(operations.fail_action)
+    get_approval = _coroutine(operations_system.get_approval)
+    approve_action = _coroutine(operations_system.approve_action)
+    deny_action = _coroutine(operations_system.deny_action)
+    evaluate_policy = _coroutine(operations_system.evaluate_policy)
+    trigger_kill_switch = _coroutine(operations_system.trigger_kill_switch)
+    release_kill_switch = _coroutine(operations_system.release_kill_switch)
+    query_audit_log = _coroutine(operations_system.query_audit_log)
+    configure_webhook = _coroutine(operations_system.configure_webhook)
+    list_webhooks = _coroutine(operations_system.list_webhooks)
+    update_webhook = _coroutine(operations_system.update_webhook)
+    delete_webhook = _coroutine(operations_system.delete_webhook)
+    test_webhook = _coroutine(operations_system.test_webhook)
+    list_webhook_deliveries = _coroutine(operations_system.list_webhook_deliveries)
+    deployment_info = _coroutine(operations_system.deployment_info)
+    test_connection = _coroutine(operations_system.test_connection)
+    register_agent = _coroutine(operations_registry.register_agent)
+    get_agent = _coroutine(operations_registry.get_agent)
+    update_agent = _coroutine(operations_registry.update_agent)
+    deregister_agent = _coroutine(operations_registry.deregister_agent)
+    link_model_to_agent = _coroutine(operations_registry.link_model_to_agent)
+    heartbeat = _coroutine(operations_registry.heartbeat)
+    get_pending_commands = _coroutine(operations_registry.get_pending_commands)
+    ack_command = _coroutine(operations_registry.ack_command)
+    register_supply_chain_component = _coroutine(operations_registry.register_supply_chain_component)
+    register_mcp_server = _coroutine(operations_registry.register_mcp_server)
+    list_mcp_servers = _coroutine(operations_registry.list_mcp_servers)
+    get_mcp_server = _coroutine(operations_registry.get_mcp_server)
+    activate_mcp_server = _coroutine(operations_registry.activate_mcp_server)
+    deactivate_mcp_server = _coroutine(operations_registry.deactivate_mcp_server)
+    delete_mcp_server = _coroutine(operations_registry.delete_mcp_server)
+    register_topology = _coroutine(operations_registry.register_topology)
+    get_orchestration_session = _coroutine(operations_registry.get_orchestration_session)
+    get_orchestration_session_risk = _coroutine(operations_registry.get_orchestration_session_risk)
+    get_orchestration_stats = _coroutine(operations_registry.get_orchestration_stats)
+    scan_output = _coroutine(operations_registry.scan_output)
+    get_resource_classifications = _coroutine(operations_registry.get_resource_classifications)
+
+    async def iterate_actions(
+        self, *, status: str | None = None, agent_id: str | None = None, limit: int = LARGEST_PAGE
+    ) -> AsyncIterator[ActionResult]:
+        """Every action, newest first, each once; pages are asked for as they are needed.
+
+        Args:
+            status: approved, denied or pending; all when left out.
+            agent_id: one agent's only.
+            limit: how many are asked for at a time, 1 to 100.
+        """
+        pages = _Pages()
+        while pages.more:
+            for action in pages.take(await self.list_actions(limit, pages.offset, status, agent_id)):
+                yield action
+
+    _pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    async def close(self) -> None:
+        """Close idle connections and let the threads go. Closing twice is no error."""
+        self._transport.close()
+        pool, self._pool = self._pool, None
+        if pool is not None and pool[0] == os.getpid():
+            pool[1].shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, flow: Exchange[R]) -> R:
+        return await arun(flow, self._sender, self._threads())
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if (
+            self._pool is None or self._pool[0] != os.getpid()
+        ):  # a forked child has none of its parent's threads
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = os.getpid(), ThreadPoolExecutor(THREADS, thread_name_prefix="ascend-guard-client")
+        return self._pool[1]
+
+
+class _Pages:
+    """How far through a list one is. Actions that arrive meanwhile move the others on; none is shown twice."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.more = True
+        self._seen: set[str] = set()
+
+    def take(self, page: ActionPage) -> list[ActionResult]:
+        fresh = [action for action in page.actions if action.action_id not in self._seen]
+        self._seen.update(action.action_id for action in fresh)
+        self.offset += len(page.actions)
+        self.more = page.has_more and bool(fresh)  # a server that gives the same page for ever ends here
+        return fresh

@@ -1,0 +1,300 @@
+"""One request and its resends, without I/O: a generator of effects, and two small drivers that perform them.
+
+This is the only place where anything is sent again. What may not happen twice is resent only when the server certainly did
+nothing with it.
+"""
+
+from __future__ import annotations
+
+import json
+import random as _random
+import time
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Executor
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Struct
+
+from ascend_guard.api.endpoint import Endpoint
+from ascend_guard.errors import AscendError, NetworkError, ServerError, TimeoutError, ValidationError
+
+from .failures import failure_of, retry_after
+from .transport import Answer, Unsent
+
+R = TypeVar("R")
+
+LONGEST_PAUSE = 60.0
+"""Seconds that a ``Retry-After`` may ask for where the caller has no deadline: one window of the documented rate limits."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_SUCCESS = frozenset({200, 201})  # REST API document, "HTTP Status Codes"
+_SAME_TWICE = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # RFC 9110, 9.2.2
+_NOT_DONE = frozenset({429, 503})
+
+
+class Send(Struct, frozen=True):
+    """Send a request; the reply is the ``Answer``.
+
+    Args:
+        method: HTTP method.
+        path: with its query, quoted.
+        body: sent as it is.
+        headers: besides the transport's own.
+        timeout: seconds; the transport's own when None.
+    """
+
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: dict[str, str] = {}
+    timeout: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Send({self.method} {self.path})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("method", self.method), ("path", self.path)]
+
+
+class Pause(Struct, frozen=True):
+    """Wait this many seconds; the reply is None."""
+
+    seconds: float
+
+
+Exchange: TypeAlias = Generator[Send | Pause, Answer | None, R]
+
+
+class Sender(Protocol):
+    """Who performs a ``Send``: a ``Transport``, or what stands before one."""
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = ...,
+        timeout: float | None = None,
+    ) -> Answer:
+        """One request, sent once."""
+        ...
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """What is sent again, and when.
+
+    Args:
+        attempts: how often a request is sent at most.
+        statuses: answers that are worth another attempt.
+        base: seconds before the second attempt.
+        factor: how many times longer each next pause is.
+        jitter: the share of a pause that chance may add to it.
+        network: whether a request is sent again, once, after a failure of the network.
+    """
+
+    attempts: int
+    statuses: frozenset[int] = frozenset()
+    base: float = 0.0
+    factor: float = 2.0
+    jitter: float = 0.25
+    network: bool = True
+
+    def pause(self, attempt: int, chance: float) -> float:
+        """Seconds to wait after attempt 0, 1, 2, ...; ``chance`` is from 0 to 1."""
+        whole: float = self.base * self.factor**attempt
+        return whole + whole * self.jitter * chance
+
+
+GUARD = Retry(attempts=5, statuses=_NOT_DONE, base=1.0)
+"""REST API document, "Fail-Closed Reference Implementations": 429 and 503, after 1, 2, 4, 8 s and up to a quarter more."""
+
+DOCUMENTED = Retry(attempts=4, statuses=frozenset({429, 500, 502, 503, 504}), base=0.5)
+"""SDK document, "Retry Behavior": three retries, backoff factor 0.5 s."""
+
+ONCE = Retry(attempts=1)
+"""Nothing is sent again."""
+
+
+def exchange(
+    endpoint: Endpoint,
+    *,
+    parameters: Mapping[str, Any] = _NOTHING,
+    body: Any = None,
+    query: Mapping[str, Any] = _NOTHING,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    retry: Retry = DOCUMENTED,
+    deadline: float | None = None,
+    timeout: float | None = None,
+    random: Callable[[], float] = _random.random,
+    clock: Callable[[], float] = time.monotonic,
+) -> Exchange[Answer]:
+    """Ask one endpoint; the result is the answer of a success.
+
+    A request that may happen twice (GET, PUT, DELETE, or with an ``Idempotency-Key``) is sent again after any status of
+    the policy; any other only after 429 and 503. After a failure of the network it is sent again once, when it may happen
+    twice or was certainly not sent. ``Retry-After`` replaces the pause.
+
+    Args:
+        endpoint: a row of the table.
+        parameters: of its path.
+        body: of its type or a mapping for it, encoded here; bytes are sent as they are.
+        query: of its address; what is None is left out.
+        headers: of this request.
+        retry: what is sent again.
+        deadline: a moment of ``clock`` by which this ends. A pause that would go beyond it is not begun.
+        timeout: seconds one attempt may take, if less than what is left until the deadline.
+        random: from 0 to 1, for the jitter.
+        clock: seconds.
+
+    Raises:
+        ValidationError: it cannot be sent as it stands, or the server says so.
+        AscendError: any other answer than a success, as ``failure_of`` names it; what the transport raises.
+    """
+    raw = body if isinstance(body, bytes) else encoded(endpoint, body)
+    path = address(endpoint, parameters, query)
+    sent = {"Content-Type": "application/json", **headers} if raw is not None else dict(headers)
+    keyed = any(name.lower() == "idempotency-key" for name in sent)
+    repeatable = keyed or endpoint.method in _SAME_TWICE
+    worth = retry.statuses if repeatable else retry.statuses & _NOT_DONE
+    action_id = parameters.get("action_id")
+    lost = False
+    failure: AscendError | None = None
+    for attempt in range(retry.attempts):
+        left = None if deadline is None else deadline - clock()
+        if left is not None and left <= 0:
+            raise failure or TimeoutError(f"{endpoint.name} was not sent: there was no time left for it.")
+        limits = [seconds for seconds in (left, timeout) if seconds is not None]
+        asked: float | None = None
+        try:
+            answer = yield Send(endpoint.method, path, raw, sent, min(limits, default=None))
+        except (NetworkError, TimeoutError) as error:
+            if lost or not retry.network or not (repeatable or isinstance(error, Unsent)):
+                raise
+            lost, failure = True, error
+        else:
+            if not isinstance(answer, Answer):
+                raise ServerError(f"{endpoint.name}: whoever drives this exchange gave no answer.")
+            if answer.status in _SUCCESS:
+                return answer
+            failure = failure_of(endpoint, answer, sent, None if action_id is None else str(action_id))
+            if answer.status not in worth:
+                raise failure
+            asked = retry_after(answer)
+        if attempt + 1 == retry.attempts:
+            raise failure
+        pause = retry.pause(attempt, random()) if asked is None else asked
+        if pause > LONGEST_PAUSE if deadline is None else pause >= deadline - clock():
+            raise failure
+        yield Pause(pause)
+    raise ValidationError("Retry.attempts must be at least 1.")
+
+
+def encoded(endpoint: Endpoint, body: Any) -> bytes | None:
+    """A body as JSON, checked against its endpoint before anything is sent.
+
+    Raises:
+        ValidationError: it does not fit; the message says where.
+    """
+    if body is None:
+        return None
+    try:
+        raw = msgspec.json.encode(body)
+        if endpoint.body is not None:
+            msgspec.json.decode(raw, type=endpoint.body)
+        if (
+            b"null" in raw
+        ):  # which is what msgspec makes of NaN: policies would judge another value than the caller's
+            json.dumps(msgspec.to_builtins(body, str_keys=True), allow_nan=False)
+    except msgspec.ValidationError as error:
+        raise ValidationError(f"{endpoint.name} was not sent: {error}.") from None
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise ValidationError(
+            f"{endpoint.name} was not sent: its data is no JSON ({type(error).__name__}: {error}). Pass plain data: "
+            "text, finite numbers, booleans, None, lists, and dicts with text keys."
+        ) from None
+    return raw
+
+
+def address(endpoint: Endpoint, parameters: Mapping[str, Any], query: Mapping[str, Any]) -> str:
+    """The path and the query of a request.
+
+    Raises:
+        ValidationError: a parameter is no identifier. An empty one would lead to another endpoint.
+    """
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise ValidationError(
+                f"{endpoint.name} was not sent: {name} must be a non-empty string or a number."
+            )
+    asked = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in query.items()
+        if value is not None
+    }
+    try:
+        return endpoint.url(**parameters) + (f"?{urlencode(asked)}" if asked else "")
+    except UnicodeEncodeError:
+        raise ValidationError(
+            f"{endpoint.name} was not sent: a value of its query is no valid text."
+        ) from None
+
+
+def run(flow: Exchange[R], transport: Sender, sleep: Callable[[float], None] = time.sleep) -> R:
+    """Perform an exchange, blocking."""
+    try:
+        effect = next(flow)
+        while True:
+            reply: Answer | None = None
+            try:
+                if isinstance(effect, Pause):
+                    sleep(effect.seconds)
+                else:
+                    reply = _send(transport, effect)
+            except BaseException as error:
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(reply)
+    except StopIteration as stop:
+        result: R = stop.value
+        return result
+    finally:
+        flow.close()
+
+
+async def arun(flow: Exchange[R], transport: Sender, pool: Executor) -> R:
+    """Perform an exchange on the running event loop: sends in a thread of ``pool``, pauses in none.
+
+    A cancelled call ends at once; what its thread has under way ends by its own time-out.
+    """
+    import asyncio  # who calls from threads need not load it
+
+    loop = asyncio.get_running_loop()
+    try:
+        effect = next(flow)
+        while True:
+            reply: Answer | None = None
+            try:
+                if isinstance(effect, Pause):
+                    await asyncio.sleep(effect.seconds)
+                else:
+                    reply = await loop.run_in_executor(pool, _send, transport, effect)
+            except BaseException as error:
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(reply)
+    except StopIteration as stop:
+        result: R = stop.value
+        return result
+    finally:
+        flow.close()
+
+
+def _send(transport: Sender, effect: Send) -> Answer:
+    return transport.send(
+        effect.method, effect.path, body=effect.body, headers=effect.headers, timeout=effect.timeout
+    )

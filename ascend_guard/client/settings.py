@@ -1,0 +1,195 @@
+"""Where the control plane is, under which settings it is asked, and what may be sent there at all."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import re
+import ssl
+from collections.abc import Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import default_headers, select_proxy, to_native_string
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from ascend_guard.errors import AscendError, ConfigurationError, ValidationError
+
+from .wire import Connection, SecureConnection
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[ -~\xa0-\xff]*")
+_SEGMENT = r"/(?!(?:\.|%2[eE]){1,2}(?:[/?]|\Z))[!\"$-.0->@-\[\]-~]*"  # no dots, by which a server would climb
+_PATH = re.compile(rf"(?:{_SEGMENT})+(?:\?[!\"$-~]*)?")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*")
+
+_FRAMING = frozenset(
+    {"accept-encoding", "connection", "content-length", "expect", "host", "keep-alive"}
+    | {"te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+class Peer:
+    """A control plane's address.
+
+    Args:
+        url: https, or http on this machine.
+
+    Raises:
+        ConfigurationError: it is something else; the message names the mend.
+    """
+
+    def __init__(self, url: str) -> None:
+        mend = "Set ASCEND_API_URL (or base_url) to one like https://ascend.example.com."
+        if "@" in url:
+            raise ConfigurationError(f"The control plane's URL must have no user or password in it. {mend}")
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            parts, host, port = urlsplit(""), "", None
+        path = parts.path.rstrip("/")
+        if (
+            not _HOST.fullmatch(host)
+            or parts.netloc.endswith(":")
+            or "?" in url
+            or "#" in url
+            or (path and not _PATH.fullmatch(path))
+            or parts.scheme not in ("https", "http")
+        ):
+            raise ConfigurationError(f"{url!r} is not a URL of a control plane. {mend}")
+        self.secure = parts.scheme == "https"
+        self.local = is_local(host)
+        if not self.secure and not self.local:
+            raise ConfigurationError(
+                f"{url!r} would send keys in clear text: http is for localhost, 127.0.0.1 and [::1]. {mend}"
+            )
+        self.name = f"[{host}]" if ":" in host else host
+        if port is not None:
+            self.name += f":{port}"
+        self.origin = f"{parts.scheme}://{self.name}"
+        self.prefix = path
+        self.proxy = ""
+
+
+def is_local(host: str) -> bool:
+    """Whether a host's name can only mean this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return host == "::1" or (address.version == 4 and address.is_loopback)
+
+
+def check_target(method: str, path: str) -> None:
+    """Refuse what would be another request than the one that was meant.
+
+    Raises:
+        ValidationError: no method, or no path on this server.
+    """
+    if not _NAME.fullmatch(method):
+        raise ValidationError(f"{method!r} is no HTTP method.")
+    if not _PATH.fullmatch(path):
+        raise ValidationError(f"{path!r} is no path: it begins with /, and what is in it is quoted.")
+
+
+def checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by lower-case name.
+
+    Raises:
+        ValidationError: a name or a value cannot be sent. The value is not shown: it may be a key.
+    """
+    kept = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if not _NAME.fullmatch(name) or lower in _FRAMING:
+            raise ValidationError(f"The header {name!r} cannot be set.")
+        if not _VALUE.fullmatch(value):
+            raise ValidationError(
+                f"The value of the header {name} has a line break, a control character or one outside Latin-1 in it."
+            )
+        kept[lower] = value
+    return kept
+
+
+def settle(
+    peer: Peer, session: requests.Session | None, headers: dict[str, str]
+) -> tuple[urllib3.HTTPConnectionPool, dict[str, str]]:
+    """Ask requests, once, how this peer is reached.
+
+    Returns:
+        A pool to copy, not to use, and the headers of every request.
+
+    Raises:
+        ConfigurationError: the session, or the environment, cannot be used for this peer.
+    """
+    try:
+        if session is not None:
+            return _settle(peer, session, headers)
+        with requests.Session() as own:
+            return _settle(peer, own, headers)
+    except AscendError:
+        raise
+    except Exception as error:
+        # requests' own texts may quote headers; what the system says is about files.
+        said = f" ({error})" if type(error) is OSError else ""
+        raise ConfigurationError(
+            f"The session's settings cannot be used for {peer.name}: {type(error).__name__}{said}. "
+            "Check its proxies, certificates and auth, HTTPS_PROXY and REQUESTS_CA_BUNDLE."
+        ) from None
+
+
+def _settle(
+    peer: Peer, session: requests.Session, headers: dict[str, str]
+) -> tuple[urllib3.HTTPConnectionPool, dict[str, str]]:
+    url = peer.origin + peer.prefix
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    verify, cert, proxies = settings["verify"], settings["cert"], settings["proxies"]
+    proxy = select_proxy(url, proxies)
+    if proxy and not peer.secure and not is_local(urlsplit(proxy).hostname or ""):
+        proxies = {}  # "localhost" means another machine there, and the keys would travel in clear text
+    # An auth of our own keeps requests from looking into ~/.netrc.
+    request = requests.Request("GET", url, headers=headers, auth=session.auth or (lambda prepared: prepared))
+    prepared = session.prepare_request(request)
+    adapter = session.get_adapter(url)
+    if not isinstance(adapter, HTTPAdapter):
+        raise ConfigurationError(f"The session's adapter for {peer.origin} must be a requests HTTPAdapter.")
+    found = adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies, cert=cert)
+    pool = copy.copy(cast("urllib3.HTTPConnectionPool", found))
+    adapter.cert_verify(pool, url, verify, cert)  # type: ignore[no-untyped-call]
+    if pool.ConnectionCls not in (HTTPConnection, HTTPSConnection) or (
+        pool.proxy is not None and pool.proxy.scheme != "http"
+    ):
+        raise ConfigurationError(
+            "Only http:// proxies are supported; https goes through them encrypted all the way. "
+            f"Set HTTPS_PROXY to one, or put {peer.name} into NO_PROXY."
+        )
+    unverified = (
+        getattr(pool, "cert_reqs", None) in ("CERT_NONE", ssl.CERT_NONE)
+        or getattr(pool, "assert_hostname", None) is False
+    )
+    if peer.secure and not peer.local and unverified:
+        raise ConfigurationError(
+            f"The session does not verify the certificate of {peer.name} (verify=False): anybody could answer for it. "
+            "Set session.verify, or REQUESTS_CA_BUNDLE, to your CA's bundle."
+        )
+    kind = SecureConnection if peer.secure else Connection
+    pool.ConnectionCls = kind  # pyright: ignore[reportAttributeAccessIssue]
+    if pool.proxy is not None:
+        peer.proxy = f"{pool.proxy.host}:{pool.proxy.port}"
+        if not peer.secure:
+            peer.prefix = url
+    return pool, _merged(prepared)
+
+
+def _merged(prepared: requests.PreparedRequest) -> dict[str, str]:
+    usual = default_headers()
+    kept = {}
+    for name, value in prepared.headers.items():
+        text = to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
+        if usual.get(name) != text and name.lower() not in _FRAMING:
+            kept[name] = text
+    return {**checked(kept), "accept-encoding": "identity"}

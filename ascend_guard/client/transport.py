@@ -1,0 +1,321 @@
+"""HTTP to the control plane: a requests session's settings, a urllib3 pool, one deadline for the whole call.
+
+requests knows the settings (proxies, certificates, authentication) and is asked once; the calls go straight to a pool of
+our own, which costs less than half. Nothing is retried, no redirect is followed, no cookie is kept: what may be sent again
+is decided above, where there is an idempotency key.
+"""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import logging
+import os
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import msgspec
+import requests
+import urllib3
+
+from ascend_guard.errors import (
+    AscendError,
+    ConfigurationError,
+    NetworkError,
+    ServerError,
+    TimeoutError,
+    ValidationError,
+)
+
+from .settings import Peer, check_target, checked, settle
+from .wire import Call, Idle, Refused, current
+
+__all__ = ["Answer", "Stream", "Transport", "Unsent"]
+
+_log = logging.getLogger("ascend_guard").getChild("client")
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+_CHUNK = 64 << 10
+
+
+class Unsent(NetworkError):
+    """The request certainly did not reach the server: no such host, refused, no TLS. Sending it again is safe."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the server answered.
+
+    Args:
+        status: the HTTP status; a redirect too is only an answer.
+        headers: by lower-case name; several of one name are joined by a comma.
+        body: all of it.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Stream:
+    """A long answer as it comes, as for server-sent events: iterate for chunks of bytes.
+
+    The iteration ends with the answer, or when the stream is closed. It raises ``NetworkError`` when nothing came for
+    ``silence`` seconds, or the connection broke.
+    """
+
+    def __init__(self, peer: Peer, response: urllib3.BaseHTTPResponse, call: Call) -> None:
+        self.status: int = response.status
+        self.headers: dict[str, str] = _headers(response)
+        self._peer = peer
+        self._response = response
+        self._call = call
+        self._process = os.getpid()
+        self._closed = False
+        self._reading = threading.Lock()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._process != os.getpid():
+            raise NetworkError("This stream is the parent process's. Open one of your own.")
+        with self._reading:
+            data = b""
+            try:
+                if not self._closed:
+                    data = self._response.read1(_CHUNK, decode_content=False)
+            except Exception as error:
+                if not self._closed:
+                    raise _explain(self._peer, error, self._call) from None
+                data = b""
+            finally:
+                if self._closed or not data:
+                    self._closed = True
+                    self._response.close()
+        if self._closed:
+            raise StopIteration
+        return data
+
+    def close(self) -> None:
+        """End it, from any thread: one that waits for a chunk wakes. Closing twice is no error."""
+        self._closed = True
+        if self._process == os.getpid() and self._call.sock is not None:
+            try:
+                # Not SSLSocket's own shutdown, which makes a read that is going on elsewhere continue without TLS.
+                socket.socket.shutdown(self._call.sock, socket.SHUT_RDWR)
+            except OSError:
+                pass  # the peer was first
+        if self._reading.acquire(blocking=False):  # else whoever reads closes
+            try:
+                self._response.close()
+            finally:
+                self._reading.release()
+
+
+class Transport:
+    """Sends requests to one control plane. Threads share one; a forked child makes connections of its own.
+
+    Args:
+        base_url: https, or http on this machine; a path in it goes before every call's.
+        headers: sent with every request. They win over the session's; what ``session.auth`` sets wins over them.
+        timeout: seconds for a whole call, from looking up the host to the last byte; a day at most.
+        session: where proxies, CA bundle, client certificate, authentication and headers come from; without one, the
+            environment as requests reads it. It is asked here, once, and not changed; ``~/.netrc`` is left alone.
+        pool: how many connections are kept for the next calls; more may be open.
+        limit: bytes a body may have.
+
+    Raises:
+        ConfigurationError: the URL or the session cannot be used; the message names the mend.
+        ValidationError: a header cannot be sent.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] = _NONE,
+        timeout: float = 30.0,
+        session: requests.Session | None = None,
+        pool: int = 32,
+        limit: int = 8 << 20,
+    ) -> None:
+        if not timeout > 0:
+            raise ConfigurationError("The timeout must be more than 0 seconds.")
+        self._peer = Peer(base_url)
+        self._template, self._headers = settle(self._peer, session, checked(headers))
+        self._timeout = timeout
+        self._size = pool
+        self._limit = limit
+        self._once = urllib3.Retry(False)
+        self._closed = False
+        self._pool = self._fresh()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = _NONE,
+        timeout: float | None = None,
+    ) -> Answer:
+        """One request, sent once.
+
+        Args:
+            method: as in "POST".
+            path: from "/" on, already quoted; it may have a query.
+            body: sent as it is; say its content type in the headers.
+            headers: of this request; they win over all others.
+            timeout: seconds for this call instead of the transport's.
+
+        Raises:
+            TimeoutError: the answer was not complete in time. The server may have received the request.
+            Unsent: the server certainly received nothing.
+            NetworkError: no answer, or a broken one. The server may have received the request.
+            ServerError: the answer is too large or compressed.
+            ValidationError: the method, the path or a header cannot be sent.
+            ConfigurationError: the transport is closed.
+        """
+        call = Call(self._timeout if timeout is None else timeout, self._limit)
+        response = self._ask(call, method, path, body, headers, preload=True)
+        return Answer(response.status, _headers(response), response.data)
+
+    def open(self, path: str, *, headers: Mapping[str, str] = _NONE, silence: float) -> Stream:
+        """A long-lived GET. Until the head of its answer came it is like ``send``, and raises the same.
+
+        Args:
+            silence: seconds without a byte after which the stream counts as broken.
+        """
+        if not silence > 0:
+            raise ValidationError("The silence a stream may keep must be more than 0 seconds.")
+        call = Call(self._timeout, float("inf"), silence)
+        return Stream(self._peer, self._ask(call, "GET", path, None, headers, preload=False), call)
+
+    def close(self) -> None:
+        """Close idle connections; those in use close when their calls end. Closing twice is no error."""
+        self._closed = True
+        self._pool[1].close()
+
+    def _ask(
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        preload: bool,
+    ) -> urllib3.BaseHTTPResponse:
+        check_target(method, path)
+        pool = self._live()
+        token = current.set(call)
+        outcome: object = "interrupted"
+        try:
+            response = pool.urlopen(
+                method,
+                self._peer.prefix + path,
+                body=body,
+                headers={**self._headers, **checked(headers)} if headers else self._headers,
+                retries=self._once,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=preload,
+                decode_content=False,
+            )
+            outcome = response.status
+            return response
+        except Exception as error:
+            failure = _explain(self._peer, error, call)
+            outcome = type(failure).__name__
+            raise failure from None  # what urllib3 says may have the server's text in it
+        finally:
+            current.reset(token)
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("%s %s: %s in %.1f ms", method, path, outcome, call.taken() * 1000)
+
+    def _live(self) -> urllib3.HTTPConnectionPool:
+        if self._closed:
+            raise ConfigurationError("This client is closed. Make a new one.")
+        process, pool = self._pool
+        if process != os.getpid():
+            self._pool = process, pool = self._fresh()
+        return pool
+
+    def _fresh(self) -> tuple[int, urllib3.HTTPConnectionPool]:
+        pool = copy.copy(self._template)
+        idle = Idle(self._size)
+        pool.pool = idle  # type: ignore[assignment]
+        weakref.finalize(pool, idle.empty)
+        return os.getpid(), pool
+
+
+def _explain(peer: Peer, error: Exception, call: Call) -> AscendError:
+    """What happened, in the words of who configures this; never with text from the server."""
+    if isinstance(error, AscendError):
+        return error
+    if isinstance(error, Refused):
+        return ServerError(f"{peer.name} {error}")
+    cause = _cause(error)
+    if isinstance(cause, urllib3.exceptions.ClosedPoolError):
+        return ConfigurationError("This client was closed while it was called. Make a new one.")
+    if call.silence is not None and not call.head:
+        if isinstance(cause, socket.timeout):
+            return NetworkError(f"{peer.name} sent nothing for {call.silence:g} s. Connect again.")
+        return NetworkError(f"{peer.name} broke the stream off ({type(cause).__name__}). Connect again.")
+    if call.over():
+        fate = "It may have received the request." if call.sent else "Nothing was sent."
+        return TimeoutError(
+            f"{peer.name} did not answer within {call.seconds:g} s. Is it overloaded, or is something between "
+            f"that swallows packets? Check ASCEND_API_URL, or allow a longer timeout. {fate}"
+        )
+    if call.sent:
+        return NetworkError(f"{peer.name} {_broken(cause)} It may have received the request.")
+    return Unsent(f"{_unreachable(peer, cause)} Nothing was sent.")
+
+
+def _unreachable(peer: Peer, cause: BaseException) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {peer.name} is not to be trusted: {cause.verify_message.rstrip('.')}. "
+            "Check ASCEND_API_URL; if the CA is your own, name its bundle in REQUESTS_CA_BUNDLE."
+        )
+    if isinstance(cause, (ssl.SSLError, urllib3.exceptions.SSLError, ssl.CertificateError)):
+        why = getattr(cause, "reason", None) or type(cause).__name__
+        return f"No TLS connection to {peer.name} ({why}). Check that ASCEND_API_URL is an https server's."
+    who, through, mend = peer.name, "", "Check ASCEND_API_URL: is the server running?"
+    if peer.proxy:
+        who, mend = f"the proxy {peer.proxy}", "Check HTTPS_PROXY, or put the host into NO_PROXY."
+        through = f" through {who}"
+    if isinstance(cause, (socket.gaierror, UnicodeError)):
+        return f"There is no address for {who}. {mend}"
+    if isinstance(cause, ConnectionRefusedError):
+        return f"Nobody listens at {who}. {mend}"
+    why = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else "no connection"
+    return f"No way to {peer.name}{through} ({why}). {mend}"
+
+
+def _broken(cause: BaseException) -> str:
+    if isinstance(cause, (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)):
+        return "ended in the middle of its answer."
+    if isinstance(cause, ssl.SSLError):
+        return f"ended the TLS connection ({cause.reason}): does it want a client certificate?"
+    if isinstance(cause, OSError):  # http.client.RemoteDisconnected is one
+        return "closed the connection before its answer was complete: is it restarting?"
+    return f"sent no HTTP answer ({type(cause).__name__}): check that ASCEND_API_URL is a control plane's."
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What urllib3 wrapped, and wrapped again."""
+    while True:
+        inner = next((part for part in error.args if isinstance(part, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def _headers(response: urllib3.BaseHTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.itermerged()}

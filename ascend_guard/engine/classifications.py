@@ -1,0 +1,68 @@
+"""How sensitive an organization's resources are, as its admins said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from ascend_guard.store.port import Reader, Transaction
+
+from .records import Entry, Shelf
+
+
+class Classification(Struct, frozen=True):
+    """A classified resource.
+
+    Args:
+        resource_type: its kind, such as ``database``.
+        resource_id: which one.
+        sensitivity_level: such as public, internal, confidential, restricted.
+        compliance_tags: such as PCI-DSS.
+        metadata: whatever else was said, redacted.
+    """
+
+    resource_type: str
+    resource_id: str
+    sensitivity_level: str
+    compliance_tags: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+CLASSIFICATIONS = Shelf("classification", Classification, "resource classification")
+
+
+def classify(
+    tx: Transaction, organization: str, classification: Classification, by: str
+) -> Entry[Classification]:
+    """Say how sensitive a resource is, in place of what was said before.
+
+    Raises:
+        ConflictError: too many are classified.
+    """
+    # As JSON, for neither part may run over into the other.
+    name = msgspec.json.encode([classification.resource_type, classification.resource_id]).decode()
+    entry = CLASSIFICATIONS.put(tx, organization, name, classification)
+    tx.record("RESOURCE_CLASSIFIED", organization=organization, actor=by, classification=classification)
+    return entry
+
+
+def remove(tx: Transaction, organization: str, number: int, by: str) -> None:
+    """Forget how sensitive a resource is.
+
+    Raises:
+        NotFoundError: there is no such classification.
+    """
+    entry = CLASSIFICATIONS.get(tx, organization, number)
+    CLASSIFICATIONS.remove(tx, organization, entry.name)
+    tx.record("RESOURCE_DECLASSIFIED", organization=organization, actor=by, classification=entry.value)
+
+
+def listed(reader: Reader, organization: str, resource_type: str | None) -> list[Entry[Classification]]:
+    """Those of a kind of resource, or all of them, oldest first."""
+    return [
+        entry
+        for entry in CLASSIFICATIONS.all(reader, organization)
+        if resource_type in (None, entry.value.resource_type)
+    ]

@@ -1,0 +1,179 @@
+"""Commands to agents, for those that ask for them over HTTP (SDK document, "Kill-switch HTTP fallback").
+
+A command that stops does so by the kill switch at once; the mailbox only tells the agent. Both an agent's own commands and
+its receipts lie in one record, so that asking costs two look-ups however many agents there are.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+from ascend_guard.errors import AuthorizationDeniedError
+from ascend_guard.store.port import Reader, Transaction
+
+from .kill import EVERYONE, pull, release
+from .records import Shelf
+
+
+class CommandType(StrEnum):
+    """What an agent is told."""
+
+    BLOCK = "BLOCK"
+    UNBLOCK = "UNBLOCK"
+    SUSPEND = "SUSPEND"
+    RATE_LIMIT = "RATE_LIMIT"
+    QUARANTINE = "QUARANTINE"
+
+
+STOPPING = (CommandType.BLOCK, CommandType.SUSPEND, CommandType.QUARANTINE)
+"""Those that turn the kill switch on."""
+
+QUEUED = 100
+"""Commands that wait for one agent, or for all, at a time. One more, and the oldest gives way: a stop is never refused."""
+
+
+class Command(Struct, frozen=True):
+    """A command. Times are seconds since the epoch.
+
+    Args:
+        command_id: its name, from ``uuid4``.
+        command_type: what is to be done.
+        reason: why.
+        parameters: of the command, redacted.
+        issued_by: who gave it.
+        issued_via: ``api_key`` or ``person``.
+        created_at: when it was given.
+        expires_at: when it need not be delivered any more. What the kill switch stopped stays stopped.
+        broadcast: whether it is for every agent.
+    """
+
+    command_id: str
+    command_type: CommandType
+    reason: str
+    parameters: dict[str, Any]
+    issued_by: str
+    issued_via: str
+    created_at: float
+    expires_at: float
+    broadcast: bool
+
+
+class Mailbox(Struct, frozen=True):
+    """What waits for an agent, or for all; ``receipts`` says until when an acknowledgement must be remembered."""
+
+    commands: list[Command] = field(default_factory=list)
+    receipts: dict[str, float] = field(default_factory=dict)
+
+
+_MAILBOXES = Shelf("mailbox", Mailbox, "mailbox")
+_BROADCASTS = Shelf("broadcast", Mailbox, "mailbox")
+_ALL = "all"
+
+
+def issue(
+    tx: Transaction,
+    organization: str,
+    agent_id: str | None,
+    command_id: str,
+    command_type: CommandType,
+    *,
+    reason: str,
+    parameters: dict[str, Any],
+    lifetime: float,
+    by: str,
+    via: str,
+) -> Command:
+    """Give a command to one agent, or to every agent of the organization.
+
+    UNBLOCK turns off the very switch BLOCK turned on: an agent's own when it is for that agent, everybody's when it is for
+    all. RATE_LIMIT is delivered and enforced by nobody but the agent.
+
+    Args:
+        agent_id: for whom; None is everybody.
+        lifetime: seconds for which it is delivered.
+    """
+    command = Command(
+        command_id, command_type, reason, parameters, by, via, tx.now, tx.now + lifetime, agent_id is None
+    )
+    tx.record(
+        "COMMAND_ISSUED",
+        organization=organization,
+        actor=by,
+        agent_id=agent_id,
+        command_id=command_id,
+        command_type=command_type,
+        reason=reason,
+        parameters=parameters,
+    )
+    if command_type in STOPPING:
+        pull(tx, organization, agent_id, reason, by)
+    elif command_type is CommandType.UNBLOCK and (agent_id or EVERYONE) in tx.kill_switches(organization):
+        release(tx, organization, agent_id, reason, by)
+    shelf, name = (_BROADCASTS, _ALL) if agent_id is None else (_MAILBOXES, agent_id)
+    box = _current(shelf, tx, organization, name, tx.now)
+    commands = [*box.commands, command]
+    while len(commands) > QUEUED:
+        given_up = next((old for old in commands if old.command_id in box.receipts), commands[0])
+        commands.remove(given_up)
+        tx.record(
+            "COMMAND_SUPERSEDED",
+            organization=organization,
+            actor=by,
+            agent_id=agent_id,
+            command_id=given_up.command_id,
+        )
+    keep = shelf.keep if command_type in STOPPING else shelf.put
+    keep(tx, organization, name, Mailbox(commands, box.receipts))
+    return command
+
+
+def pending(reader: Reader, organization: str, agent_id: str, now: float) -> list[Command]:
+    """What an agent has not acknowledged yet, broadcasts included, in the order in which it was given."""
+    box = _current(_MAILBOXES, reader, organization, agent_id, now)
+    everybody = _current(_BROADCASTS, reader, organization, _ALL, now)
+    waiting = [
+        command for command in (*box.commands, *everybody.commands) if command.command_id not in box.receipts
+    ]
+    return sorted(waiting, key=lambda command: command.created_at)
+
+
+def acknowledge(tx: Transaction, organization: str, agent_id: str, command_id: str, by: str) -> None:
+    """Keep that an agent received a command: a receipt, which undoes nothing. Doing it again changes nothing.
+
+    Raises:
+        AuthorizationDeniedError: there is no such command for this agent, whatever the cause (SDK document:
+            "off-tenant acks are 403 fail-secure").
+    """
+    box = _current(_MAILBOXES, tx, organization, agent_id, tx.now)
+    everybody = _current(_BROADCASTS, tx, organization, _ALL, tx.now)
+    if command_id in box.receipts:
+        return
+    for command in (*box.commands, *everybody.commands):
+        if command.command_id == command_id:
+            break
+    else:
+        raise AuthorizationDeniedError("There is no such command for this agent, or it has expired.")
+    receipts = {**box.receipts, command_id: command.expires_at}
+    _MAILBOXES.put(tx, organization, agent_id, Mailbox(box.commands, receipts))
+    tx.record(
+        "COMMAND_ACKNOWLEDGED",
+        organization=organization,
+        actor=by,
+        agent_id=agent_id,
+        command_id=command_id,
+        command_type=command.command_type,
+    )
+
+
+def _current(shelf: Shelf[Mailbox], reader: Reader, organization: str, name: str, now: float) -> Mailbox:
+    found = shelf.find(reader, organization, name)
+    if found is None:
+        return Mailbox()
+    box = found.value
+    return Mailbox(
+        [command for command in box.commands if command.expires_at > now],
+        {command_id: until for command_id, until in box.receipts.items() if until > now},
+    )

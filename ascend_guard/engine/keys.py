@@ -1,0 +1,251 @@
+"""Organizations and their API keys. Of a key only its hash is kept, so nobody can read one back, not even from a backup."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from ascend_guard.errors import ConflictError, NotFoundError, ValidationError
+from ascend_guard.store.port import Reader, Record, Transaction
+
+LOCAL = "local"
+TIERS = ("free", "pro", "enterprise")
+ROLES = ("agent", "admin")
+
+KEY = re.compile(r"(?:owkai|ask)_[A-Za-z0-9_-]{32,128}")
+"""What a key looks like; use ``fullmatch``. Both beginnings are in use (REST API document, "Authentication")."""
+
+_ORGANIZATION, _KEY = "organization", "api_key"
+_EVERYWHERE = ""  # where organizations themselves are registered: no organization has this name
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_RANDOM_BYTES = 32
+_PREFIX = len("owkai_") + 4
+_LONGEST = 255
+_PAGE = 1000
+
+
+class Organization(Struct, frozen=True):
+    """Whose agents, actions and keys are kept apart from everybody else's.
+
+    Args:
+        name: lower-case letters, digits and hyphens.
+        tier: free, pro or enterprise; decides the rate limits.
+        created_at: seconds since the epoch; None for ``local``, which exists always.
+    """
+
+    name: str
+    tier: str
+    created_at: float | None = None
+
+
+class KeyInfo(Struct, frozen=True):
+    """A key as it may be shown: everything but the key.
+
+    Args:
+        key_id: its number, for revoking it and for the audit trail.
+        organization: whose it is.
+        prefix: its first characters, for people.
+        agent_id: the one agent it may act for; None for any agent of the organization.
+        role: agent or admin.
+        created_at: seconds since the epoch.
+        created_by: who made it.
+        revoked_at: seconds since the epoch; None while it is good.
+    """
+
+    key_id: str
+    organization: str
+    prefix: str
+    agent_id: str | None
+    role: str
+    created_at: float
+    created_by: str
+    revoked_at: float | None = None
+
+
+class _Kept(Struct, omit_defaults=True):
+    prefix: str
+    role: str
+    created_by: str
+    agent_id: str | None = None
+    revoked_at: float | None = None
+    revoked_by: str | None = None
+
+
+class _Tier(Struct):
+    tier: str
+
+
+# --- organizations -----------------------------------------------------------------------------------------------------
+
+
+def make_organization(tx: Transaction, name: str, tier: str, by: str) -> Organization:
+    """Register an organization.
+
+    Raises:
+        ConflictError: there is one of this name.
+        ValidationError: its name or its tier is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValidationError(
+            f"{name!r} is no name for an organization. Use lower-case letters, digits and hyphens, beginning "
+            f"with a letter or a digit, 63 at most."
+        )
+    if tier not in TIERS:
+        raise ValidationError(f"{tier!r} is no tier. There are {', '.join(TIERS)}.")
+    if known(tx, name):
+        raise ConflictError(f"There is an organization {name!r} already. Use it, or choose another name.")
+    tx.put_record(_EVERYWHERE, _ORGANIZATION, name, msgspec.json.encode(_Tier(tier)))
+    tx.record("organization.created", organization=name, actor=by, tier=tier)
+    return Organization(name, tier, tx.now)
+
+
+def known(reader: Reader, organization: str) -> bool:
+    """Whether there is such an organization."""
+    return organization == LOCAL or reader.record_of(_EVERYWHERE, _ORGANIZATION, organization) is not None
+
+
+def organizations(reader: Reader) -> list[Organization]:
+    """All of them, the one that exists always first."""
+    made = [
+        Organization(record.name, _tier(record), record.created_at)
+        for record in _all(reader, _EVERYWHERE, _ORGANIZATION)
+    ]
+    return [Organization(LOCAL, "enterprise"), *made]
+
+
+def organization_number(reader: Reader, organization: str) -> int | None:
+    """The number that stands for an organization where clients want one; None when nobody made it."""
+    if organization == LOCAL:
+        return 1
+    record = reader.record_of(_EVERYWHERE, _ORGANIZATION, organization)
+    return None if record is None else record.id + 1
+
+
+def tier_of(reader: Reader, organization: str) -> str:
+    """An organization's tier; the smallest for one that nobody made."""
+    if organization == LOCAL:
+        return "enterprise"
+    record = reader.record_of(_EVERYWHERE, _ORGANIZATION, organization)
+    return "free" if record is None else _tier(record)
+
+
+def _tier(record: Record) -> str:
+    return msgspec.json.decode(record.body, type=_Tier).tier
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def make_key(
+    tx: Transaction, organization: str, *, agent_id: str | None, role: str, by: str
+) -> tuple[str, KeyInfo]:
+    """Make a key. This is the only time that anybody sees it.
+
+    Args:
+        tx: the transaction.
+        organization: whose it is.
+        agent_id: the one agent it may act for; None for any.
+        role: agent or admin.
+        by: who makes it.
+
+    Raises:
+        NotFoundError: there is no such organization.
+        ValidationError: the agent's name is empty, which must not mean any agent, or the role is none.
+    """
+    if agent_id is not None and not 0 < len(agent_id.strip()) <= len(agent_id) <= _LONGEST:
+        raise ValidationError(
+            f"agent_id is empty or longer than {_LONGEST} characters. Name an agent, or leave it out to mean any."
+        )
+    if role not in ROLES:
+        raise ValidationError(f"{role!r} is no role of a key. There are {', '.join(ROLES)}.")
+    if not known(tx, organization):
+        raise NotFoundError(f"There is no organization {organization!r}. Make it first.")
+    key = f"owkai_{secrets.token_urlsafe(_RANDOM_BYTES)}"
+    kept = _Kept(key[:_PREFIX], role, by, agent_id)
+    number = tx.put_record(organization, _KEY, hash_of(key), msgspec.json.encode(kept))
+    info = KeyInfo(str(number), organization, kept.prefix, agent_id, role, tx.now, by)
+    _audit(tx, "api_key.created", info, by)
+    return key, info
+
+
+def revoke_key(tx: Transaction, organization: str, key_id: str, *, by: str) -> KeyInfo:
+    """Take a key back, for good. One that was revoked before stays as it is.
+
+    Raises:
+        NotFoundError: the organization has no such key.
+    """
+    number = int(key_id) if _NUMBER.fullmatch(key_id) else 0
+    record = tx.record_number(organization, _KEY, number)
+    if record is None:
+        raise NotFoundError(f"There is no API key {key_id!r}. See `ascend-guard keys list`.")
+    info = _info(record)
+    if info.revoked_at is not None:
+        return info
+    kept = msgspec.json.decode(record.body, type=_Kept)
+    kept.revoked_at, kept.revoked_by = tx.now, by
+    tx.put_record(organization, _KEY, record.name, msgspec.json.encode(kept))
+    _audit(tx, "api_key.revoked", info, by)
+    return msgspec.structs.replace(info, revoked_at=tx.now)
+
+
+def keys(reader: Reader, organization: str) -> list[KeyInfo]:
+    """An organization's keys, oldest first, revoked ones included."""
+    return [_info(record) for record in _all(reader, organization, _KEY)]
+
+
+def key_of(reader: Reader, key: str) -> KeyInfo | None:
+    """What a key is good for; None when it is none of ours or was revoked."""
+    if not KEY.fullmatch(key):
+        return None
+    name = hash_of(key)
+    record = reader.find_record(_KEY, name)
+    # A database may compare text by rules of its own, such as without regard to case.
+    if record is None or not hmac.compare_digest(record.name, name):
+        return None
+    info = _info(record)
+    return None if info.revoked_at is not None else info
+
+
+def hash_of(key: str) -> str:
+    """The name a key is kept by. A fast hash is right: 256 random bits cannot be guessed, as a password can."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _info(record: Record) -> KeyInfo:
+    kept = msgspec.json.decode(record.body, type=_Kept)
+    return KeyInfo(
+        str(record.id),
+        record.organization,
+        kept.prefix,
+        kept.agent_id,
+        kept.role,
+        record.created_at,
+        kept.created_by,
+        kept.revoked_at,
+    )
+
+
+def _audit(tx: Transaction, event: str, info: KeyInfo, by: str) -> None:
+    tx.record(
+        event,
+        organization=info.organization,
+        actor=by,
+        key_id=info.key_id,
+        prefix=info.prefix,
+        agent_id=info.agent_id,
+        role=info.role,
+    )
+
+
+def _all(reader: Reader, organization: str, kind: str) -> Iterator[Record]:
+    offset = 0
+    while page := reader.records(organization, kind, limit=_PAGE, offset=offset):
+        yield from page
+        offset += len(page)

@@ -1,0 +1,232 @@
+"""The components an organization's agents are built of, and which agents a component is in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from ascend_guard.model import RiskLevel
+from ascend_guard.store.port import Reader, Transaction
+
+from .agents import AGENTS
+from .models import MODELS
+from .records import Entry, Shelf
+
+
+class ComponentType(StrEnum):
+    """What a component is (SDK document, "Register a supply-chain component")."""
+
+    LIBRARY = "library"
+    MODEL = "model"
+    DATASET = "dataset"
+    FRAMEWORK = "framework"
+    TOOL = "tool"
+    SERVICE = "service"
+
+
+class Vulnerability(Struct, frozen=True):
+    """A known weakness of a component, as somebody recorded it: nothing here looks for any.
+
+    Args:
+        vulnerability_id: such as CVE-2026-1234.
+        severity: low to critical.
+        description: for people.
+        fixed_version: where it is mended.
+    """
+
+    vulnerability_id: str
+    severity: RiskLevel
+    description: str | None = None
+    fixed_version: str | None = None
+
+
+class Component(Struct, frozen=True):
+    """A registered component; the fields are the API's own (SDK document, "Register a supply-chain component")."""
+
+    component_name: str
+    component_type: ComponentType
+    provider: str | None = None
+    version: str | None = None
+    latest_version: str | None = None
+    license_type: str | None = None
+    source_url: str | None = None
+    provenance_verified: bool = False
+    risk_level: RiskLevel = RiskLevel.MEDIUM
+    compliance_notes: str | None = None
+    package_name: str | None = None
+    package_ecosystem: str | None = None
+    vulnerabilities: list[Vulnerability] = field(default_factory=list)
+    active: bool = True
+    registered_by: str = ""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it is known that there is a later version."""
+        return self.latest_version is not None and self.latest_version != self.version
+
+
+class Dependencies(Struct, frozen=True):
+    """What an agent is built of: numbers of components."""
+
+    components: list[int]
+
+
+COMPONENTS = Shelf("component", Component, "component")
+_DEPENDENCIES = Shelf("dependencies", Dependencies, "agent")
+
+
+def register(
+    tx: Transaction, organization: str, component_id: str, component: Component, by: str
+) -> Entry[Component]:
+    """Register a component.
+
+    Raises:
+        ConflictError: it is registered already, or there are too many.
+    """
+    component = msgspec.structs.replace(component, registered_by=by)
+    entry = COMPONENTS.add(tx, organization, component_id, component)
+    tx.record(
+        "COMPONENT_REGISTERED",
+        organization=organization,
+        actor=by,
+        component_id=component_id,
+        component=component,
+    )
+    _report(tx, organization, entry, (), by)
+    return entry
+
+
+def update(
+    tx: Transaction, organization: str, component_id: str, changes: dict[str, Any], by: str
+) -> Entry[Component]:
+    """Change what is said of a component.
+
+    Raises:
+        NotFoundError: there is no such component.
+    """
+    component = COMPONENTS.pick(tx, organization, component_id)
+    changed = msgspec.structs.replace(component.value, **changes)
+    entry = COMPONENTS.put(tx, organization, component.name, changed)
+    tx.record(
+        "COMPONENT_UPDATED",
+        organization=organization,
+        actor=by,
+        component_id=component.name,
+        changes=changes,
+    )
+    known = tuple(known.vulnerability_id for known in component.value.vulnerabilities)
+    _report(tx, organization, entry, known, by)
+    return entry
+
+
+def _report(
+    tx: Transaction, organization: str, entry: Entry[Component], known: tuple[str, ...], by: str
+) -> None:
+    for weakness in entry.value.vulnerabilities:
+        if weakness.vulnerability_id not in known:
+            tx.record(
+                "COMPONENT_VULNERABILITY",
+                organization=organization,
+                actor=by,
+                component_id=entry.name,
+                vulnerability_id=weakness.vulnerability_id,
+                severity=weakness.severity,
+            )
+
+
+def listed(
+    reader: Reader,
+    organization: str,
+    *,
+    component_type: ComponentType | None = None,
+    risk_level: RiskLevel | None = None,
+    has_vulnerabilities: bool | None = None,
+    active_only: bool = True,
+) -> list[Entry[Component]]:
+    """The components that fit, oldest first."""
+    return [
+        entry
+        for entry in COMPONENTS.all(reader, organization)
+        if component_type in (None, entry.value.component_type)
+        and risk_level in (None, entry.value.risk_level)
+        and has_vulnerabilities in (None, bool(entry.value.vulnerabilities))
+        and (entry.value.active or not active_only)
+    ]
+
+
+def statistics(reader: Reader, organization: str) -> dict[str, Any]:
+    """Numbers about all active components."""
+    components = [entry.value for entry in listed(reader, organization)]
+    weaknesses = [weakness for component in components for weakness in component.vulnerabilities]
+    return {
+        "total_components": len(components),
+        "by_type": _counted(ComponentType, [component.component_type for component in components]),
+        "by_risk_level": _counted(RiskLevel, [component.risk_level for component in components]),
+        "vulnerable_components": sum(bool(component.vulnerabilities) for component in components),
+        "total_vulnerabilities": len(weaknesses),
+        "vulnerabilities_by_severity": _counted(RiskLevel, [weakness.severity for weakness in weaknesses]),
+        "provenance_verified": sum(component.provenance_verified for component in components),
+        "outdated": sum(component.outdated for component in components),
+    }
+
+
+def _counted(kinds: type[StrEnum], values: list[Any]) -> dict[str, int]:
+    counts = Counter(values)
+    return {kind.value: counts[kind] for kind in kinds}
+
+
+def declare(
+    tx: Transaction, organization: str, agent: str, component_ids: list[str], by: str
+) -> list[Entry[Component]]:
+    """Say what an agent is built of, in place of what was said before.
+
+    Args:
+        agent: a registered agent, by its name or its number.
+
+    Raises:
+        NotFoundError: there is no such agent, or no such component.
+    """
+    agent_id = AGENTS.pick(tx, organization, agent).name
+    entries = [COMPONENTS.pick(tx, organization, component_id) for component_id in component_ids]
+    numbers = list(dict.fromkeys(entry.number for entry in entries))
+    _DEPENDENCIES.put(tx, organization, agent_id, Dependencies(numbers))
+    tx.record(
+        "AGENT_DEPENDENCIES_DECLARED",
+        organization=organization,
+        actor=by,
+        agent_id=agent_id,
+        components=[entry.name for entry in entries],
+    )
+    return dependencies(tx, organization, agent_id)
+
+
+def dependencies(reader: Reader, organization: str, agent_id: str) -> list[Entry[Component]]:
+    """What an agent is built of: what was declared, and the model it is linked to, where that is a component too."""
+    declared = _DEPENDENCIES.find(reader, organization, agent_id)
+    numbers = dict.fromkeys([] if declared is None else declared.value.components)
+    found = [COMPONENTS.numbered(reader, organization, number) for number in numbers]
+    agent = AGENTS.find(reader, organization, agent_id)
+    if agent is not None and agent.value.model is not None:
+        model = MODELS.numbered(reader, organization, agent.value.model)
+        if model is not None:
+            found.append(COMPONENTS.find(reader, organization, model.name))
+    return list({entry.number: entry for entry in found if entry is not None}.values())
+
+
+def affected(reader: Reader, organization: str, component: Entry[Component]) -> list[str]:
+    """The agents a component is in, sorted."""
+    agents = {
+        entry.name
+        for entry in _DEPENDENCIES.all(reader, organization)
+        if component.number in entry.value.components
+    }
+    model = MODELS.find(reader, organization, component.name)
+    if model is not None:
+        agents |= {
+            entry.name for entry in AGENTS.all(reader, organization) if entry.value.model == model.number
+        }
+    return sorted(agents)

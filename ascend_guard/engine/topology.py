@@ -1,0 +1,182 @@
+"""Which agents work for which, what a session of theirs did, and stopping them all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from ascend_guard.errors import NotFoundError, ValidationError
+from ascend_guard.store.port import ActionRow, Reader, Transaction
+
+from .agents import AGENTS
+from .mcp_servers import MCP_SERVERS, set_active
+from .records import Entry, Shelf
+
+WORKERS = 20
+"""The most workers of one orchestrator, and the most of its MCP servers (published SDK: 1..20)."""
+
+_PAGE = 1000
+_LOOKED_AT = 100_000
+
+
+class Topology(Struct, frozen=True):
+    """Who works for an orchestrator: agents by name, MCP servers by number."""
+
+    workers: list[str] = field(default_factory=list)
+    mcp_servers: list[int] = field(default_factory=list)
+
+
+class Reach(Struct, frozen=True):
+    """Whom a cascading kill reaches.
+
+    Args:
+        agents: the orchestrator first, then by distance.
+        stopped: those of them whose own kill switch is on already.
+        mcp_servers: names of the servers that work for any of them.
+    """
+
+    agents: list[str]
+    stopped: list[str]
+    mcp_servers: list[str]
+
+
+class Sessions(Struct, frozen=True):
+    """What the newest actions say of orchestration.
+
+    Args:
+        actions: those of orchestration sessions, newest first.
+        complete: whether all there are were looked at, not only the newest hundred thousand.
+    """
+
+    actions: list[ActionRow]
+    complete: bool
+
+
+TOPOLOGIES = Shelf("topology", Topology, "topology")
+
+
+def register(
+    tx: Transaction, organization: str, orchestrator: str, worker_ids: list[str], by: str
+) -> Entry[Topology]:
+    """Say which agents work for an orchestrator, in place of what was said before.
+
+    Raises:
+        ValidationError: one is named twice, or works for itself.
+        ConflictError: too many orchestrators are registered.
+    """
+    _require_different(worker_ids)
+    if orchestrator in worker_ids:
+        raise ValidationError(
+            f"The agent {orchestrator!r} cannot work for itself. Leave it out of worker_agent_ids."
+        )
+    before = TOPOLOGIES.find(tx, organization, orchestrator)
+    servers = [] if before is None else before.value.mcp_servers
+    return _put(tx, organization, orchestrator, Topology(worker_ids, servers), by)
+
+
+def register_servers(
+    tx: Transaction, organization: str, orchestrator: str, numbers: list[int], by: str
+) -> Entry[Topology]:
+    """Say which MCP servers work for an orchestrator, in place of what was said before.
+
+    Raises:
+        ValidationError: one is named twice.
+        NotFoundError: there is no such server.
+        ConflictError: too many orchestrators are registered.
+    """
+    _require_different(numbers)
+    for number in numbers:
+        MCP_SERVERS.get(tx, organization, number)
+    before = TOPOLOGIES.find(tx, organization, orchestrator)
+    workers = [] if before is None else before.value.workers
+    return _put(tx, organization, orchestrator, Topology(workers, numbers), by)
+
+
+def _require_different(names: list[Any]) -> None:
+    if len(set(names)) != len(names):
+        raise ValidationError("A worker is named twice. Name each once.")
+
+
+def _put(
+    tx: Transaction, organization: str, orchestrator: str, topology: Topology, by: str
+) -> Entry[Topology]:
+    entry = TOPOLOGIES.put(tx, organization, orchestrator, topology)
+    tx.record(
+        "TOPOLOGY_REGISTERED", organization=organization, actor=by, agent_id=orchestrator, topology=topology
+    )
+    return entry
+
+
+def reach(reader: Reader, organization: str, orchestrator: str) -> Reach:
+    """Whom a cascading kill of this orchestrator would stop. Each agent once, however they work for one another.
+
+    Raises:
+        NotFoundError: it is neither a registered agent nor in any topology of its own.
+    """
+    topology = TOPOLOGIES.find(reader, organization, orchestrator)
+    if topology is None and AGENTS.find(reader, organization, orchestrator) is None:
+        raise NotFoundError(f"There is no orchestrator {orchestrator!r}.")
+    agents = {orchestrator: None}
+    numbers: dict[int, None] = {}
+    waiting = [orchestrator]
+    for agent_id in waiting:
+        found = TOPOLOGIES.find(reader, organization, agent_id)
+        if found is None:
+            continue
+        new = [worker for worker in found.value.workers if worker not in agents]
+        agents |= dict.fromkeys(new)
+        numbers |= dict.fromkeys(found.value.mcp_servers)
+        waiting += new
+    switches = reader.kill_switches(organization)
+    servers = [MCP_SERVERS.numbered(reader, organization, number) for number in numbers]
+    return Reach(
+        list(agents),
+        [agent_id for agent_id in agents if agent_id in switches],
+        [server.name for server in servers if server is not None],
+    )
+
+
+def cascade_kill(tx: Transaction, organization: str, orchestrator: str, reason: str, by: str) -> Reach:
+    """Stop an orchestrator and whoever works for it, directly or not: agents by their kill switch, servers by deactivation.
+
+    Raises:
+        NotFoundError: there is no such orchestrator.
+    """
+    reached = reach(tx, organization, orchestrator)
+    for agent_id in reached.agents:
+        if agent_id in reached.stopped:  # who stopped it first, and why, stays to be read
+            continue
+        # Not by pull(): that reads every switch back, which for thousands of agents takes minutes.
+        tx.kill(organization, agent_id, reason, by)
+        tx.record("kill_switch.on", organization=organization, actor=by, agent_id=agent_id, reason=reason)
+    for name in reached.mcp_servers:
+        if MCP_SERVERS.get(tx, organization, name).value.active:
+            set_active(tx, organization, name, False, reason, by)
+    tx.record(
+        "CASCADE_KILL",
+        organization=organization,
+        actor=by,
+        agent_id=orchestrator,
+        reason=reason,
+        agents=reached.agents,
+        mcp_servers=reached.mcp_servers,
+    )
+    return reached
+
+
+def sessions(reader: Reader, organization: str, session_id: str | None = None) -> Sessions:
+    """The actions of one orchestration session, or of all of them, among the newest hundred thousand actions."""
+    found: list[ActionRow] = []
+    before = None
+    for _ in range(_LOOKED_AT // _PAGE):
+        rows = reader.actions(organization, before=before, limit=_PAGE)
+        found += [
+            row
+            for row in rows
+            if row.orchestration_session_id is not None and session_id in (None, row.orchestration_session_id)
+        ]
+        if len(rows) < _PAGE:
+            return Sessions(found, True)
+        before = rows[-1].id
+    return Sessions(found, False)

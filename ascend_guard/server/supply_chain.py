@@ -1,0 +1,170 @@
+"""The supply chain: components, what agents are built of, and whom a component touches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ascend_guard.api.oversight import (
+    ComponentAnswer,
+    ComponentBody,
+    ComponentChange,
+    ComponentPage,
+    ComponentRegistration,
+    ComponentsQuery,
+    ComponentStats,
+    DependenciesAnswer,
+    DependenciesBody,
+    Impact,
+    SyncStatus,
+    VulnerabilityBody,
+)
+from ascend_guard.engine import supply_chain
+from ascend_guard.engine.agents import AGENTS
+from ascend_guard.engine.records import Entry
+from ascend_guard.engine.supply_chain import COMPONENTS, Component, ComponentType
+from ascend_guard.model import RiskLevel
+from ascend_guard.redaction import scrub
+from ascend_guard.store.port import Reader, Transaction
+
+from .handling import Call, Handler
+from .shelves import changes, look_long, page, when
+
+
+async def register(call: Call[ComponentRegistration, None]) -> ComponentAnswer:
+    """Register a component."""
+    body, by = call.body, call.caller.name
+    component = msgspec.convert(body, Component, from_attributes=True)
+    if body.source_url is not None:
+        component = msgspec.structs.replace(component, source_url=scrub(body.source_url))
+    entry = await call.write(
+        lambda tx: supply_chain.register(tx, call.organization, body.component_id, component, by)
+    )
+    return ComponentAnswer(message="The component is registered.", component=_body(entry))
+
+
+async def listed(call: Call[None, ComponentsQuery]) -> ComponentPage:
+    """The components that fit."""
+    query = call.query
+    kind = None if query.component_type is None else ComponentType(query.component_type)
+    level = None if query.risk_level is None else RiskLevel(query.risk_level)
+    found = await look_long(
+        call,
+        lambda reader: supply_chain.listed(
+            reader,
+            call.organization,
+            component_type=kind,
+            risk_level=level,
+            has_vulnerabilities=query.has_vulnerabilities,
+            active_only=query.active_only,
+        ),
+    )
+    shown = found[query.offset : query.offset + query.limit]
+    about = page(len(found), len(shown), query.limit, query.offset)
+    return ComponentPage(components=[_body(entry) for entry in shown], **about)
+
+
+async def get(call: Call[None, None]) -> ComponentBody:
+    """One component."""
+    component_id = call.path["component_id"]
+    return _body(await call.read(lambda reader: COMPONENTS.pick(reader, call.organization, component_id)))
+
+
+async def update(call: Call[ComponentChange, None]) -> ComponentAnswer:
+    """Change a component."""
+    component_id, by, given = call.path["component_id"], call.caller.name, changes(call.body)
+    entry = await call.write(lambda tx: supply_chain.update(tx, call.organization, component_id, given, by))
+    return ComponentAnswer(message="The component is changed.", component=_body(entry))
+
+
+async def stats(call: Call[None, None]) -> ComponentStats:
+    """Numbers about all components."""
+    numbers = await look_long(call, lambda reader: supply_chain.statistics(reader, call.organization))
+    return ComponentStats(**numbers)
+
+
+async def impact(call: Call[None, None]) -> Impact:
+    """Which agents a component is in; a key made for an agent learns that of its own."""
+    component_id, own = call.path["component_id"], call.caller.agent_id
+
+    def look(reader: Reader) -> Impact:
+        entry = COMPONENTS.pick(reader, call.organization, component_id)
+        agents = supply_chain.affected(reader, call.organization, entry)
+        seen = [agent for agent in agents if own in (None, agent)]
+        return Impact(component=_body(entry), affected_count=len(seen), affected_agents=seen)
+
+    return await look_long(call, look)
+
+
+async def dependencies(call: Call[None, None]) -> DependenciesAnswer:
+    """What an agent is built of."""
+
+    def look(reader: Reader) -> DependenciesAnswer:
+        agent_id = _agent(reader, call)
+        return _built_of(agent_id, supply_chain.dependencies(reader, call.organization, agent_id))
+
+    return await call.read(look)
+
+
+async def declare(call: Call[DependenciesBody, None]) -> DependenciesAnswer:
+    """Say what an agent is built of."""
+    component_ids, by = call.body.component_ids, call.caller.name
+
+    def work(tx: Transaction) -> DependenciesAnswer:
+        agent_id = _agent(tx, call)
+        return _built_of(agent_id, supply_chain.declare(tx, call.organization, agent_id, component_ids, by))
+
+    return await call.write(work)
+
+
+async def sync_status(call: Call[None, None]) -> SyncStatus:
+    """How vulnerabilities get in."""
+    return SyncStatus(
+        enabled=False,
+        status="not_configured",
+        last_sync=None,
+        message="No feed of vulnerabilities is read. Record them: PUT /api/v1/supply-chain/components/{id}.",
+    )
+
+
+def _agent(reader: Reader, call: Call[Any, None]) -> str:
+    name = call.path["agent_id"]
+    if call.caller.agent_id is not None:  # such a key names its agent; a number could be another's
+        call.caller.require_agent(name)
+        return AGENTS.get(reader, call.organization, name).name
+    return AGENTS.pick(reader, call.organization, name).name
+
+
+def _built_of(agent_id: str, entries: list[Entry[Component]]) -> DependenciesAnswer:
+    return DependenciesAnswer(
+        agent_id=agent_id, total=len(entries), dependencies=[_body(entry) for entry in entries]
+    )
+
+
+def _body(entry: Entry[Component]) -> ComponentBody:
+    fields: dict[str, Any] = msgspec.structs.asdict(entry.value)
+    fields["vulnerabilities"] = [
+        VulnerabilityBody(**msgspec.structs.asdict(weakness)) for weakness in entry.value.vulnerabilities
+    ]
+    return ComponentBody(
+        id=entry.number,
+        component_id=entry.name,
+        has_vulnerabilities=bool(entry.value.vulnerabilities),
+        outdated=entry.value.outdated,
+        **fields,
+        **when(entry),
+    )
+
+
+HANDLERS: dict[str, Handler] = {
+    "register_component": register,
+    "list_components": listed,
+    "get_component": get,
+    "update_component": update,
+    "get_component_stats": stats,
+    "get_component_impact": impact,
+    "get_agent_dependencies": dependencies,
+    "set_agent_dependencies": declare,
+    "get_cve_sync_status": sync_status,
+}

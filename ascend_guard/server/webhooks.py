@@ -1,0 +1,398 @@
+"""Webhooks' endpoints, and the way to a receiver, which an organization chose and so is not to be trusted.
+
+An address must be public, is looked up anew for each request, and the request goes to the very address that was checked:
+a name that leads elsewhere a moment later (DNS rebinding) leads nowhere. No redirect is followed and no proxy used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import re
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct, convert
+
+from ascend_guard._version import __version__
+from ascend_guard.api import system
+from ascend_guard.engine import webhooks
+from ascend_guard.errors import ValidationError
+from ascend_guard.model import iso
+
+from .handling import Call, Handler
+
+TIMEOUT = 10.0
+"""Seconds that one request may take, from looking the name up to the end of the answer."""
+
+LARGEST_ANSWER = 65_536
+"""Bytes that are read of an answer, headers included."""
+
+_NEVER = [
+    ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/3"),
+        "168.63.129.16/32",  # Azure's host, in a public range
+        "100.100.100.200/32",  # Alibaba's metadata
+        *("fd00:ec2::/32", "fd20:ce::254/128"),  # Amazon's and Google's metadata
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),  # Teredo, ORCHID, documentation, 6to4
+    )
+]
+_PRIVATE = [
+    ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+        *("::1/128", "fc00::/7"),
+    )
+]
+_UNICAST = ip_network("2000::/3")
+_NAT64 = ip_network("64:ff9b::/96")
+_PORTS = frozenset(
+    [*(21, 22, 23, 25, 53, 110, 111, 135, 139, 143), *(389, 445, 465, 587, 993, 995, 2049, 3306, 5432, 6379)]
+)
+
+Address = IPv4Address | IPv6Address
+Resolve = Callable[[str, int], list[str]]
+
+
+class Target(Struct, frozen=True):
+    """Where a URL leads, taken apart."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+    header: str
+
+
+class Sender:
+    """Sends to receivers.
+
+    Args:
+        private: whether private addresses and plain HTTP are allowed. Link-local ones, where clouds keep credentials,
+            never are.
+        resolve: addresses of a host; the system's resolver when left out.
+    """
+
+    def __init__(self, *, private: bool = False, resolve: Resolve | None = None) -> None:
+        self._private = private
+        self._resolve = resolve or _looked_up
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
+
+    def check(self, url: str) -> tuple[Target, list[str]]:
+        """Where a URL leads, and the addresses that were found good.
+
+        Raises:
+            ValidationError: it may not lead there, or leads nowhere.
+        """
+        target = parse(url, private=self._private)
+        try:
+            found = [ip_address(text.partition("%")[0]) for text in self._resolve(target.host, target.port)]
+        except (OSError, ValueError, UnicodeError):
+            found = []
+        if not found:
+            raise ValidationError(f"The webhook's host {target.host!r} cannot be found. Check its name.")
+        for address in found:
+            if not allowed(address, private=self._private):
+                raise ValidationError(
+                    f"The webhook's host {target.host!r} leads to an address that is not public. Use a public one, or "
+                    f"allow private addresses in the server's settings."
+                )
+        return target, list(dict.fromkeys(map(str, found)))[:4]
+
+    def send(self, url: str, headers: dict[str, str], body: bytes) -> webhooks.Attempt:
+        """Post a body, once. Never raises: what went wrong is in the answer."""
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            target, addresses = self.check(url)
+            return self._post(target, addresses, headers, body, deadline)
+        except ValidationError as error:
+            return webhooks.Attempt(None, error.message)
+        except TimeoutError:
+            return webhooks.Attempt(None, f"The receiver did not answer within {TIMEOUT:g} seconds.")
+        except ssl.SSLCertVerificationError as error:
+            return webhooks.Attempt(None, f"The receiver's certificate is not good: {error.verify_message}")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return webhooks.Attempt(None, f"The receiver could not be reached: {type(error).__name__}.")
+
+    def _post(
+        self, target: Target, addresses: list[str], headers: dict[str, str], body: bytes, deadline: float
+    ) -> webhooks.Attempt:
+        connection = http.client.HTTPConnection(target.host, target.port)
+        connection.auto_open = 0  # only ever over the connection made here
+        with self._connect(target, addresses, deadline) as raw:
+            connection.sock = _Bounded(raw, deadline)
+            connection.putrequest("POST", target.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in {
+                "Host": target.header,
+                "User-Agent": f"ascend-guard/{__version__}",
+                "Content-Type": "application/json",
+                "Content-Length": str(len(body)),
+                "Connection": "close",
+                **headers,
+            }.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+            status, after = response.status, response.getheader("Retry-After")
+            try:
+                response.read()  # a receiver that is cut off while it answers may count that as a failure
+            except (OSError, http.client.HTTPException, ValueError):
+                pass  # the status is what counts
+        error = None if 200 <= status < 300 else f"The receiver answered {status}."
+        return webhooks.Attempt(status, error, after)
+
+    def _connect(self, target: Target, addresses: list[str], deadline: float) -> socket.socket:
+        refused: OSError | None = None
+        for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            try:
+                raw = socket.create_connection((address, target.port), _left(deadline) / untried)
+                break
+            except OSError as error:
+                refused = error
+        else:
+            raise refused or OSError()
+        if not target.secure:
+            return raw
+        try:
+            raw.settimeout(_left(deadline))
+            return self._context.wrap_socket(raw, server_hostname=target.host)
+        except BaseException:
+            raw.close()
+            raise
+
+
+class _Bounded(io.RawIOBase):
+    """A socket as ``http.client`` uses it, on which nothing outlasts the deadline or the largest answer."""
+
+    def __init__(self, raw: socket.socket, deadline: float) -> None:
+        self._raw = raw
+        self._deadline = deadline
+        self._budget = LARGEST_ANSWER
+
+    def sendall(self, data: bytes) -> None:
+        self._raw.settimeout(_left(self._deadline))
+        self._raw.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def close(self) -> None:
+        """Its owner closes it."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._raw.settimeout(_left(self._deadline))
+        count = self._raw.recv_into(buffer, min(len(buffer), self._budget)) if self._budget else 0
+        self._budget -= count
+        return count
+
+
+def parse(url: str, *, private: bool = False) -> Target:
+    """Take a webhook's URL apart, strictly: what two readers could understand differently is refused.
+
+    Raises:
+        ValidationError: it is not one a webhook may have.
+    """
+    if not re.fullmatch(r"[!-~]+", url) or "\\" in url:
+        raise ValidationError(
+            "The webhook's url has characters that do not belong in one. Write other letters than ASCII as xn--... in the "
+            "host and as %XX elsewhere."
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValidationError("The webhook's url cannot be read: its host or port is malformed.") from None
+    if parts.scheme not in (("https", "http") if private else ("https",)):
+        raise ValidationError("The webhook's url must begin with https://.")
+    if "@" in parts.netloc:
+        raise ValidationError("The webhook's url must not name a user; use the signature to know who calls.")
+    host = (parts.hostname or "").removesuffix(".")
+    if "[" in parts.netloc:
+        good = ":" in host and _is_address(host)
+    elif re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
+        good = _is_address(host)  # 2130706433, 0x7f.1, 0177.0.0.1 are addresses to some readers
+    else:
+        good = len(host) <= 253 and all(
+            re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in host.split(".")
+        )
+    if not good:
+        raise ValidationError(
+            "The webhook's host is not a name or a plainly written address such as 192.0.2.1 or [2001:db8::1]."
+        )
+    secure = parts.scheme == "https"
+    number = (443 if secure else 80) if port is None else port
+    if number in _PORTS or not number:
+        raise ValidationError(f"Port {number} is not one where webhooks are received. Use another one.")
+    shown = f"[{host}]" if ":" in host else host
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(secure, host, number, path, shown if port is None else f"{shown}:{port}")
+
+
+def allowed(address: Address, *, private: bool = False) -> bool:
+    """Whether a webhook may lead to this address: a public one, or with ``private`` one of a private network."""
+    if isinstance(address, IPv6Address):
+        nat64 = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+        address = address.ipv4_mapped or nat64 or address
+    if any(address in network for network in _NEVER):
+        return False
+    if any(address in network for network in _PRIVATE):
+        return private
+    return address in _UNICAST if isinstance(address, IPv6Address) else address.is_global
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return "%" not in text and bool(str(ip_address(text)))
+    except ValueError:
+        return False
+
+
+def _looked_up(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def message(secret: str, delivery: webhooks.Delivery, now: float) -> tuple[dict[str, str], bytes]:
+    """The headers and the body that tell a receiver of an event; the body is the same on every try."""
+    told = {
+        "id": delivery.delivery_id,
+        "event": delivery.event,
+        "timestamp": delivery.timestamp,
+        "data": delivery.data,
+    }
+    body = webhooks.signed(secret, told)
+    headers = {
+        "X-Ascend-Signature": webhooks.signature_header(secret, body, now),
+        "X-Ascend-Event": delivery.event,
+        "X-Ascend-Delivery": delivery.delivery_id,
+    }
+    return headers, body
+
+
+async def configure_webhook(call: Call[system.WebhookBody, None]) -> system.WebhookAnswer:
+    """Register one, and show its secret this once."""
+    given, webhook_id = call.body, webhooks.new_id()
+    if call.caller.agent_id is not None:
+        call.caller.require_agent(given.agent_id or "")
+    events = webhooks.require_events(given.events)
+    await asyncio.to_thread(Sender(private=call.services.settings.private_webhooks).check, given.url)
+    secret = given.secret or webhooks.new_secret()
+    sealed = webhooks.seal(call.services.store.secret, webhook_id, secret)
+    webhook = webhooks.Webhook(given.url, events, sealed, given.agent_id, given.active)
+    kept = await call.write(
+        lambda tx: webhooks.register(tx, call.organization, call.caller.name, webhook_id, webhook)
+    )
+    return _answer(webhook_id, kept, secret)
+
+
+async def list_webhooks(call: Call[None, system.Page]) -> system.Webhooks:
+    """Those that the caller may see."""
+    found = await call.read(lambda reader: webhooks.webhooks(reader, call.organization))
+    mine = [_answer(name, webhook) for name, webhook in found if _sees(call, webhook)]
+    return system.Webhooks(mine[call.query.offset :][: call.query.limit], len(mine))
+
+
+async def update_webhook(call: Call[system.WebhookChange, None]) -> system.WebhookAnswer:
+    """Change what is given."""
+    given, webhook_id = call.body, call.path["webhook_id"]
+    await _mine(call)
+    events = None if given.events is None else webhooks.require_events(given.events)
+    if given.url is not None:
+        await asyncio.to_thread(Sender(private=call.services.settings.private_webhooks).check, given.url)
+    secret = given.secret and webhooks.seal(call.services.store.secret, webhook_id, given.secret)
+    changes = {"url": given.url, "events": events, "secret": secret, "active": given.active}
+    kept = await call.write(
+        lambda tx: webhooks.change(tx, call.organization, call.caller.name, webhook_id, changes)
+    )
+    return _answer(webhook_id, kept)
+
+
+async def delete_webhook(call: Call[None, None]) -> system.Done:
+    """Forget it, and what is on its way to it."""
+    await _mine(call)
+    await call.write(
+        lambda tx: webhooks.remove(tx, call.organization, call.caller.name, call.path["webhook_id"])
+    )
+    return system.Done(message="The webhook is deleted.")
+
+
+async def test_webhook(call: Call[None, None]) -> system.WebhookTest:
+    """Send ``webhook.test`` at once, whether the webhook is active or not; it is not listed as a delivery."""
+    webhook, webhook_id, now = await _mine(call), call.path["webhook_id"], call.services.clock()
+    secret = webhooks.unseal(call.services.store.secret, webhook_id, webhook.secret)
+    delivery_id, data, at = "dlv_" + secrets.token_hex(12), {"webhook_id": webhook_id}, iso(now)
+    delivery = webhooks.Delivery(delivery_id, "webhook.test", at, data, at, at)
+    headers, body = message(secret, delivery, now)
+    begun = time.perf_counter()
+    sent = await asyncio.to_thread(
+        Sender(private=call.services.settings.private_webhooks).send, webhook.url, headers, body
+    )
+    return system.WebhookTest(
+        sent.ok, sent.status_code, round((time.perf_counter() - begun) * 1000, 1), sent.error
+    )
+
+
+async def list_deliveries(call: Call[None, system.Page]) -> system.Deliveries:
+    """What was sent and what is on its way."""
+    await _mine(call)
+    name, page = call.path["webhook_id"], call.query
+    found, total = await call.read(
+        lambda reader: webhooks.deliveries(reader, call.organization, name, page.limit, page.offset)
+    )
+    return system.Deliveries(convert(found, list[system.Delivery], from_attributes=True), total)
+
+
+async def _mine(call: Call[Any, Any]) -> webhooks.Webhook:
+    """The webhook that is asked for; to an agent's key another agent's does not exist."""
+    webhook = await call.read(lambda reader: webhooks.get(reader, call.organization, call.path["webhook_id"]))
+    if not _sees(call, webhook):
+        raise webhooks.no_such()
+    return webhook
+
+
+def _sees(call: Call[Any, Any], webhook: webhooks.Webhook) -> bool:
+    return call.caller.agent_id in (None, webhook.agent_id)
+
+
+def _answer(webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None) -> system.WebhookAnswer:
+    return system.WebhookAnswer(
+        webhook_id=webhook_id,
+        id=webhook_id,
+        url=webhook.url,
+        events=webhook.events,
+        active=webhook.active,
+        created_at=iso(webhook.created_at),
+        agent_id=webhook.agent_id,
+        secret=secret,
+    )
+
+
+HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        *(configure_webhook, list_webhooks, update_webhook),
+        *(delete_webhook, test_webhook, list_deliveries),
+    )
+}

@@ -1,0 +1,262 @@
+"""What is promised of a governed call, on both databases, in the process and over HTTP, called and awaited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from contract_worlds import World
+from serving import eventually
+
+from ascend_guard import (
+    ActionPendingError,
+    AscendError,
+    AuthorizationDeniedError,
+    KillSwitchError,
+    TimeoutError,
+)
+
+
+def test_allowed_runs_once_and_is_recorded(here: World) -> None:
+    """The tool runs once, and the trail says that it was submitted, started and completed, in this order."""
+    assert here.tool()(10) == 10
+    assert here.ran == [10]
+    eventually(lambda: here.outcomes() == ["completed"])
+    trail = here.store.read(lambda reader: reader.trail(here.rows()[0].id))
+    assert [record.event for record in trail] == ["submitted", "started", "completed"]
+    assert here.sound()
+
+
+def test_denied_does_not_run(here: World) -> None:
+    """The caller is told by which rule, and the denial is recorded."""
+    with pytest.raises(AuthorizationDeniedError, match="Deletes are off") as caught:
+        here.tool(action="orders_delete")(1)
+    assert caught.value.rule == "no-deletes"
+    assert here.ran == []
+    assert [row.status for row in here.rows()] == ["denied"]
+
+
+def test_nothing_matched_means_the_default(here: World) -> None:
+    """The policy's default is deny."""
+    with pytest.raises(AuthorizationDeniedError):
+        here.tool(action="launch")(1)
+    assert here.ran == []
+
+
+def test_a_person_approves(here: World) -> None:
+    """The call waits, runs with what was approved, and says who decided."""
+    call = here.beside(here.tool(), 900)
+    action_id = here.pending()
+    assert here.ran == []
+    here.people.approve(action_id)
+    assert call.end().result == 900
+    assert here.ran == [900]
+    assert (here.rows()[0].decided_by or "").startswith("ann")
+    eventually(lambda: here.outcomes() == ["completed"])
+    assert here.sound()
+
+
+def test_a_person_denies(here: World) -> None:
+    """The wait ends and nothing runs."""
+    call = here.beside(here.tool(), 900)
+    here.people.deny(here.pending())
+    assert isinstance(call.end().error, AuthorizationDeniedError)
+    assert here.ran == []
+    assert here.sound()
+
+
+def test_the_second_decision_is_refused(here: World) -> None:
+    """Whoever comes first decides; the trail has one decision."""
+    call = here.beside(here.tool(), 900)
+    action_id = here.pending()
+    here.people.deny(action_id)
+    assert isinstance(here.people.approve(action_id, "bob"), AscendError)
+    call.end()
+    assert here.ran == []
+    assert here.rows()[0].status == "denied"
+
+
+def test_edited_arguments_are_what_runs(here: World) -> None:
+    """An approver's values replace the caller's, after the policy has judged them again."""
+    call = here.beside(here.tool(), 900)
+    action_id = here.pending()
+    assert isinstance(here.people.approve(action_id, edits={"order": 1}), AscendError)
+    here.people.approve(action_id, edits={"amount": 700})
+    assert call.end().result == 700
+    assert here.ran == [700]
+    assert here.sound()
+
+
+def test_arguments_that_change_while_waiting_block(here: World) -> None:
+    """What was approved is what runs."""
+    items = [1]
+    call = here.beside(here.tool(), 900, items)
+    action_id = here.pending()
+    items.append(2)
+    here.people.approve(action_id)
+    assert isinstance(call.end().error, AuthorizationDeniedError)
+    assert here.ran == []
+    # The withdrawn approval is nobody's.
+    eventually(lambda: here.rows()[0].status == "denied")
+    assert here.sound()
+
+
+def test_nobody_decides_in_time(here: World) -> None:
+    """The call ends, the action still waits, and the same call made later takes it up."""
+    with pytest.raises(TimeoutError):
+        here.tool(timeout=0.2)(900)
+    first = here.pending()
+    eventually(lambda: here.rows()[0].waiter is None)
+    call = here.beside(here.tool(), 900)
+    eventually(lambda: here.rows()[0].waiter is not None)
+    here.people.approve(first)
+    assert call.end().result == 900
+    assert len(here.rows()) == 1
+    assert here.ran == [900]
+
+
+def test_a_parked_call_is_taken_up_once(here: World) -> None:
+    """on_pending="raise": the same call after the approval runs, and the one after that asks anew."""
+    tool = here.tool(on_pending="raise")
+    with pytest.raises(ActionPendingError) as caught:
+        tool(900)
+    assert caught.value.action_id == here.pending()
+    with pytest.raises(ActionPendingError) as again:
+        tool(900)
+    assert again.value.action_id == caught.value.action_id
+    here.people.approve(here.pending())
+    with pytest.raises(ActionPendingError) as other:
+        tool(901)
+    assert other.value.action_id != caught.value.action_id
+    assert tool(900) == 900
+    with pytest.raises(ActionPendingError):
+        tool(900)
+    assert here.ran == [900]
+    assert here.sound()
+
+
+def test_one_approval_for_many_callers(here: World) -> None:
+    """Eight callers rush for one approval: exactly one runs."""
+    tool = here.tool(on_pending="raise")
+    with pytest.raises(ActionPendingError):
+        tool(900)
+    here.people.approve(here.pending())
+    calls = [here.beside(tool, 900) for _ in range(8)]
+    results = [call.end().result for call in calls]
+    assert results.count(900) == 1
+    assert here.ran == [900]
+    assert here.sound()
+
+
+def test_the_kill_switch_before(here: World) -> None:
+    """Nothing is even submitted, for one agent or for all, until it is let go."""
+    tool = here.tool()
+    for agent in (None, "my-agent"):
+        here.people.kill(agent)
+        with pytest.raises(KillSwitchError, match="fire"):
+            tool(1)
+        here.people.release(agent)
+        eventually(lambda: _runs(tool))
+    assert here.ran == [1, 1]
+
+
+def _runs(tool: Any) -> bool:
+    try:
+        return bool(tool(1) == 1)
+    except KillSwitchError:  # the news has not come yet
+        return False
+
+
+def test_another_agents_kill_switch(here: World) -> None:
+    """It is no business of ours."""
+    here.people.kill("somebody-else")
+    assert here.tool()(1) == 1
+
+
+def test_the_kill_switch_ends_waits(here: World) -> None:
+    """At once, and an approval that comes later runs nothing."""
+    call = here.beside(here.tool(), 900)
+    action_id = here.pending()
+    here.people.kill()
+    assert isinstance(call.end().error, KillSwitchError)
+    here.people.approve(action_id)
+    assert here.ran == []
+    assert here.sound()
+
+
+def test_the_kill_switch_stops_streams(here: World) -> None:
+    """Between two chunks of a tool that streams."""
+    from ascend_guard import governed
+
+    @governed("refund", "stripe", control_plane=here.plane)
+    def chunks(amount: int) -> Any:
+        for number in range(10_000):
+            here.ran.append(number)
+            yield number
+
+    stream = chunks(5)
+    assert next(stream) == 0
+    here.people.kill()
+    with pytest.raises(KillSwitchError):
+        for _ in stream:
+            pass
+    assert len(here.ran) < 10_000
+    eventually(lambda: here.outcomes() == ["failed"])
+
+
+def test_a_failure_is_recorded_as_one(here: World) -> None:
+    """The tool's exception reaches the caller; the outcome is failed, without its secrets."""
+
+    def fails(amount: int) -> None:
+        raise ValueError("no such order; password=hunter2hunter2")
+
+    with pytest.raises(ValueError, match="no such order"):
+        here.tool(fails)(10)
+    eventually(lambda: here.outcomes() == ["failed"])
+    assert "hunter2" not in (here.rows()[0].error or "")
+    assert "no such order" in (here.rows()[0].error or "")
+    assert here.sound()
+
+
+def test_nested_calls_know_their_parents(here: World) -> None:
+    """A governed call inside another one is linked to it, one deeper, in the same session."""
+    inner = here.tool()
+
+    def body(amount: int) -> Any:
+        from ascend_guard import governed
+
+        @governed("refund", "stripe", control_plane=here.plane)
+        def second(amount: int) -> int:
+            return amount
+
+        return second(amount + 1)
+
+    assert here.tool(body)(10) == 11
+    outer, nested = here.rows()
+    assert nested.parent_action_id == outer.id
+    assert (outer.depth, nested.depth) == (0, 1)
+    assert nested.orchestration_session_id == outer.orchestration_session_id
+    assert callable(inner)
+
+
+def test_the_deadline_decides(here: World) -> None:
+    """An action nobody decided before its deadline is denied, and its wait ends."""
+    call = here.beside(here.tool(), 900)
+    here.pending()
+    here.clock.move(31 * 60)
+    assert isinstance(call.end().error, AuthorizationDeniedError)
+    assert here.ran == []
+    assert here.sound()
+
+
+def test_secrets_stay_home(here: World) -> None:
+    """A secret argument is redacted before it is sent, stored or shown, and the tool still gets it."""
+    from ascend_guard import governed
+
+    @governed("refund", "stripe", control_plane=here.plane)
+    def pay(amount: int, api_key: str) -> str:
+        return api_key
+
+    assert pay(5, "sk_live_0123456789abcdef") == "sk_live_0123456789abcdef"
+    trail = here.store.read(lambda reader: list(reader.audit()))
+    assert not any(b"0123456789abcdef" in record.body for record in trail)
