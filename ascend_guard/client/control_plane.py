@@ -118,6 +118,7 @@ class RemoteControlPlane:
             self._api.api_url, headers=self._api.headers(), timeout=CHECK_TIMEOUT, session=session, pool=1
         )
         self._poll_interval = poll_interval
+        self._retry = GUARD
         self._push = push
         self._features: Features | None = None
         self._feed = Feed(self._open_stream)
@@ -211,7 +212,7 @@ class RemoteControlPlane:
         """What the server can do; asked once. Not knowing blocks, as everything that cannot be asked does."""
         if self._features is None:
             try:
-                answer = yield from ask(self._api, "deployment_info", retry=GUARD)
+                answer = yield from ask(self._api, "deployment_info", retry=self._retry)
                 self._features = features_of(answer.body)
             except NotFoundError:
                 self._features = Features()
@@ -233,13 +234,15 @@ class RemoteControlPlane:
     def _submit(self, effect: Submit) -> Exchange[ActionResult]:
         features = yield from self._known()
         body = submission(effect, features, self.runner)
-        answer = yield from ask(self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=GUARD)
+        answer = yield from ask(
+            self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=self._retry
+        )
         return self._granting_of(decided(answer), features)
 
     def _status(self, effect: AwaitDecision) -> Exchange[ActionResult]:
         features = yield from self._known()
         answer = yield from ask(
-            self._api, "get_action_status", parameters={"action_id": effect.action_id}, retry=GUARD
+            self._api, "get_action_status", parameters={"action_id": effect.action_id}, retry=self._retry
         )
         return self._granting_of(decided(answer, effect.action_id), features)
 
@@ -271,7 +274,7 @@ class RemoteControlPlane:
             parameters={"action_id": effect.action_id},
             body={"digest": effect.digest, "running": effect.running, "runner": self.runner},
             key=uuid.uuid4().hex,
-            retry=GUARD,
+            retry=self._retry,
         )
         return decided(answer, effect.action_id)
 
@@ -284,7 +287,7 @@ class RemoteControlPlane:
                 "withdraw_action",
                 parameters={"action_id": effect.action_id},
                 body=body,
-                retry=GUARD,
+                retry=self._retry,
             )
             return
         with self._granting:
@@ -379,11 +382,13 @@ class RemoteControlPlane:
             self._outbox.post(lambda: self._settling(effect))
 
     def _settling(
-        self, effect: Settle, retry: Retry = GUARD, deadline: float | None = None
+        self, effect: Settle, retry: Retry | None = None, deadline: float | None = None
     ) -> Exchange[None]:
         name, body = outcome_request(effect)
         parameters = {"action_id": effect.action_id}
-        yield from ask(self._api, name, parameters=parameters, body=body, retry=retry, deadline=deadline)
+        yield from ask(
+            self._api, name, parameters=parameters, body=body, retry=retry or self._retry, deadline=deadline
+        )
 
     def _open_stream(self, last_id: str | None, silence: float) -> Stream:
         headers = self._api.call_headers(None)

@@ -1,0 +1,769 @@
+"""The transport: whatever a server, a proxy or a header does, a call ends in time, with an answer or one of our errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import requests
+from fault_server import (
+    PATIENCE,
+    Certificates,
+    Exchange,
+    Fault,
+    FaultServer,
+    answer,
+    certificates,
+    chunked,
+    close_after_head,
+    closing,
+    drip,
+    echo,
+    endless_headers,
+    endless_interim,
+    events,
+    garbage,
+    gzipped,
+    hang_up,
+    head,
+    http10,
+    huge,
+    never_reads,
+    raw,
+    redirect,
+    reset,
+    reset_unread,
+    silent,
+    surplus,
+    truncated,
+    tunnel,
+    whole,
+)
+from hypothesis import example, given
+from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
+
+from ascend_guard.client.transport import Answer, Stream, Transport, Unsent
+from ascend_guard.errors import (
+    AscendError,
+    ConfigurationError,
+    NetworkError,
+    ServerError,
+    TimeoutError,
+    ValidationError,
+)
+
+LIMIT = 100_000
+SECRET = "owkai_admin_0123456789"
+
+ANSWERED = [
+    *(answer(status) for status in (200, 201, 402, 404, 429, 500, 503)),
+    *(answer(204, b""), answer(body=b"x" * LIMIT), redirect("http://169.254.169.254/"), closing(), http10()),
+    *(chunked(b"abc", b"def"), chunked(b"x" * LIMIT), surplus(), raw(head(100) + whole(), keep=True)),
+    raw(head(200, {"X": "multipart/mixed", "Content-Length": "0"}), keep=True),
+]
+BROKEN = [
+    *(
+        garbage(),
+        garbage(b"\r\n"),
+        hang_up(),
+        close_after_head(),
+        truncated(),
+        truncated(40),
+        endless_headers(),
+    ),
+    *(truncated(1, chunks=True), truncated(64, chunks=True), reset(), reset(9), reset(30), reset_unread()),
+    raw(b"HTTP/1.1 200 OK\r\nContent-Len", name="cut header"),
+    raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", name="cut headers"),
+    raw(b"HTTP/1.1 200 OK\r\nno header at all\r\n\r\n", name="no header"),
+    raw(b"HTTP/2.0 200 OK\r\n\r\n", name="other version"),
+    raw(b"HTTP/1.1 20 OK\r\n\r\n", name="other status"),
+    raw(head(103, {"Content-Length": "0"}), name="interim"),
+    raw(head(101, {"Upgrade": "websocket"}), name="upgrade"),
+    raw(head(200, {"Content-Length": "-1"}), name="negative length"),
+    raw(head(200, {"Content-Length": "1_0"}) + b"x" * 10, name="odd length"),
+    raw(head(200, {"Content-Length": "2", "content-length": "3"}) + b"xxx", name="two lengths"),
+    raw(head(200, {"Content-Length": "2", "Transfer-Encoding": "chunked"}) + b"0\r\n\r\n", name="two ends"),
+    raw(head(200, {"Transfer-Encoding": "chunked"}) + b"-1\r\n" + b"x" * 64, name="negative chunk"),
+    raw(head(200, {"Transfer-Encoding": "chunked"}) + b"zz\r\n" + b"x" * 64, name="odd chunk"),
+    raw(head(200, {"X-Long": "x" * 70_000}), name="long header"),
+]
+REFUSED = [
+    *(gzipped(), huge(), huge(declared=False), answer(body=b"x" * (LIMIT + 1)), chunked(b"x" * (LIMIT + 1))),
+    *(http10(b"x" * (LIMIT + 1)), raw(head(200, {"Transfer-Encoding": "gzip, chunked"}))),
+    raw(head(200, {"Content-Length": "9" * 5000}), name="a length of 5000 digits"),
+]
+WAITING = [
+    *(silent(), silent(10), silent(60), never_reads(), drip("status"), drip("headers"), drip("body")),
+    *(drip("chunks"), drip("body", 0.0), drip("headers", 0.001)),
+]
+
+
+def expected(fault: Fault) -> type[Answer] | type[AscendError]:
+    for faults, kind in ((ANSWERED, Answer), (BROKEN, NetworkError), (REFUSED, ServerError)):
+        if fault in faults:
+            return kind
+    return TimeoutError
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """What a call came to: no other exception than ours may leave."""
+    try:
+        return call()
+    except AscendError as error:
+        return error
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+    assert not [thread for thread in threading.enumerate() if thread.name == "fault-server"]
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy or bundle of the machine's own."""
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "requests_ca_bundle",
+        "curl_ca_bundle",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def secure(certified: Certificates) -> Iterator[FaultServer]:
+    with FaultServer(certified.good) as server:
+        yield server
+
+
+def trusting(certified: Certificates) -> requests.Session:
+    session = requests.Session()
+    session.verify = certified.ca
+    return session
+
+
+@given(
+    faults=st.lists(st.sampled_from([*ANSWERED, *BROKEN, *REFUSED, *WAITING]), min_size=1, max_size=6),
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH"]),
+    size=st.sampled_from([None, 0, 1, 1000, 70_000, 1_000_000]),
+    timeout=st.sampled_from([0.03, 0.06]),
+)
+def test_every_call_of_a_schedule_ends_as_its_own_fault_says(
+    shared: FaultServer, faults: list[Fault], method: str, size: int | None, timeout: float
+) -> None:
+    """In time, with an answer or one of our errors, untouched by what happened to the calls before it."""
+    transport = Transport(shared.url, limit=LIMIT)
+    body = None if size is None else os.urandom(size)
+    for fault in faults:
+        shared.plan(fault)
+        waits = fault in WAITING
+        seconds = timeout if waits else PATIENCE
+        began = time.monotonic()
+        result = outcome(partial(transport.send, method, "/x", body=body, timeout=seconds))
+        assert type(result) is expected(fault), fault
+        assert not waits or time.monotonic() - began < 5 * timeout + 5
+        if isinstance(result, AscendError):
+            assert shared.url.removeprefix("http://") in result.message
+        else:
+            assert isinstance(result, Answer)
+            assert result.status != 418
+        if not fault.early and not (waits and size):
+            assert [(seen.method, seen.body) for seen in shared.received] == [(method, body or b"")]
+        if not isinstance(result, Answer) or fault.name in ("closing", "http10", "surplus"):
+            shared.plan()
+            shared.wait_closed()
+    transport.close()
+    shared.wait_closed()
+
+
+@pytest.mark.parametrize("fault", WAITING, ids=repr)
+def test_no_drip_holds_a_call_past_its_deadline_over_tls(
+    certified: Certificates, secure: FaultServer, fault: Fault
+) -> None:
+    """The same deadline over TLS, and for a body too big to be sent at once."""
+    transport = Transport(secure.url, session=trusting(certified))
+    secure.plan(fault)
+    result = outcome(lambda: transport.send("POST", "/", body=bytes(8 << 20), timeout=0.2))
+    assert type(result) is TimeoutError
+    transport.close()
+
+
+def test_a_server_that_never_shakes_hands_cannot_hold_a_call(server: FaultServer) -> None:
+    """The TLS handshake is within the deadline."""
+    transport = Transport(server.url.replace("http", "https"))
+    server.plan(never_reads())
+    assert type(outcome(lambda: transport.send("GET", "/", timeout=0.1))) is TimeoutError
+
+
+def test_a_resolver_that_hangs_cannot_hold_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up the host is within the deadline."""
+    free = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: free.wait(PATIENCE) and [])
+    assert (
+        type(outcome(lambda: Transport("https://a.invalid").send("GET", "/", timeout=0.05))) is TimeoutError
+    )
+    free.set()
+
+
+def test_interim_answers_without_end_are_bounded(server: FaultServer) -> None:
+    """By the deadline or by their number, whichever comes first."""
+    server.plan(endless_interim())
+    result = outcome(lambda: Transport(server.url).send("GET", "/", timeout=1))
+    assert type(result) in (TimeoutError, ServerError)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_no_time_left_sends_nothing(server: FaultServer, seconds: float) -> None:
+    """A budget that is used up is a time-out, also on a connection that is open already."""
+    transport = Transport(server.url)
+    transport.send("GET", "/")
+    server.plan()
+    assert type(outcome(lambda: transport.send("GET", "/", timeout=seconds))) is TimeoutError
+    assert server.received == []
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e300, float("inf")])
+def test_enormous_timeouts_are_days(server: FaultServer, seconds: float) -> None:
+    """No overflow in what the operating system counts."""
+    assert Transport(server.url).send("GET", "/", timeout=seconds).status == 200
+
+
+def test_two_calls_share_a_connection(server: FaultServer) -> None:
+    """What was answered whole is kept alive, whatever the status."""
+    transport = Transport(server.url)
+    server.plan(answer(500), chunked(b"a"), answer(404), answer(204, b""))
+    for _ in range(5):
+        transport.send("POST", "/", body=b"{}")
+    assert len({seen.connection for seen in server.received}) == 1
+
+
+@pytest.mark.parametrize("fault", [*BROKEN, *REFUSED, surplus(), silent(60)], ids=repr)
+def test_nothing_is_reused_after_a_fault(server: FaultServer, fault: Fault) -> None:
+    """The next call has a connection of its own."""
+    transport = Transport(server.url, limit=LIMIT)
+    transport.send("GET", "/")
+    before = server.connections
+    server.plan(fault)
+    outcome(lambda: transport.send("GET", "/", timeout=0.1 if fault.name.startswith("silent") else PATIENCE))
+    server.plan(answer(201))
+    assert transport.send("GET", "/").status == 201
+    assert (before, server.received[-1].connection) == (before, before + 1)
+
+
+def test_a_connection_closed_meanwhile_is_no_failure(server: FaultServer) -> None:
+    """A kept connection that the server has closed is replaced before anything is sent on it."""
+    transport = Transport(server.url)
+    for _ in range(10):
+        server.plan(closing())
+        transport.send("POST", "/", body=b"{}")
+        server.wait_closed()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_answers(server: FaultServer, status: int) -> None:
+    """Nobody else gets the request, and its keys."""
+    with FaultServer() as elsewhere:
+        server.plan(redirect(elsewhere.url, status))
+        result = Transport(server.url, headers={"X-API-Key": SECRET}).send("POST", "/", body=b"{}")
+        assert (result.status, result.headers["location"]) == (status, elsewhere.url)
+        assert (elsewhere.received, elsewhere.connections) == ([], 0)
+
+
+def test_no_cookie_is_kept(server: FaultServer) -> None:
+    """What one answer sets is not sent with the next request."""
+    transport = Transport(server.url)
+    server.plan(answer(headers={"Set-Cookie": "a=b"}))
+    assert transport.send("GET", "/").headers["set-cookie"] == "a=b"
+    transport.send("GET", "/")
+    assert "cookie" not in server.received[1].headers
+
+
+def test_what_certainly_was_not_sent_says_so(server: FaultServer) -> None:
+    """Refused and unknown hosts are Unsent; what broke later is not."""
+    for url in (server.refusing, "https://host.invalid"):
+        result = outcome(partial(Transport(url).send, "POST", "/"))
+        assert isinstance(result, Unsent)
+        assert "ASCEND_API_URL" in result.message
+    server.plan(hang_up())
+    assert type(outcome(lambda: Transport(server.url).send("POST", "/"))) is NetworkError
+
+
+def test_localhost_is_found_at_any_of_its_addresses(server: FaultServer) -> None:
+    """One address that refuses is not the end."""
+    assert Transport(f"http://localhost:{server.port}").send("GET", "/").status == 200
+
+
+def test_threads_share_a_transport(server: FaultServer) -> None:
+    """Every thread gets the answer to its own request."""
+    transport = Transport(server.url, pool=4)
+    server.plan(*[echo()] * 320)
+    wrong: list[object] = []
+
+    def work(name: int) -> None:
+        for number in range(20):
+            body = b"%d.%d" % (name, number)
+            result = outcome(partial(transport.send, "POST", "/", body=body))
+            if not isinstance(result, Answer) or result.body != body:
+                wrong.append(result)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    transport.close()
+    server.wait_closed()
+
+
+def test_a_forked_child_has_connections_of_its_own(server: FaultServer) -> None:
+    """Parent and child go on, each on its own connection."""
+    transport = Transport(server.url)
+    transport.send("GET", "/parent")
+    child = os.fork()
+    if child == 0:
+        fine = transport.send("GET", "/child").status == 200 and transport.send("GET", "/child").status == 200
+        transport.close()
+        os._exit(0 if fine else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    transport.send("GET", "/parent")
+    connections = {
+        path: {seen.connection for seen in server.received if seen.path == path}
+        for path in ("/parent", "/child")
+    }
+    assert {path: len(found) for path, found in connections.items()} == {"/parent": 1, "/child": 1}
+    assert connections["/parent"] != connections["/child"]
+
+
+def test_after_close_nothing_is_sent(server: FaultServer) -> None:
+    """Closing twice is no error; using it afterwards is."""
+    transport = Transport(server.url)
+    transport.send("GET", "/")
+    transport.close()
+    transport.close()
+    server.wait_closed()
+    for call in (partial(transport.send, "GET"), partial(transport.open, silence=1)):
+        assert type(outcome(partial(call, "/"))) is ConfigurationError
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "",
+            "ascend.example.com",
+            "ftp://a.example",
+            "http://a.example",
+            "http://127.0.0.1.a.example",
+            "//a.example",
+        ),
+        *(
+            "http://0.0.0.0",
+            "http://localhost.a.example",
+            "http://[::2]",
+            "https://u:hunter2@a.example",
+            "https://",
+        ),
+        *(
+            "https://a.example?x=1",
+            "https://a.example/?",
+            "https://a.example#x",
+            "https://a.example:x",
+            "file:///x",
+        ),
+        *(
+            "https://a.example:99999",
+            "https://a b.example",
+            "https://a.example/../x",
+            "https://a.example\r\nX: y",
+        ),
+        *(
+            "https://[::1",
+            "https://a.example:",
+            "https://a.example\\@b.example",
+            "http://2130706433",
+            "https:a",
+        ),
+    ],
+)
+def test_base_urls_that_are_refused(url: str) -> None:
+    """With the mend, and without the password that was in it."""
+    with pytest.raises(ConfigurationError, match="ASCEND_API_URL") as caught:
+        Transport(url)
+    assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://a.example", "https://a.example:8443/", "https://a.example/x/y//", "HTTPS://A.example"),
+        *("http://127.0.0.1", "http://127.9.9.9:80/", "http://[::1]:8000", "https://[2001:db8::1]"),
+    ],
+)
+def test_base_urls_that_are_taken(url: str) -> None:
+    """Any https, http on this machine, slashes at the end and paths in front."""
+    Transport(url).close()
+
+
+def test_a_path_in_front_is_kept(server: FaultServer) -> None:
+    """Before every call's path, with its query."""
+    Transport(f"{server.url}/tenant/a//").send("GET", "/actions?limit=5&q=a%20b")
+    assert [seen.path for seen in server.received] == ["/tenant/a/actions?limit=5&q=a%20b"]
+
+
+@given(path=st.text(st.sampled_from("/.?#@:\\%2eE \r\n\t\x00é[]a"), max_size=12))
+@example("//evil.example/")
+@example("/a/%2E%2e/b")
+@example("/..")
+@example("http://evil.example/")
+def test_a_path_never_leads_elsewhere(shared: FaultServer, path: str) -> None:
+    """It arrives here, below the prefix, or is refused."""
+    shared.plan()
+    result = outcome(lambda: Transport(f"{shared.url}/p").send("GET", path))
+    if isinstance(result, ValidationError):
+        assert shared.received == []
+    else:
+        seen = shared.received[0].path.lower().replace("%2e", ".")
+        assert seen.startswith("/p/")
+        assert not {".", ".."} & set(seen.partition("?")[0].split("/"))
+
+
+@given(value=st.text(max_size=20))
+@example("a\r\nX-Admin: 1")
+@example("a\nb")
+@example("\x1b[2J")
+@example("\x85")
+@example("ÿ")
+def test_a_header_arrives_as_it_is_or_is_refused(shared: FaultServer, value: str) -> None:
+    """Text from anybody cannot make another header; the refusal does not repeat it."""
+    shared.plan()
+    result = outcome(lambda: Transport(shared.url).send("GET", "/", headers={"X-Correlation-ID": value}))
+    if isinstance(result, ValidationError):
+        assert not value.isascii() or not value.isprintable()
+        assert shared.received == []
+    else:
+        assert shared.received[0].headers["x-correlation-id"] == value.strip(" ").strip("\xa0")
+        assert "x-admin" not in shared.received[0].headers
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a:b", "a\r\n", "é", "Host", "content-length", "Transfer-Encoding"]
+)
+def test_header_names_that_are_refused(server: FaultServer, name: str) -> None:
+    """Names that are none, and those that frame the request."""
+    with pytest.raises(ValidationError):
+        Transport(server.url, headers={name: "1"})
+    assert (
+        type(outcome(lambda: Transport(server.url).send("GET", "/", headers={name: "1"}))) is ValidationError
+    )
+
+
+@pytest.mark.parametrize("method", ["", "GET /x", "GE\r\nT", "é"])
+def test_methods_that_are_refused(server: FaultServer, method: str) -> None:
+    """A method is a word."""
+    assert type(outcome(lambda: Transport(server.url).send(method, "/"))) is ValidationError
+
+
+def test_what_the_session_says_is_done(server: FaultServer) -> None:
+    """Its headers and its auth are sent; ours win over its headers, and no encoding is asked for."""
+    session = requests.Session()
+    session.headers.update({"X-Tenant": "a", "X-API-Key": "old", "Connection": "close"})
+    session.auth = ("user", "word")
+    transport = Transport(
+        server.url, session=session, headers={"X-API-Key": SECRET, "Authorization": "Bearer b"}
+    )
+    transport.send("GET", "/", headers={"x-tenant": "b"})
+    seen = server.received[0].headers
+    assert (seen["x-api-key"], seen["x-tenant"], seen["authorization"]) == (SECRET, "b", "Basic dXNlcjp3b3Jk")
+    assert seen["accept-encoding"] == "identity"
+    assert "connection" not in seen
+    session.auth = lambda prepared: prepared.headers.update({"X-Own": "1"}) or prepared
+    Transport(server.url, session=session).send("GET", "/")
+    assert server.received[1].headers["x-own"] == "1"
+
+
+def no_token(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    raise KeyError("token")
+
+
+def test_a_session_that_cannot_be_used_says_why(server: FaultServer, tmp_path: Path) -> None:
+    """Whatever its own code raises, and files that are not there."""
+    broken, nowhere = requests.Session(), requests.Session()
+    broken.auth = no_token
+    nowhere.verify = str(tmp_path / "none.pem")
+    for session in (broken, nowhere):
+        with pytest.raises(ConfigurationError):
+            Transport("https://a.example", session=session)
+
+
+def test_netrc_is_left_alone(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of the environment never replace ours, nor are they sent."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    Transport(server.url, headers={"Authorization": "Bearer b"}).send("GET", "/")
+    Transport(server.url, session=requests.Session()).send("GET", "/")
+    assert [seen.headers.get("authorization") for seen in server.received] == ["Bearer b", None]
+
+
+def test_a_ca_of_ones_own(
+    certified: Certificates, secure: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through session.verify or REQUESTS_CA_BUNDLE, and not without; connections are kept."""
+    transport = Transport(secure.url, session=trusting(certified))
+    assert [transport.send("POST", "/", body=b"{}").status for _ in range(3)] == [200] * 3
+    assert len({seen.connection for seen in secure.received}) == 1
+    assert type(outcome(lambda: Transport(secure.url).send("GET", "/"))) is Unsent
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certified.ca)
+    assert Transport(f"https://localhost:{secure.port}").send("GET", "/").status == 200
+
+
+@pytest.mark.parametrize("kind", ["expired", "wrong_host", "self_signed"])
+def test_bad_certificates_get_nothing(certified: Certificates, kind: str) -> None:
+    """The connection ends in the handshake, and the message says that it is the certificate."""
+    with FaultServer(getattr(certified, kind)) as server:
+        transport = Transport(server.url, session=trusting(certified))
+        result = outcome(lambda: transport.send("POST", "/", body=SECRET.encode()))
+        assert isinstance(result, Unsent)
+        assert "certificate" in result.message
+        assert server.received == []
+
+
+def test_verification_is_not_switched_off_for_others(secure: FaultServer) -> None:
+    """verify=False, or hosts that are not compared, are refused but for this machine."""
+
+    class Careless(HTTPAdapter):
+        def init_poolmanager(self, *args: object, **options: object) -> None:
+            super().init_poolmanager(*args, **options, assert_hostname=False)  # type: ignore[arg-type]
+
+    session, careless = requests.Session(), requests.Session()
+    session.verify = False
+    careless.mount("https://", Careless())
+    for each in (session, careless):
+        with pytest.raises(ConfigurationError, match="certificate"):
+            Transport("https://a.example", session=each)
+    with pytest.warns(match="Unverified"):
+        assert Transport(secure.url, session=session).send("GET", "/").status == 200
+
+
+def test_https_goes_through_a_proxy_unseen(
+    certified: Certificates, secure: FaultServer, server: FaultServer
+) -> None:
+    """The proxy of the session sees where to, and no key."""
+    session = trusting(certified)
+    session.proxies = {"https": server.url.replace("//", "//user:word@")}
+    server.plan(tunnel())
+    transport = Transport(secure.url, session=session, headers={"X-API-Key": SECRET})
+    assert [transport.send("GET", "/x").status for _ in range(2)] == [200, 200]
+    connect = server.received[0]
+    assert (len(server.received), connect.method, connect.path) == (1, "CONNECT", f"127.0.0.1:{secure.port}")
+    assert (connect.headers["proxy-authorization"], SECRET in str(connect)) == ("Basic dXNlcjp3b3Jk", False)
+    assert [(seen.path, seen.headers["x-api-key"]) for seen in secure.received] == [("/x", SECRET)] * 2
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(answer(407), Unsent), (hang_up(), Unsent), (garbage(), Unsent), (reset(), Unsent)]
+    + [
+        (fault, TimeoutError)
+        for fault in (silent(), silent(20), drip("status"), drip("headers"), never_reads())
+    ],
+    ids=repr,
+)
+def test_a_proxy_that_fails(
+    certified: Certificates, secure: FaultServer, server: FaultServer, fault: Fault, kind: type[AscendError]
+) -> None:
+    """Is named without its password; the deadline holds there too, and nothing reached the server."""
+    session = trusting(certified)
+    session.proxies = {"https": server.url.replace("//", "//user:hunter2@")}
+    server.plan(fault)
+    transport = Transport(secure.url, session=session)
+    result = outcome(lambda: transport.send("GET", "/", timeout=0.15 if kind is TimeoutError else PATIENCE))
+    assert type(result) is kind
+    assert isinstance(result, AscendError)
+    assert "hunter2" not in result.message
+    if kind is Unsent:
+        assert f"the proxy 127.0.0.1:{server.port}" in result.message
+    assert secure.received == []
+
+
+def test_the_environments_proxy_is_asked(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, when the transport is made; NO_PROXY is heeded."""
+    with FaultServer() as target:
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        transport = Transport(f"{target.url}/p")
+        monkeypatch.delenv("HTTP_PROXY")
+        transport.send("GET", "/x?y=1")
+        assert [seen.path for seen in server.received] == [f"{target.url}/p/x?y=1"]
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        Transport(target.url).send("GET", "/")
+        assert [seen.path for seen in target.received] == ["/"]
+
+
+def test_clear_text_stays_on_this_machine(server: FaultServer) -> None:
+    """A proxy elsewhere is not asked for http://127.0.0.1, and one that is spoken to over TLS is refused."""
+    session = requests.Session()
+    session.proxies = {"http": "http://proxy.invalid:3128", "https": "https://proxy.invalid:3128"}
+    assert Transport(server.url, session=session).send("GET", "/").status == 200
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
+        Transport("https://a.example", session=session)
+
+
+def test_debug_logs_name_the_call_and_no_secret(
+    server: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Method, path, status and time; no header, no body, and nothing that the server wrote."""
+    caplog.set_level(logging.DEBUG, "ascend_guard.client")
+    headers = {"X-API-Key": SECRET, "Authorization": f"Bearer {SECRET}", "X-Signature": SECRET}
+    transport = Transport(server.url, headers=headers)
+    server.plan(raw(head(503, {"Content-Length": "0"}, reason="\x1b[31mred"), keep=True), garbage())
+    for _ in range(2):
+        outcome(
+            lambda: transport.send(
+                "POST", "/actions?x=1", body=SECRET.encode(), headers={"X-Signature": SECRET}
+            )
+        )
+    ours = [record.getMessage() for record in caplog.records if record.name == "ascend_guard.client"]
+    assert ours[0].startswith("POST /actions?x=1: 503 in ")
+    assert ours[1].startswith("POST /actions?x=1: NetworkError in ")
+    assert SECRET not in caplog.text
+    assert "\x1b" not in "".join(ours)
+
+
+@pytest.mark.parametrize("fault", [*BROKEN, *REFUSED], ids=repr)
+def test_errors_repeat_nothing_that_was_sent_or_read(server: FaultServer, fault: Fault) -> None:
+    """Neither in their words nor in what they were raised from."""
+    server.plan(fault)
+    transport = Transport(server.url, headers={"X-API-Key": SECRET}, limit=LIMIT)
+    result = outcome(lambda: transport.send("POST", "/", body=SECRET.encode()))
+    assert isinstance(result, AscendError)
+    assert SECRET not in result.message
+    assert result.message.isprintable()
+    assert result.__cause__ is None
+    assert result.__suppress_context__
+
+
+def test_a_stream_gives_chunks_as_they_come(server: FaultServer) -> None:
+    """Before the answer is complete; its end is the iteration's."""
+    transport = Transport(server.url)
+    server.plan(events(b"data: 1\n\n", then="silent"), events(b"a", b"b", then="end"))
+    stream = transport.open("/events", silence=PATIENCE, headers={"Last-Event-ID": "7"})
+    assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream")
+    assert next(iter(stream)) == b"data: 1\n\n"
+    stream.close()
+    stream.close()
+    assert list(stream) == []
+    assert b"".join(transport.open("/events", silence=float("inf"))) == b"ab"
+    assert server.received[0].headers["last-event-id"] == "7"
+    server.wait_closed()
+
+
+def test_a_streams_connection_is_nobody_elses(server: FaultServer) -> None:
+    """Closing a stream that has ended cannot end another call."""
+    transport = Transport(server.url)
+    server.plan(chunked(b"a"))
+    stream = transport.open("/events", silence=PATIENCE)
+    assert list(stream) == [b"a"]
+    transport.send("GET", "/")
+    stream.close()
+    transport.send("GET", "/")
+    first, second, third = (seen.connection for seen in server.received)
+    assert first != second == third
+
+
+@pytest.mark.parametrize("then", ["silent", "reset", "cut"])
+def test_a_stream_that_breaks_says_so(server: FaultServer, then: str) -> None:
+    """Silence, a reset and an end in the middle are network errors, after all that came before."""
+    server.plan(events(b"data: 1\n\n", then=then))
+    stream = Transport(server.url).open("/events", silence=0.1)
+    got = []
+    with pytest.raises(NetworkError):
+        got += list(stream)
+    assert list(stream) == []
+    server.wait_closed()
+
+
+@pytest.mark.parametrize("fault", [*BROKEN, REFUSED[0], WAITING[0], WAITING[5]], ids=repr)
+def test_a_stream_that_does_not_begin(server: FaultServer, fault: Fault) -> None:
+    """Fails in its first chunks, or as any other call does."""
+    server.plan(fault)
+    transport = Transport(server.url, timeout=0.2 if fault in WAITING else PATIENCE)
+
+    assert type(outcome(lambda: list(transport.open("/", silence=0.2)))) is expected(fault)
+
+
+def read_all(stream: Stream, came: queue.SimpleQueue[object]) -> None:
+    """Every chunk, then None or the error that ended it."""
+    try:
+        for chunk in stream:
+            came.put(chunk)
+        came.put(None)
+    except AscendError as error:
+        came.put(error)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_closing_a_stream_wakes_its_reader(certified: Certificates, tls: bool) -> None:
+    """From another thread, while it waits; the reader's iteration just ends."""
+    with FaultServer(certified.good if tls else None) as server:
+        server.plan(*[events(b"data: 1\n\n", then="silent")] * 5)
+        transport = Transport(server.url, session=trusting(certified))
+        for _ in range(5):
+            stream = transport.open("/events", silence=PATIENCE)
+            came: queue.SimpleQueue[object] = queue.SimpleQueue()
+            reader = threading.Thread(target=read_all, args=(stream, came))
+            reader.start()
+            assert came.get(timeout=PATIENCE) == b"data: 1\n\n"
+            stream.close()
+            assert came.get(timeout=PATIENCE / 2) is None
+            reader.join()
+        server.wait_closed()
+
+
+def test_a_stream_is_its_own_process(server: FaultServer) -> None:
+    """A child may neither read nor end its parent's."""
+    over = threading.Event()
+
+    def act(exchange: Exchange) -> bool:
+        exchange.send(head(200, {"Content-Length": "2"}) + b"a")
+        over.wait(PATIENCE)
+        exchange.send(b"b")
+        return False
+
+    server.plan(Fault("two halves", act))
+    stream = Transport(server.url).open("/events", silence=PATIENCE)
+    child = os.fork()
+    if child == 0:
+        refused = isinstance(outcome(lambda: list(stream)), NetworkError)
+        stream.close()
+        os._exit(0 if refused else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    over.set()
+    assert b"".join(stream) == b"ab"
