@@ -53,6 +53,8 @@ from .waiting import Inbox, Listen, Waiting, aplay, play
 if TYPE_CHECKING:
     import requests
 
+    from .kill_switch_channel import KillSwitchChannel
+
 R = TypeVar("R")
 
 CHECK_TIMEOUT = 5.0
@@ -80,6 +82,7 @@ class RemoteControlPlane:
         poll_interval: seconds between two questions whether a person has decided, where nothing is pushed.
         push: whether to listen to the pushed stream where there is one.
         session: proxies, certificates and authentication are taken from it.
+        channel: the kill switch's SNS/SQS channel, started by the caller: one more that can stop, never one that lets go.
 
     Raises:
         AuthenticationError: there is no key, or it is not formed like one.
@@ -97,6 +100,7 @@ class RemoteControlPlane:
         poll_interval: float = 2.0,
         push: bool = True,
         session: requests.Session | None = None,
+        channel: KillSwitchChannel | None = None,
     ) -> None:
         self._api = identity_of(
             api_key=api_key,
@@ -120,6 +124,7 @@ class RemoteControlPlane:
         self._poll_interval = poll_interval
         self._retry = GUARD
         self._push = push
+        self._channel = channel
         self._features: Features | None = None
         self._feed = Feed(self._open_stream)
         self._outbox = Outbox(self._transport)
@@ -163,7 +168,7 @@ class RemoteControlPlane:
         if isinstance(effect, Settle):
             return cast(R, self._settle(effect))
         if isinstance(effect, CheckKillSwitch):
-            state = self._feed.state(effect.action.agent_id)
+            state = self._known_state(effect.action.agent_id)
             if state is not None:
                 return cast(R, state)
         return cast(R, run(self._flows[type(effect)](effect), self._transport))
@@ -177,7 +182,7 @@ class RemoteControlPlane:
                 R, await asyncio.get_running_loop().run_in_executor(self._threads(), self._settle, effect)
             )
         if isinstance(effect, CheckKillSwitch):
-            state = self._feed.state(effect.action.agent_id)
+            state = self._known_state(effect.action.agent_id)
             if state is not None:
                 return cast(R, state)
         going = arun(self._flows[type(effect)](effect), self._transport, self._threads())
@@ -190,6 +195,14 @@ class RemoteControlPlane:
             # What is under way cannot be called back. If it takes a permit, say that nothing was run with it.
             task.add_done_callback(self._orphaned)
             raise
+
+    def _known_state(self, agent_id: str) -> KillSwitchState | None:
+        """What is known of the kill switch without asking the server; None when it must be asked."""
+        if self._channel is not None:
+            state = self._channel.state(agent_id)
+            if state.blocked:
+                return state
+        return self._feed.state(agent_id)
 
     def _orphaned(self, task: asyncio.Future[Any]) -> None:
         if task.cancelled() or task.exception() is not None:
@@ -354,7 +367,7 @@ class RemoteControlPlane:
     def _standing(self, effect: AwaitDecision) -> Exchange[ActionResult | KillSwitchState]:
         """How the action stands, unless the agent is stopped."""
         agent_id = effect.action.agent_id
-        state = self._feed.state(agent_id)
+        state = self._known_state(agent_id)
         if state is None:
             features = yield from self._known()
             state = yield from self._switch({"agent_id": agent_id} if features.claims else {})

@@ -6,6 +6,7 @@ state counts as on (REST API document, "Fail-Closed Reference Implementations").
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -189,7 +190,7 @@ def evaluate_mcp_action(
 def wait_for_decision(
     api: Identity, /, action_id: str, timeout_ms: float = 300_000, poll_interval: float = 5.0
 ) -> Exchange[ActionResult]:
-    """Wait until an action is decided. An approval is returned only while the kill switch is known to be off.
+    """Wait until an action is decided, or the kill switch is on: it is looked at whenever the action is.
 
     Args:
         action_id: the action's.
@@ -322,9 +323,9 @@ def _submit(
     return decided(answer)
 
 
-def _require_running(api: Identity, agent_id: str | None) -> Exchange[None]:
+def _require_running(api: Identity, agent_id: str | None, end: float = math.inf) -> Exchange[None]:
     """Go on only when the kill switch is known to be off."""
-    deadline = api.clock() + KILL_SWITCH_SECONDS
+    deadline = min(end, api.clock() + KILL_SWITCH_SECONDS)
     try:
         answer = yield from ask(
             api, "get_kill_switch", query={"agent_id": agent_id}, retry=KILL_SWITCH, deadline=deadline
@@ -360,9 +361,13 @@ def _wait(
     deadline = api.clock() + seconds
     while api.clock() < deadline:
         result = yield from _status(api, action_id, deadline)
+        if result.is_denied():
+            return result
+        if api.clock() >= deadline:
+            break
+        # Turned on meanwhile, it ends the wait, and an approval does not count any more.
+        yield from _require_running(api, agent_id, deadline)
         if result.is_approved():
-            yield from _require_running(api, agent_id)  # it may have been turned on meanwhile
-        if not result.is_pending():
             return result
         left = deadline - api.clock()
         if left > 0:

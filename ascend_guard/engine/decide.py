@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.errors import ValidationError
+from ascend_guard.errors import AuthorizationDeniedError, ValidationError
 from ascend_guard.flow import Submit
 from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Decision, KillSwitchState
 from ascend_guard.store.port import ActionRow, Transaction
@@ -16,7 +16,7 @@ from ascend_guard.store.port import ActionRow, Transaction
 from .approve import expire
 from .claim import take
 from .kill import block, stopped
-from .policy import DEFAULT_TIMEOUT, Effect, Policy, Verdict
+from .policy import DEFAULT_TIMEOUT, Effect, Policy, Requirement, Verdict
 from .results import encoded, result_of
 from .risk import Risk, assess
 
@@ -53,6 +53,7 @@ def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judg
             verdict.rules,
             "The caller asks for a person's approval.",
             timeout=DEFAULT_TIMEOUT,
+            requirements=(Requirement("require_human_approval", (), 1),),
         )
     return Judgement(action, risk, verdict, policy.digest)
 
@@ -88,12 +89,13 @@ def submit(
     graft = None
     depth = action.orchestration_depth
     if action.parent_action_id is not None:
-        graft, parent = _foreign_parent(tx, organization, action)
-        if graft is not None:
-            verdict = graft
-        elif parent is not None:
+        parent = foreign_parent(tx, organization, action)
+        if isinstance(parent, ActionRow):
             depth = max(depth, parent.depth + 1)  # what a caller says of its depth can only be too little
             require_depth(action, depth)
+        else:
+            graft = parent
+            verdict = Verdict(effect=Effect.DENY, rule=None, rules=(), reason=graft.reason or "")
     status = _STATUS[verdict.effect]
     row = ActionRow(
         id=0,
@@ -207,12 +209,20 @@ def _take_up(
     return None
 
 
-def _foreign_parent(
-    tx: Transaction, organization: str, action: AgentAction
-) -> tuple[Verdict | None, ActionRow | None]:
-    """REST API and SDK documents, "Multi-agent orchestration": the parent must be ours, and of the same session.
+class OrchestrationRejected(AuthorizationDeniedError):
+    """An action names a parent that is not its own. ``code`` is the name of the audit event as well."""
 
-    Returns the denial when it is not, and the parent when it is.
+    def __init__(self, reason: str, code: str) -> None:
+        super().__init__(f"Denied: {reason}", reason=reason)
+        self.code = code
+
+
+def foreign_parent(
+    tx: Transaction, organization: str, action: AgentAction
+) -> ActionRow | OrchestrationRejected:
+    """SDK document, "Server-enforced security": the parent must be ours, and of the same orchestration session.
+
+    Returns the parent, or the rejection, which is recorded.
     """
     assert action.parent_action_id is not None
     parent = tx.action(organization, action.parent_action_id) if 0 < action.parent_action_id < 2**63 else None
@@ -227,7 +237,7 @@ def _foreign_parent(
             "The parent action belongs to another orchestration session.",
         )
     else:
-        return None, parent
+        return parent
     tx.record(
         event,
         organization=organization,
@@ -235,4 +245,4 @@ def _foreign_parent(
         parent_action_id=action.parent_action_id,
         orchestration_session_id=action.orchestration_session_id,
     )
-    return Verdict(effect=Effect.DENY, rule=None, rules=(), reason=reason), None
+    return OrchestrationRejected(reason, event)

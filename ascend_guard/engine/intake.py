@@ -92,6 +92,10 @@ class Intake:
                 return self.hand_out(tx, organization, str(earlier.id), judgement.action), governed
             mine = earlier.runner == runner and earlier.outcome is None and runner != API
             return result_of(earlier, claimed=mine, risk=judgement.risk), governed
+        if judgement.action.parent_action_id is not None:
+            parent = decide.foreign_parent(tx, organization, judgement.action)
+            if isinstance(parent, decide.OrchestrationRejected):
+                return parent, governed
         judgement = self._with(governed, judgement)
         self._register.see(tx, runner)
         alive = living(self._store, tx, tx.now)

@@ -86,9 +86,12 @@ async def update(call: Call[AgentChange, None]) -> AgentAnswer:
     agent_id, by = call.path["agent_id"], call.caller.name
     require_own(call.caller, agent_id)
     given = changes(call.body)
+    links = "model_id" in given
     model_id = given.pop("model_id", None)
-    if model_id is not None and not call.caller.admin:
-        raise AuthorizationDeniedError("Only an admin links a model to an agent. Use an admin's key.")
+    if links and not call.caller.admin:
+        raise AuthorizationDeniedError(
+            "Only an admin decides which model an agent is linked to. Use an admin's key."
+        )
 
     def work(tx: Transaction) -> Entry[Agent]:
         entry = AGENTS.get(tx, call.organization, agent_id)
@@ -96,6 +99,8 @@ async def update(call: Call[AgentChange, None]) -> AgentAnswer:
             entry = agents.update(tx, call.organization, agent_id, given, by)
         if model_id is not None:
             entry = agents.link_model(tx, call.organization, agent_id, model_id, by)
+        elif links:
+            entry = agents.unlink_model(tx, call.organization, agent_id, by)
         return entry
 
     entry = await call.write(work)
@@ -130,6 +135,7 @@ async def deactivate(call: Call[WhyBody, None]) -> AgentAnswer:
 
 async def _turn(call: Call[WhyBody, None], status: AgentStatus) -> AgentAnswer:
     agent_id, by, reason = call.path["agent_id"], call.caller.name, call.body.reason
+    call.caller.require_agent(agent_id)
     entry = await call.write(
         lambda tx: agents.set_status(tx, call.organization, agent_id, status, reason, by)
     )

@@ -14,6 +14,9 @@ from ascend_guard.model import iso
 from .handling import Call, Handler
 from .shelves import require_own
 
+_LARGEST = 4096
+"""Bytes of a command's parameters: a hundred commands lie in one record."""
+
 
 async def issue(call: Call[CommandIssue, None]) -> CommandAnswer:
     """Give one agent a command. It need not be registered: any agent can be stopped."""
@@ -30,7 +33,8 @@ async def broadcast(call: Call[CommandIssue, None]) -> CommandAnswer:
 
 async def _issue(call: Call[CommandIssue, None], agent_id: str | None) -> CommandAnswer:
     body, caller = call.body, call.caller
-    command_id, parameters = str(uuid.uuid4()), cleaned(body.parameters)
+    caller.require_agent(agent_id or "")  # a key made for one agent commands not all of them
+    command_id, parameters = str(uuid.uuid4()), cleaned(body.parameters, _LARGEST)
     kind = CommandType(body.command_type)
     command = await call.write(
         lambda tx: commands.issue(

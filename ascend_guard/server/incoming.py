@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ascend_guard.api.actions import McpSubmitBody, SubmitBody
@@ -58,7 +59,7 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
         agent_id=agent_id,
         agent_name=body.agent_name,
         action_type=body.action_type,
-        resource=scrub(resource),
+        resource=_scrubbed(resource),
         tool_name=body.tool_name
         or (named if isinstance(named, str) and 0 < len(named) <= 255 else None)
         or body.mcp_server_name
@@ -102,6 +103,14 @@ def asked_of_mcp(body: McpSubmitBody, caller: Caller, key: bytes) -> tuple[Agent
         caller,
         key,
     )
+
+
+def _scrubbed(resource: str) -> str:
+    return _scrubbed_before(resource) if len(resource) <= 200 else scrub(resource)
+
+
+_scrubbed_before = functools.lru_cache(maxsize=1024)(scrub)
+"""Agents name the same few resources again and again."""
 
 
 def _readable(given: dict[str, Any] | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ascend_guard.redaction import scrub
 from ascend_guard.store.port import Reader
 
 from .handling import Call, Handler
-from .shelves import one_page, when
+from .shelves import look_long, one_page, when
 
 
 async def register(call: Call[ServerRegistration, None]) -> ServerAnswer:
@@ -115,7 +115,7 @@ async def health(call: Call[None, None]) -> ServersHealth:
 
 
 async def _all(call: Call[None, None]) -> list[ServerBody]:
-    entries = await call.read(lambda reader: MCP_SERVERS.all(reader, call.organization))
+    entries = await look_long(call, lambda reader: MCP_SERVERS.all(reader, call.organization))
     return [_body(entry) for entry in entries]
 
 

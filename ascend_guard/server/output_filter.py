@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ascend_guard.api.output import (
     FilterBody,
@@ -52,9 +52,17 @@ async def scan(call: Call[ScanBody, None]) -> ScanAnswer:
     try:
         chosen = await call.read(lambda reader: output_filter.configured(reader, organization))
         found = await asyncio.to_thread(output_filter.scan, body.content, chosen)
-        kept = Scanned(body.agent_id, body.action_id, found.blocked, found.findings)
         await call.write(
-            lambda tx: output_filter.keep(tx, organization, scan_id, kept, caller.name, agent=caller.agent_id)
+            lambda tx: output_filter.keep(
+                tx,
+                organization,
+                scan_id,
+                found,
+                caller.name,
+                agent_id=body.agent_id,
+                action_id=body.action_id,
+                own=caller.agent_id,
+            )
         )
     except NotFoundError:  # the action that is named: said before anything is let out
         raise
@@ -114,7 +122,7 @@ def _answer(body: ScanBody, scan_id: str, found: Scan, *, failed: bool = False) 
     return ScanAnswer(
         success=not failed,
         scan_id=scan_id,
-        status="blocked" if found.blocked else "redacted" if found.findings else "clean",
+        status=_status(found),
         blocked=found.blocked,
         reason=reason,
         agent_id=body.agent_id,
@@ -123,6 +131,14 @@ def _answer(body: ScanBody, scan_id: str, found: Scan, *, failed: bool = False) 
         findings=[FindingBody(**_fields(finding)) for finding in found.findings],
         filtered_content=found.content,
     )
+
+
+def _status(found: Scan) -> Literal["clean", "redacted", "blocked", "disabled"]:
+    if found.blocked:
+        return "blocked"
+    if not found.looked:
+        return "disabled"
+    return "redacted" if found.findings else "clean"
 
 
 def _kept(entry: Entry[Scanned], finding: Finding) -> KeptFinding:

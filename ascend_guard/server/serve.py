@@ -47,6 +47,7 @@ def serve(
             proxy_headers=False,
             h11_max_incomplete_event_size=64 << 10,
             lifespan="on",
+            interface="asgi3",
         )
         web = _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}"))
         if started is not None:

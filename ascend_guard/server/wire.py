@@ -34,6 +34,16 @@ def heads(scope: Scope) -> tuple[dict[str, str], str | None]:
     return found, twice
 
 
+def require_once(twice: str | None) -> None:
+    """Refuse a header that was given twice.
+
+    Raises:
+        Refused: one was.
+    """
+    if twice:
+        raise Refused(f"The header {twice} is given twice.", status=400, code="INVALID_HEADER")
+
+
 def correlation_of(headers: Mapping[str, str]) -> str:
     """The request's correlation identifier, or a new one when it has none that can be passed on."""
     given = headers.get("x-correlation-id", "")
