@@ -11,17 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import msgspec
-
 from ascend_guard.errors import (
     AscendError,
-    ConflictError,
     NetworkError,
     NotFoundError,
     RateLimitError,
@@ -44,6 +40,7 @@ from .answers import kill_switch_of
 from .asking import ask, decided
 from .exchange import GUARD, ONCE, Exchange, Retry, arun, run
 from .feed import PATIENCE, Feed, News
+from .grants import Grants
 from .identity import identity_of
 from .outbox import Outbox
 from .protocol import Features, digest_key_of, features_of, outcome_request, submission
@@ -128,8 +125,7 @@ class RemoteControlPlane:
         self._features: Features | None = None
         self._feed = Feed(self._open_stream)
         self._outbox = Outbox(self._transport)
-        self._granted: dict[str, ActionResult] = {}
-        self._granting = threading.Lock()
+        self._grants = Grants()
         self._process = os.getpid()
         self._runner = uuid.uuid4().hex
         self._pool: tuple[int, Executor] | None = None
@@ -147,7 +143,7 @@ class RemoteControlPlane:
     def runner(self) -> str:
         """This process, by the name the server knows it by."""
         if self._process != os.getpid():
-            self._process, self._runner, self._granting = os.getpid(), uuid.uuid4().hex, threading.Lock()
+            self._process, self._runner, self._grants = os.getpid(), uuid.uuid4().hex, Grants()
         return self._runner
 
     def close(self) -> None:
@@ -250,37 +246,20 @@ class RemoteControlPlane:
         answer = yield from ask(
             self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=self._retry
         )
-        return self._granting_of(decided(answer), features)
+        return decided(answer) if features.claims else self._grants.keep(decided(answer))
 
     def _status(self, effect: AwaitDecision) -> Exchange[ActionResult]:
         features = yield from self._known()
         answer = yield from ask(
             self._api, "get_action_status", parameters={"action_id": effect.action_id}, retry=self._retry
         )
-        return self._granting_of(decided(answer, effect.action_id), features)
-
-    def _granting_of(self, result: ActionResult, features: Features) -> ActionResult:
-        """An approval of a server that keeps no permits is kept here, to be taken once; what it says of them is not."""
-        if features.claims:
-            return result
-        result = msgspec.structs.replace(result, claimed=False)
-        if result.is_approved():
-            with self._granting:
-                self._granted[result.action_id] = result
-        return result
+        result = decided(answer, effect.action_id)
+        return result if features.claims else self._grants.keep(result)
 
     def _claim(self, effect: Claim) -> Exchange[ActionResult]:
         features = yield from self._known()
         if not features.claims:
-            with self._granting:
-                granted = self._granted.pop(effect.action_id, None)
-            if granted is None:
-                raise ConflictError(
-                    f"Blocked: the approval of action {effect.action_id} has been used; one approval is good for one run. "
-                    f"Call again to ask anew.",
-                    action_id=effect.action_id,
-                )
-            return msgspec.structs.replace(granted, claimed=True)
+            return self._grants.take(effect.action_id)
         answer = yield from ask(
             self._api,
             "claim_action",
@@ -303,8 +282,7 @@ class RemoteControlPlane:
                 retry=self._retry,
             )
             return
-        with self._granting:
-            self._granted.pop(effect.action_id, None)
+        self._grants.drop(effect.action_id)
         outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {effect.reason}")
         yield from self._settling(Settle(effect.action_id, outcome))
 
