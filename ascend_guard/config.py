@@ -130,14 +130,12 @@ class Settings:
             StoreError: it cannot be used.
         """
         if self.postgres:
-            from .store.keyfile import load_secret, parse_secret
+            from .store.keyfile import kept_secret, parse_secret
             from .store.postgres import PostgresStore
 
             assert self.database_url is not None
-            if self.secret_key is not None:
-                secret = parse_secret(self.secret_key)
-            else:
-                secret = load_secret(self.folder / "postgres.key", may_make=True)
+            given = self.secret_key
+            secret = kept_secret(self.folder) if given is None else parse_secret(given)
             return PostgresStore(self.database_url, secret=secret)
         from .store.sqlite import SQLiteStore
 

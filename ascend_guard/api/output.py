@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 
 from .endpoint import Limit, Offset, Text
 from .oversight import Level
-from .registry import Many, Name, Names, Number
+from .registry import Many, Names, Number, Plain
 
 Object = dict[str, Any]
 
@@ -17,7 +17,7 @@ class FilterBody(Struct, kw_only=True):
     """How output is filtered: ``block_severity`` and worse hold it back whole, what is below is taken out of it."""
 
     enabled: bool = True
-    categories: list[Literal["secret", "pci", "pii"]] = field(
+    categories: Annotated[list[Literal["secret", "pci", "pii"]], Meta(min_length=1, max_length=16)] = field(
         default_factory=lambda: ["secret", "pci", "pii"]
     )
     block_severity: Level = "critical"
@@ -27,7 +27,7 @@ class ScanBody(Struct, omit_defaults=True):
     """An output to look through."""
 
     content: Annotated[str, Meta(max_length=262_144)]
-    agent_id: Name
+    agent_id: Plain
     action_id: Number | None = None
 
 
@@ -47,7 +47,7 @@ class ScanAnswer(Struct, kw_only=True):
 
     success: bool
     scan_id: str
-    status: Literal["clean", "redacted", "blocked"]
+    status: Literal["clean", "redacted", "blocked", "disabled"]
     blocked: bool
     reason: str | None
     agent_id: str
@@ -120,8 +120,8 @@ class Alerts(Struct, kw_only=True):
 class ClassificationRegistration(Struct, omit_defaults=True):
     """How sensitive a resource is."""
 
-    resource_type: Text
-    resource_id: Text
+    resource_type: Plain
+    resource_id: Plain
     sensitivity_level: Text
     compliance_tags: Names = field(default_factory=list)
     metadata: Object = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from .endpoint import Offset, Prose, Text
-from .registry import Many, Name, Number, Place
+from .registry import Many, Name, Number, Place, Plain
 
 Level = Literal["low", "medium", "high", "critical"]
 ComponentKind = Literal["library", "model", "dataset", "framework", "tool", "service"]
@@ -29,7 +29,7 @@ Vulnerabilities = Annotated[list[VulnerabilityBody], Meta(max_length=256)]
 class ComponentRegistration(Struct, omit_defaults=True):
     """A component (SDK document, "Register a supply-chain component")."""
 
-    component_id: Text
+    component_id: Plain
     component_name: Annotated[str, Meta(min_length=1, max_length=500)]
     component_type: ComponentKind
     provider: Short | None = None
@@ -157,7 +157,7 @@ class TopologyBody(Struct):
     """Who works for an orchestrator."""
 
     orchestrator_agent_id: Name
-    worker_agent_ids: Annotated[list[Name], Meta(min_length=1, max_length=20)]
+    worker_agent_ids: Annotated[list[Plain], Meta(min_length=1, max_length=20)]
 
 
 class McpTopologyBody(Struct):

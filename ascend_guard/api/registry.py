@@ -13,8 +13,11 @@ from .endpoint import Prose, Text
 
 Object = dict[str, Any]
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/?#\x00-\x1f\x7f]+$")]
-"""A name that can stand in a path as it is: the published SDK does not quote it."""
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/?#\x00-\x1f\x7f]+$(?!\n)")]
+"""A name that can stand in a path as it is: the published SDK does not quote it. Python's ``$`` lets a newline follow."""
+
+Plain = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+"""A name without control characters, which not every database takes."""
 
 Names = Annotated[list[Text], Meta(max_length=256)]
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -46,9 +49,9 @@ class AgentRegistration(Struct, omit_defaults=True):
 
 
 class AgentChange(Struct, omit_defaults=True):
-    """What to change of an agent. ``model_id`` links a model, by its number or its identifier, and is for admins."""
+    """What to change of an agent. ``model_id`` is for admins: a model's number or identifier to link, null to link none."""
 
-    model_id: Number | Text | UnsetType = UNSET
+    model_id: Number | Text | UnsetType | None = UNSET
     display_name: Text | UnsetType = UNSET
     agent_type: Text | UnsetType = UNSET
     environment: Text | UnsetType = UNSET
@@ -181,7 +184,7 @@ class Acknowledged(Struct, kw_only=True):
 class ModelRegistration(Struct, omit_defaults=True):
     """A model, under the identifier its users name it by."""
 
-    model_id: Text
+    model_id: Plain
     model_name: Annotated[str, Meta(max_length=255)] | None = None
     provider: Annotated[str, Meta(max_length=255)] | None = None
     version: Annotated[str, Meta(max_length=255)] | None = None

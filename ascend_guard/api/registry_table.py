@@ -28,21 +28,21 @@ _AGENTS = (
     ),
     Endpoint(
         "activate_agent", "POST", "/api/registry/agents/{agent_id}/activate", registry.AgentAnswer,
-        registry.WhyBody, access=Access.ADMIN, refuses=(404,), body_optional=True, summary="Let an agent act.",
+        registry.WhyBody, access=Access.ADMIN, refuses=(403, 404), body_optional=True, summary="Let an agent act.",
     ),
     Endpoint(
         "suspend_agent", "POST", "/api/registry/agents/{agent_id}/suspend", registry.AgentAnswer,
-        registry.WhyBody, access=Access.ADMIN, refuses=(404,), body_optional=True,
+        registry.WhyBody, access=Access.ADMIN, refuses=(403, 404), body_optional=True,
         summary="Refuse what an agent submits, for a while.",
     ),
     Endpoint(
         "deactivate_agent", "POST", "/api/registry/agents/{agent_id}/deactivate", registry.AgentAnswer,
-        registry.WhyBody, access=Access.ADMIN, refuses=(404,), body_optional=True,
+        registry.WhyBody, access=Access.ADMIN, refuses=(403, 404), body_optional=True,
         summary="Refuse what an agent submits, for good.",
     ),
     Endpoint(
         "heartbeat", "POST", "/api/agents/health/heartbeat", registry.HealthBody, registry.HeartbeatBody,
-        refuses=(403, 409), summary="An agent's sign of life.",
+        refuses=(403,), summary="An agent's sign of life.",
     ),
     Endpoint(
         "get_agent_health", "GET", "/api/agents/health/{agent_id}", registry.HealthBody, refuses=(403, 404),
@@ -50,12 +50,12 @@ _AGENTS = (
     ),
     Endpoint(
         "issue_command", "POST", "/api/registry/agents/{agent_id}/commands", registry.CommandAnswer,
-        registry.CommandIssue, access=Access.ADMIN, status=201, refuses=(409,),
+        registry.CommandIssue, access=Access.ADMIN, status=201, refuses=(403, 404, 409),
         summary="Give an agent a command; one that stops does so at once.",
     ),
     Endpoint(
         "broadcast_command", "POST", "/api/registry/commands", registry.CommandAnswer, registry.CommandIssue,
-        access=Access.ADMIN, status=201, refuses=(409,), summary="Give every agent a command.",
+        access=Access.ADMIN, status=201, refuses=(403, 409), summary="Give every agent a command.",
     ),
     Endpoint(
         "list_commands", "GET", "/api/registry/agents/{agent_id}/commands", registry.Commands, refuses=(403,),

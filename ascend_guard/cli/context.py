@@ -74,7 +74,7 @@ class Run:
     def missing(self) -> Path | None:
         """Where the database would be, if there is none yet. Raises ``ConfigurationError``."""
         settings = self.settings()
-        if settings.postgres:
+        if settings.remote or settings.postgres:
             return None
         path = settings.database()[0]
         return None if path.exists() else path
@@ -90,7 +90,7 @@ class Run:
             return self._plane
         self.close()
         settings = self.settings()
-        if settings.remote and settings.policy is None and settings.database_url is None:
+        if settings.remote:
             raise Refusal(
                 "ASCEND_API_KEY names a server, and this looks into a database. Run it where the server runs, with "
                 "--policy or --database-url; from elsewhere a person decides over the API, with a token "

@@ -97,7 +97,7 @@ def retry_after(answer: Answer) -> float | None:
 
 def readable(text: str, secrets: list[str]) -> str:
     """A server's words for a message: one line, bounded, without control characters and secrets."""
-    plain = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text[: 4 * MOST_WORDS])
+    plain = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
     clean = " ".join(scrub(plain, secrets).split())
     return clean if len(clean) <= MOST_WORDS else f"{clean[: MOST_WORDS - 1]}…"
 

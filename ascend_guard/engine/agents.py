@@ -158,6 +158,24 @@ def link_model(
     return entry
 
 
+def unlink_model(tx: Transaction, organization: str, agent_id: str, by: str) -> Entry[Agent]:
+    """Link an agent to no model.
+
+    Raises:
+        NotFoundError: there is no such agent.
+    """
+    agent = AGENTS.get(tx, organization, agent_id)
+    entry = AGENTS.put(tx, organization, agent.name, msgspec.structs.replace(agent.value, model=None))
+    tx.record(
+        "AGENT_MODEL_UNLINKED",
+        organization=organization,
+        actor=by,
+        agent_id=agent.name,
+        model=agent.value.model,
+    )
+    return entry
+
+
 def set_status(
     tx: Transaction, organization: str, agent_id: str, status: AgentStatus, reason: str | None, by: str
 ) -> Entry[Agent]:
@@ -209,12 +227,13 @@ def activity(reader: Reader, organization: str, agent_id: str) -> Activity:
 
 
 def beat(tx: Transaction, organization: str, agent_id: str, **said: Any) -> Heartbeats:
-    """Keep a sign of life. It is no change of anything, so it leaves no audit record.
+    """Keep a sign of life; of ten thousand agents, registered or not, the one first heard of gives way.
 
-    Raises:
-        ConflictError: too many agents were heard of.
+    It is no change of anything, so it leaves no audit record.
     """
     before = _HEARTBEATS.find(tx, organization, agent_id)
+    if before is None:
+        _HEARTBEATS.make_room(tx, organization)
     alive = before is not None and tx.now - before.value.last <= GAP
     heartbeats = Heartbeats(before.value.since if before and alive else tx.now, tx.now, **said)
     return _HEARTBEATS.put(tx, organization, agent_id, heartbeats).value

@@ -125,6 +125,7 @@ def issue(
             agent_id=agent_id,
             command_id=given_up.command_id,
         )
+    _make_room(tx, organization, name)
     keep = shelf.keep if command_type in STOPPING else shelf.put
     keep(tx, organization, name, Mailbox(commands, box.receipts))
     return command
@@ -157,6 +158,7 @@ def acknowledge(tx: Transaction, organization: str, agent_id: str, command_id: s
     else:
         raise AuthorizationDeniedError("There is no such command for this agent, or it has expired.")
     receipts = {**box.receipts, command_id: command.expires_at}
+    _make_room(tx, organization, agent_id)
     _MAILBOXES.put(tx, organization, agent_id, Mailbox(box.commands, receipts))
     tx.record(
         "COMMAND_ACKNOWLEDGED",
@@ -166,6 +168,14 @@ def acknowledge(tx: Transaction, organization: str, agent_id: str, command_id: s
         command_id=command_id,
         command_type=command.command_type,
     )
+
+
+def _make_room(tx: Transaction, organization: str, name: str) -> None:
+    """Before a mailbox too many is made, forget those in which nothing waits any more."""
+    if _MAILBOXES.full(tx, organization) and _MAILBOXES.find(tx, organization, name) is None:
+        for entry in _MAILBOXES.all(tx, organization):
+            if _current(_MAILBOXES, tx, organization, entry.name, tx.now) == Mailbox():
+                _MAILBOXES.remove(tx, organization, entry.name)
 
 
 def _current(shelf: Shelf[Mailbox], reader: Reader, organization: str, name: str, now: float) -> Mailbox:

@@ -58,11 +58,13 @@ class Scan(Struct, frozen=True):
         findings: the worst first.
         blocked: nothing of it may go out.
         content: what may go out; None when it is blocked.
+        looked: whether it was looked through at all.
     """
 
     findings: list[Finding]
     blocked: bool
     content: str | None
+    looked: bool = True
 
 
 class Scanned(Struct, frozen=True):
@@ -95,7 +97,7 @@ def configure(tx: Transaction, organization: str, chosen: Filter, by: str) -> Fi
 def scan(content: str, chosen: Filter) -> Scan:
     """Look through a text."""
     if not chosen.enabled:
-        return Scan([], False, content)
+        return Scan([], False, content, looked=False)
     found = [span for span in spans(content) if KINDS[span.kind][0] in chosen.categories]
     findings = [_finding(kind, [span for span in found if span.kind is kind]) for kind in KINDS]
     findings = [finding for finding in findings if finding.count]
@@ -122,35 +124,46 @@ def _without(content: str, found: list[Span]) -> str:
 
 
 def keep(
-    tx: Transaction, organization: str, scan_id: str, scanned: Scanned, by: str, *, agent: str | None
+    tx: Transaction,
+    organization: str,
+    scan_id: str,
+    found: Scan,
+    by: str,
+    *,
+    agent_id: str,
+    action_id: int | None,
+    own: str | None,
 ) -> None:
     """Keep that an output was looked through and what was in it; the oldest of ten thousand gives way.
 
     Args:
-        agent: the only agent whose actions the caller may name.
+        agent_id: whose output it was.
+        action_id: the action it came of.
+        own: the only agent whose actions the caller may name.
 
     Raises:
         NotFoundError: there is no such action.
     """
-    if scanned.action_id is not None:
-        require_action(tx, organization, scanned.action_id, agent)
-    if scanned.findings:
+    if action_id is not None:
+        require_action(tx, organization, action_id, own)
+    if found.findings:
         SCANS.make_room(tx, organization)
-        SCANS.keep(tx, organization, scan_id, scanned)
+        SCANS.keep(tx, organization, scan_id, Scanned(agent_id, action_id, found.blocked, found.findings))
+    event = "OUTPUT_SCANNED" if found.looked else "OUTPUT_NOT_SCANNED"
     tx.record(
-        "OUTPUT_BLOCKED" if scanned.blocked else "OUTPUT_SCANNED",
+        "OUTPUT_BLOCKED" if found.blocked else event,
         organization=organization,
         actor=by,
-        action_id=scanned.action_id,
-        agent_id=scanned.agent_id,
-        findings={finding.kind: finding.count for finding in scanned.findings},
+        action_id=action_id,
+        agent_id=agent_id,
+        findings={finding.kind: finding.count for finding in found.findings},
     )
 
 
-def require_action(reader: Reader, organization: str, action_id: int, agent: str | None) -> None:
+def require_action(reader: Reader, organization: str, action_id: int, own: str | None) -> None:
     """Raises ``NotFoundError`` when there is no such action, or it is not this agent's."""
     row = reader.action(organization, action_id)
-    if row is None or agent not in (None, row.agent_id):
+    if row is None or own not in (None, row.agent_id):
         raise NotFoundError(f"There is no action {action_id}.")
 
 

@@ -102,6 +102,10 @@ class Shelf(Generic[T]):
         """How many there are."""
         return reader.count_records(organization, self.kind)
 
+    def full(self, reader: Reader, organization: str) -> bool:
+        """Whether there is no room for one more."""
+        return self.count(reader, organization) >= MOST
+
     def add(self, tx: Transaction, organization: str, name: str, value: T) -> Entry[T]:
         """Register something new.
 
@@ -118,7 +122,7 @@ class Shelf(Generic[T]):
         Raises:
             ConflictError: it would be one more than ``MOST``.
         """
-        if self.count(tx, organization) >= MOST and tx.record_of(organization, self.kind, name) is None:
+        if tx.record_of(organization, self.kind, name) is None and self.full(tx, organization):
             raise ConflictError(
                 f"There are {MOST} things of the kind {self.what!r}, which is the most. Remove some first."
             )
@@ -148,14 +152,17 @@ class Shelf(Generic[T]):
         return Entry(record.id, record.name, self._decode(record.body), record.created_at, record.updated_at)
 
 
-def cleaned(data: dict[str, Any]) -> dict[str, Any]:
+def cleaned(data: dict[str, Any], limit: int = 65_536) -> dict[str, Any]:
     """Somebody's own JSON as it may be stored and shown: without secrets, by their names and by their shapes.
 
+    Args:
+        limit: the most bytes it may have.
+
     Raises:
-        ValidationError: it is larger than 64 KiB or deeper than 16.
+        ValidationError: it is larger, or deeper than 16.
     """
     # Nothing is bound to these values, so the key of their digest does not matter.
-    plain: dict[str, Any] = _scrubbed(normalise(data, key=b"registry", limit=65_536, depth=16).plain)
+    plain: dict[str, Any] = _scrubbed(normalise(data, key=b"registry", limit=limit, depth=16).plain)
     return plain
 
 

@@ -131,7 +131,13 @@ async def withdrawn(call: Call[ReasonBody, None]) -> OutcomeAnswer:
     _require_key(call.caller)
     row = await visible(call)
     effect = Withdraw(str(row.id), scrub(call.body.reason))
-    await call.write(lambda tx: withdraw(tx, call.organization, effect))
+
+    def work(tx: Transaction) -> None:
+        # Whoever denied it stays the one who did, and the same request may be sent again.
+        if known(tx, call.organization, str(row.id)).status != "denied":
+            withdraw(tx, call.organization, effect)
+
+    await call.write(work)
     return OutcomeAnswer(True, str(row.id), "withdrawn", f"Action {row.id} will not be run.")
 
 

@@ -107,15 +107,15 @@ class Server:
         for endpoint in ENDPOINTS:
             served = Served(endpoint, HANDLERS[endpoint.name], desk)
             for path in (endpoint.path, *endpoint.aliases):
-                routes.append(Route(path, endpoint=served, methods=[endpoint.method]))
+                routes.append(_Route(path, endpoint=served, methods=[endpoint.method]))
                 if "{" not in path:
                     self._fixed[endpoint.method, path] = served
         routes += [
-            Route("/api/v1/stream", endpoint=_Stream(desk, self.news), methods=["GET"]),
-            Route(
+            _Route("/api/v1/stream", endpoint=_Stream(desk, self.news), methods=["GET"]),
+            _Route(
                 "/openapi.json", endpoint=_Fixed(msgspec.json.encode(document(ENDPOINTS))), methods=["GET"]
             ),
-            Route("/metrics", endpoint=_Metrics(self.services), methods=["GET"]),
+            _Route("/metrics", endpoint=_Metrics(self.services), methods=["GET"]),
         ]
         app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={HTTPException: _astray})
         app.router.redirect_slashes = False
@@ -174,12 +174,11 @@ class _Stream:
         try:
             require_once(twice)
             caller = await self._desk.admit(scope, headers, Access.CALLER, extra)
-        except AscendError as error:
+            await stream(self._desk.services, self._news, caller, headers, scope, receive, send)
+        except AscendError as error:  # it did not begin: what goes wrong later ends it
             status, body = self._desk.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))
             await respond(send, status, body, extra)
-            return
-        await stream(self._desk.services, self._news, caller, headers, scope, receive, send)
 
 
 class _Fixed:

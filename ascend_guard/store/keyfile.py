@@ -19,7 +19,7 @@ def load_secret(path: Path, *, may_make: bool) -> bytes:
         OSError: it cannot be read or written.
     """
     try:
-        secret = _decoded(path.read_text())
+        secret = _decoded(path.read_text(errors="replace"))
     except FileNotFoundError:
         if not may_make:
             raise StoreError(
@@ -32,6 +32,27 @@ def load_secret(path: Path, *, may_make: bool) -> bytes:
             f"The key file {path} is damaged. Restore it from a backup; if there is no trail yet, remove it."
         )
     return secret
+
+
+def kept_secret(folder: Path) -> bytes:
+    """The secret of a database that has no place on this disk, kept in a folder of its own and made when missing.
+
+    Raises:
+        StoreError: it cannot be read or written, or is damaged.
+    """
+    path = folder / "postgres.key"
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+            (folder / ".gitignore").write_text("*\n")  # nobody should publish the key by accident
+        return load_secret(path, may_make=True)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(
+            f"The key of the audit trail cannot be kept at {path} ({error}). Set ASCEND_SECRET_KEY, or make the folder "
+            f"writable."
+        ) from error
 
 
 def parse_secret(text: str) -> bytes:

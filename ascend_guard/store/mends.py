@@ -70,3 +70,65 @@ def replaced(path: Path) -> StoreError:
         f"The database {path} was moved, deleted or replaced while it was in use, so nothing can be recorded in it. Put "
         f"it back, or configure the control plane again."
     )
+
+
+_POSTGRES = {
+    "28": "It does not let this user in: check the user and the password in the URL, and the server's pg_hba.conf.",
+    "3D000": "There is no such database: create it (createdb), or correct the name at the end of the URL.",
+    "42501": "This user lacks the right to do that. As the database's owner: "
+    "GRANT CREATE, USAGE ON SCHEMA public TO the user (to make the tables), or make the user their owner.",
+    "53100": "The server's disk is full. Free some space; nothing runs until decisions can be recorded.",
+    "53200": "The server is out of memory.",
+    "53300": "The server has too many connections: raise max_connections, or stop what holds them. A process of ours "
+    "needs up to seven.",
+    "25006": "It is a standby or a read-only session. Name the primary server, or several hosts in the URL.",
+    "55P03": "Another process holds the end of the audit trail for too long; look for it in pg_stat_activity.",
+    "57014": "It took too long. Look for what holds it up in pg_stat_activity.",
+    "57P": "The server is stopping or starting. Calls go on by themselves once it answers again.",
+    "08": "The connection was lost. Calls go on by themselves once the server answers again.",
+    "25P": "The connection was lost. Calls go on by themselves once the server answers again.",
+    "54000": "A name is too long to be indexed (about 2,600 bytes).",
+}
+"""By SQLSTATE, or the beginning of one (PostgreSQL, appendix A)."""
+
+_BEFORE_SQLSTATE = {
+    "authentication failed": "28",
+    "no password supplied": "28",
+    "pg_hba.conf": "28",
+    "does not exist": "3D000",
+    "permission denied for database": "42501",
+    "too many": "53300",
+    "connection slots": "53300",
+    "read-only": "25006",
+    "in hot standby mode": "25006",
+    "starting up": "57P",
+    "shutting down": "57P",
+    "recovery mode": "57P",
+    "server closed the connection": "08",
+    "connection is closed": "08",
+    "connection is lost": "08",
+    "SSL": "SSL",
+}
+"""What a server says before there is a session has no SQLSTATE for the driver."""
+
+
+def explain_postgres(kind: str, text: str, sqlstate: str | None, where: str) -> StoreError:
+    """The error to raise instead of one of PostgreSQL's.
+
+    Args:
+        kind: the type of the driver's error.
+        text: what it says, without any password.
+        sqlstate: its code, when it came from within a session.
+        where: the database, for people.
+    """
+    if sqlstate is None:
+        role = 'role "' in text and "does not exist" in text
+        found = (code for part, code in _BEFORE_SQLSTATE.items() if part in text)
+        sqlstate = "28" if role else next(found, "")
+    mend = next((mend for code, mend in _POSTGRES.items() if sqlstate.startswith(code)), None)
+    if sqlstate == "SSL":
+        mend = "The encrypted connection failed: check sslmode and sslrootcert in the URL."
+    if mend is None and sqlstate == "":
+        mend = "It cannot be reached: check that the server runs, and host and port in the URL."
+    text = " ".join(text.split())
+    return StoreError(f"The database {where} failed ({kind}: {text}). {mend or 'See `ascend-guard doctor`.'}")

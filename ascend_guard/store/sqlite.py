@@ -6,21 +6,20 @@ Every write passes the group commit of its process and then the turnstile betwee
 
 from __future__ import annotations
 
-import atexit
 import os
 import sqlite3
-import sys
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ascend_guard.errors import AscendError, ConfigurationError, StoreError
+from ascend_guard.errors import ConfigurationError, StoreError
 
 from .chain import GENESIS, seal, sealed
+from .commits import Committer, fail
+from .forks import forget, is_worker, remember
 from .keyfile import load_secret
 from .locks import Presence, Turnstile, alive
 from .mends import BUSY_TIMEOUT, emptied, explain, replaced, tampered
@@ -66,7 +65,6 @@ class SQLiteStore:
         self._state = _CLOSED
         self._reopening = threading.Lock()
         self._open()
-        _opened.add(self)
 
     # --- opening -------------------------------------------------------------------------------------------------
 
@@ -78,12 +76,8 @@ class SQLiteStore:
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
         self._state = _OPEN
-        multiprocessing = sys.modules.get("multiprocessing.util")
-        if multiprocessing is not None:  # its forked children end without running atexit's functions
-            multiprocessing.Finalize(None, _finish, exitpriority=0)
-        process = sys.modules.get("multiprocessing.process")
-        # A pool ends its workers with a signal as soon as it has their results: there nothing may lie in the queue.
-        self._worker = process is not None and process.parent_process() is not None
+        self._worker = is_worker()
+        remember(self)
 
     def _prepare(self) -> None:
         folder = self.path.parent
@@ -113,7 +107,8 @@ class SQLiteStore:
         self._watch_lock = threading.RLock()
         self._reader = SQLiteReader(self._reader_connection)
         self._writer = GroupCommit(self._commit)
-        self._transaction = SQLiteTransaction(self._connection, self.secret)
+        transaction = SQLiteTransaction(self._connection, self.secret)
+        self._committer = Committer(transaction, self.clock, self._explain)
         self._files = self._identities()
 
     def _identities(self) -> tuple[tuple[int, int], ...]:
@@ -244,7 +239,7 @@ class SQLiteStore:
         return runner == self.runner or alive(self._runners, runner)
 
     def close(self) -> None:
-        _opened.discard(self)
+        forget(self)
         if self._state is not _OPEN:
             self._state = _CLOSED
             return
@@ -263,79 +258,42 @@ class SQLiteStore:
 
     def _commit(self, group: Sequence[Ticket[Any]]) -> None:
         if self._state is not _OPEN:
-            for ticket in group:
-                ticket.error = self._gone()
+            fail(group, self._gone())
             return
         try:
             with self._turnstile:
                 self._require_files()
-                if len(group) > 1 and self._commit_together(group):
-                    return
-                for ticket in group:
-                    self._commit_one(ticket)
+                if len(group) == 1 or not self._committer.together(group):
+                    self._committer.one_by_one(group)
         except OSError as error:
-            for ticket in group:
-                ticket.error = error if isinstance(error, StoreError) else explain(error, self.path)
+            fail(group, error if isinstance(error, StoreError) else explain(error, self.path))
 
-    def _commit_together(self, group: Sequence[Ticket[Any]]) -> bool:
-        """All in one transaction; False, with nothing done, when any of them fails."""
-        transaction = self._transaction
-        try:
-            transaction.begin(self.clock())
-            for ticket in group:
-                before = transaction.changes()
-                try:
-                    ticket.result = ticket.work(transaction)
-                except AscendError as error:
-                    if transaction.changes() != before:
-                        raise
-                    ticket.error = error  # a refusal that touched nothing need not trouble the others
-            transaction.commit()
-        except Exception:
-            transaction.rollback()
-            for ticket in group:
-                ticket.error = None
-            return False
-        except BaseException:
-            transaction.rollback()
-            raise
-        transaction.committed()
-        return True
-
-    def _commit_one(self, ticket: Ticket[Any]) -> None:
-        transaction = self._transaction
-        try:
-            transaction.begin(self.clock())
-            ticket.result = ticket.work(transaction)
-            transaction.commit()
-        except sqlite3.Error as error:
-            transaction.rollback()
-            ticket.error = explain(error, self.path)
-        except Exception as error:
-            transaction.rollback()
-            ticket.error = error
-        except BaseException:
-            transaction.rollback()
-            raise
-        else:
-            transaction.committed()
+    def _explain(self, error: Exception) -> Exception:
+        return explain(error, self.path) if isinstance(error, sqlite3.Error) else error
 
     # --- forking -------------------------------------------------------------------------------------------------
 
-    def _before_fork(self) -> None:
-        # A transaction that is open while the process forks would stay open in the child for ever.
+    def before_fork(self) -> bool:
+        """Come to rest: a transaction that is open while the process forks would stay open in the child for ever."""
+        if self._state is not _OPEN:
+            return False
         self._writer.hold()
         self._reader_lock.acquire()
         self._watch_lock.acquire()
+        return True
 
-    def _after_fork_in_parent(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
         self._watch_lock.release()
         self._reader_lock.release()
         self._writer.let_go()
 
-    def _after_fork_in_child(self) -> None:
-        # No connection may cross a fork: SQLite would believe that this process holds the locks of its parent, whose
-        # closing would then take the write-ahead log away from under us. Idle ones can be closed without harm.
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's connections and locks.
+
+        No connection may cross a fork: SQLite would believe that this process holds the locks of its parent, whose
+        closing would then take the write-ahead log away from under us. Idle ones can be closed without harm.
+        """
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
         self._turnstile.close()
@@ -354,36 +312,3 @@ class SQLiteStore:
         return StoreError(
             f"The control plane on {self.path} was closed. Configure a new one before calling governed tools."
         )
-
-
-_opened: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-_held: list[SQLiteStore] = []
-
-
-def _hold_for_fork() -> None:
-    _held[:] = [store for store in _opened if store._state is _OPEN]
-    for store in _held:
-        store._before_fork()
-
-
-def _go_on_after_fork() -> None:
-    for store in reversed(_held):
-        store._after_fork_in_parent()
-    _held.clear()
-
-
-def _let_go_after_fork() -> None:
-    for store in _held:
-        store._after_fork_in_child()
-    _held.clear()
-
-
-def _finish() -> None:
-    for store in list(_opened):
-        store.flush()
-
-
-os.register_at_fork(
-    before=_hold_for_fork, after_in_parent=_go_on_after_fork, after_in_child=_let_go_after_fork
-)
-atexit.register(_finish)

@@ -71,7 +71,7 @@ def test_a_broken_policy(shop: Any) -> None:
     [
         ("ASCEND_DURABILITY", "never", "durability"),
         ("ASCEND_DATABASE_URL", "mysql://x/y", "control plane"),
-        ("ASCEND_DATABASE_URL", "postgresql://u:p@h/d", "control plane"),
+        ("ASCEND_DATABASE_URL", "postgresql://u:p@127.0.0.1:9/d", "database"),
     ],
 )
 def test_wrong_settings(

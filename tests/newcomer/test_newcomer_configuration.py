@@ -11,7 +11,15 @@ import pytest
 from newcomer_scripts import ALLOW
 
 import ascend_guard
-from ascend_guard import AscendError, ConfigurationError, PolicyError, StoreError, governed
+from ascend_guard import (
+    AscendError,
+    AuthenticationError,
+    ConfigurationError,
+    KillSwitchError,
+    PolicyError,
+    StoreError,
+    governed,
+)
 
 ran: list[object] = []
 
@@ -30,7 +38,7 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran.clear()
 
 
-def refused(kind: type[AscendError], begin: Callable[[], object]) -> str:
+def refused(kind: type[AscendError] | tuple[type[AscendError], ...], begin: Callable[[], object]) -> str:
     """What the one error says; nothing runs, neither before nor after it."""
 
     def begin_and_call() -> None:
@@ -137,12 +145,12 @@ def test_a_wrong_database_url(url: Any, tmp_path: Path) -> None:
 
 
 def test_a_postgresql_address_keeps_its_password() -> None:
-    """It says what to write instead, and not the password."""
+    """A server that cannot be reached is named, and not the password."""
     said = refused(
-        ConfigurationError,
-        configuring(policy="policy.yaml", database_url="postgresql://ana:hunter2@db/ascend"),
+        StoreError,
+        configuring(policy="policy.yaml", database_url="postgresql://ana:hunter2@127.0.0.1:9/ascend"),
     )
-    assert "sqlite:///" in said
+    assert "127.0.0.1" in said
     assert "hunter2" not in said
 
 
@@ -169,21 +177,42 @@ def test_a_wrong_agent(setting: str, value: Any) -> None:
     assert setting in refused(ConfigurationError, configuring(policy="policy.yaml", **{setting: value}))
 
 
-@pytest.mark.parametrize("also", [{}, {"policy": "policy.yaml"}], ids=["alone", "with a policy"])
-def test_an_api_key(also: dict[str, str]) -> None:
-    """This version has no server: unset it and name a policy."""
-    said = refused(ConfigurationError, configuring(api_key="ask_live_123", **also))
-    assert "ASCEND_POLICY" in said
-    assert "ask_live_123" not in said
+@pytest.mark.parametrize(
+    "key", ["", "short", "ask_live_123", "sk_live_0123456789abcdef", "owkai_ with blanks in it"]
+)
+def test_a_key_that_is_none(key: str) -> None:
+    """The error says how a key is formed, and does not show this one."""
+    said = refused(
+        (AuthenticationError, ConfigurationError), configuring(api_key=key, api_url="http://127.0.0.1:9")
+    )
+    assert "api_key" in said
+    assert not key or key not in said
+
+
+def test_a_server_that_is_not_there() -> None:
+    """A governed call is blocked, and the error says what to check."""
+    said = refused(
+        KillSwitchError, configuring(api_key="owkai_0123456789abcdef", api_url="http://127.0.0.1:9")
+    )
+    assert "cannot be known" in said
+    assert "owkai_0123456789abcdef" not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ascend.example.com", "ftp://localhost", "localhost", "https://a:b@c", "https://"]
+)
+def test_an_address_of_no_server(url: str) -> None:
+    """Keys are not sent in clear text, nor anywhere that is no server."""
+    said = refused(ConfigurationError, configuring(api_key="owkai_0123456789abcdef", api_url=url))
+    assert "ASCEND_API_URL" in said
 
 
 def test_an_api_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither ignored for a policy beside it, nor overriding one given in code."""
-    monkeypatch.setenv("ASCEND_API_KEY", "ask_live_123")
+    monkeypatch.setenv("ASCEND_API_KEY", "owkai_0123456789abcdef")
+    monkeypatch.setenv("ASCEND_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("ASCEND_POLICY", "policy.yaml")
-    said = refused(ConfigurationError, lambda: None)
-    assert "ASCEND_API_KEY" in said
-    assert "ask_live_123" not in said
+    assert "cannot be known" in refused(KillSwitchError, lambda: None)
     plane = ascend_guard.configure(policy="policy.yaml", durability="process")
     assert note("runs") == "runs"
     plane.close()

@@ -1,0 +1,134 @@
+"""How a group of works becomes one transaction, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ascend_guard.errors import AscendError, StoreError
+
+from .port import Transaction
+from .writer import Ticket
+
+
+class Undecided(Exception):
+    """A commit whose answer was lost, and of which nobody can say what came of it: it must not be run again.
+
+    Args:
+        error: what its callers are told.
+    """
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Committing(Transaction, Protocol):
+    """A transaction that can be begun again and again."""
+
+    def begin(self, now: float) -> None:
+        """Start."""
+        ...
+
+    def commit(self) -> None:
+        """Make everything durable. Raises ``Undecided`` when it may have become so."""
+        ...
+
+    def committed(self) -> None:
+        """Tell those who asked to be told."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo everything."""
+        ...
+
+    def changes(self) -> int:
+        """A number that grows with everything written so far."""
+        ...
+
+
+class Committer:
+    """Runs groups in a transaction.
+
+    Args:
+        transaction: the writer's.
+        clock: seconds since the epoch.
+        explain: the error to raise instead of one of the database's; others it returns as they are.
+    """
+
+    def __init__(
+        self, transaction: Committing, clock: Callable[[], float], explain: Callable[[Exception], Exception]
+    ) -> None:
+        self._transaction = transaction
+        self._clock = clock
+        self._explain = explain
+
+    def together(self, group: Sequence[Ticket[Any]]) -> bool:
+        """All in one transaction; False, with nothing done, when any of them fails."""
+        transaction = self._transaction
+        if not self._begin(group):
+            return True
+        try:
+            for ticket in group:
+                before = transaction.changes()
+                try:
+                    ticket.result = ticket.work(transaction)
+                except AscendError as error:
+                    if transaction.changes() != before:
+                        raise
+                    ticket.error = error  # a refusal that touched nothing need not trouble the others
+            transaction.commit()
+        except Undecided as undecided:
+            transaction.rollback()
+            fail(group, undecided.error)
+            return True
+        except Exception:
+            transaction.rollback()
+            for ticket in group:
+                ticket.error = None
+            return False
+        except BaseException:
+            transaction.rollback()
+            raise
+        transaction.committed()
+        return True
+
+    def one_by_one(self, group: Sequence[Ticket[Any]]) -> None:
+        """Each in a transaction of its own, until none can be begun any more."""
+        transaction = self._transaction
+        for position, ticket in enumerate(group):
+            if not self._begin(group[position:]):
+                return
+            try:
+                ticket.result = ticket.work(transaction)
+                transaction.commit()
+            except Undecided as undecided:
+                transaction.rollback()
+                ticket.error = undecided.error
+            except Exception as error:
+                transaction.rollback()
+                ticket.error = self._explain(error)
+            except BaseException:
+                transaction.rollback()
+                raise
+            else:
+                transaction.committed()
+
+    def _begin(self, group: Sequence[Ticket[Any]]) -> bool:
+        """Begin a transaction for them; where none can be begun, they have all failed."""
+        try:
+            self._transaction.begin(self._clock())
+        except Exception as error:
+            self._transaction.rollback()
+            fail(group, self._explain(error))
+            return False
+        except BaseException:
+            self._transaction.rollback()
+            raise
+        return True
+
+
+def fail(group: Sequence[Ticket[Any]], error: Exception) -> None:
+    """None of them was done."""
+    for ticket in group:
+        ticket.error = error

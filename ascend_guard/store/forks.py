@@ -1,0 +1,79 @@
+"""Open stores, which must be told when their process forks or ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+from typing import Protocol
+
+
+class Forkable(Protocol):
+    """A store with connections, none of which may cross a fork."""
+
+    def before_fork(self) -> bool:
+        """Come to rest; False when there is nothing open."""
+        ...
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        ...
+
+    def after_fork_in_child(self) -> None:
+        """Let go of everything that belongs to the parent."""
+        ...
+
+    def flush(self) -> None:
+        """Commit what was posted."""
+        ...
+
+
+_opened: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_held: list[Forkable] = []
+
+
+def remember(store: Forkable) -> None:
+    """This store was opened, by this process or a forked child of it."""
+    _opened.add(store)
+    multiprocessing = sys.modules.get("multiprocessing.util")
+    if multiprocessing is not None:  # its forked children end without running atexit's functions
+        multiprocessing.Finalize(None, _finish, exitpriority=0)
+
+
+def forget(store: Forkable) -> None:
+    """It was closed."""
+    _opened.discard(store)
+
+
+def is_worker() -> bool:
+    """Whether a pool may end this process with a signal as soon as it has its results: nothing may lie in a queue."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _hold_for_fork() -> None:
+    _held.extend(store for store in list(_opened) if store.before_fork())
+
+
+def _go_on_after_fork() -> None:
+    for store in reversed(_held):
+        store.after_fork_in_parent()
+    _held.clear()
+
+
+def _let_go_after_fork() -> None:
+    for store in _held:
+        store.after_fork_in_child()
+    _held.clear()
+
+
+def _finish() -> None:
+    for store in list(_opened):
+        store.flush()
+
+
+os.register_at_fork(
+    before=_hold_for_fork, after_in_parent=_go_on_after_fork, after_in_child=_let_go_after_fork
+)
+atexit.register(_finish)

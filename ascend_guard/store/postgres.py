@@ -1,0 +1,258 @@
+"""The store that replicas share: one PostgreSQL database, one audit trail in it.
+
+Every write passes the group commit of its process and then the lock on the head of the trail, which orders the processes
+group by group. Readers need neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from ascend_guard.errors import ConfigurationError, StoreError
+
+from .commits import Committer, fail
+from .forks import forget, is_worker, remember
+from .migrations import migrate_postgres
+from .port import Reader, Transaction
+from .writer import GroupCommit, Ticket
+
+try:
+    import psycopg
+
+    from .postgres_connection import READING_LONG, WRITING, Address, Readers
+    from .postgres_listener import Listener, alive
+    from .postgres_queries import PostgresReader, PostgresSnapshot, PostgresTransaction, begin_trail
+except ImportError as error:
+    raise ConfigurationError(
+        f"PostgreSQL needs its driver, which cannot be imported ({error}): pip install 'ascend-guard[postgres]'"
+    ) from error
+
+R = TypeVar("R")
+
+_OPEN, _CLOSED, _FORKED = range(3)
+
+READERS = 4
+"""Connections that answer questions, at most. With the writer, the listener and a snapshot it is seven."""
+
+
+class PostgresStore:
+    """A store in a PostgreSQL database (13 or later).
+
+    Args:
+        url: ``postgresql://user:password@host:port/database``. A pooler in between must keep sessions apart.
+        secret: seals the audit trail and keys the digests; the same for all processes that share the database.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigurationError: the URL cannot be read, or there is no secret.
+        StoreError: the database cannot be opened, read or written; the message names the mend.
+    """
+
+    def __init__(self, url: str, *, secret: bytes, clock: Callable[[], float] = time.time) -> None:
+        if not secret:
+            raise ConfigurationError(
+                "PostgresStore needs a secret that all replicas share, for instance secrets.token_bytes(32)."
+            )
+        self.secret = secret
+        self.clock = clock
+        self._address = Address(url)
+        self._state = _CLOSED
+        self._reopening = threading.Lock()
+        self._open()
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({str(self._address)!r})"
+
+    def _open(self) -> None:
+        address = self._address
+        self._runner = uuid.uuid4().hex
+        try:
+            with address.connect() as connection:
+                self._require_utf8(connection)
+                migrate_postgres(connection, str(address))
+                begin_trail(connection, self.secret, str(address))
+            self._listener = Listener(address.connect, self._runner, address.explain)
+        except psycopg.Error as error:
+            raise address.explain(error) from error
+        self._readers = Readers(address.connect, PostgresReader, READERS, self._busy)
+        self._transaction = PostgresTransaction(
+            partial(address.connect, WRITING), self.secret, address.explain
+        )
+        self._committer = Committer(self._transaction, self.clock, self._explain)
+        self._writer = GroupCommit(self._commit)
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ascend-guard-reader")
+        self._state = _OPEN
+        self._worker = is_worker()
+        remember(self)
+
+    def _require_utf8(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreError(
+                f"The database {self._address} is encoded as {encoding}, which cannot hold every text. Make one with "
+                f"createdb --encoding=UTF8 --template=template0."
+            )
+
+    # --- use -----------------------------------------------------------------------------------------------------
+
+    @property
+    def runner(self) -> str:
+        """This process, by the name other processes know it by."""
+        if self._state is _FORKED:
+            self._reopen()
+        return self._runner
+
+    def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
+        if self._state is not _OPEN:
+            self._reopen()
+        if latest:
+            self._writer.flush()
+        return self._answer(work)
+
+    def _answer(self, work: Callable[[Any], R]) -> R:
+        if self._state is not _OPEN:
+            raise self._gone()
+        try:
+            try:
+                with self._readers.one() as reader:
+                    return work(reader)
+            except psycopg.OperationalError as error:
+                if getattr(error, "sqlstate", None) in _ANSWERS:
+                    raise
+                with self._readers.one(fresh=True) as reader:
+                    return work(reader)
+        except psycopg.Error as error:
+            raise self._address.explain(error) from error
+
+    async def aread(self, work: Callable[[Reader], R]) -> R:
+        if self._state is not _OPEN:
+            self._reopen()
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads, partial(context.run, partial(self.read, work, latest=False))
+        )
+
+    def snapshot(self, work: Callable[[Reader], R]) -> R:
+        if self._state is not _OPEN:
+            self._reopen()
+        self._writer.flush()
+        try:
+            with self._address.connect(READING_LONG) as connection:
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                return work(PostgresSnapshot(connection))
+        except psycopg.Error as error:
+            raise self._address.explain(error) from error
+
+    def write(self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None) -> R:
+        if self._state is not _OPEN:
+            self._reopen()
+        return self._writer.run(work, orphaned)
+
+    async def awrite(
+        self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None
+    ) -> R:
+        if self._state is not _OPEN:
+            self._reopen()
+        return await self._writer.arun(work, orphaned)
+
+    def post(
+        self, work: Callable[[Transaction], object], failed: Callable[[BaseException], None] | None = None
+    ) -> None:
+        if self._state is not _OPEN:
+            self._reopen()
+        self._writer.post(work, failed)
+        if self._worker:
+            self._writer.flush()
+
+    def flush(self) -> None:
+        """Commit what was posted."""
+        if self._state is _OPEN:
+            self._writer.flush()
+
+    def changed(self) -> bool:
+        """Whether anything that somebody may wait for was committed since this was last asked, by any process.
+
+        New pending actions, decisions, kill switches and whatever else is not the everyday life of a call.
+        """
+        if self._state is not _OPEN:
+            self._reopen()
+        return self._listener.news()
+
+    def alive(self, runner: str) -> bool:
+        if runner == self.runner:
+            return True
+        return self._answer(lambda reader: alive(reader.connection, runner))
+
+    def close(self) -> None:
+        forget(self)
+        if self._state is not _OPEN:
+            self._state = _CLOSED
+            return
+        self._writer.close(self._close_connections)
+        self._threads.shutdown(wait=False)
+
+    def _close_connections(self) -> None:
+        self._state = _CLOSED
+        self._transaction.close()
+        self._readers.close()
+        self._listener.close()
+
+    # --- committing ----------------------------------------------------------------------------------------------
+
+    def _commit(self, group: Sequence[Ticket[Any]]) -> None:
+        if self._state is not _OPEN:
+            fail(group, self._gone())
+        elif not self._committer.together(group):
+            # What was taken for granted was wrong, or the connection was lost before the commit: once more.
+            self._committer.one_by_one(group)
+
+    def _explain(self, error: Exception) -> Exception:
+        return self._address.explain(error) if isinstance(error, psycopg.Error) else error
+
+    # --- forking -------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> bool:
+        """Come to rest: a transaction that is open while the process forks stays the parent's."""
+        if self._state is not _OPEN:
+            return False
+        self._writer.hold()
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._writer.let_go()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's connections and threads, which are not here."""
+        self._address.abandon()
+        self._listener.abandon()
+        self._state = _FORKED
+        self._reopening = threading.Lock()
+
+    def _reopen(self) -> None:
+        with self._reopening:
+            if self._state is _CLOSED:
+                raise self._gone()
+            if self._state is _FORKED:
+                self._open()
+
+    def _gone(self) -> StoreError:
+        return StoreError(
+            f"The control plane on {self._address} was closed. Configure a new one before calling governed tools."
+        )
+
+    def _busy(self) -> StoreError:
+        return StoreError(f"All {READERS} connections for reading from {self._address} stay busy. Try again.")
+
+
+_ANSWERS = frozenset(("55P03", "57014"))
+"""Time-outs: answers of a server that is there."""

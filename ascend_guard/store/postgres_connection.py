@@ -1,0 +1,229 @@
+"""Connections to PostgreSQL: how they are made, what they are told, and what text looks like on them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Dumper, Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ascend_guard.errors import ConfigurationError, StoreError
+
+from .mends import explain_postgres
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+PATIENCE = 5.0
+"""Seconds to wait for a connection, and for a free one among those that read."""
+
+_DEFAULTS = {
+    "application_name": "ascend-guard",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "target_session_attrs": "read-write",
+}
+
+# A replica that stands still in the middle of a transaction holds up all others: the server ends it, and its lock goes.
+# Who waits for the lock waits longer than that. The server's keepalives are for replicas whose machine is gone.
+_SETTINGS = {
+    "idle_in_transaction_session_timeout": "5s",
+    "lock_timeout": "15s",
+    "statement_timeout": "30s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",  # a plan made for empty tables is no plan for full ones
+}
+WRITING = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""For the writer, whose plans must stay right when the tables grow under them: it finds everything by an index."""
+
+READING_LONG = {"idle_in_transaction_session_timeout": "10min", "statement_timeout": "10min"}
+"""For snapshots, which hold up nobody, and whose reader may do other things between two rows."""
+
+_TRANSACTION_TIMEOUT = 170_000
+"""The server version that can also end a transaction whose client stands still between the messages of one request."""
+
+
+class TextDumper(Dumper):
+    """PostgreSQL's text cannot hold NUL. It is kept as ``\\x01\\x01``, and ``\\x01`` itself as ``\\x01\\x02``, which also
+    keeps the order of texts."""
+
+    def dump(self, obj: str) -> bytes:
+        data = obj.encode()
+        if b"\0" in data or b"\1" in data:
+            return data.replace(b"\1", b"\1\2").replace(b"\0", b"\1\1")
+        return data
+
+
+class TextLoader(Loader):
+    """The same, back again."""
+
+    def load(self, data: Buffer) -> str:
+        text = str(data, "utf-8")
+        return text.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in text else text
+
+
+@cache
+def _adapters() -> AdaptersMap:
+    adapters = AdaptersMap(psycopg.adapters)
+    adapters.register_dumper(str, TextDumper)
+    adapters.register_loader("text", TextLoader)
+    return adapters
+
+
+class _Context:
+    """Carries adapters into a connection, as psycopg wants them."""
+
+    connection = None
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _adapters()
+
+
+class Address:
+    """Where the database is, with what is secret of it kept out of sight.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database``, with any of libpq's parameters.
+
+    Raises:
+        ConfigurationError: it is not such a URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.Error:  # its message would quote the URL
+            raise ConfigurationError(
+                "The database URL cannot be read. It looks like postgresql://user:password@host:5432/database; "
+                "write special characters of the password as %40 for @, %2F for /, %23 for #."
+            ) from None
+        self._conninfo = make_conninfo("", **{**_DEFAULTS, **given, "client_encoding": "utf8"})
+        self._password = str(given.get("password") or os.environ.get("PGPASSWORD") or "")
+        host = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST") or "localhost"
+        port = given.get("port") or os.environ.get("PGPORT") or 5432
+        self._name = f"{host}:{port}/{given.get('dbname') or os.environ.get('PGDATABASE') or ''}"
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._abandoned: list[Connection] = []
+
+    def __str__(self) -> str:
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"Address({self._name!r})"
+
+    def connect(self, settings: dict[str, str] | None = None) -> Connection:
+        """A new connection in autocommit mode. Raises ``psycopg.Error``."""
+        connection = psycopg.connect(self._conninfo, autocommit=True, context=_Context())
+        self._open.add(connection)
+        try:
+            wanted = {**_SETTINGS, **(settings or {})}
+            if connection.info.server_version >= _TRANSACTION_TIMEOUT and settings is not READING_LONG:
+                wanted["transaction_timeout"] = "60s"
+            # Answered means durable, whatever is the default here; a stronger setting stays.
+            connection.execute(
+                "SELECT set_config('synchronous_commit', 'on', false) "
+                "WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            connection.execute(
+                b"SELECT " + b", ".join([b"set_config(%s, %s, false)"] * len(wanted)),
+                [part for setting in wanted.items() for part in setting],
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def explain(self, error: Exception) -> StoreError:
+        """The error to raise instead of one of the driver's. Nothing in it tells the password."""
+        text = str(error).replace(self._password, "***") if self._password else str(error)
+        return explain_postgres(type(error).__name__, text, getattr(error, "sqlstate", None), str(self))
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's connections without a word to the server.
+
+        Closing them would end the parent's sessions; keeping their sockets open would keep those alive after the parent's
+        death.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for connection in list(self._open):
+            if not connection.closed:
+                os.dup2(nowhere, connection.fileno(), inheritable=False)
+                self._abandoned.append(connection)
+        os.close(nowhere)
+        self._open = weakref.WeakSet()
+
+
+class Readers:
+    """A few connections that answer questions, each with its reader.
+
+    Args:
+        open_one: makes a connection.
+        reader: makes the reader on it.
+        size: how many there are at most.
+        busy: the error when all of them stay busy.
+    """
+
+    def __init__(
+        self,
+        open_one: Callable[[], Connection],
+        reader: Callable[[Connection], Any],
+        size: int,
+        busy: Callable[[], StoreError],
+    ) -> None:
+        self._open_one = open_one
+        self._reader = reader
+        self._busy = busy
+        self._free = threading.Semaphore(size)
+        self._idle: list[tuple[Connection, Any]] = []
+        self._closed = False
+
+    @contextmanager
+    def one(self, *, fresh: bool = False) -> Iterator[Any]:
+        """A reader to use meanwhile; ``fresh``: on a new connection, because idle ones were found lost."""
+        if not self._free.acquire(timeout=PATIENCE):
+            raise self._busy()
+        try:
+            if fresh:
+                self.drop_idle()
+            try:
+                connection, reader = self._idle.pop()
+            except IndexError:
+                connection = self._open_one()
+                reader = self._reader(connection)
+            try:
+                yield reader
+            finally:
+                # Interrupted in the middle of a question it would give that one's answer to the next.
+                if (
+                    connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+                    and not self._closed
+                ):
+                    self._idle.append((connection, reader))
+                else:
+                    connection.close()
+        finally:
+            self._free.release()
+
+    def drop_idle(self) -> None:
+        """Close those nobody uses."""
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def close(self) -> None:
+        """Close all of them, those in use when they are given back."""
+        self._closed = True
+        self.drop_idle()
