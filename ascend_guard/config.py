@@ -13,8 +13,8 @@ from ._scope import require_text
 from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unknown
 
 if TYPE_CHECKING:
-    from .drivers import ControlPlane
     from .client.control_plane import RemoteControlPlane
+    from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
     from .store.port import Store
 
@@ -38,9 +38,10 @@ class Sources(TypedDict, total=False):
 
     ``policy``: path of a policy file (``ASCEND_POLICY``). ``database_url``: ``sqlite:///path`` or ``postgresql://...``
     (``ASCEND_DATABASE_URL``); ``.ascend/ascend.db`` beside the policy when left out. ``secret_key``: of PostgreSQL's audit
-    trail, 64 hexadecimal digits (``ASCEND_SECRET_KEY``); a key file beside the policy when left out. ``durability``: ``power`` or ``process`` (``ASCEND_DURABILITY``),
-    see ``SQLiteStore``. ``agent_id`` and ``agent_name``: for whom calls are made (``ASCEND_AGENT_ID``,
-    ``ASCEND_AGENT_NAME``). ``api_key`` and ``api_url``: a server (``ASCEND_API_KEY``, ``ASCEND_API_URL``).
+    trail, 64 hexadecimal digits (``ASCEND_SECRET_KEY``); a key file beside the policy when left out. ``durability``:
+    ``power`` or ``process`` (``ASCEND_DURABILITY``), see ``SQLiteStore``. ``agent_id`` and ``agent_name``: for whom
+    calls are made (``ASCEND_AGENT_ID``, ``ASCEND_AGENT_NAME``). ``api_key`` and ``api_url``: a server (``ASCEND_API_KEY``,
+    ``ASCEND_API_URL``).
     """
 
     policy: str | os.PathLike[str] | None

@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from .errors import (
     ActionPendingError,
     AscendError,
+    AuthenticationError,
     AuthorizationDeniedError,
     ConfigurationError,
     KillSwitchError,
@@ -221,7 +222,7 @@ def _check_kill_switch(action: AgentAction, stage: str, action_id: str | None) -
     try:
         state = yield from do(CheckKillSwitch(action, stage, action_id))
         blocked = state.blocked
-    except (KillSwitchError, ConfigurationError, StoreError):
+    except (KillSwitchError, AuthenticationError, ConfigurationError, StoreError):
         raise
     except Exception as error:
         raise KillSwitchError(

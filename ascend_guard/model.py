@@ -128,6 +128,16 @@ class ActionResult(Struct, frozen=True, omit_defaults=True):
         """Same as ``status``, kept for compatibility with the published SDK."""
         return self.status
 
+    @property
+    def mcp_governance(self) -> dict[str, Any] | None:
+        """What the registry of MCP servers said, when a server was named (SDK document, "Model & MCP Governance")."""
+        return self.metadata.get("mcp_governance")
+
+    @property
+    def model_governance(self) -> dict[str, Any] | None:
+        """What the model registry said, when there is a model behind the agent."""
+        return self.metadata.get("model_governance")
+
     def is_approved(self) -> bool:
         """True when the action may go ahead."""
         return self.status is Decision.APPROVED

@@ -13,7 +13,10 @@ Depth = Annotated[int, Meta(ge=0, le=5)]
 
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Object = dict[str, Any]
-Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+
+Runner = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
+"""The random name of a process of agents."""
 
 
 class SubmitBody(Struct, omit_defaults=True):
@@ -45,7 +48,7 @@ class SubmitBody(Struct, omit_defaults=True):
     digest: Hex | None = None
     parked: bool = False
     repeatable: bool = False
-    runner: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None = None
+    runner: Runner | None = None
 
 
 class McpSubmitBody(Struct, omit_defaults=True):
@@ -203,13 +206,13 @@ class ClaimBody(Struct):
 
     digest: Hex
     running: Hex
-    runner: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    runner: Runner
 
 
 class DetachBody(Struct):
     """The process that does not wait any more."""
 
-    runner: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    runner: Runner
 
 
 class ReasonBody(Struct):

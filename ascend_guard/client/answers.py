@@ -153,7 +153,8 @@ def mapping_of(body: bytes) -> dict[str, Any]:
     Raises:
         ServerError: it is something else.
     """
-    return _decoded(body, dict[str, Any], "a JSON object")
+    found: dict[str, Any] = _decoded(body, dict[str, Any], "a JSON object")
+    return found
 
 
 def items_of(body: bytes, name: str) -> list[dict[str, Any]]:

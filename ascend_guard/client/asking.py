@@ -81,6 +81,34 @@ def told(
     return mapping_of(answer.body)
 
 
+def call(
+    api: Identity,
+    /,
+    endpoint: str,
+    *,
+    body: Any = None,
+    query: Mapping[str, Any] = _NOTHING,
+    token: str | None = None,
+    **parameters: Any,
+) -> Exchange[Data]:
+    """Ask any endpoint of the API by its operation id, as ``/openapi.json`` names it, for those without a method.
+
+    Args:
+        endpoint: such as ``cascade_kill``.
+        body: a mapping of its fields.
+        query: of its address.
+        token: a person's, sent instead of the API key.
+        **parameters: of its path.
+
+    Raises:
+        ValidationError: there is no such endpoint, or the body does not fit it.
+        AscendError: see ``ascend_guard.exceptions``.
+    """
+    if endpoint not in BY_NAME:
+        raise ValidationError(f"There is no endpoint {endpoint!r}. /openapi.json names them (operationId).")
+    return (yield from told(api, endpoint, body=body, query=query, token=token, **parameters))
+
+
 def decided(answer: Answer, asked: str | None = None) -> ActionResult:
     """The decision in an answer. Only 200 carries one (REST API document, "Complete Example").
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ascend_guard.model import ActionResult
 
-from . import operations, operations_registry, operations_system
+from . import asking, operations, operations_registry, operations_system
 from .answers import ActionPage
 from .debugging import Logged
 from .exchange import Exchange, Sender, arun, run
@@ -115,6 +115,7 @@ class _Client:
 class AscendClient(_Client):
     """The Ascend API, blocking. Threads may share one; also a context manager that closes itself."""
 
+    call = _method(asking.call)
     submit_action = _method(operations.submit_action)
     evaluate_action = _method(operations.evaluate_action)
     evaluate_mcp_action = _method(operations.evaluate_mcp_action)
@@ -198,6 +199,7 @@ class AsyncAscendClient(_Client):
     Requests go through a few threads of its own. Nothing holds one while it waits for a decision or between attempts.
     """
 
+    call = _coroutine(asking.call)
     submit_action = _coroutine(operations.submit_action)
     evaluate_action = _coroutine(operations.evaluate_action)
     evaluate_mcp_action = _coroutine(operations.evaluate_mcp_action)

@@ -9,12 +9,14 @@ taken on the server; any other server is polled, and a permit is taken once in t
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import msgspec
 
 from ascend_guard.errors import (
     AscendError,
@@ -39,12 +41,12 @@ from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeSt
 from .answers import kill_switch_of
 from .asking import ask, decided
 from .exchange import GUARD, ONCE, Exchange, Retry, arun, run
-from .feed import PATIENCE, Feed, News
-from .grants import Grants
+from .feed import Feed, News
+from .grants import Grants, Underway, renewed_in_children
 from .identity import identity_of
 from .outbox import Outbox
-from .protocol import Features, digest_key_of, features_of, outcome_request, submission
-from .transport import Stream, Transport
+from .protocol import Features, digest_key_of, features_of, nobody_knows, outcome_request, submission
+from .transport import Answer, Stream, Transport
 from .waiting import Inbox, Listen, Waiting, aplay, play
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ class RemoteControlPlane:
         push: whether to listen to the pushed stream where there is one.
         session: proxies, certificates and authentication are taken from it.
         channel: the kill switch's SNS/SQS channel, started by the caller: one more that can stop, never one that lets go.
+
+    Attributes:
+        runner: this process, by the name the server knows it by.
 
     Raises:
         AuthenticationError: there is no key, or it is not formed like one.
@@ -123,12 +128,10 @@ class RemoteControlPlane:
         self._push = push
         self._channel = channel
         self._features: Features | None = None
-        self._feed = Feed(self._open_stream)
+        self._feed = Feed(self._open_stream, self._api.clock)
         self._outbox = Outbox(self._transport)
-        self._grants = Grants()
-        self._process = os.getpid()
-        self._runner = uuid.uuid4().hex
-        self._pool: tuple[int, Executor] | None = None
+        self.renew()
+        renewed_in_children(self)
         self._flows: dict[type[Effect[Any]], Callable[[Any], Exchange[Any]]] = {
             CheckKillSwitch: self._check_kill_switch,
             Submit: self._submit,
@@ -139,12 +142,11 @@ class RemoteControlPlane:
     def __repr__(self) -> str:
         return f"RemoteControlPlane({self._api.api_url!r}, agent_id={self.agent_id!r})"
 
-    @property
-    def runner(self) -> str:
-        """This process, by the name the server knows it by."""
-        if self._process != os.getpid():
-            self._process, self._runner, self._grants = os.getpid(), uuid.uuid4().hex, Grants()
-        return self._runner
+    def renew(self) -> None:
+        """Begin as a process of its own, with approvals and threads of its own. Called by itself in forked children."""
+        self.runner = uuid.uuid4().hex
+        self._grants = Grants()
+        self._pool: Executor | None = None
 
     def close(self) -> None:
         """Send what is left to send, and let go of the server. Closing twice is no error."""
@@ -152,8 +154,8 @@ class RemoteControlPlane:
         self._outbox.close()
         self._transport.close()
         self._listening.close()
-        if self._pool is not None and self._pool[0] == os.getpid():
-            self._pool[1].shutdown(wait=False)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
 
     # --- performing ------------------------------------------------------------------------------------------------
 
@@ -181,15 +183,14 @@ class RemoteControlPlane:
             state = self._known_state(effect.action.agent_id)
             if state is not None:
                 return cast(R, state)
-        going = arun(self._flows[type(effect)](effect), self._transport, self._threads())
-        if not isinstance(effect, Submit | Claim):
-            return cast(R, await going)
-        task = asyncio.ensure_future(going)
+        # What is under way cannot be called back. If it takes a permit, say that nothing was run with it.
+        underway = Underway(self._transport, partial(self._orphaned, effect))
         try:
-            return cast(R, await asyncio.shield(task))
-        except asyncio.CancelledError:
-            # What is under way cannot be called back. If it takes a permit, say that nothing was run with it.
-            task.add_done_callback(self._orphaned)
+            return cast(R, await arun(self._flows[type(effect)](effect), underway, self._threads()))
+        except (asyncio.CancelledError, GeneratorExit):
+            underway.abandon()
+            if isinstance(effect, Claim):  # where it was not sent, the same call may take the approval up
+                self._detach(effect.action_id)
             raise
 
     def _known_state(self, agent_id: str) -> KillSwitchState | None:
@@ -200,20 +201,24 @@ class RemoteControlPlane:
                 return state
         return self._feed.state(agent_id)
 
-    def _orphaned(self, task: asyncio.Future[Any]) -> None:
-        if task.cancelled() or task.exception() is not None:
+    def _orphaned(self, effect: Effect[Any], answer: Answer) -> None:
+        if not isinstance(effect, Submit | Claim):
             return
-        result = task.result()
-        if result.is_approved():
+        try:
+            result = decided(answer)
+        except AscendError:
+            return  # nothing was granted
+        keeps = self._features is not None and self._features.claims
+        if result.is_approved() and (result.claimed or not keeps):
             outcome = Outcome(OutcomeStatus.FAILED, error="not started: the caller was cancelled")
             self._outbox.post(lambda: self._settling(Settle(result.action_id, outcome)))
-        elif result.is_pending():
+        else:
             self._detach(result.action_id)
 
     def _threads(self) -> Executor:
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = os.getpid(), ThreadPoolExecutor(16, thread_name_prefix="ascend-guard-http")
-        return self._pool[1]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(16, thread_name_prefix="ascend-guard-http")
+        return self._pool
 
     # --- what is asked ---------------------------------------------------------------------------------------------
 
@@ -251,7 +256,12 @@ class RemoteControlPlane:
     def _status(self, effect: AwaitDecision) -> Exchange[ActionResult]:
         features = yield from self._known()
         answer = yield from ask(
-            self._api, "get_action_status", parameters={"action_id": effect.action_id}, retry=self._retry
+            self._api,
+            "get_action_status",
+            parameters={"action_id": effect.action_id},
+            retry=self._retry,
+            # News that comes meanwhile is not kept waiting for long.
+            deadline=self._api.clock() + CHECK_TIMEOUT,
         )
         result = decided(answer, effect.action_id)
         return result if features.claims else self._grants.keep(result)
@@ -320,17 +330,18 @@ class RemoteControlPlane:
                 try:
                     news = yield self._standing(effect)
                     known = clock()
-                except (NetworkError, ServerError, TimeoutError, RateLimitError):
-                    if clock() - known > PATIENCE:
+                except (NetworkError, ServerError, TimeoutError, RateLimitError) as error:
+                    if ends is not None and clock() >= ends:
                         raise
+                    if clock() - max(known, self._feed.heard) > self._feed.patience:
+                        raise nobody_knows(effect, error) from error
                 while True:
-                    if isinstance(news, AscendError):
-                        raise news
                     if isinstance(news, KillSwitchState):
                         raise kill_switch_error(effect.action, news, effect.action_id, "start")
                     if news is not None and not news.is_pending():
                         approved = news.is_approved()
-                        return news
+                        # A permit is what a claim is answered with, and nothing else.
+                        return msgspec.structs.replace(news, claimed=False)
                     left = None if ends is None else ends - clock()
                     if news is not None and left is not None and left <= 0:
                         return news

@@ -1,8 +1,7 @@
 """The pushed stream, as a process of agents hears it: one connection and one thread, whatever number of calls wait.
 
 What it says of the kill switch is believed only while it is live: connected, and heard of within two and a half heartbeats.
-A feed that falls silent knows nothing; calls then ask the server themselves, and those that wait are told after a while that
-nobody knows.
+A feed that falls silent knows nothing; calls then ask the server themselves, and those that wait do so after a while.
 """
 
 from __future__ import annotations
@@ -12,16 +11,17 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from ascend_guard.errors import AscendError, KillSwitchError, NetworkError, ServerError
+from ascend_guard.errors import AscendError, NetworkError, ServerError
 from ascend_guard.model import ActionResult, KillSwitchState
 
 from .answers import decision_of
+from .grants import renewed_in_children
 
 _log = logging.getLogger("ascend_guard.client")
 
@@ -32,13 +32,13 @@ MISSED = 2.5
 """Heartbeats that may be missed before the feed counts as silent."""
 
 PATIENCE = 15.0
-"""Seconds that waiting calls put up with a feed that is not live before they end: nobody knows of the kill switch then."""
+"""Seconds without a word of the server after which waiting calls end: nobody knows of the kill switch then."""
 
 LARGEST_EVENT = 8 << 20
 
 RUNNING = KillSwitchState(False)
 
-News = ActionResult | KillSwitchState | AscendError | None
+News = ActionResult | KillSwitchState | None
 """What a waiting call is told; None: ask the server how the action stands, for something may have been missed."""
 
 
@@ -75,51 +75,64 @@ class Feed:
     Args:
         open_stream: opens it, from the last event's id on.
         clock: seconds.
+        patience: seconds that waiting calls put up with a feed that is not live before they ask the server themselves.
     """
 
     def __init__(
-        self, open_stream: Callable[[str | None, float], Chunks], clock: Callable[[], float] = time.monotonic
+        self,
+        open_stream: Callable[[str | None, float], Chunks],
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE,
     ) -> None:
         self._open = open_stream
         self._clock = clock
-        self._begin()
+        self.patience = patience
+        self._closed = False
+        self.renew()
+        renewed_in_children(self)
 
-    def _begin(self) -> None:
+    def renew(self) -> None:
+        """Begin with no connection and nobody waiting."""
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._waiting: dict[str, dict[_Waiting, _Waiting]] = {}
         self._thread: threading.Thread | None = None
         self._chunks: Chunks | None = None
-        self._closed = False
         self._wake = threading.Event()
         self._ready = False
         self._heard = 0.0
         self._lost = self._clock()
+        self._told_lost = False
         self._heartbeat = HEARTBEAT
         self._last_id: str | None = None
         self._switched = -1
         self._switches: dict[str, KillSwitchState] = {}
 
     def start(self) -> None:
-        """Begin to listen, once, and anew in a process that was forked."""
-        if self._thread is not None and self._process == os.getpid():
+        """Begin to listen, once."""
+        if self._thread is not None:
             return
-        if self._process != os.getpid():
-            self._begin()
         with self._lock:
             if self._thread is None and not self._closed:
                 self._lost = self._clock()
-                self._thread = threading.Thread(target=self._listen, name="ascend-guard-feed", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._listen, name="ascend-guard-feed", daemon=True)
+                thread.start()
+                self._thread = thread
 
     @property
     def live(self) -> bool:
         """Whether what it says of the kill switch is all there is to know."""
+        heard = self._heard
         return (
             self._ready
             and self._process == os.getpid()
-            and self._clock() - self._heard < MISSED * self._heartbeat
+            and 0.0 <= self._clock() - heard < MISSED * self._heartbeat
         )
+
+    @property
+    def heard(self) -> float:
+        """When, by the clock, the server was last heard of."""
+        return self._heard if self._ready else self._lost
 
     def state(self, agent_id: str) -> KillSwitchState | None:
         """Whether an agent is stopped; None when that is not known here."""
@@ -151,13 +164,14 @@ class Feed:
             return [one for same in self._waiting.values() for one in same]
 
     def close(self) -> None:
-        """Stop listening. Closing twice is no error."""
+        """Stop listening. Whoever waits asks, and learns that nobody can be asked. Closing twice is no error."""
         self._closed = True
+        self._wake.set()
         self._ready = False
         chunks = self._chunks
-        if chunks is not None and self._process == os.getpid():
+        if chunks is not None:
             chunks.close()
-        self._wake.set()
+        self._tell_all(None)
 
     # --- the thread ------------------------------------------------------------------------------------------------
 
@@ -166,14 +180,14 @@ class Feed:
         while not self._closed:
             try:
                 self._hear()
-                failures = 0
             except Exception as error:
-                failures += 1
                 if not isinstance(error, AscendError):
                     _log.warning("The control plane's stream cannot be understood: %s", error)
+            failures = 0 if self._ready else failures + 1
             if self._ready:
                 self._ready = False
                 self._lost = self._heard
+                self._told_lost = False
             self._give_up()
             # Replicas that come back are not asked by everybody at once.
             self._wake.wait(min(2.0, 0.05 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.5))  # noqa: S311
@@ -184,6 +198,8 @@ class Feed:
         try:
             if chunks.status != 200:
                 raise NetworkError(f"The control plane's stream was refused ({chunks.status}).")
+            if self._wake.is_set():  # closed, before it was known what to close
+                return
             for event in events(chunks, self._hear_of):
                 if self._closed:
                     return
@@ -197,10 +213,11 @@ class Feed:
 
     def _take(self, event: Event) -> None:
         if event.name == "decision":
-            self._decided(decision_of(event.data))
+            self._decided(event.data)
         elif event.name == "ready":
             ready = _decoded(event.data, _Ready)
             self._heartbeat = max(0.05, min(ready.heartbeat, 60.0))
+            self._switched = -1  # another database may have been put in the old one's place
             self._turn(ready.on, event.number)
             resumed = self._last_id is not None
             self._ready = True
@@ -210,22 +227,28 @@ class Feed:
             self._turn(_decoded(event.data, _Switches).on, event.number)
         elif event.name == "reset":
             self._tell_all(None)
-        if event.id is not None:
+        if event.number is not None:
             self._last_id = event.id
 
-    def _turn(self, on: list[KillSwitchState], number: int) -> None:
-        if number < self._switched:
-            return  # said before what is known already, and queued behind it
-        self._switched = number
-        self._switches = {state.agent_id or "": state for state in on}
-        if not on:
+    def _turn(self, on: list[KillSwitchState], number: int | None) -> None:
+        if number is not None:
+            if number < self._switched:
+                return  # said before what is known already, and queued behind it
+            self._switched = number
+        self._switches = {state.agent_id or "": state for state in on if state.blocked}
+        if not self._switches:
             return
         for one in self._all():
             state = self._switches.get("") or self._switches.get(one.agent_id)
             if state is not None:
                 one.deliver(state)
 
-    def _decided(self, result: ActionResult) -> None:
+    def _decided(self, data: bytes) -> None:
+        try:
+            result = decision_of(data)
+        except ServerError:
+            self._tell_all(None)  # whoever it is about must ask
+            return
         with self._lock:
             told = list(self._waiting.get(result.action_id, ()))
         for one in told:
@@ -236,14 +259,10 @@ class Feed:
             one.deliver(news)
 
     def _give_up(self) -> None:
-        if self._waiting and self._clock() - self._lost > PATIENCE:
-            self._tell_all(
-                KillSwitchError(
-                    "Blocked: the control plane has not been heard of for a while, so the state of the kill switch cannot "
-                    "be known, which counts as on. Check that the server runs, then call again.",
-                    reason="kill switch state unknown",
-                )
-            )
+        """Have everybody ask for themselves: it may be the stream alone that does not come through."""
+        if not self._told_lost and self._clock() - self._lost > self.patience:
+            self._told_lost = True
+            self._tell_all(None)
 
 
 class Event(Struct, frozen=True):
@@ -254,44 +273,62 @@ class Event(Struct, frozen=True):
     id: str | None
 
     @property
-    def number(self) -> int:
+    def number(self) -> int | None:
         """The audit record it tells of."""
         given = self.id or ""
-        return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else 0
+        return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
 
 
-def events(chunks: Chunks, heard: Callable[[], None]) -> Iterator[Event]:
-    """The events of a stream (WHATWG HTML, "Server-sent events"). ``heard`` is called with each sign of life.
+def events(chunks: Iterable[bytes], heard: Callable[[], None]) -> Iterator[Event]:
+    """The events of a stream (WHATWG HTML, "Server-sent events"). ``heard`` is called with each sign of life: a whole line,
+    for what is cut off in the middle may be the very news that nobody should miss.
 
     Raises:
         ServerError: an event is too large.
     """
-    buffer = bytearray()
-    name, data, ident = "message", bytearray(), None
-    for chunk in chunks:
+    name, data, ident, size = "", list[bytes](), None, 0
+    for line in _lines(chunks):
         heard()
-        buffer += chunk
-        while (end := buffer.find(b"\n")) >= 0:
-            line = bytes(buffer[:end]).rstrip(b"\r")
-            del buffer[: end + 1]
-            if line:
-                field, _, value = line.partition(b":")
-                value = value.removeprefix(b" ")
-                if field == b"event":
-                    name = value.decode("utf-8", "replace")
-                elif field == b"data":
-                    data += value if not data else b"\n" + value
-                elif field == b"id":
-                    ident = value.decode("latin-1")
-            elif data:
-                yield Event(name, bytes(data), ident)
-                name, data, ident = "message", bytearray(), None
-        if len(buffer) + len(data) > LARGEST_EVENT:
-            raise ServerError("The control plane's stream sent an event that is too large.")
+        if not line:
+            if data:
+                yield Event(name or "message", b"\n".join(data), ident)
+            name, data, size = "", [], 0
+            continue
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            name = value.decode("utf-8", "replace")
+        elif field == b"data":
+            data.append(value)
+            size += len(value) + 1
+            if size > LARGEST_EVENT:
+                raise _too_large()
+        elif field == b"id" and b"\0" not in value:
+            ident = value.decode("utf-8", "replace")
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines, ended by LF, CR LF or CR, however they are cut into chunks."""
+    rest = bytearray()
+    halved = False
+    for chunk in chunks:
+        more = chunk[1:] if halved and chunk.startswith(b"\n") else chunk
+        halved = chunk.endswith(b"\r")
+        rest += more
+        if b"\n" in more or b"\r" in more:
+            lines = rest.splitlines()
+            rest = bytearray() if rest.endswith((b"\n", b"\r")) else lines.pop()
+            yield from map(bytes, lines)
+        if len(rest) > LARGEST_EVENT:
+            raise _too_large()
+
+
+def _too_large() -> ServerError:
+    return ServerError("The control plane's stream sent an event that is too large.")
 
 
 def _decoded(data: bytes, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ServerError("The control plane's stream cannot be understood.") from error

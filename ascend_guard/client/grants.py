@@ -1,28 +1,44 @@
-"""Approvals of a server that keeps no permits: kept in this process, each to be taken once."""
+"""What belongs to one process: approvals of a server that keeps no permits, and permits on their way to a coroutine.
+
+A forked child has none of it; ``renewed_in_children`` sees to that before anything else runs there.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Protocol
 
 import msgspec
 
 from ascend_guard.errors import ConflictError
 from ascend_guard.model import ActionResult
 
+from .exchange import Sender
+from .transport import Answer
+
+REMEMBERED = 100_000
+"""Approvals that are remembered as used."""
+
 
 class Grants:
-    """What was approved and not run yet."""
+    """What was approved and not run yet, and what has been run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._granted: dict[str, ActionResult] = {}
+        self._used: dict[str, None] = {}
 
     def keep(self, result: ActionResult) -> ActionResult:
-        """The same decision; what such a server says of permits is not believed. An approval is kept."""
+        """The same decision; what such a server says of permits is not believed. An approval is kept, once."""
         result = msgspec.structs.replace(result, claimed=False)
         if result.is_approved():
             with self._lock:
-                self._granted[result.action_id] = result
+                if result.action_id not in self._used:
+                    self._granted[result.action_id] = result
         return result
 
     def take(self, action_id: str) -> ActionResult:
@@ -41,6 +57,75 @@ class Grants:
         return msgspec.structs.replace(granted, claimed=True)
 
     def drop(self, action_id: str) -> ActionResult | None:
-        """Let nobody take it."""
+        """Let nobody take it, now or when a server says again that it is approved."""
         with self._lock:
+            self._used[action_id] = None
+            if len(self._used) > REMEMBERED:
+                del self._used[next(iter(self._used))]
             return self._granted.pop(action_id, None)
+
+
+class Underway:
+    """Sends for one coroutine that asks for a permit. When it is cancelled, what its thread still gets is handed on.
+
+    Args:
+        transport: by which.
+        orphaned: gets the answer that nobody waits for any more, in whichever thread.
+    """
+
+    def __init__(self, transport: Sender, orphaned: Callable[[Answer], None]) -> None:
+        self._transport = transport
+        self._orphaned = orphaned
+        self._lock = threading.Lock()
+        self._answer: Answer | None = None
+        self._abandoned = False
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        timeout: float | None = None,
+    ) -> Answer:
+        """As the transport does."""
+        answer = self._transport.send(method, path, body=body, headers=headers, timeout=timeout)
+        with self._lock:
+            self._answer = answer
+            abandoned = self._abandoned
+        if abandoned:
+            self._orphaned(answer)
+        return answer
+
+    def abandon(self) -> None:
+        """Its coroutine is gone."""
+        with self._lock:
+            self._abandoned = True
+            answer = self._answer
+        if answer is not None:
+            self._orphaned(answer)
+
+
+class Renewable(Protocol):
+    """Something with threads, locks or a name that must not be shared with a forked child."""
+
+    def renew(self) -> None:
+        """Begin anew in a child, where this is the only thread."""
+        ...
+
+
+_renewable: weakref.WeakSet[Renewable] = weakref.WeakSet()
+
+
+def renewed_in_children(what: Renewable) -> None:
+    """Renew it in each process that is forked from this one."""
+    _renewable.add(what)
+
+
+def _forked() -> None:
+    for what in list(_renewable):
+        what.renew()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -14,8 +14,11 @@ from typing import Any
 
 from ascend_guard.api.table import BY_NAME
 from ascend_guard.errors import (
+    AuthenticationError,
     ConfigurationError,
     KillSwitchError,
+    NetworkError,
+    RateLimitError,
     ServerError,
     TimeoutError,
     ValidationError,
@@ -324,7 +327,11 @@ def _submit(
 
 
 def _require_running(api: Identity, agent_id: str | None, end: float = math.inf) -> Exchange[None]:
-    """Go on only when the kill switch is known to be off."""
+    """Go on only when the kill switch is known to be off.
+
+    A wrong key and a server that is not there are said as what they are (SDK document, "Production Error Handling");
+    they block as well.
+    """
     deadline = min(end, api.clock() + KILL_SWITCH_SECONDS)
     try:
         answer = yield from ask(
@@ -333,7 +340,7 @@ def _require_running(api: Identity, agent_id: str | None, end: float = math.inf)
         if answer.status != 200:
             raise ServerError(f"The control plane answered {answer.status} where 200 was expected.")
         state = kill_switch_of(answer.body)
-    except ConfigurationError:
+    except (ConfigurationError, AuthenticationError, NetworkError, TimeoutError, RateLimitError):
         raise
     except Exception as error:
         raise KillSwitchError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
+import sys
 import threading
 import time
 import weakref
@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ascend_guard.errors import (
-    AscendError,
     ConflictError,
     NetworkError,
     RateLimitError,
@@ -26,6 +25,7 @@ from ascend_guard.errors import (
 )
 
 from .exchange import Exchange, Sender, run
+from .grants import renewed_in_children
 
 _log = logging.getLogger("ascend_guard.client")
 
@@ -47,38 +47,48 @@ class Outbox:
 
     def __init__(self, transport: Sender) -> None:
         self._transport = transport
-        self._begin()
+        self._closing = threading.Event()
+        self.renew()
+        renewed_in_children(self)
         _open.add(self)
 
-    def _begin(self) -> None:
-        self._process = os.getpid()
+    def renew(self) -> None:
+        """Begin with nothing to send. What a parent process has to send, the parent sends."""
+        closed = self._closing.is_set()
         self._queue: deque[Callable[[], Exchange[Any]]] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._finished = False
         self._closing = threading.Event()
+        if closed:
+            self._closing.set()
 
     def post(self, make: Callable[[], Exchange[Any]]) -> None:
         """Send what ``make`` makes, as often as it takes."""
-        if self._process != os.getpid():
-            self._begin()
         with self._lock:
+            if self._thread is None:
+                if self._closing.is_set():
+                    _log.error("The guard is closed; a message for the control plane is given up.")
+                    return
+                self._finish_with_worker()
+                thread = threading.Thread(target=self._work, name="ascend-guard-outbox", daemon=True)
+                thread.start()
+                self._thread = thread
             if len(self._queue) >= LARGEST:
                 self._queue.popleft()
                 _log.error("Too much is waiting to be sent to the control plane; an outcome is given up.")
             self._queue.append(make)
-            if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(target=self._work, name="ascend-guard-outbox", daemon=True)
-                self._thread.start()
 
-    def close(self) -> None:
-        """Send what is left, for at most ``GOODBYE`` seconds. Closing twice is no error."""
+    def close(self, seconds: float | None = None) -> None:
+        """Send what is left, for at most so many seconds, or ``GOODBYE``. Closing twice is no error."""
         _open.discard(self)
-        if self._process != os.getpid():
-            return
         self._closing.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(GOODBYE)
+            thread.join(GOODBYE if seconds is None else seconds)
+        left = len(self._queue)
+        if left:
+            _log.error("The control plane did not take %d messages. Outcomes show as unknown.", left)
 
     def _work(self) -> None:
         failures = 0
@@ -100,24 +110,40 @@ class Outbox:
                     _log.warning("The control plane did not take a message; it is sent again: %s", error)
                 self._pause(_PAUSES[min(failures, len(_PAUSES) - 1)])
                 failures += 1
+                if failures > len(_PAUSES) and isinstance(error, ServerError):
+                    with self._lock:
+                        self._queue.rotate(-1)  # it may be this one alone that the server cannot take
                 continue
-            except AscendError as error:
+            except Exception as error:
                 _log.error("The control plane refused a message, which is given up: %s", error)
             failures = 0
             with self._lock:
                 if self._queue and self._queue[0] is make:
                     self._queue.popleft()
 
+    def _finish_with_worker(self) -> None:
+        multiprocessing = sys.modules.get("multiprocessing.util")
+        if multiprocessing is not None and not self._finished:
+            self._finished = True  # forked workers run nothing of atexit's
+            multiprocessing.Finalize(None, _finish, exitpriority=0)
+
     def _pause(self, seconds: float) -> None:
-        self._closing.wait(seconds if not self._closing.is_set() else min(seconds, 0.2))
+        if self._closing.is_set():
+            time.sleep(min(seconds, 0.2))
+        else:
+            self._closing.wait(seconds)
 
 
 _open: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
 
 def _finish() -> None:
-    for outbox in list(_open):
-        outbox.close()
+    ends = time.monotonic() + GOODBYE
+    left = list(_open)
+    for outbox in left:
+        outbox._closing.set()  # all of them share the time there is
+    for outbox in left:
+        outbox.close(max(0.0, ends - time.monotonic()))
 
 
 atexit.register(_finish)

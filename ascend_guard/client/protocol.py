@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.errors import ServerError
-from ascend_guard.flow import Settle, Submit
+from ascend_guard.errors import AscendError, KillSwitchError, ServerError
+from ascend_guard.flow import AwaitDecision, Settle, Submit
 from ascend_guard.model import OutcomeStatus
 
 
@@ -86,3 +86,13 @@ def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
     if outcome.detail is not None:
         body["detail"] = outcome.detail
     return ("complete_action" if completed else "fail_action"), body
+
+
+def nobody_knows(effect: AwaitDecision, error: AscendError) -> KillSwitchError:
+    """The end of a wait whose server stays away; ``error`` is what it last failed with."""
+    return KillSwitchError(
+        f"Blocked: action {effect.action_id} did not run. The control plane has not been heard of for a while, so the state "
+        f"of the kill switch cannot be known, which counts as on ({error}) Check that the server runs, then call again.",
+        action_id=effect.action_id,
+        reason="kill switch state unknown",
+    )

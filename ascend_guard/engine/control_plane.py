@@ -93,7 +93,10 @@ class EmbeddedControlPlane:
         return state
 
     async def _acheck_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
-        state = self._stopped(effect)
+        state = None
+        if effect.stage != "submit":
+            agent_id = effect.action.agent_id
+            state = await self.store.aread(lambda reader: kill.stopped(reader, self.organization, agent_id))
         if state is None:
             return kill.RUNNING
         await self.store.awrite(lambda tx: self._block(tx, effect, state))

@@ -8,6 +8,7 @@ the process that took it the first time. Callers of the plain REST API know no p
 from __future__ import annotations
 
 import hashlib
+import hmac
 
 import msgspec
 
@@ -126,6 +127,9 @@ class Intake:
                 return state
             if earlier.runner == runner and earlier.outcome is None:
                 return result_of(earlier, claimed=True)
+        refused = self._violation(tx, organization, effect.action)
+        if refused is not None:
+            return refused
         self._register.see(tx, runner)
         answer = claim(tx, organization, runner, effect)
         if isinstance(answer, ActionResult):
@@ -141,10 +145,22 @@ class Intake:
         row = known(tx, organization, action_id)
         if not waits_to_be_told(row):
             return result_of(row)
+        refused = self._violation(tx, organization, action)
+        if refused is not None:
+            return refused
         answer = claim(tx, organization, API, Claim(action, action_id, row.digest, row.digest))
-        if isinstance(answer, AscendError):  # its deadline has passed
+        if isinstance(answer, AscendError):  # its deadline had passed
             return result_of(known(tx, organization, action_id))
         return answer
+
+    @staticmethod
+    def _violation(tx: Transaction, organization: str, action: AgentAction) -> GovernanceViolation | None:
+        """What was suspended, deactivated or blocked while an action waited is not begun."""
+        governed = govern(tx, organization, action)
+        if not isinstance(governed, GovernanceViolation):
+            return None
+        record_violation(tx, organization, action, governed)
+        return governed
 
     def settle(self, tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:
         """Record an outcome. Raises as ``claim.settle``."""
@@ -166,6 +182,11 @@ class Intake:
                 "one only when the same request is sent again."
             )
         return tx.action(organization, kept.action_id)
+
+
+def digest_key_of(secret: bytes) -> bytes:
+    """The key of argument digests, from a store's secret."""
+    return hmac.digest(secret, b"argument digests", "sha256")
 
 
 def waits_to_be_told(row: ActionRow) -> bool:

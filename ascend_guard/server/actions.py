@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from typing import Any
 
@@ -42,12 +41,12 @@ _LONGEST_KEY = 255
 
 async def submit(call: Call[SubmitBody, None]) -> DecisionBody:
     """Decide an action."""
-    return await _decide(call, *asked(call.body, call.caller, _digest_key(call)), call.body)
+    return await _decide(call, *asked(call.body, call.caller, call.services.digest_key), call.body)
 
 
 async def submit_mcp(call: Call[McpSubmitBody, None]) -> DecisionBody:
     """Decide a call of a tool on an MCP server."""
-    action, digest = asked_of_mcp(call.body, call.caller, _digest_key(call))
+    action, digest = asked_of_mcp(call.body, call.caller, call.services.digest_key)
     return await _decide(
         call, action, digest, SubmitBody(action.agent_id, action.agent_name, action.action_type)
     )
@@ -195,7 +194,7 @@ async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
         action_details=body.action_details,
         context=body.context,
     )
-    action, _ = asked(shaped, call.caller, _digest_key(call))
+    action, _ = asked(shaped, call.caller, call.services.digest_key)
     judgement = judge(action, call.services.policy)
     verdict, risk = judgement.verdict, judgement.risk
     denied = verdict.effect.value == "deny"
@@ -265,10 +264,6 @@ def _key(call: Call[Any, Any]) -> Key | None:
             call.caller.name, msgspec.json.encode([correlation, sent_at, request]).decode(), request
         )
     return None
-
-
-def _digest_key(call: Call[Any, Any]) -> bytes:
-    return hmac.digest(call.services.store.secret, b"argument digests", "sha256")
 
 
 HANDLERS: dict[str, Handler] = {

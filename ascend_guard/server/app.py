@@ -20,7 +20,7 @@ from starlette.routing import Match, Route
 from ascend_guard.api.endpoint import Access
 from ascend_guard.api.system import ErrorBody
 from ascend_guard.api.table import ENDPOINTS
-from ascend_guard.engine.intake import Intake
+from ascend_guard.engine.intake import Intake, digest_key_of
 from ascend_guard.engine.keys import tier_of
 from ascend_guard.engine.policy import Policy
 from ascend_guard.engine.presence import Register
@@ -79,7 +79,8 @@ class Server:
         settings = settings or Settings()
         register = Register()
         intake = Intake(store, register, policy)
-        self.services = Services(store, policy, clock, settings, register, intake, Meter())
+        digest_key = digest_key_of(store.secret)
+        self.services = Services(store, policy, clock, settings, register, intake, Meter(), digest_key)
         self.news = News(store)
         self.gate = Gate(store, clock, [LocalIssuer(store.secret), *verifiers])
         self._deliveries = DeliveryWorker(self.services)

@@ -67,6 +67,7 @@ class Services(Struct):
         register: which processes behind HTTP were heard of.
         intake: takes actions in.
         meter: counts what happens.
+        digest_key: of argument digests, for clients that send none.
     """
 
     store: Store
@@ -76,6 +77,7 @@ class Services(Struct):
     register: Register
     intake: Intake
     meter: Meter
+    digest_key: bytes
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -49,7 +49,7 @@ def correlation_of(headers: Mapping[str, str]) -> str:
     given = headers.get("x-correlation-id", "")
     if _PRINTABLE.fullmatch(given):
         return given
-    return f"action_{time.strftime('%Y%m%d')}_{secrets.token_hex(8)}"
+    return f"action_{time.strftime('%Y%m%d')}_{random.getrandbits(64):016x}"
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:

@@ -41,8 +41,8 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 STORE = (
-    *("chain", "keyfile", "locks", "mends", "migrations", "port", "writer", "sqlite_queries", "sqlite"),
-    *("postgres_queries", "postgres"),
+    *("chain", "keyfile", "locks", "mends", "migrations", "port", "writer", "commits", "forks", "queries"),
+    *("sqlite_queries", "sqlite", "postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
 )
 
 HEAVY = (

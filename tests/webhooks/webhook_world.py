@@ -17,7 +17,7 @@ from support import POLICY
 
 from ascend_guard import EmbeddedControlPlane
 from ascend_guard.api.system import Page, WebhookAnswer, WebhookBody
-from ascend_guard.engine.intake import Intake
+from ascend_guard.engine.intake import Intake, digest_key_of
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.engine.presence import Register
 from ascend_guard.server.delivery import DeliveryWorker
@@ -127,6 +127,7 @@ class World:
             register := Register(),
             Intake(self.store, register, self.policy),
             Meter(),
+            digest_key_of(self.store.secret),
         )
         self.receivers: list[Receiver] = []
         self.workers: list[DeliveryWorker] = []
