@@ -222,7 +222,7 @@ def _check_kill_switch(action: AgentAction, stage: str, action_id: str | None) -
     try:
         state = yield from do(CheckKillSwitch(action, stage, action_id))
         blocked = state.blocked
-    except (KillSwitchError, AuthenticationError, ConfigurationError, StoreError):
+    except (AuthorizationDeniedError, AuthenticationError, ConfigurationError, StoreError):
         raise
     except Exception as error:
         raise KillSwitchError(

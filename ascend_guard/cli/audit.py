@@ -79,6 +79,7 @@ def export(
 
     if file == "-" and run.json:
         raise Refusal("An export on standard output is JSON already, line by line. Leave --json out.")
+
     def work(reader: Reader, key: bytes) -> dict[str, Any]:
         report = audit.verify(reader, key)
         if not report.ok:

@@ -180,7 +180,9 @@ def _server(settings: Settings, what: str) -> Check:
     except AscendError as error:
         wrong, mend = _what_and_mend(error)
         return Check("control plane", "wrong", f"{what}: {wrong}", mend)
-    return Check("control plane", "ok", f"{what}: version {status.api_version}, {status.latency_ms:.0f} ms away")
+    return Check(
+        "control plane", "ok", f"{what}: version {status.api_version}, {status.latency_ms:.0f} ms away"
+    )
 
 
 def _postgres(run: Run, settings: Settings) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,6 +96,8 @@ def create(
     run.say(shown("Where the agent runs:", "bold"))
     run.out.print(shown(f"  export ASCEND_API_KEY={key}", "cyan"), soft_wrap=True)
     run.out.print(shown("  export ASCEND_API_URL=...  # the server's address", "cyan"), soft_wrap=True)
+    if agent is not None:
+        run.out.print(shown(f"  export ASCEND_AGENT_ID={shlex.quote(agent)}", "cyan"), soft_wrap=True)
     run.say(shown(f"To take it back: ascend-guard keys revoke {info.key_id}{_option(organization)}"))
 
 

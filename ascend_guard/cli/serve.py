@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +11,9 @@ from .command import command
 from .context import Refusal, Run
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds the event loop may keep the interpreter to itself while the writer has something to commit."""
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +58,8 @@ def serve(
         from ascend_guard.server.serve import serve as answer
     except ModuleNotFoundError as error:
         raise Refusal(
-            f"The server needs {error.name}, which is not installed. Type: pip install 'ascend-guard[server]'", 1
+            f"The server needs {error.name}, which is not installed. Type: pip install 'ascend-guard[server]'",
+            1,
         ) from None
     from ascend_guard.config import NOTHING_CONFIGURED
     from ascend_guard.engine.policy import load_policy
@@ -73,6 +78,7 @@ def serve(
         if oidc_issuer is None or oidc_audience is None
         else [OidcIssuer(oidc_issuer, oidc_audience, jwks_url=oidc_jwks_url)]
     )
+    sys.setswitchinterval(SWITCH_INTERVAL)
     store = settings.store()
     server = Server(
         store,
@@ -90,8 +96,12 @@ def serve(
         run.say(shown(f"Serving {url}", "green"))
         run.say(shown(f"policy {settings.policy}, database {settings.place}", "dim"))
         if host not in LOOPBACK:
-            run.warn("This is plain HTTP: put a proxy with TLS before it. Clients refuse http to other machines.")
+            run.warn(
+                "This is plain HTTP: put a proxy with TLS before it. Clients refuse http to other machines."
+            )
         run.say(shown("A key for an agent:    ascend-guard keys create --agent my-agent", "cyan"))
-        run.say(shown("A person who decides:  ascend-guard token --user you@example.com --role approver", "cyan"))
+        run.say(
+            shown("A person who decides:  ascend-guard token --user you@example.com --role approver", "cyan")
+        )
 
     answer(server, host, port, ready)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -27,6 +29,7 @@ __all__ = ["AscendClient", "AsyncAscendClient"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=Callable[..., Any])
 
 LARGEST_PAGE = 100
 """REST API document, "List Actions"."""
@@ -42,7 +45,7 @@ def _method(
     def call(self: AscendClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._run(operation(self._identity, *args, **kwargs))
 
-    return call
+    return _as_method(call, operation)
 
 
 def _coroutine(
@@ -52,6 +55,18 @@ def _coroutine(
     async def call(self: AsyncAscendClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._run(operation(self._identity, *args, **kwargs))
 
+    return _as_method(call, operation)
+
+
+def _as_method(call: C, operation: Callable[..., object]) -> C:
+    """What ``help`` shows: a method's parameters and result instead of an exchange's."""
+    signature = inspect.signature(operation)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    result = re.sub(r"^Exchange\[(.*)\]$", r"\1", str(signature.return_annotation))
+    call.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[own, *list(signature.parameters.values())[1:]], return_annotation=result
+    )
+    del call.__wrapped__  # type: ignore[attr-defined]
     return call
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ascend_guard.errors import ValidationError
+from ascend_guard._scope import current
+from ascend_guard.errors import AuthenticationError, ValidationError
 
 from .answers import ConnectionStatus, items_of, mapping_of
 from .asking import Data, ask, plain, present, told
@@ -45,6 +46,7 @@ def approve_action(
         AuthenticationError: the token is nobody's, or has expired.
         ConflictError: it is decided already.
     """
+    _require_person()
     body = present(comments=comments, arguments=plain("arguments", arguments))
     return (yield from told(api, "approve_action", body=body, token=token, action_id=action_id))
 
@@ -64,8 +66,17 @@ def deny_action(
         AuthenticationError: the token is nobody's, or has expired.
         ConflictError: it is decided already.
     """
+    _require_person()
     body = present(comments=comments, reason=reason)
     return (yield from told(api, "deny_action", body=body, token=token, action_id=action_id))
+
+
+def _require_person() -> None:
+    """An agent cannot approve itself: whoever is inside a governed call is no person, whatever token it holds."""
+    if current() is not None:
+        raise AuthenticationError(
+            "A governed tool cannot approve or deny: only a person can, from outside the agent's calls."
+        )
 
 
 def evaluate_policy(

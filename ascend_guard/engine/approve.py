@@ -13,6 +13,7 @@ from ascend_guard.redaction import REDACTED
 from ascend_guard.store.port import ActionRow, Approval, Reader, Transaction
 
 from .policy import Effect, Policy, Requirement
+from .presence import API
 from .results import encoded, pending_approvers, requirements_of, result_of
 from .risk import assess
 
@@ -201,6 +202,11 @@ def _plain(row: ActionRow, edits: dict[str, Any]) -> dict[str, Any]:
 
 
 def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy | None) -> None:
+    if row.waiter == API:
+        raise ValidationError(
+            f"Action {row.id} was submitted by a client that knows nothing of edited arguments and would run its own. "
+            f"Deny it and say what to change."
+        )
     asked = submitted(tx, row.id).action
     for name, value in edits.items():
         if name not in asked.action_details:

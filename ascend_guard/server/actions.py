@@ -72,7 +72,7 @@ async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body:
             raise
         # SDK document, "Server-enforced security": any database error during validation is a 403.
         raise Refused(
-            f"The parent action could not be checked, so nothing was decided: {error}",
+            "The parent action could not be checked, so nothing was decided. Try again shortly.",
             status=403,
             code="ORCHESTRATION_FIELD_REJECTED",
         ) from error
@@ -173,7 +173,7 @@ async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> Outc
         status,
         (body.duration_ms or 0.0) / 1000,
         scrub(error[:20_000])[:10_000] if body.error and status is OutcomeStatus.FAILED else None,
-        body.detail,
+        None if body.detail is None else scrub(body.detail),
     )
     await call.write(lambda tx: call.services.intake.settle(tx, call.organization, str(row.id), outcome))
     return OutcomeAnswer(True, str(row.id), status.value, f"Action {row.id} {status.value}.")
@@ -251,6 +251,9 @@ def _key(call: Call[Any, Any]) -> Key | None:
     """The request's idempotency key. The published SDK sends none, but resends carry the same identifier and time."""
     headers = call.headers
     given = headers.get("idempotency-key")
+    correlation, sent_at = headers.get("x-correlation-id"), headers.get("x-request-timestamp")
+    if given is None and not (correlation and sent_at):
+        return None
     request = msgspec.json.encode([call.path, call.body])
     if given is not None:
         if not 1 <= len(given) <= _LONGEST_KEY:
@@ -258,12 +261,8 @@ def _key(call: Call[Any, Any]) -> Key | None:
                 f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.", status=400, code="INVALID_HEADER"
             )
         return Key.of(call.caller.name, given, request)
-    correlation, sent_at = headers.get("x-correlation-id"), headers.get("x-request-timestamp")
-    if correlation and sent_at:
-        return Key.of(
-            call.caller.name, msgspec.json.encode([correlation, sent_at, request]).decode(), request
-        )
-    return None
+    resent = msgspec.json.encode([correlation, sent_at, request]).decode()
+    return Key.of(call.caller.name, resent, request)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -25,7 +25,7 @@ from ascend_guard.engine.keys import tier_of
 from ascend_guard.engine.policy import Policy
 from ascend_guard.engine.presence import Register
 from ascend_guard.engine.tidying import tidy
-from ascend_guard.errors import AscendError
+from ascend_guard.errors import AscendError, StoreError
 from ascend_guard.store.port import Store
 
 from . import actions, approvals, kill_switch, lists, registry, system, webhooks
@@ -175,7 +175,12 @@ class _Stream:
         try:
             require_once(twice)
             caller = await self._desk.admit(scope, headers, Access.CALLER, extra)
-            await stream(self._desk.services, self._news, caller, headers, scope, receive, send)
+
+            async def admitted() -> None:
+                with suppress(StoreError):  # the news say themselves when the database is out of reach
+                    await self._desk.gate.admit(headers, Access.CALLER)
+
+            await stream(self._desk.services, self._news, caller, headers, admitted, scope, receive, send)
         except AscendError as error:  # it did not begin: what goes wrong later ends it
             status, body = self._desk.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))

@@ -26,10 +26,10 @@ _REMEMBERED_FOR = 1.0  # seconds
 _REMEMBERED = 10_000
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 _BEGINNINGS = ("owkai_", "ask_")
-_HOW = "Send `Authorization: Bearer <API key>`, or the key as X-API-Key."
+_HOW = "Send the API key in the header X-API-Key, or as a bearer token."
 _REFUSED = f"The API key is not accepted. {_HOW}"
 _SIGN_IN = (
-    "This is for people only: an API key cannot do it. Sign in, and send your token as Authorization: Bearer."
+    "This is for people only: an API key cannot do it. Sign in, and send your own token as the bearer token."
 )
 _NO_ISSUER = "The token is not accepted here: this server knows no such issuer. Sign in again."
 

@@ -29,7 +29,6 @@ _KINDS: tuple[tuple[type[AscendError], int, str], ...] = (
     (ConflictError, 409, "CONFLICT"),
     (ValidationError, 422, "VALIDATION_ERROR"),
     (RateLimitError, 429, "RATE_LIMIT_EXCEEDED"),
-    (StoreError, 503, "STORE_UNAVAILABLE"),
     (TimeoutError, 503, "TIMEOUT"),
 )
 """The more special first."""
@@ -54,6 +53,12 @@ class Refused(AscendError):
 
 def classified(error: AscendError) -> tuple[int, str, Any]:
     """(status, error code, detail) of an error."""
+    if isinstance(error, StoreError):  # where the database is, and what it said, is for the log
+        return (
+            503,
+            "STORE_UNAVAILABLE",
+            "Nothing can be recorded now, so nothing is decided. Try again shortly.",
+        )
     detail = getattr(error, "detail", None)
     if isinstance(error, Refused):
         return error.status, error.code, error.message if detail is None else detail

@@ -52,7 +52,7 @@ class Caller(Struct, frozen=True):
         """
         if self.agent_id is not None and agent_id != self.agent_id:
             raise AuthorizationDeniedError(
-                "This API key was made for another agent. Use that agent's own key."
+                "This API key was made for another agent. Set ASCEND_AGENT_ID to that one, or use this agent's own key."
             )
 
 

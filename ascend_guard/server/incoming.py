@@ -52,7 +52,7 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
         details, digest = _plain(given), body.digest
     context = readable(body.context)
     if body.description and body.resource and "description" not in context:
-        context["description"] = body.description
+        context["description"] = _scrubbed(body.description)
     session = body.session_id or context.get("session_id")
     named = details.get("tool_name")
     action = AgentAction(
@@ -70,7 +70,7 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
         risk_indicators=readable(body.risk_indicators),
         model_id=body.model_id,
         mcp_server_name=body.mcp_server_name,
-        session_id=session if isinstance(session, str) and session else None,
+        session_id=session if isinstance(session, str) and 0 < len(session) <= 255 else None,
         orchestration_session_id=body.orchestration_session_id,
         parent_action_id=body.parent_action_id,
         orchestration_depth=body.orchestration_depth or 0,

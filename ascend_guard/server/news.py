@@ -96,17 +96,22 @@ class News:
     def close(self) -> None:
         """End every stream: this server is going away."""
         self.closing = True
+        self._end_streams()
+
+    def _end_streams(self) -> None:
         for listener in self._listeners:
             listener.queue.put_nowait(None)
 
     async def run(self) -> None:
         """Look until cancelled. A database that fails is asked again; meanwhile nothing counts as fresh."""
         loop = asyncio.get_running_loop()
-        failing = False
+        failing, behind = False, True
         while True:
             try:
-                if self._store.changed() or self._seen < 0:
+                behind = self._store.changed() or behind  # it says so once, and the look may fail
+                if behind:
                     await self._look()
+                    behind = False
                 self._looked = loop.time()
                 failing = False
             except AscendError as error:
@@ -117,34 +122,40 @@ class News:
 
     async def _look(self) -> None:
         seen = self._seen
-        listeners = list(self._listeners)
 
-        def look(reader: Reader) -> tuple[int, list[str], list[tuple[str, str | None, bytes]]]:
+        def look(reader: Reader) -> _Seen:
             if seen < 0:
-                return reader.head().seq, [], []
+                return _Seen(reader.head().seq)
             events = reader.events(seen)
             newest = events[-1][0] if events else seen
-            return newest, [event for _, _, event in events], news(reader, events) if listeners else []
+            names = [event for _, _, event in events]
+            # Asked for after the events were: whoever joins later is told of them by what his stream opens with.
+            listeners = self._listeners.copy()
+            told = news(reader, events) if listeners else []
+            switched = any(name.startswith("kill_switch.") for name in names)
+            organizations = {listener.organization for listener in listeners} if switched else ()
+            return _Seen(newest, names, told, {one: dict(reader.kill_switches(one)) for one in organizations})
 
-        self._seen, names, told = await self._store.aread(look)
-        for organization, agent_id, message in told:
-            for listener in listeners:
+        found = await self._store.aread(look)
+        self._seen = found.newest
+        for listener in self._listeners:
+            for organization, agent_id, message in found.told:
                 if listener.organization == organization and listener.hears(agent_id):
                     listener.tell(message)
-        if any(name.startswith("kill_switch.") for name in names):
-            await self._tell_switches(listeners)
-        if names:
+            if listener.organization in found.switches:
+                listener.tell(switches(found.newest, listener, found.switches[listener.organization]))
+        if found.names:
             for watcher in self._watchers:
-                watcher(names)
+                watcher(found.names)
 
-    async def _tell_switches(self, listeners: list[Listener]) -> None:
-        organizations = {listener.organization for listener in listeners}
-        seen = self._seen
-        states = await self._store.aread(
-            lambda reader: {name: dict(reader.kill_switches(name)) for name in organizations}
-        )
-        for listener in listeners:
-            listener.tell(switches(seen, listener, states[listener.organization]))
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What a look found: the newest record, the events since the last look, what is told of them, the switches by now."""
+
+    newest: int
+    names: list[str] = []
+    told: list[tuple[str, str | None, bytes]] = []
+    switches: dict[str, dict[str, KillSwitchState]] = {}
 
 
 def news(reader: Reader, events: list[tuple[int, int | None, str]]) -> list[tuple[str, str | None, bytes]]:

@@ -7,13 +7,16 @@
     : heartbeat
 
 Each event's id is the number of its audit record; a client that comes back with ``Last-Event-ID`` gets what it missed.
-A stream whose server does not know the present state any more is ended rather than kept silent.
+A stream whose server does not know the present state any more is ended rather than kept silent, and so is one whose key
+was revoked or whose token has expired.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -44,25 +47,27 @@ async def stream(
     feed: News,
     caller: Caller,
     headers: dict[str, str],
+    admitted: Callable[[], Awaitable[None]],
     scope: Scope,
     receive: Receive,
     send: Send,
 ) -> None:
-    """Answer one connection until either side ends it."""
+    """Answer one connection until either side ends it, or ``admitted`` raises ``AscendError``."""
     listener = Listener(caller.organization, caller.agent_id)
     feed.add(listener)
-    services.meter.streams.inc()
+    services.meter.streams += 1
     gone = asyncio.ensure_future(_gone(receive))
     try:
         opening = await services.store.aread(lambda reader: _opening(reader, services, listener, headers))
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": b"".join(opening), "more_body": True})
-        await _pass_on(services, feed, listener, runner_in(scope), gone, send)
+        with suppress(AscendError):
+            await _pass_on(services, feed, listener, runner_in(scope), admitted, gone, send)
         await send({"type": "http.response.body", "body": b""})
     finally:
         gone.cancel()
         feed.remove(listener)
-        services.meter.streams.dec()
+        services.meter.streams -= 1
 
 
 async def _pass_on(
@@ -70,11 +75,16 @@ async def _pass_on(
     feed: News,
     listener: Listener,
     runner: str | None,
+    admitted: Callable[[], Awaitable[None]],
     gone: asyncio.Future[None],
     send: Send,
 ) -> None:
-    queue = listener.queue
+    queue, clock = listener.queue, asyncio.get_running_loop().time
+    looked = clock()
     while feed.fresh and not gone.done():
+        if clock() - looked >= services.settings.heartbeat:
+            await admitted()
+            looked = clock()
         if runner is not None:
             await _note(services, runner)
         getting = asyncio.ensure_future(queue.get())

@@ -130,8 +130,11 @@ class GroupCommit:
         future: asyncio.Future[R] = loop.create_future()
         ticket.future = future
         self._queue.append(ticket)
-        self._urgent.set()
-        self._wake()
+        # What is set already was not yet seen by the thread, which looks at the queue after it clears it.
+        if not self._urgent.is_set():
+            self._urgent.set()
+        if not self._signal.is_set() or self._thread is None:
+            self._wake()
         try:
             return await future
         except asyncio.CancelledError:

@@ -26,6 +26,15 @@ SAYS = {
         r"3\. 3 pages were read by researcher in conversation-7\.",
         r"4\. Stopped after 5 of 1000 pages, \d+\.\d ms after the switch: too many pages\.",
     ),
+    "over_http.py": (
+        r"1\. The server's policy allows it: refunded 40\.00 on order A-17",
+        r"2\. The agent's own key may not approve: HTTP 401",
+        r"3\. Approved by ann@example\.com, and \d+\.\d ms later: refunded 940\.00 on order A-18",
+        r"4\. On record: api_key\.created, token\.issued, submitted, started, completed, submitted, approved, "
+        r"started, completed",
+        r"5\. The kill switch is on: .*too many refunds.*",
+        r"6\. Without the server nothing runs: .+",
+    ),
     "testing_your_agent.py": (r"\.{5} +\[100%\]", r"5 passed in .+"),
 }
 
