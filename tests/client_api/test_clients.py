@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import re
 import os
 import pickle
 import threading
@@ -213,14 +214,14 @@ async def test_waiting_holds_no_thread(server: DocumentedServer) -> None:
     """Many more wait for a decision than there are threads, and others are served meanwhile."""
     server.override = lambda one: (
         (200, {"id": int(one.path.split("/")[4]), "status": "pending"})
-        if one.path.startswith("/api/v1/actions/")
+        if re.fullmatch(r"/api/v1/actions/\d+/status", one.path)
         else None
     )
     async with AsyncAscendClient(KEY, server.url) as client:
         waiting = [
             asyncio.ensure_future(client.wait_for_decision(str(n), poll_interval=60)) for n in range(1, 81)
         ]
-        while sum(one.path.startswith("/api/v1/actions/") for one in server.requests) < 80:
+        while sum(one.path.endswith("/status") for one in server.requests) < 80:
             await asyncio.sleep(0.01)
         assert (await client.submit_action(ACTION)).is_approved()
         for one in waiting:
