@@ -20,12 +20,16 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from .approvals import approvals
 from .calls import calls, floor
 from .decisions import decisions
-from .environment import PEERS, REQUESTS, ROOT, PeerEnvironment
+from .environment import PEERS, REQUESTS, ROOT, SDK, PeerEnvironment
+from .http_calls import http_call
 from .imports import imports
+from .kill import kill
 from .peers import peers
 from .report import Group
 from .rounds import ContestantFailed, Tick
+from .server import server
 from .throughput import throughput
+from .waiting import waiting
 
 SECONDS = {
     "calls": 30.0,
@@ -34,8 +38,12 @@ SECONDS = {
     "decisions": 12.0,
     "imports": 24.0,
     "throughput": 30.0,
+    "server": 40.0,
+    "http_call": 40.0,
 }
 APPROVALS = 100
+WAITING, WAITING_APPROVALS = 10_000, 200
+PULLS = 40
 QUICK = 8
 """How many times shorter everything is with ``--quick``."""
 
@@ -91,11 +99,20 @@ def _runs(quick: bool, environment: PeerEnvironment | None) -> dict[str, Run]:
         "imports": lambda folder, tick: imports(seconds["imports"], tick, environment),
         "throughput": lambda folder, tick: throughput(folder, seconds["throughput"], tick, crowd=not quick),
         "approvals": lambda folder, tick: approvals(folder, times, tick),
+        "server": lambda folder, tick: server(folder, seconds["server"], tick, whole=not quick),
+        "http_call": lambda folder, tick: http_call(
+            folder, seconds["http_call"], tick, environment or PeerEnvironment()
+        ),
+        "waiting": lambda folder, tick: waiting(
+            folder, WAITING // (20 if quick else 1), WAITING_APPROVALS // (4 if quick else 1), tick
+        ),
+        "kill": lambda folder, tick: kill(folder, PULLS // (5 if quick else 1), tick),
     }
 
 
 def _install(environment: PeerEnvironment, chosen: list[str], status: _Status) -> None:
     wanted = (PEERS if "peers" in chosen else {}) | (REQUESTS if "imports" in chosen else {})
+    wanted |= SDK if "http_call" in chosen else {}
     if wanted:
         environment.prepare(wanted.items(), status.say)
     if "imports" in chosen:
@@ -104,7 +121,7 @@ def _install(environment: PeerEnvironment, chosen: list[str], status: _Status) -
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="everything but the peers, in under 40 seconds")
+    parser.add_argument("--quick", action="store_true", help="everything but the peers, in about a minute")
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="this group alone; may be given again"
     )

@@ -18,6 +18,7 @@ PEERS = {
     "agent-runtime-governance": "0.9.1",
 }
 REQUESTS = {"requests": "2.34.2"}
+SDK = {"ascend-ai-sdk": "2.7.1"}
 
 _LIST = """
 import importlib.metadata, json
@@ -55,6 +56,10 @@ class PeerEnvironment:
                 self.missing["ascend-guard"] = (
                     f"pip could not install the project (exit status {done.returncode})"
                 )
+
+    def holds(self, wanted: dict[str, str]) -> bool:
+        """Whether these versions are there already."""
+        return self.python.exists() and wanted.items() <= self._installed().items()
 
     def _pip(self, *what: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what]

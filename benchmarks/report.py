@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any, Literal
 
 from rich import box
@@ -11,22 +13,29 @@ from rich.text import Text
 
 from .rounds import Ratio, Timing
 
-Place = Literal["<", "<="]
+Place = Literal["<", "<=", ">="]
+
+_PLACES: dict[Place, tuple[str, Callable[[float, float], bool]]] = {
+    "<": ("<", operator.lt),
+    "<=": ("≤", operator.le),
+    ">=": ("≥", operator.ge),
+}
 
 
 class Aim:
-    """What a number should be: ``Aim(1.5)`` is at most 1.5, ``Aim(1, "<")`` is below 1."""
+    """What a number should be: ``Aim(1.5)`` is at most 1.5 times as much, ``Aim(50, "<", "ms")`` below 50 ms."""
 
-    def __init__(self, limit: float, place: Place = "<=") -> None:
+    def __init__(self, limit: float, place: Place = "<=", unit: str = "×") -> None:
         self.limit = limit
-        self.place = place
+        self.unit = unit
+        self._sign, self._compare = _PLACES[place]
 
     def met(self, value: float) -> bool:
         """Whether this number is what it should be."""
-        return value < self.limit if self.place == "<" else value <= self.limit
+        return self._compare(value, self.limit)
 
     def __str__(self) -> str:
-        return f"{'<' if self.place == '<' else '≤'} {self.limit:g} ×"
+        return f"{self._sign} {self.limit:g} {self.unit}"
 
 
 class Group:

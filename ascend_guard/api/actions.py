@@ -234,6 +234,36 @@ class OutcomeBody(Struct, omit_defaults=True):
     detail: Prose | None = None
 
 
+class OutcomeItem(Struct, omit_defaults=True):
+    """One of several outcomes that are reported together."""
+
+    action_id: Text
+    status: Literal["completed", "failed"]
+    duration_ms: Annotated[float, Meta(ge=0)] = 0.0
+    error: Annotated[str, Meta(max_length=100_000)] | None = None
+    detail: Prose | None = None
+
+
+class OutcomesBody(Struct):
+    """What came of several actions."""
+
+    outcomes: Annotated[list[OutcomeItem], Meta(min_length=1, max_length=500)]
+
+
+class OutcomeRefused(Struct):
+    """An outcome that could not be recorded: there is no such action, or it has one."""
+
+    action_id: str
+    detail: str
+
+
+class OutcomesAnswer(Struct):
+    """How many outcomes were recorded, and which were not."""
+
+    recorded: int
+    refused: list[OutcomeRefused]
+
+
 class OutcomeAnswer(Struct):
     """That the outcome is recorded."""
 

@@ -48,6 +48,10 @@ ACTIONS: tuple[Endpoint, ...] = (
         refuses=(403, 404, 409), body_optional=True, summary="An action has failed.",
     ),
     Endpoint(
+        "report_outcomes", "POST", "/api/v1/actions/outcomes", actions.OutcomesAnswer, actions.OutcomesBody,
+        refuses=(403,), summary="What came of several actions, in one request. Each counts for itself.",
+    ),
+    Endpoint(
         "evaluate_policy", "POST", "/api/governance/policies/evaluate-realtime", actions.EvaluateAnswer,
         actions.EvaluateBody, refuses=(403,), summary="What would be decided; nothing is recorded as an action.",
     ),

@@ -68,8 +68,10 @@ class Peer:
                 f"{url!r} would send keys in clear text: http is for localhost, 127.0.0.1 and [::1]. {mend}"
             )
         self.name = f"[{host}]" if ":" in host else host
+        self.host = self.name.rstrip(".")
         if port is not None:
             self.name += f":{port}"
+            self.host += "" if port == (443 if self.secure else 80) else f":{port}"
         self.origin = f"{parts.scheme}://{self.name}"
         self.prefix = path
         self.proxy = ""
@@ -182,7 +184,11 @@ def _settle(
         peer.proxy = f"{pool.proxy.host}:{pool.proxy.port}"
         if not peer.secure:
             peer.prefix = url
-    return pool, _merged(prepared)
+    pool.proxy_headers = {
+        name: to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
+        for name, value in pool.proxy_headers.items()
+    }
+    return pool, {"host": peer.host, **_merged(prepared)}
 
 
 def _merged(prepared: requests.PreparedRequest) -> dict[str, str]:
@@ -192,4 +198,5 @@ def _merged(prepared: requests.PreparedRequest) -> dict[str, str]:
         text = to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
         if usual.get(name) != text and name.lower() not in _FRAMING:
             kept[name] = text
-    return {**checked(kept), "accept-encoding": "identity"}
+    agent = f"python-urllib3/{urllib3.__version__}"
+    return {"accept-encoding": "identity", "user-agent": agent, **checked(kept)}

@@ -1,7 +1,8 @@
 """One deadline, and one measure of bytes, for everything that a request waits for and reads.
 
 urllib3's time-outs are per read, so a server that drips a byte a second could hold a call for ever. These connections set
-what is left of the call's time before each wait, and look at an answer's head before its body is read.
+what is left of the call's time before each wait, and look at an answer's head before its body is read. They write and
+read heads themselves: http.client's way through the email package costs more than all the rest of a call, and accepts more.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import http.client
 import io
 import queue
+import re
 import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util.response import assert_header_parsing
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -25,8 +28,17 @@ if TYPE_CHECKING:
 LONGEST = 86_400.0
 """Seconds a call may take at most: poll(2) counts milliseconds in an int."""
 
-_HEAD = 8 << 20  # bytes; http.client allows 100 header lines of 64 KiB, but any number of interim answers
+_HEAD = 8 << 20  # bytes; a head may have 99 header lines of 64 KiB, but any number of interim answers may come before it
+_LINE = 64 << 10  # bytes a line of a head may have, with its end
+_LINES = 99  # header lines, as many as http.client reads
 _SLACK = 64 << 10  # bytes of framing that a short chunked body may have
+_GRAIN = 0.001  # seconds by which a wait may outlast its deadline: less is not worth telling the system
+
+# Neither can go back over a line more than once, whatever is in it. RFC 9112, sections 4 and 5.
+_STATUS = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?\r\n")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([^\r\n\0]*)\r\n")
+
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})  # a missing body needs no length there
 
 
 class Refused(Exception):
@@ -37,6 +49,7 @@ class Call:
     """One request on its way: how long it may still take, how much it may still read, how far it got."""
 
     __slots__ = (
+        "armed",
         "began",
         "deadline",
         "head",
@@ -60,6 +73,7 @@ class Call:
         self.sent = False
         self.surplus = False
         self.sock: socket.socket | None = None
+        self.armed = float("inf")
 
     def left(self) -> float:
         if self.silence is not None and not self.head:
@@ -68,6 +82,13 @@ class Call:
         if not left > 0:
             raise TimeoutError
         return left
+
+    def arm(self, sock: socket.socket) -> None:
+        """Let a wait on the socket take what is left. The socket is the one that was armed before."""
+        left = self.left()
+        if not 0 <= self.armed - left <= _GRAIN:
+            sock.settimeout(left)
+            self.armed = left
 
     def taken(self) -> float:
         return time.monotonic() - self.began
@@ -95,10 +116,10 @@ class _Timed(io.RawIOBase):
         if self.ended:
             return 0
         call = self.call
-        self._sock.settimeout(call.left())
+        call.arm(self._sock)
         count: int = self._raw.readinto(buffer) or 0
         if not count and call.head:
-            raise http.client.RemoteDisconnected("")  # http.client takes the end for the end of the headers
+            raise http.client.RemoteDisconnected("")  # a line that is cut is none, not even in a proxy's head
         call.room -= count
         if call.room < 0:
             raise _too_large(call.limit)
@@ -131,25 +152,36 @@ class _Response(http.client.HTTPResponse):
         self.fp = _Buffered(_Timed(self.fp.detach(), sock, call))
 
     def begin(self) -> None:
-        super().begin()
-        call, message = self._call, self.msg
-        assert_header_parsing(message)
-        codings = message.get("content-encoding", ""), message.get("transfer-encoding", "")
-        lengths = set(message.get_all("content-length", ()))
-        if codings[0].lower() not in ("", "identity") or codings[1].lower() not in ("", "chunked"):
+        call, status = self._call, 100
+        while status == 100:
+            minor, status, fields = read_head(self.fp)
+        coding, length = fields.get("transfer-encoding"), fields.get("content-length")
+        if fields.get("content-encoding", "").lower() not in ("", "identity") or (
+            coding is not None and coding.lower() != "chunked"
+        ):
             raise Refused("answered with a compressed body, which was not asked for.")
-        length = lengths.pop() if lengths else "0"
-        if self.status < 200 or lengths or not (length.isascii() and length.isdigit()):
+        if status < 200 or not (length is None or (length.isascii() and length.isdigit())):
             raise http.client.HTTPException
-        if codings[1] and "content-length" in message:
+        if coding is not None and length is not None:
             raise http.client.HTTPException  # two ends: what follows the nearer one is not ours to guess
-        if len(length) > 18 or (int(length) > call.limit and self.length != 0):
+        empty = status in (204, 304) or self._method == "HEAD"
+        if length is not None and (len(length) > 18 or (int(length) > call.limit and not empty)):
             raise _too_large(call.limit)
+        self.fields = fields
+        self.code = self.status = status
+        self.version = 11 if minor else 10
+        self.chunked, self.chunk_left = coding is not None, None
+        self.length = 0 if empty else None if length is None else int(length)
+        wish = fields.get("connection", "").lower()
+        self.will_close = (
+            "close" in wish
+            or not (minor or "keep-alive" in wish)
+            or (self.length is None and not self.chunked)
+            # A stream's socket is shut down by another thread: it must never be another call's.
+            or call.silence is not None
+        )
         call.head = False
         call.room = 2 * call.limit + _SLACK
-        if call.silence is not None:
-            # A stream's socket is shut down by another thread: it must never be another call's.
-            self.will_close = True
 
     def read(self, amt: int | None = None) -> bytes:
         data = super().read(amt)
@@ -158,12 +190,58 @@ class _Response(http.client.HTTPResponse):
         return data
 
 
+def read_head(lines: io.BufferedIOBase) -> tuple[int, int, dict[str, str]]:
+    """The head of one answer, read line by line and no further.
+
+    Returns:
+        The minor version of HTTP/1, the status, and the headers by lower-case name; several of one name are joined by
+        a comma.
+
+    Raises:
+        http.client.HTTPException: it is none, or it can be read in more than one way: a folded or overlong line, a line
+            end other than CRLF, a name that is no token, too many headers.
+    """
+    match = _STATUS.fullmatch(_line(lines))
+    if match is None:
+        raise http.client.BadStatusLine("")
+    fields: dict[str, str] = {}
+    for _ in range(_LINES + 1):
+        line = _line(lines)
+        if line == b"\r\n":
+            return int(match[1]), int(match[2]), fields
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            break
+        name, value = field[1].decode("ascii").lower(), field[2].decode("latin-1")
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    raise http.client.HTTPException("headers")
+
+
+def _line(lines: io.BufferedIOBase) -> bytes:
+    line = lines.readline(_LINE + 1)
+    if len(line) > _LINE:
+        raise http.client.LineTooLong("line")
+    return line
+
+
+def _written(method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """A request in one piece: it goes in one packet where it fits, which wakes the server once."""
+    lines = [f"{method} {target} HTTP/1.1\r\n", *[f"{name}: {value}\r\n" for name, value in headers.items()]]
+    if body is not None or method.upper() not in _BODILESS:
+        lines.append(f"content-length: {len(body or b'')}\r\n")
+    head = "".join(lines).encode("latin-1")
+    if not head.count(b"\r") == head.count(b"\n") == len(lines):
+        raise ValueError("A header has a line break in it.")
+    return b"".join((head, b"\r\n", body or b""))
+
+
 class Connection(HTTPConnection):
-    """A connection whose every wait ends with the call."""
+    """A connection whose every wait ends with the call. The bodies of its requests are bytes, or none."""
 
     response_class = _Response
     call: Call | None = None
-    _held: list[bytes] | None = None
+    _asked: tuple[str, bool] | None = None
+    _answer: _Response | None = None
 
     def _new_conn(self) -> socket.socket:
         call = current.get()
@@ -192,28 +270,63 @@ class Connection(HTTPConnection):
         super()._tunnel()
         self.sock.settimeout(current.get().left())
 
-    def request(self, *args: Any, **options: Any) -> None:
-        """Head and body go in one packet where they fit: it wakes the server once."""
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        preload_content: bool = True,
+        **options: Any,
+    ) -> None:
+        if self._answer is not None and not self._answer.isclosed():
+            raise http.client.CannotSendRequest
         self.call = call = current.get()
         if self.sock is None:
             self.connect()
-        held: list[bytes] = []
-        self._held = held
-        try:
-            super().request(*args, **options)
-        finally:
-            self._held = None
         assert self.sock is not None
+        data = _written(method, url, headers or {}, body)
+        self._asked = method, preload_content
         self.sock.settimeout(call.left())
         call.sent = True
-        self.sock.sendall(b"".join(held))
+        self.sock.sendall(data)
+
+    def getresponse(self) -> HTTPResponse:
+        if self._asked is None or self.sock is None:
+            raise http.client.ResponseNotReady
+        (method, preload), self._asked = self._asked, None
+        answer = self.response_class(self.sock, method=method)
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            self.close()  # the answer keeps the socket until it is read
+        else:
+            self._answer = answer
+        return HTTPResponse(
+            answer,
+            answer.fields,
+            answer.status,
+            answer.version,
+            original_response=answer,
+            preload_content=preload,
+            decode_content=False,
+            request_method=method,
+        )
 
     def send(self, data: Any) -> None:
-        if self._held is None:
-            self.sock.settimeout(current.get().left())
-            super().send(data)
-        else:
-            self._held.append(data)
+        """What a tunnel is asked for with."""
+        self.sock.settimeout(current.get().left())
+        super().send(data)
+
+    def close(self) -> None:
+        answer, self._answer, self._asked = self._answer, None, None
+        super().close()
+        if answer is not None:
+            answer.close()
 
 
 class SecureConnection(Connection, HTTPSConnection):

@@ -57,7 +57,8 @@ async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body:
     _require_key(call.caller)
     services = call.services
     judgement = judge(action, services.policy)
-    effect = Submit(action, digest, parked=body.parked, repeatable=body.repeatable)
+    named = body.runner is not None  # a caller that names no process cannot come back as the same one
+    effect = Submit(action, digest, parked=named and body.parked, repeatable=named and body.repeatable)
     runner = API if body.runner is None else REMOTE + body.runner
     key = _key(call)
     organization = call.organization

@@ -28,7 +28,7 @@ from ascend_guard.engine.tidying import tidy
 from ascend_guard.errors import AscendError, StoreError
 from ascend_guard.store.port import Store
 
-from . import actions, approvals, kill_switch, lists, registry, system, webhooks
+from . import actions, approvals, kill_switch, lists, outcomes, registry, system, webhooks
 from .auth import Gate, Verifier
 from .delivery import DeliveryWorker
 from .handling import Handler, Services, Settings
@@ -51,6 +51,7 @@ HANDLERS: dict[str, Handler] = {
     **approvals.HANDLERS,
     **kill_switch.HANDLERS,
     **lists.HANDLERS,
+    **outcomes.HANDLERS,
     **registry.HANDLERS,
     **system.HANDLERS,
     **webhooks.HANDLERS,
@@ -144,7 +145,7 @@ class Server:
         while True:
             try:
                 await asyncio.to_thread(tidy, services.store, services.clock(), lambda: None)
-            except AscendError as error:
+            except Exception as error:
                 _log.warning("Deadlines cannot be looked after now: %s", error)
             await asyncio.sleep(TIDYING)
 

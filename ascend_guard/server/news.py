@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from ascend_guard.engine.waiting import DECIDING
-from ascend_guard.errors import AscendError
 from ascend_guard.model import KillSwitchState
 from ascend_guard.store.port import Reader, Store
 
@@ -114,10 +113,12 @@ class News:
                     behind = False
                 self._looked = loop.time()
                 failing = False
-            except AscendError as error:
+            except Exception as error:
                 if not failing:
                     _log.error("The database cannot be read; streams end until it can: %s", error)
                 failing = True
+                if loop.time() - self._looked > STALE:
+                    self._end_streams()
             await asyncio.sleep(0.25 if failing else self._interval)
 
     async def _look(self) -> None:

@@ -144,12 +144,13 @@ async def cascade_kill(call: Call[CascadeBody, None]) -> CascadeAnswer:
 
 
 async def _session(call: Call[None, None]) -> Sessions:
-    """The session's actions; a key made for an agent sees sessions that its agent takes part in."""
+    """The session's actions; a key made for an agent sees that agent's."""
     session_id, own = call.path["session_id"], call.caller.agent_id
     found = await look_long(call, lambda reader: topology.sessions(reader, call.organization, session_id))
-    if not any(own in (None, row.agent_id) for row in found.actions):
+    rows = [row for row in found.actions if own in (None, row.agent_id)]
+    if not rows:
         raise NotFoundError(f"There is no orchestration session {session_id!r}.")
-    return found
+    return Sessions(rows, found.complete)
 
 
 def _count(rows: list[ActionRow], status: str) -> int:

@@ -11,6 +11,7 @@ import uvicorn
 from ascend_guard.errors import ConfigurationError
 
 from .app import Server
+from .protocol import Protocol
 
 GRACE = 10
 """Seconds that requests under way are given when the server is asked to end."""
@@ -45,9 +46,9 @@ def serve(
             timeout_graceful_shutdown=GRACE,
             server_header=False,
             proxy_headers=False,
-            h11_max_incomplete_event_size=64 << 10,
             lifespan="on",
             interface="asgi3",
+            http=Protocol,
         )
         web = _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}"))
         if started is not None:

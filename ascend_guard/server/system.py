@@ -8,8 +8,8 @@ from ascend_guard.model import iso
 
 from .handling import Call, Handler
 
-FEATURES = ["smart_rules", "mcp_governance", "model_governance", "claims", "idempotency", "stream"]
-"""``claims`` and ``stream`` tell our own client that it may take permits and need not poll."""
+FEATURES = ["smart_rules", "mcp_governance", "model_governance", "claims", "outcomes", "idempotency", "stream"]
+"""``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report together, and not to poll."""
 
 
 async def health(call: Call[None, None]) -> HealthBody:

@@ -1,0 +1,93 @@
+"""From the kill switch's answer to the last call that still began."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from time import sleep
+
+from .report import Aim, Group, number, verdict
+from .rounds import ContestantFailed, Tick, Worker
+from .servers import GuardServer
+
+AIM = Aim(100, "<", "ms")
+PROCESSES, THREADS = 2, 4
+AFTERWARDS = 0.3
+"""Seconds that the agents go on trying after the switch was pulled."""
+
+_ANSWERED = "from the trigger's answer to the last start"
+_SENT = "from the moment its POST is sent"
+_REASON = {"reason": "pulled by the benchmark"}
+
+
+def kill(folder: Path, pulls: int, tick: Tick) -> Group:
+    """Pull the switch so many times while agents start calls as fast as they can."""
+    group = Group(
+        "kill",
+        "From the kill switch's answer to the last governed call's body that began",
+        [
+            "signed p50 ms",
+            "p50 ms",
+            "p99 ms",
+            "longest ms",
+            "pulls",
+            "begun before",
+            "refused after",
+            "aim (p99)",
+            "met",
+        ],
+        f"{PROCESSES} processes of {THREADS} threads each on the stream; an admin's key pulls. A last call before the "
+        "answer counts as 0. They go on trying for a while after each pull.",
+    )
+    chance = random.Random(7)
+    took: dict[str, list[float]] = {_ANSWERED: [], _SENT: []}
+    begun = refused = 0
+    with ExitStack() as stack:
+        guard = GuardServer(folder)
+        stack.callback(guard.close)
+        agents = [Worker("http_agents", guard.url, guard.key, THREADS) for _ in range(PROCESSES)]
+        for agent in agents:
+            stack.callback(agent.close)
+        for agent in agents:
+            agent.ready()
+        for done in range(pulls):
+            tick(done / pulls)
+            for agent in agents:
+                agent.tell("go")
+            for agent in agents:
+                agent.hear()
+            sleep(chance.uniform(0.05, 0.15))
+            sent, answered = guard.post("/api/billing/kill-switch/local/trigger", guard.admin_key, _REASON)
+            sleep(AFTERWARDS)
+            for agent in agents:
+                agent.tell("stop")
+            told = [json.loads(agent.hear()) for agent in agents]
+            guard.post("/api/billing/kill-switch/local/release", guard.admin_key, _REASON)
+            if not all(starts and refusals for _, starts, refusals in told):
+                raise ContestantFailed(
+                    "an agent began no call, or was refused none: the switch was not pulled on it"
+                )
+            last = max(last for last, *_ in told)
+            for name, moment in ((_ANSWERED, answered), (_SENT, sent)):
+                took[name].append((last - moment) / 1e6)
+            begun += sum(starts for _, starts, _ in told)
+            refused += sum(refusals for *_, refusals in told)
+    for name, signed in took.items():
+        late = sorted(max(0.0, each) for each in signed)
+        middle, p50, p99, longest = median(signed), median(late), late[len(late) * 99 // 100], late[-1]
+        values = {
+            "signed_p50_ms": middle,
+            "p50_ms": p50,
+            "p99_ms": p99,
+            "longest_ms": longest,
+            "pulls": pulls,
+        }
+        cells = [f"{middle:+.2f}", number(p50), number(p99), number(longest)]
+        cells += [f"{pulls}", f"{begun:,}", f"{refused:,}"] if name == _ANSWERED else [""] * 3
+        aim = AIM if name == _ANSWERED else None
+        group.add(name, [*cells, *verdict(aim, p99, values)], **values)
+    tick(1)
+    return group

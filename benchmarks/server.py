@@ -1,0 +1,124 @@
+"""Decisions a second of ``ascend-guard serve``, against the bare route of the framework it is made with."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any
+
+from .report import Aim, Group, number, verdict
+from .rounds import Tick, Worker
+from .servers import EchoServer, GuardServer, ServerProcess, postgres
+
+AIM = Aim(0.4, ">=")
+CONNECTIONS = 32
+TURN = 0.5
+"""Seconds of one contestant's turn: long enough to fill every connection, short enough to share a disturbance."""
+
+ECHO = "bare echo route"
+PLAIN = "SQLite, power"
+OWN = "SQLite, power, as our own client asks"
+POSTGRES = "PostgreSQL"
+
+_APPROVED = '"status":"approved"'
+
+
+def server(folder: Path, seconds: float, tick: Tick, *, whole: bool = True) -> Group:
+    """The load takes turns between the servers, which run side by side, each idle while it is not its turn.
+
+    ``whole`` says whether to start a PostgreSQL too, which takes longer than a short measurement.
+    """
+    group = Group(
+        "server",
+        "Decisions a second over HTTP",
+        ["requests/s", "lowest–highest", "p50 ms", "p99 ms", "server µs", "ratio", "quartiles", "aim", "met"],
+        f"{CONNECTIONS} kept-alive connections of one other process, turns of {TURN:g} s. Every decision is durable and in "
+        "the audit trail before its answer. Our own client's request has an idempotency key besides and takes the permit "
+        "with the answer. 'server µs' is the server's own processor time for one request.",
+    )
+    with ExitStack() as stack:
+        servers: dict[str, ServerProcess] = {}
+        loads: dict[str, Worker] = {}
+
+        def enter(name: str, server: ServerProcess, *arguments: object) -> None:
+            servers[name] = server
+            loads[name] = Worker("http_load", *arguments)
+            stack.callback(loads[name].close)
+
+        echo = EchoServer()
+        stack.callback(echo.close)
+        enter(ECHO, echo, f"{echo.url}/echo", "no-key", CONNECTIONS, '"agent_id":"bench"', "plain")
+        guard = GuardServer(folder / "power")
+        stack.callback(guard.close)
+        submit = f"{guard.url}/api/v1/actions/submit"
+        enter(PLAIN, guard, submit, guard.key, CONNECTIONS, _APPROVED, "plain")
+        enter(OWN, guard, submit, guard.key, CONNECTIONS, _APPROVED, "own")
+        database_url = stack.enter_context(postgres(folder / "postgres")) if whole else None
+        if database_url is not None:
+            other = GuardServer(folder / "over-postgres", database_url=database_url)
+            stack.callback(other.close)
+            submit = f"{other.url}/api/v1/actions/submit"
+            enter(POSTGRES, other, submit, other.key, CONNECTIONS, _APPROVED, "plain")
+        rounds = _race(servers, loads, seconds, tick)
+    for name, loaded in rounds.items():
+        _add(group, name, loaded, rounds[ECHO])
+    if whole and database_url is None:
+        group.add(POSTGRES, ["not to be had here"] + [""] * 8, missing="PostgreSQL")
+    return group
+
+
+class _Loaded:
+    """What one contestant did, by round."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.times: list[float] = []
+        self.cpu = 0.0
+
+
+def _race(
+    servers: dict[str, ServerProcess], loads: dict[str, Worker], seconds: float, tick: Tick
+) -> dict[str, _Loaded]:
+    for load in loads.values():
+        load.ready()
+    rounds = {name: _Loaded() for name in loads}
+    order = list(loads)
+    begin = perf_counter()
+    while (done := (perf_counter() - begin) / seconds) < 1 or len(rounds[ECHO].rates) < 2:
+        tick(min(done, 1))
+        for name in order:
+            loaded, cpu = rounds[name], servers[name].cpu()
+            elapsed, took = json.loads(loads[name].ask(str(TURN)))
+            loaded.cpu += servers[name].cpu() - cpu
+            loaded.rates.append(len(took) / elapsed)
+            loaded.times += took
+        order.append(order.pop(0))  # whoever follows a contestant suffers what it left behind
+    tick(1)
+    return rounds
+
+
+def _add(group: Group, name: str, loaded: _Loaded, echo: _Loaded) -> None:
+    loaded.times.sort()
+    rate, p50, p99 = median(loaded.rates), median(loaded.times), loaded.times[len(loaded.times) * 99 // 100]
+    each = loaded.cpu / len(loaded.times) * 1e6
+    spread = f"{number(min(loaded.rates))}–{number(max(loaded.rates))}"
+    values: dict[str, Any] = {
+        "requests_per_second": rate,
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "server_cpu_us": each,
+        "rounds": len(loaded.rates),
+    }
+    cells = [number(rate), spread, number(p50), number(p99), number(each)]
+    if loaded is echo:
+        cells += ["1"] + [""] * 3
+    else:
+        ratios = [mine / theirs for mine, theirs in zip(loaded.rates, echo.rates, strict=True)]
+        low, ratio, high = quantiles(ratios, n=4)
+        values["ratio"] = {"median": ratio, "quartiles": [low, high]}
+        aim = AIM if name == PLAIN else None
+        cells += [number(ratio), f"{number(low)}–{number(high)}", *verdict(aim, ratio, values)]
+    group.add(name, cells, **values)

@@ -1,0 +1,333 @@
+"""Nobody sees, changes, or can even find out about what another organization has, whatever they hold and ask."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import requests
+from organization_of_things import (
+    PATHS,
+    POLICY_OF_THINGS,
+    Ahead,
+    Things,
+    bodies,
+    credentials,
+    everything_of,
+    filled,
+    queries,
+)
+from serving import Serving, eventually, serving
+
+from ascend_guard.api.endpoint import Access, Endpoint, segment
+from ascend_guard.api.table import ENDPOINTS
+from ascend_guard.engine.keys import keys, revoke_key
+from ascend_guard.server.handling import Settings
+from ascend_guard.server.tokens import LEEWAY, LocalIssuer
+
+VICTIM = "victim"
+
+ROUTES = [(endpoint, path) for endpoint in ENDPOINTS for path in (endpoint.path, *endpoint.aliases)]
+
+
+class World:
+    """A server with an organization full of things, and how often others have been made beside it."""
+
+    def __init__(self, server: Serving, path: Path, clock: Ahead) -> None:
+        self.server = server
+        self.path = path
+        self.clock = clock
+        self.session = requests.Session()
+        self.things: Things = filled(server, VICTIM)
+        self.ghosts = self.things.ghosts()
+        self.others = 0
+
+    def other(self) -> str:
+        """The name of an organization nobody has used."""
+        self.others += 1
+        return f"mallory-{self.others}"
+
+    def ask(
+        self, method: str, path: str, credential: str, query: dict[str, str] | None = None, body: Any = None
+    ) -> requests.Response:
+        """One request."""
+        headers = {"Authorization": f"Bearer {credential}"}
+        return self.session.request(
+            method, self.server.url + path, params=query, json=body, headers=headers, timeout=30
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One server for all endpoints."""
+    path, clock = tmp_path_factory.mktemp("tenants") / "a.db", Ahead()
+    with serving(path, POLICY_OF_THINGS, settings=Settings(private_webhooks=True), clock=clock) as server:
+        yield World(server, path, clock)
+
+
+def named(path: str, ids: dict[str, str]) -> list[tuple[str, list[str]]]:
+    """A path with its parameters filled in by every thing they can name, and the identifiers that were used."""
+    filled_in: list[tuple[str, list[str]]] = [(path, [])]
+    for parameter in re.findall(r"{(\w+)}", path):
+        filled_in = [
+            (text.replace(f"{{{parameter}}}", segment(ids[what])), [*used, ids[what]])
+            for text, used in filled_in
+            for what in PATHS[parameter]
+        ]
+    return filled_in
+
+
+def requests_of(endpoint: Endpoint, path: str, ids: dict[str, str]) -> Iterator[tuple[str, Any, Any]]:
+    """Every request to an endpoint that names these things."""
+    for url, _ in named(path, ids):
+        for query in queries(endpoint, ids):
+            for body in bodies(endpoint, ids):
+                yield url, query, body
+
+
+_VOLATILE = [
+    (re.compile(r'"(processing_time_ms|evaluation_time_ms)":[0-9.e-]+'), r'"\1":0'),
+    (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z"), "<time>"),
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<uuid>"),
+    (re.compile(r"wh_[0-9a-zA-Z]+|whsec_[0-9a-zA-Z_-]+"), "<webhook>"),
+    (re.compile(r"action_\d{8}_[0-9a-f]{16}"), "<correlation>"),
+    (re.compile(r"\d{3,}"), "<number>"),
+]
+
+
+def shown(response: requests.Response, ids: dict[str, str]) -> tuple[int, str]:
+    """An answer without what differs between any two: times, fresh identifiers, and those that were asked for."""
+    text = response.text
+    for what in sorted(ids, key=lambda what: -len(ids[what])):
+        if not what.startswith("organization") and not ids[what].isdigit():
+            text = text.replace(ids[what], f"<{what}>")
+    for pattern, instead in _VOLATILE:
+        text = pattern.sub(instead, text)
+    return response.status_code, text
+
+
+@pytest.mark.parametrize(("endpoint", "path"), ROUTES, ids=[f"{e.method} {path}" for e, path in ROUTES])
+def test_another_organization_is_as_if_it_were_not(endpoint: Endpoint, path: str, world: World) -> None:
+    """By no endpoint and with nothing that one organization gives out is anything of another read, changed or told."""
+    things, ghosts = world.things, world.ghosts
+    before = everything_of(world.path, VICTIM)
+    outsider = world.other()
+    for who, credential in credentials(world.server, outsider).items():
+        world.clock.seconds += 70.0 if endpoint.access in (Access.PERSON, Access.PERSON_ADMIN) else 0.0
+        pairs = zip(
+            requests_of(endpoint, path, things), requests_of(endpoint, path, dict(ghosts)), strict=True
+        )
+        for (url, query, body), (ghost_url, ghost_query, ghost_body) in pairs:
+            real = world.ask(endpoint.method, url, credential, query, body)
+            ghost = world.ask(endpoint.method, ghost_url, credential, ghost_query, ghost_body)
+            assert real.status_code < 500
+            said, unsaid = shown(real, things), shown(ghost, ghosts)
+            if url != ghost_url or body != ghost_body:
+                assert said == unsaid, f"{who} can tell {url} {body} from {ghost_url}"
+            assert things.mark not in said[1], f"{who} reads of {VICTIM} at {url}"
+            assert things.mark not in ghost.text
+            assert set(real.headers) == set(ghost.headers)
+    assert everything_of(world.path, VICTIM) == before
+
+
+def test_numbers_around_those_of_another_organization_tell_nothing(world: World) -> None:
+    """Every number there is, asked for one after the other, is answered like one that nothing has."""
+    last = world.server.store.read(lambda reader: max(reader.head().seq, reader.last_action()))
+    key = world.server.key(None, "admin", world.other())
+    before = everything_of(world.path, VICTIM)
+    numbered = [
+        "/api/v1/actions/{}",
+        "/api/v1/actions/{}/status",
+        "/api/sdk/approval/{}",
+        "/api/registry/models/{}",
+        "/api/v1/supply-chain/components/{}",
+    ]
+    for path in numbered:
+        answers = {
+            world.ask("GET", path.format(number), key).json()["detail"].replace(str(number), "#")
+            for number in [*range(0, last + 20, 7), *map(int, filter(str.isdigit, world.things.values()))]
+        }
+        assert len(answers) == 1, answers
+    assert everything_of(world.path, VICTIM) == before
+
+
+def test_the_owner_reads_what_nobody_else_does(world: World) -> None:
+    """The test above looks in the right places: with the organization's own admin nearly every path finds something."""
+    key = world.server.key(None, "admin", VICTIM)
+    found = [
+        world.ask("GET", url, key).ok
+        for endpoint, path in ROUTES
+        if endpoint.method == "GET"
+        for url, used in named(path, world.things)
+        if used
+    ]
+    assert found.count(True) > len(found) * 0.8
+
+
+def test_the_stream_of_one_organization_says_nothing_of_another(world: World) -> None:
+    """Decisions and kill switches of an organization are not on another one's stream, and not on one that comes back."""
+    mallory = world.other()
+    key, own = world.server.key(None, "admin", mallory), world.server.key(None, "admin", VICTIM)
+    headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "0"}
+    with requests.get(
+        world.server.url + "/api/v1/stream", headers=headers, stream=True, timeout=30
+    ) as stream:
+        lines = stream.iter_lines(decode_unicode=True)
+        heard = [next(lines)]
+        for agent in ("someone", None):
+            stop = {"reason": f"{world.things.mark} stop", **({"agent_id": agent} if agent else {})}
+            assert world.ask("POST", f"/api/billing/kill-switch/{VICTIM}/trigger", own, None, stop).ok
+            assert world.ask("POST", f"/api/billing/kill-switch/{VICTIM}/release", own, None, stop).ok
+        asked = {
+            "agent_id": "a",
+            "agent_name": "A",
+            "action_type": "refund",
+            "resource": f"{world.things.mark} live",
+        }
+        action = world.ask("POST", "/api/v1/actions/submit", own, None, asked).json()["action_id"]
+        approver = world.server.token(organization=VICTIM)
+        no = {"reason": f"{world.things.mark} no"}
+        assert world.ask("POST", f"/api/actions/{action}/deny", approver, None, no).ok
+        stop = {"reason": "the end of it all"}
+        assert world.ask("POST", f"/api/billing/kill-switch/{mallory}/trigger", key, None, stop).ok
+        while not any("the end of it all" in line for line in heard):
+            heard.append(next(lines))
+    assert not any(world.things.mark in line for line in heard)
+
+
+# --- within one organization ---------------------------------------------------------------------------------------
+
+
+def test_a_key_made_for_an_agent_does_nothing_for_another(tmp_path: Path) -> None:
+    """With agent A's key nothing of agent B changes, and no action or command of B's is read, or told from none."""
+    path = tmp_path / "a.db"
+    with serving(path, POLICY_OF_THINGS, settings=Settings(private_webhooks=True)) as server:
+        things = filled(server, "acme")
+        ghosts = things.ghosts()
+        key = server.key("mallory", "agent", "acme")
+        world = requests.Session()
+        headers = {"Authorization": f"Bearer {key}"}
+        before = everything_of(path, "acme")
+        for endpoint, route in ROUTES:
+            if endpoint.access in (Access.PERSON, Access.PERSON_ADMIN) or not _is_anothers(endpoint, route):
+                continue
+            for (url, query, body), (ghost_url, *_) in zip(
+                requests_of(endpoint, route, things), requests_of(endpoint, route, ghosts), strict=True
+            ):
+                if body is not None and _is_own(endpoint, body):
+                    continue
+                real = world.request(
+                    endpoint.method, server.url + url, params=query, json=body, headers=headers
+                )
+                assert real.status_code in (200, 403, 404), (url, real.text)
+                text = shown(real, things)[1]
+                if real.ok:
+                    assert endpoint.name in _SHARED or not json.loads(text).get("actions"), (url, text)
+                else:
+                    ghost = world.request(
+                        endpoint.method, server.url + ghost_url, params=query, json=body, headers=headers
+                    )
+                    if endpoint.name not in _SHARED:
+                        assert shown(ghost, ghosts) == (real.status_code, text), url
+                    assert things.mark not in text, (url, text)
+        assert everything_of(path, "acme") == before
+
+
+_SHARED = {"get_mcp_server", "get_component", "get_component_impact", "get_kill_switch", "list_actions"}
+"""What every key of an organization may look at, and what is asked for by agent and shows no other's."""
+
+
+def _is_anothers(endpoint: Endpoint, route: str) -> bool:
+    return "{" in route or endpoint.name in (
+        *("heartbeat", "scan_output", "evaluate_policy", "register_agent"),
+        *("get_kill_switch", "list_actions", "list_audit_log", "list_alerts"),
+    )
+
+
+def _is_own(endpoint: Endpoint, body: dict[str, Any]) -> bool:
+    return body.get("agent_id") == "mallory" and "action_id" not in body
+
+
+def test_lists_show_a_key_its_own_agents_things(tmp_path: Path) -> None:
+    """Whatever list a key made for an agent asks for, no text that another agent wrote in an action is in it."""
+    with serving(tmp_path / "a.db", POLICY_OF_THINGS, settings=Settings(private_webhooks=True)) as server:
+        things = filled(server, "acme", padding=0)
+        key = server.key("mallory", "agent", "acme")
+        for path in (
+            *("/api/v1/actions", "/api/agent-activity", "/api/registry/agents", "/api/audit/logs"),
+            *("/audit/logs", "/api/alerts", "/api/v1/output-filter/findings", "/api/registry/models"),
+            *("/api/webhooks", "/api/v1/orchestration/stats"),
+        ):
+            answer = server.ask("GET", path, key)
+            assert answer.status_code in (200, 403)
+            assert things.mark not in answer.text, path
+
+
+def test_the_stream_of_an_agents_key_is_that_agents(tmp_path: Path) -> None:
+    """A key made for an agent hears of its own decisions and switches and of those for everybody, not of others'."""
+    with serving(tmp_path / "a.db", POLICY_OF_THINGS) as server:
+        key = server.key("a")
+        headers = {"Authorization": f"Bearer {key}"}
+        with requests.get(server.url + "/api/v1/stream", headers=headers, stream=True, timeout=30) as stream:
+            lines = stream.iter_lines(decode_unicode=True)
+            heard = [next(lines)]
+            admin = server.key(None, "admin")
+            for agent in ("b", "a"):
+                asked = {"agent_id": agent, "agent_name": agent, "action_type": "refund", "resource": agent}
+                action = server.ask("POST", "/api/v1/actions/submit", server.key(agent), asked).json()
+                assert server.deny(action["action_id"], reason=f"for {agent} only").ok
+                stop = {"reason": f"switched off: {agent}", "agent_id": agent}
+                assert server.ask("POST", "/api/billing/kill-switch/local/trigger", admin, stop).ok
+            while not any("switched off: a" in line for line in heard):
+                heard.append(next(lines))
+        assert any("for a only" in line for line in heard)
+        assert not any("for b only" in line or "switched off: b" in line for line in heard)
+
+
+def test_a_revoked_key_is_nobodys(tmp_path: Path) -> None:
+    """A key that was taken back is refused at once on the replica that learns of it, like one that never was."""
+    with serving(tmp_path / "a.db") as server:
+        key = server.key("a")
+        assert server.ask("GET", "/api/v1/actions", key).ok
+        info = server.store.read(lambda reader: keys(reader, "local"))[0]
+        server.store.write(lambda tx: revoke_key(tx, "local", info.key_id, by="test"))
+        eventually(lambda: server.ask("GET", "/api/v1/actions", key).status_code == 401)
+        never = server.ask("GET", "/api/v1/actions", "owkai_" + "x" * 43)
+        assert server.ask("GET", "/api/v1/actions", key).text == never.text
+
+
+def test_a_stream_ends_with_its_key(tmp_path: Path) -> None:
+    """A stream whose key was revoked ends, as does one whose token has expired; another goes on and hears what happens."""
+
+    def listen(server: Serving, credential: str) -> Iterator[str]:
+        headers = {"Authorization": f"Bearer {credential}"}
+        answer = requests.get(server.url + "/api/v1/stream", headers=headers, stream=True, timeout=30)
+        assert answer.status_code == 200
+        return iter(answer.iter_lines(decode_unicode=True))
+
+    with serving(tmp_path / "a.db") as server:
+        admin = server.key(None, "admin")
+        revoked, lasting = server.key("a"), server.key("b")
+        issuer = LocalIssuer(server.store.secret)
+        claims = jwt.decode(server.token(), options={"verify_signature": False})
+        brief = claims | {"exp": int(time.time()) - LEEWAY + 2}
+        streams = [
+            listen(server, credential)
+            for credential in (revoked, jwt.encode(brief, issuer._private, algorithm="EdDSA"), lasting)
+        ]
+        assert [next(lines) for lines in streams] == ["event: ready"] * 3
+        info = next(
+            info for info in server.store.read(lambda reader: keys(reader, "local")) if info.agent_id == "a"
+        )
+        server.store.write(lambda tx: revoke_key(tx, "local", info.key_id, by="test"))
+        for lines in streams[:2]:
+            assert all("after the others" not in line for line in lines)  # until the server ends it
+        stop = {"reason": "after the others have gone"}
+        assert server.ask("POST", "/api/billing/kill-switch/local/trigger", admin, stop).ok
+        assert any("after the others have gone" in line for line in streams[2])
