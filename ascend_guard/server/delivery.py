@@ -332,6 +332,8 @@ class DeliveryWorker:
                 self._woken.clear()
                 try:
                     wait = await self.step()
+                except AscendError as error:
+                    _log.warning("Webhooks wait: %s", error)
                 except Exception:
                     _log.exception("Webhooks wait: the step failed.")
                     wait = POLL
