@@ -209,8 +209,10 @@ def _authorize(call: Call) -> Flow[Permit]:
         if waited:
             yield from _check_kill_switch(action, "start", result.action_id)
         _require_unchanged(call, result)
-    except Exception as error:
-        # Claimed but never begun: say so, or it would be counted as unknown.
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        # Claimed but never begun, be it for a cancelled task: say so, or it would count as running for ever.
         yield from do(Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")))
         raise
     return Permit(result.action_id, running, result, call.parameters(), frozenset(edits or ()))

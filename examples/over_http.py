@@ -103,8 +103,10 @@ def main(folder: Path) -> None:
         late = max(0.0, resumed - approved_at) * 1000
         print(f"3. Approved by ann@example.com, and {late:.1f} ms later: {done}")
 
-        events = ann.ask("GET", "/api/audit/logs")["events"]
-        print("4. On record:", ", ".join(event["event_type"] for event in reversed(events)))
+        while (action := ann.ask("GET", "/api/v1/actions")["actions"][0])["outcome"] is None:
+            time.sleep(0.02)  # outcomes are reported a moment after the call
+        trail = ann.ask("GET", f"/api/v1/actions/{action['id']}")["audit_trail"]
+        print("4. On record:", ", ".join(f"{entry['event']} by {entry['actor']}" for entry in trail))
 
         ann.ask("POST", "/api/billing/kill-switch/local/trigger", {"reason": "too many refunds"})
         try:

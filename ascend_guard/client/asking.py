@@ -14,6 +14,7 @@ from ascend_guard.model import ActionResult
 from .answers import decision_of, mapping_of
 from .exchange import DOCUMENTED, Exchange, Retry, encoded, exchange
 from .identity import Identity
+from .tracing import trace_headers
 from .transport import Answer
 
 Data = dict[str, Any]
@@ -49,7 +50,7 @@ def ask(
     """
     endpoint = BY_NAME[name]
     raw = encoded(endpoint, body)
-    headers = api.call_headers(raw, token)
+    headers = api.call_headers(raw, token) | trace_headers()
     if key is not None:
         headers["Idempotency-Key"] = key
     return (

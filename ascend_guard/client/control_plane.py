@@ -40,12 +40,13 @@ from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeSt
 
 from .answers import kill_switch_of
 from .asking import ask, decided
-from .exchange import GUARD, ONCE, Exchange, Retry, arun, run
+from .exchange import GUARD, Exchange, Retry, arun, run
 from .feed import Feed, News
 from .grants import Grants, Underway, renewed_in_children
 from .identity import identity_of
 from .outbox import Outbox
-from .protocol import Features, digest_key_of, features_of, nobody_knows, outcome_request, submission
+from .outcomes import Outcomes, reported
+from .protocol import Features, digest_key_of, features_of, nobody_knows, submission
 from .transport import Answer, Stream, Transport
 from .waiting import Inbox, Listen, Waiting, aplay, play
 
@@ -59,11 +60,11 @@ R = TypeVar("R")
 CHECK_TIMEOUT = 5.0
 """Seconds the kill switch may take to answer (REST API document, reference implementations)."""
 
-SETTLE_TIMEOUT = 5.0
-"""Seconds that a caller whose tool has run is kept until the server has its outcome; after that it is sent beside."""
-
 LONGEST_SILENCE = 300.0
 """Seconds after which a waiting call asks the server all the same."""
+
+CHANNEL_LOOK = 1.0
+"""Seconds between two looks of a waiting call at the kill switch's SNS/SQS channel."""
 
 _CHECK = Retry(attempts=2, base=0.0, jitter=0.0)
 """Once more after a connection that had been closed meanwhile, and nothing else: whatever is no 200 counts as on."""
@@ -130,6 +131,7 @@ class RemoteControlPlane:
         self._features: Features | None = None
         self._feed = Feed(self._open_stream, self._api.clock)
         self._outbox = Outbox(self._transport)
+        self._outcomes = Outcomes(self._api, self._transport, self._outbox)
         self.renew()
         renewed_in_children(self)
         self._flows: dict[type[Effect[Any]], Callable[[Any], Exchange[Any]]] = {
@@ -164,7 +166,9 @@ class RemoteControlPlane:
         if isinstance(effect, AwaitDecision):
             return cast(R, self._wait(effect))
         if isinstance(effect, Settle):
-            return cast(R, self._settle(effect))
+            if not self._outcomes.posted(effect, self._features):
+                self._outcomes.report(effect)
+            return cast(R, None)
         if isinstance(effect, CheckKillSwitch):
             state = self._known_state(effect.action.agent_id)
             if state is not None:
@@ -176,9 +180,10 @@ class RemoteControlPlane:
         if isinstance(effect, AwaitDecision):
             return cast(R, await self._await(effect))
         if isinstance(effect, Settle):
-            return cast(
-                R, await asyncio.get_running_loop().run_in_executor(self._threads(), self._settle, effect)
-            )
+            if not self._outcomes.posted(effect, self._features):
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._threads(), self._outcomes.report, effect)
+            return cast(R, None)
         if isinstance(effect, CheckKillSwitch):
             state = self._known_state(effect.action.agent_id)
             if state is not None:
@@ -211,7 +216,7 @@ class RemoteControlPlane:
         keeps = self._features is not None and self._features.claims
         if result.is_approved() and (result.claimed or not keeps):
             outcome = Outcome(OutcomeStatus.FAILED, error="not started: the caller was cancelled")
-            self._outbox.post(lambda: self._settling(Settle(result.action_id, outcome)))
+            self._outbox.post(partial(reported, self._api, Settle(result.action_id, outcome)))
         else:
             self._detach(result.action_id)
 
@@ -294,7 +299,7 @@ class RemoteControlPlane:
             return
         self._grants.drop(effect.action_id)
         outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {effect.reason}")
-        yield from self._settling(Settle(effect.action_id, outcome))
+        yield from reported(self._api, Settle(effect.action_id, outcome))
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
@@ -346,6 +351,8 @@ class RemoteControlPlane:
                     if news is not None and left is not None and left <= 0:
                         return news
                     pause = LONGEST_SILENCE if self._feed.live and news is not None else self._poll_interval
+                    if self._channel is not None:  # which can stop, and tells nobody
+                        pause = min(pause, CHANNEL_LOOK)
                     news = yield Listen(pause if left is None else max(0.0, min(pause, left)))
                     if news is None:
                         break
@@ -373,24 +380,6 @@ class RemoteControlPlane:
                     self._api, "detach_action", parameters={"action_id": action_id}, body={"runner": runner}
                 )
             )
-
-    # --- outcomes --------------------------------------------------------------------------------------------------
-
-    def _settle(self, effect: Settle) -> None:
-        """Say what came of it. The tool has run, so nobody is kept waiting: what fails now is sent again beside."""
-        try:
-            run(self._settling(effect, ONCE, self._api.clock() + SETTLE_TIMEOUT), self._transport)
-        except (NetworkError, TimeoutError, ServerError, RateLimitError):
-            self._outbox.post(lambda: self._settling(effect))
-
-    def _settling(
-        self, effect: Settle, retry: Retry | None = None, deadline: float | None = None
-    ) -> Exchange[None]:
-        name, body = outcome_request(effect)
-        parameters = {"action_id": effect.action_id}
-        yield from ask(
-            self._api, name, parameters=parameters, body=body, retry=retry or self._retry, deadline=deadline
-        )
 
     def _open_stream(self, last_id: str | None, silence: float) -> Stream:
         headers = self._api.call_headers(None)

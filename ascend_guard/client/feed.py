@@ -53,6 +53,10 @@ class Chunks(Protocol):
         """End it, from any thread."""
         ...
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's."""
+        ...
+
 
 class _Ready(Struct):
     on: list[KillSwitchState]
@@ -93,6 +97,9 @@ class Feed:
 
     def renew(self) -> None:
         """Begin with no connection and nobody waiting."""
+        inherited: Chunks | None = getattr(self, "_chunks", None)
+        if inherited is not None:
+            inherited.abandon()  # or the server would believe in the parent for as long as its child lives
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._waiting: dict[str, dict[_Waiting, _Waiting]] = {}

@@ -30,7 +30,10 @@ from .grants import renewed_in_children
 _log = logging.getLogger("ascend_guard.client")
 
 LARGEST = 10_000
-"""Messages that may wait; the oldest are given up first."""
+"""Messages that may wait; what comes after that is given up."""
+
+TRANSIENT = (NetworkError, TimeoutError, ServerError, RateLimitError)
+"""What the next attempt may find mended."""
 
 GOODBYE = 5.0
 """Seconds that closing waits for what is still to be sent."""
@@ -63,8 +66,8 @@ class Outbox:
         if closed:
             self._closing.set()
 
-    def post(self, make: Callable[[], Exchange[Any]]) -> None:
-        """Send what ``make`` makes, as often as it takes."""
+    def post(self, make: Callable[[], Exchange[Any]], *, always: bool = False) -> None:
+        """Send what ``make`` makes, as often as it takes; ``always``: even where too much waits already."""
         with self._lock:
             if self._thread is None:
                 if self._closing.is_set():
@@ -74,9 +77,9 @@ class Outbox:
                 thread = threading.Thread(target=self._work, name="ascend-guard-outbox", daemon=True)
                 thread.start()
                 self._thread = thread
-            if len(self._queue) >= LARGEST:
-                self._queue.popleft()
-                _log.error("Too much is waiting to be sent to the control plane; an outcome is given up.")
+            if len(self._queue) >= LARGEST and not always:
+                _log.error("Too much is waiting to be sent to the control plane; a message is given up.")
+                return
             self._queue.append(make)
 
     def close(self, seconds: float | None = None) -> None:
@@ -105,7 +108,7 @@ class Outbox:
                 run(make(), self._transport, self._pause)
             except ConflictError:
                 pass  # the server has it: an earlier attempt's answer was lost
-            except (NetworkError, TimeoutError, ServerError, RateLimitError) as error:
+            except TRANSIENT as error:
                 if failures == 0:
                     _log.warning("The control plane did not take a message; it is sent again: %s", error)
                 self._pause(_PAUSES[min(failures, len(_PAUSES) - 1)])

@@ -12,6 +12,9 @@ from ascend_guard.errors import AscendError, KillSwitchError, ServerError
 from ascend_guard.flow import AwaitDecision, Settle, Submit
 from ascend_guard.model import OutcomeStatus
 
+LONGEST_ERROR = 10_000
+"""Characters of an error's text that are reported."""
+
 
 class Features(msgspec.Struct, frozen=True):
     """What a server does besides the documented API.
@@ -19,10 +22,12 @@ class Features(msgspec.Struct, frozen=True):
     Args:
         claims: it keeps permits, binds them to digests, and knows each agent's own kill switch.
         stream: it pushes decisions and the kill switch.
+        outcomes: it takes several outcomes in one request.
     """
 
     claims: bool = False
     stream: bool = False
+    outcomes: bool = False
 
 
 class _Deployment(msgspec.Struct):
@@ -42,7 +47,8 @@ def features_of(body: bytes) -> Features:
             "The control plane's /api/deployment-info cannot be understood. Check that ASCEND_API_URL is an Ascend server's "
             "address."
         ) from error
-    return Features("claims" in named, "claims" in named and "stream" in named)
+    claims = "claims" in named
+    return Features(claims, claims and "stream" in named, claims and "outcomes" in named)
 
 
 def digest_key_of(api_key: str) -> bytes:
@@ -86,6 +92,21 @@ def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
     if outcome.detail is not None:
         body["detail"] = outcome.detail
     return ("complete_action" if completed else "fail_action"), body
+
+
+def outcome_item(effect: Settle) -> dict[str, Any]:
+    """The same among several outcomes."""
+    outcome = effect.outcome
+    item: dict[str, Any] = {
+        "action_id": effect.action_id,
+        "status": "completed" if outcome.status is OutcomeStatus.COMPLETED else "failed",
+        "duration_ms": round(outcome.duration * 1000, 3),
+    }
+    if item["status"] == "failed":
+        item["error"] = (outcome.error or outcome.status.value)[:LONGEST_ERROR]
+    if outcome.detail is not None:
+        item["detail"] = outcome.detail[:LONGEST_ERROR]
+    return item
 
 
 def nobody_knows(effect: AwaitDecision, error: AscendError) -> KillSwitchError:

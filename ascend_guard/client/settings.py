@@ -198,5 +198,4 @@ def _merged(prepared: requests.PreparedRequest) -> dict[str, str]:
         text = to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
         if usual.get(name) != text and name.lower() not in _FRAMING:
             kept[name] = text
-    agent = f"python-urllib3/{urllib3.__version__}"
-    return {"accept-encoding": "identity", "user-agent": agent, **checked(kept)}
+    return {"accept-encoding": "identity", "user-agent": "ascend-guard", **checked(kept)}

@@ -69,7 +69,7 @@ class Stream:
 
     def __init__(self, peer: Peer, response: urllib3.BaseHTTPResponse, call: Call) -> None:
         self.status: int = response.status
-        self.headers: dict[str, str] = _headers(response)
+        self.headers: dict[str, str] = call.fields
         self._peer = peer
         self._response = response
         self._call = call
@@ -114,6 +114,15 @@ class Stream:
                 self._response.close()
             finally:
                 self._reading.release()
+
+    def abandon(self) -> None:
+        """In a forked child: close its copy of the connection. The parent's stays as it is."""
+        sock = self._call.sock
+        if sock is not None:
+            try:
+                os.close(sock.detach())
+            except OSError:
+                pass  # the parent had closed it
 
 
 class Transport:
@@ -182,7 +191,7 @@ class Transport:
         """
         call = Call(self._timeout if timeout is None else timeout, self._limit)
         response = self._ask(call, method, path, body, headers, preload=True)
-        return Answer(response.status, _headers(response), response.data)
+        return Answer(response.status, call.fields, response.data)
 
     def open(self, path: str, *, headers: Mapping[str, str] = _NONE, silence: float) -> Stream:
         """A long-lived GET. Until the head of its answer came it is like ``send``, and raises the same.
@@ -315,7 +324,3 @@ def _cause(error: BaseException) -> BaseException:
         if inner is None:
             return error
         error = inner
-
-
-def _headers(response: urllib3.BaseHTTPResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.itermerged()}

@@ -2,7 +2,7 @@
 
 urllib3's time-outs are per read, so a server that drips a byte a second could hold a call for ever. These connections set
 what is left of the call's time before each wait, and look at an answer's head before its body is read. They write and
-read heads themselves: http.client's way through the email package costs more than all the rest of a call, and accepts more.
+read heads themselves: http.client's way through the email package costs as much as all the rest of a call, and accepts more.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 LONGEST = 86_400.0
 """Seconds a call may take at most: poll(2) counts milliseconds in an int."""
 
-_HEAD = 8 << 20  # bytes; a head may have 99 header lines of 64 KiB, but any number of interim answers may come before it
+_HEAD = 8 << 20  # bytes; a head may have 99 lines of 64 KiB, and any number of interim ones come before it
 _LINE = 64 << 10  # bytes a line of a head may have, with its end
 _LINES = 99  # header lines, as many as http.client reads
 _SLACK = 64 << 10  # bytes of framing that a short chunked body may have
 _GRAIN = 0.001  # seconds by which a wait may outlast its deadline: less is not worth telling the system
 
 # Neither can go back over a line more than once, whatever is in it. RFC 9112, sections 4 and 5.
-_STATUS = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([^\r\n\0]*)\r\n")
+_STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?\r\n")
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([^\r\n\0]*)\r\n")
 
-_BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})  # a missing body needs no length there
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})  # need not say "no body"
 
 
 class Refused(Exception):
@@ -52,6 +52,7 @@ class Call:
         "armed",
         "began",
         "deadline",
+        "fields",
         "head",
         "limit",
         "room",
@@ -74,6 +75,7 @@ class Call:
         self.surplus = False
         self.sock: socket.socket | None = None
         self.armed = float("inf")
+        self.fields: dict[str, str] = {}
 
     def left(self) -> float:
         if self.silence is not None and not self.head:
@@ -84,7 +86,7 @@ class Call:
         return left
 
     def arm(self, sock: socket.socket) -> None:
-        """Let a wait on the socket take what is left. The socket is the one that was armed before."""
+        """Let the next wait on the call's socket, which has at most what was set last, take what is left."""
         left = self.left()
         if not 0 <= self.armed - left <= _GRAIN:
             sock.settimeout(left)
@@ -145,14 +147,16 @@ class _Buffered(io.BufferedReader):
 class _Response(http.client.HTTPResponse):
     """An answer read within the call's limits, and refused as soon as its head shows that it must be."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
+    def __init__(self, sock: socket.socket, *, method: str | None = None) -> None:
+        super().__init__(sock, method=method)
+        self._bodiless = method == "HEAD"
         self._call = call = current.get()
         call.sock, call.room, call.surplus = sock, _HEAD, False
         self.fp = _Buffered(_Timed(self.fp.detach(), sock, call))
 
     def begin(self) -> None:
-        call, status = self._call, 100
+        call = self._call
+        minor, status, fields = read_head(self.fp)
         while status == 100:
             minor, status, fields = read_head(self.fp)
         coding, length = fields.get("transfer-encoding"), fields.get("content-length")
@@ -164,10 +168,10 @@ class _Response(http.client.HTTPResponse):
             raise http.client.HTTPException
         if coding is not None and length is not None:
             raise http.client.HTTPException  # two ends: what follows the nearer one is not ours to guess
-        empty = status in (204, 304) or self._method == "HEAD"
+        empty = status in (204, 304) or self._bodiless
         if length is not None and (len(length) > 18 or (int(length) > call.limit and not empty)):
             raise _too_large(call.limit)
-        self.fields = fields
+        call.fields = fields
         self.code = self.status = status
         self.version = 11 if minor else 10
         self.chunked, self.chunk_left = coding is not None, None
@@ -207,21 +211,21 @@ def read_head(lines: io.BufferedIOBase) -> tuple[int, int, dict[str, str]]:
     fields: dict[str, str] = {}
     for _ in range(_LINES + 1):
         line = _line(lines)
-        if line == b"\r\n":
+        if line == "\r\n":
             return int(match[1]), int(match[2]), fields
         field = _FIELD.fullmatch(line)
         if field is None:
             break
-        name, value = field[1].decode("ascii").lower(), field[2].decode("latin-1")
+        name, value = field[1].lower(), field[2]
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     raise http.client.HTTPException("headers")
 
 
-def _line(lines: io.BufferedIOBase) -> bytes:
+def _line(lines: io.BufferedIOBase) -> str:
     line = lines.readline(_LINE + 1)
     if len(line) > _LINE:
         raise http.client.LineTooLong("line")
-    return line
+    return line.decode("latin-1")
 
 
 def _written(method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
@@ -270,7 +274,7 @@ class Connection(HTTPConnection):
         super()._tunnel()
         self.sock.settimeout(current.get().left())
 
-    def request(
+    def request(  # type: ignore[override]
         self,
         method: str,
         url: str,
@@ -288,15 +292,15 @@ class Connection(HTTPConnection):
         assert self.sock is not None
         data = _written(method, url, headers or {}, body)
         self._asked = method, preload_content
-        self.sock.settimeout(call.left())
+        call.arm(self.sock)
         call.sent = True
         self.sock.sendall(data)
 
-    def getresponse(self) -> HTTPResponse:
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         if self._asked is None or self.sock is None:
             raise http.client.ResponseNotReady
         (method, preload), self._asked = self._asked, None
-        answer = self.response_class(self.sock, method=method)
+        answer = _Response(self.sock, method=method)
         try:
             answer.begin()
         except BaseException:
@@ -308,9 +312,10 @@ class Connection(HTTPConnection):
             self._answer = answer
         return HTTPResponse(
             answer,
-            answer.fields,
-            answer.status,
-            answer.version,
+            # Its end is all that urllib3 wants of a head: who asked finds the rest in the call.
+            {} if answer.length is None else {"content-length": str(answer.length)},
+            status=answer.status,
+            version=answer.version,
             original_response=answer,
             preload_content=preload,
             decode_content=False,

@@ -333,10 +333,11 @@ class DeliveryWorker:
                 try:
                     wait = await self.step()
                 except AscendError as error:
+                    wait = POLL
                     _log.warning("Webhooks wait: %s", error)
                 except Exception:
-                    _log.exception("Webhooks wait: the step failed.")
                     wait = POLL
+                    _log.exception("Webhooks wait: the step failed.")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._woken.wait()

@@ -8,7 +8,15 @@ from ascend_guard.model import iso
 
 from .handling import Call, Handler
 
-FEATURES = ["smart_rules", "mcp_governance", "model_governance", "claims", "outcomes", "idempotency", "stream"]
+FEATURES = [
+    "smart_rules",
+    "mcp_governance",
+    "model_governance",
+    "claims",
+    "outcomes",
+    "idempotency",
+    "stream",
+]
 """``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report together, and not to poll."""
 
 

@@ -481,7 +481,6 @@ def test_attributes_to_filter_by(path: Path) -> None:
         {"reason": 5},
         {"parameters": {"when": object()}},
     ],
-    ids=str,
 )
 def test_no_poison_is_published(path: Path, wrong: dict[str, Any]) -> None:
     """A command that a receiver could not understand, or not put in order, is refused before anything is sent."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import logging
 import os
 import queue
+import re
 import socket
 import threading
 import time
@@ -47,11 +50,15 @@ from fault_server import (
     tunnel,
     whole,
 )
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
+from support import SCHEDULES
+from urllib3.exceptions import HeaderParsingError
+from urllib3.util.response import assert_header_parsing
 
 from ascend_guard.client.transport import Answer, Stream, Transport, Unsent
+from ascend_guard.client.wire import read_head
 from ascend_guard.errors import (
     AscendError,
     ConfigurationError,
@@ -63,6 +70,39 @@ from ascend_guard.errors import (
 
 LIMIT = 100_000
 SECRET = "owkai_admin_0123456789"
+
+REFUSED_BY_BOTH = {
+    "no status line": b"garbage\r\n\r\n",
+    "no status": b"HTTP/1.1\r\n\r\n",
+    "four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "other protocol": b"HTTP/2 200 OK\r\n\r\n",
+    "a long status line": b"HTTP/1.1 200 " + b"x" * 65_536 + b"\r\n\r\n",
+    "a long line": b"HTTP/1.1 200 OK\r\nA: " + b"x" * 65_536 + b"\r\n\r\n",
+    "100 headers": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100 + b"\r\n",
+    "no colon": b"HTTP/1.1 200 OK\r\nA\r\n\r\n",
+    "no name": b"HTTP/1.1 200 OK\r\n: b\r\n\r\n",
+    "space before the colon": b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+    "CR before the end": b"HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n",
+    "a name beyond ASCII": b"HTTP/1.1 200 OK\r\n\xe4: b\r\n\r\n",
+}
+STRICTER = {
+    "old protocol": b"HTTP/0.9 200 OK\r\n\r\n",
+    "later protocol": b"HTTP/1.10 200 OK\r\n\r\n",
+    "two spaces": b"HTTP/1.1  200 OK\r\n\r\n",
+    "leading space": b" HTTP/1.1 200 OK\r\n\r\n",
+    "a signed status": b"HTTP/1.1 +200 OK\r\n\r\n",
+    "an odd status": b"HTTP/1.1 2_00 OK\r\n\r\n",
+    "bare CR in the reason": b"HTTP/1.1 200 O\rK\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\nA: b\n\n",
+    "bare LF after a header": b"HTTP/1.1 200 OK\r\nA: b\n\r\n",
+    "bare LF at the end": b"HTTP/1.1 200 OK\r\nA: b\r\n\n",
+    "bare CR": b"HTTP/1.1 200 OK\r\nA: b\rTransfer-Encoding: chunked\r\n\r\n",
+    "NUL": b"HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
+    "a folded line": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+    "a name that is no token": b"HTTP/1.1 200 OK\r\nA(b): c\r\n\r\n",
+    "a mailbox's line": b"HTTP/1.1 200 OK\r\nFrom nobody\r\nA: b\r\n\r\n",
+}
+"""Heads that the email package makes something of, and RFC 9112 allows nobody to send."""
 
 ANSWERED = [
     *(answer(status) for status in (200, 201, 402, 404, 429, 500, 503)),
@@ -95,6 +135,8 @@ BROKEN = [
     raw(head(200, {"Transfer-Encoding": "chunked"}) + b"-1\r\n" + b"x" * 64, name="negative chunk"),
     raw(head(200, {"Transfer-Encoding": "chunked"}) + b"zz\r\n" + b"x" * 64, name="odd chunk"),
     raw(head(200, {"X-Long": "x" * 70_000}), name="long header"),
+    raw(head(200, {"Content-Length": "2", "content-length": "2"}) + b"xx", name="a length twice"),
+    *(raw(data, name=name) for name, data in {**REFUSED_BY_BOTH, **STRICTER}.items()),
 ]
 REFUSED = [
     *(gzipped(), huge(), huge(declared=False), answer(body=b"x" * (LIMIT + 1)), chunked(b"x" * (LIMIT + 1))),
@@ -253,6 +295,189 @@ def test_enormous_timeouts_are_days(server: FaultServer, seconds: float) -> None
     assert Transport(server.url).send("GET", "/", timeout=seconds).status == 200
 
 
+def read_before(data: bytes) -> tuple[http.client.HTTPResponse, dict[str, str]] | None:
+    """What http.client, and urllib3's look at its work, make of an answer; None where they refuse it."""
+
+    class Given:
+        def makefile(self, mode: str) -> io.BytesIO:
+            return io.BytesIO(data)
+
+    response = http.client.HTTPResponse(Given())  # type: ignore[arg-type]
+    try:
+        response.begin()
+        assert_header_parsing(response.msg)
+    except (http.client.HTTPException, HeaderParsingError, ConnectionError):
+        return None
+    message = response.msg
+    return response, {name.lower(): ", ".join(message.get_all(name, ())) for name in message}
+
+
+def read_now(data: bytes) -> tuple[int, int, dict[str, str], bytes] | None:
+    """What our reader makes of a head, and what it leaves; None where it refuses it."""
+    lines = io.BytesIO(data)
+    try:
+        return *read_head(lines), lines.read()
+    except http.client.HTTPException:
+        return None
+
+
+NAMES = st.one_of(
+    st.sampled_from(["Content-Type", "content-length", "X", "x", "From", "Set-Cookie"]),
+    st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}", fullmatch=True),
+)
+VALUES = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=20)
+REASONS = VALUES.map(lambda text: f" {text}").filter(
+    lambda text: re.search(r"\S", text) or not re.search(r"[\x1c-\x1f]", text)
+)
+"""http.client takes a reason of nothing but these for a part of the status; ours goes by the first space."""
+
+
+@settings(max_examples=3 * SCHEDULES)
+@given(
+    minor=st.integers(0, 9),
+    status=st.integers(101, 999),
+    reason=st.one_of(st.just(""), REASONS),
+    fields=st.lists(st.tuples(NAMES, st.sampled_from(["", " ", "\t ", "  "]), VALUES), max_size=99),
+    body=st.binary(max_size=20),
+)
+def test_a_right_head_is_read_as_http_client_reads_it(
+    minor: int, status: int, reason: str, fields: list[tuple[str, str, str]], body: bytes
+) -> None:
+    """Every head that RFC 9112 allows is accepted, with the same meaning, and not a byte of the body is taken."""
+    lines = [f"HTTP/1.{minor} {status}{reason}", *(f"{name}:{gap}{value}" for name, gap, value in fields)]
+    data = "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
+    before = read_before(data)
+    assert before is not None
+    assert before[0].version == (11 if minor else 10)
+    assert read_now(data + body) == (minor, before[0].status, before[1], body)
+
+
+BITS = [
+    *(
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.0 500 ",
+        b"HTTP/1.1",
+        b"A: b",
+        b"a:c",
+        b"Content-Length: 5",
+        b"X",
+        b"From x",
+    ),
+    *(b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\0", b"\xe4", b"\x0b", b"\x85", b"("),
+]
+
+
+@settings(max_examples=10 * SCHEDULES)
+@given(
+    st.lists(st.sampled_from(BITS), max_size=12).map(b"".join),
+    st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nA: b\r\n"]),
+)
+def test_no_head_is_read_that_http_client_refuses_or_reads_otherwise(rest: bytes, start: bytes) -> None:
+    """Whatever comes: what we accept was accepted before, and means the same."""
+    data = start + rest + b"\r\n\r\n"
+    now = read_now(data)
+    if now is not None:
+        minor, status, fields, left = now
+        before = read_before(data[: len(data) - len(left)])
+        assert before is not None
+        assert (before[0].status, before[0].version, before[1]) == (status, 11 if minor else 10, fields)
+
+
+@pytest.mark.parametrize("data", REFUSED_BY_BOTH.values(), ids=REFUSED_BY_BOTH)
+def test_broken_heads_are_refused_as_before(data: bytes) -> None:
+    """By http.client or urllib3's look at its work, and by us."""
+    assert (read_before(data), read_now(data)) == (None, None)
+
+
+@pytest.mark.parametrize("data", STRICTER.values(), ids=STRICTER)
+def test_where_we_are_stricter_than_http_client(data: bytes) -> None:
+    """On purpose: a head that two readers may read in two ways is no answer."""
+    assert read_before(data) is not None
+    assert read_now(data) is None
+
+
+def test_a_head_is_as_large_as_http_client_allows() -> None:
+    """99 headers, and 64 KiB to a line with its end, are read; one more is not."""
+    for count, size in ((99, 65_536), (100, 10), (1, 65_537)):
+        data = b"HTTP/1.1 200 OK\r\n" + (b"A: ".ljust(size - 2, b"x") + b"\r\n") * count + b"\r\n"
+        assert (read_now(data) is None) == (read_before(data) is None) == ((count, size) != (99, 65_536))
+
+
+@pytest.mark.parametrize("end", [b"x", b"\0\r\n", b"\rx\r\n"])
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nA:", b"HTTP/1.1 200 OK\r\n"])
+def test_no_line_is_slow_to_refuse(start: bytes, end: bytes) -> None:
+    """The longest lines of what a pattern might try twice cost no more than their length."""
+    began = time.process_time()
+    for filling in (b" ", b"\t", b" \t", b"A", b":", b"\xe4"):
+        assert read_now(start + (filling * 65_000)[:65_000] + end) is None
+    assert time.process_time() - began < 1
+
+
+FRAMING = [
+    *(
+        b"Content-Length: 2",
+        b"Content-Length: 3",
+        b"content-length:2",
+        b"Content-Length: 2 ",
+        b"Content-Length:",
+    ),
+    *(b"Content-Length: +2", b"Content-Length: 0x2", b"Content-Length: 2, 2", b"Content-Length: \xb2"),
+    *(b"Transfer-Encoding: chunked", b"transfer-encoding: Chunked", b"Transfer-Encoding: identity"),
+    *(b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: chunked ", b"Transfer-Encoding: xchunked"),
+    *(b"Content-Encoding: identity", b"Content-Encoding: gzip", b"Content-Encoding:"),
+    *(b"Connection: close", b"Connection: keep-alive", b"Connection: Upgrade, Close"),
+]
+
+
+def framed_before(data: bytes, limit: int) -> bytes | None:
+    """The body, by http.client's reading and the rules that were checked after it; None where that refused."""
+    before = read_before(data)
+    if before is None:
+        return None
+    response, fields = before
+    lengths = set(response.msg.get_all("content-length", ())) or {"0"}
+    refused = (
+        fields.get("content-encoding", "").lower() not in ("", "identity")
+        or fields.get("transfer-encoding", "").lower() not in ("", "chunked")
+        or ("transfer-encoding" in fields and "content-length" in fields)
+        or response.status < 200
+        or len(lengths) > 1
+        or not all(re.fullmatch("[0-9]+", length) for length in lengths)
+    )
+    try:
+        body = None if refused else response.read()
+    except http.client.HTTPException:
+        return None
+    return body if body is not None and len(body) <= limit else None
+
+
+@given(
+    start=st.sampled_from(
+        [b"HTTP/1.1 200 OK", b"HTTP/1.0 404 ", b"HTTP/1.1 204 None", b"HTTP/1.1 304", b"HTTP/1.1 199 X"]
+    ),
+    lines=st.lists(st.sampled_from(FRAMING), max_size=3),
+    body=st.sampled_from([b"", b"ab", b"abc", b"2\r\nab\r\n0\r\n\r\n", b"2\r\nab", b"0\r\n\r\nab"]),
+)
+def test_an_answers_end_is_where_http_client_sees_it(
+    shared: FaultServer, start: bytes, lines: list[bytes], body: bytes
+) -> None:
+    """The same body, or a refusal; we refuse more only where a header that says where it ends comes twice."""
+    data = b"\r\n".join([start, *lines, b"", body])
+    before = framed_before(data, LIMIT)
+    transport = Transport(shared.url, limit=LIMIT)
+    shared.plan(raw(data))
+    result = outcome(lambda: transport.send("GET", "/", timeout=PATIENCE))
+    names = [line.partition(b":")[0].lower() for line in lines]
+    twice = {name for name in names if names.count(name) > 1 and name != b"connection"}
+    if isinstance(result, Answer):
+        assert result.body == before
+        assert not twice - {b"content-encoding"}
+    else:
+        assert isinstance(result, (NetworkError, ServerError))
+        assert before is None or twice
+    transport.close()
+
+
 def test_two_calls_share_a_connection(server: FaultServer) -> None:
     """What was answered whole is kept alive, whatever the status."""
     transport = Transport(server.url)
@@ -260,6 +485,30 @@ def test_two_calls_share_a_connection(server: FaultServer) -> None:
     for _ in range(5):
         transport.send("POST", "/", body=b"{}")
     assert len({seen.connection for seen in server.received}) == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "connection", "kept"),
+    [
+        *(
+            (b"1.1", b"", True),
+            (b"1.1", b"Connection: X\r\n", True),
+            (b"1.1", b"Connection: Close\r\n", False),
+        ),
+        *((b"1.0", b"", False), (b"1.0", b"Connection: Keep-Alive\r\n", True)),
+        (b"1.1", b"Connection: keep-alive\r\nConnection: close\r\n", False),
+    ],
+)
+def test_a_connection_is_kept_as_the_answer_says(
+    server: FaultServer, start: bytes, connection: bytes, kept: bool
+) -> None:
+    """HTTP/1.1 keeps it unless told otherwise, HTTP/1.0 only when told; to close it wins."""
+    transport = Transport(server.url)
+    server.plan(raw(b"HTTP/%b 200 OK\r\n%bContent-Length: 0\r\n\r\n" % (start, connection), keep=True))
+    transport.send("GET", "/")
+    transport.send("GET", "/")
+    first, second = (seen.connection for seen in server.received)
+    assert (first == second) == kept
 
 
 @pytest.mark.parametrize("fault", [*BROKEN, *REFUSED, surplus(), silent(60)], ids=repr)
@@ -519,6 +768,44 @@ def test_a_session_that_cannot_be_used_says_why(server: FaultServer, tmp_path: P
     for session in (broken, nowhere):
         with pytest.raises(ConfigurationError):
             Transport("https://a.example", session=session)
+
+
+@pytest.mark.parametrize("body", [None, b"", b"{}", b"x" * 600])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
+def test_a_request_says_where_it_goes_and_how_long_it_is(
+    server: FaultServer, method: str, body: bytes | None
+) -> None:
+    """One Host, and one length, unless there is no body and nobody expects one."""
+    transport = Transport(f"http://localhost:{server.port}", headers={"X-A": "\xe4", "User-Agent": "me"})
+    transport.send(method, "/a?b=%20", body=body, headers={"X-B": ""})
+    seen = server.received[0]
+    length = None if body is None and method in ("GET", "DELETE") else str(len(body or b""))
+    assert (seen.method, seen.path, seen.body) == (method, "/a?b=%20", body or b"")
+    assert seen.headers.get("content-length") == length
+    assert {**seen.headers, "content-length": "-"} == {
+        "host": f"localhost:{server.port}",
+        "accept-encoding": "identity",
+        "content-length": "-",
+        "user-agent": "me",
+        "x-a": "\xe4",
+        "x-b": "",
+    }
+
+
+def test_a_proxys_headers_cannot_break_the_head(server: FaultServer) -> None:
+    """What the session's adapter adds is looked at too; nothing is sent."""
+
+    class Odd(HTTPAdapter):
+        def proxy_headers(self, proxy: str) -> dict[str, str]:
+            return {"Proxy-Authorization": "a\r\nX-Other: b"}
+
+    session = requests.Session()
+    session.mount("http://", Odd())
+    session.proxies = {"http": server.url}
+    assert isinstance(
+        outcome(lambda: Transport("http://127.0.0.1:9", session=session).send("GET", "/")), Unsent
+    )
+    assert server.received == []
 
 
 def test_netrc_is_left_alone(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ import asyncio
 import inspect
 import json
 import logging
-import re
 import os
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any

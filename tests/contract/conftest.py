@@ -15,7 +15,5 @@ from postgres_server import database
 def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """The world, eight times."""
     with ExitStack() as stack:
-        made = stack.enter_context(
-            world(request.param, tmp_path, lambda: stack.enter_context(database()))
-        )
+        made = stack.enter_context(world(request.param, tmp_path, lambda: stack.enter_context(database())))
         yield made

@@ -30,8 +30,8 @@ SAYS = {
         r"1\. The server's policy allows it: refunded 40\.00 on order A-17",
         r"2\. The agent's own key may not approve: HTTP 401",
         r"3\. Approved by ann@example\.com, and \d+\.\d ms later: refunded 940\.00 on order A-18",
-        r"4\. On record: api_key\.created, token\.issued, submitted, started, completed, submitted, approved, "
-        r"started, completed",
+        r"4\. On record: submitted by billing-agent, approved by ann@example\.com, started by billing-agent, "
+        r"completed by billing-agent",
         r"5\. The kill switch is on: .*too many refunds.*",
         r"6\. Without the server nothing runs: .+",
     ),

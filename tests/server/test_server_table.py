@@ -14,5 +14,7 @@ def test_every_endpoint_has_its_handler() -> None:
 def test_no_endpoint_hides_another() -> None:
     """Names, and paths with their methods, are used once."""
     assert len(BY_NAME) == len(ENDPOINTS)
-    served = [(endpoint.method, path) for endpoint in ENDPOINTS for path in (endpoint.path, *endpoint.aliases)]
+    served = [
+        (endpoint.method, path) for endpoint in ENDPOINTS for path in (endpoint.path, *endpoint.aliases)
+    ]
     assert len(served) == len(set(served))

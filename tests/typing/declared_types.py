@@ -16,6 +16,7 @@ from ascend_guard import (
     ControlPlane,
     EmbeddedControlPlane,
     Permit,
+    RemoteControlPlane,
     configure,
     governed,
     guard,
@@ -257,7 +258,8 @@ class Custom(ScriptedControlPlane):
 def configuring(custom: Custom, any_plane: ControlPlane) -> None:
     assert_type(configure(policy="ascend-policy.yaml"), EmbeddedControlPlane)
     assert_type(configure(policy=Path("ascend-policy.yaml"), agent_id="a"), EmbeddedControlPlane)
-    assert_type(configure(), EmbeddedControlPlane)
+    assert_type(configure(), EmbeddedControlPlane | RemoteControlPlane)
+    assert_type(configure(api_key="owkai_...", api_url="https://x"), RemoteControlPlane)
     assert_type(ascend_guard.configure(control_plane=custom), Custom)
     assert_type(configure(control_plane=ScriptedControlPlane()), ScriptedControlPlane)
     assert_type(configure(control_plane=any_plane), ControlPlane)
