@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from .model import (
         ActionResult,
+        ActionType,
         AgentAction,
         Decision,
         KillSwitchState,
@@ -74,6 +75,7 @@ _HOMES = {
     "_guard": ("guard",),
     "model": (
         "ActionResult",
+        "ActionType",
         "AgentAction",
         "Decision",
         "KillSwitchState",
@@ -90,6 +92,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "ActionPendingError",
     "ActionResult",
+    "ActionType",
     "AgentAction",
     "AscendClient",
     "AscendError",

@@ -1,11 +1,13 @@
-"""Two drivers that perform a flow's effects through a control plane: one sync, one async."""
+"""Two drivers that perform the effects of a generator, one sync, one async; and a flow's, through a control plane."""
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Protocol, TypeVar
 
 from .flow import Effect, Flow
 
+E = TypeVar("E")
 R = TypeVar("R")
 
 
@@ -33,11 +35,21 @@ class ControlPlane(Protocol):
 
 def run(flow: Flow[R], plane: ControlPlane) -> R:
     """Drive a flow to its end, blocking."""
+    return drive(flow, plane.perform)
+
+
+async def arun(flow: Flow[R], plane: ControlPlane) -> R:
+    """Drive a flow to its end on the running event loop."""
+    return await adrive(flow, plane.aperform)
+
+
+def drive(flow: Generator[E, Any, R], perform: Callable[[E], Any]) -> R:
+    """Perform one effect after the other; what ``perform`` raises is thrown into the flow."""
     try:
         effect = next(flow)
         while True:
             try:
-                reply = plane.perform(effect)
+                reply = perform(effect)
             except BaseException as error:
                 effect = flow.throw(error)
             else:
@@ -49,13 +61,13 @@ def run(flow: Flow[R], plane: ControlPlane) -> R:
         flow.close()
 
 
-async def arun(flow: Flow[R], plane: ControlPlane) -> R:
-    """Drive a flow to its end on the running event loop."""
+async def adrive(flow: Generator[E, Any, R], perform: Callable[[E], Awaitable[Any]]) -> R:
+    """The same for coroutines."""
     try:
         effect = next(flow)
         while True:
             try:
-                reply = await plane.aperform(effect)
+                reply = await perform(effect)
             except BaseException as error:
                 effect = flow.throw(error)
             else:

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 __all__ = [
     "ActionResult",
+    "ActionType",
     "AgentAction",
     "Decision",
     "KillSwitchState",
@@ -37,6 +38,32 @@ class Decision(StrEnum):
     APPROVED = "approved"
     DENIED = "denied"
     PENDING = "pending"
+
+
+class ActionType(StrEnum):
+    """The standard action types (SDK document, "Standard Action Types"). Any other text is an action type as well."""
+
+    DATABASE_READ = "database_read"
+    DATABASE_WRITE = "database_write"
+    DATABASE_DELETE = "database_delete"
+    DATABASE_SCHEMA = "database_schema"
+    FILE_READ = "file_read"
+    FILE_WRITE = "file_write"
+    FILE_DELETE = "file_delete"
+    FILE_EXECUTE = "file_execute"
+    HTTP_REQUEST = "http_request"
+    API_CALL = "api_call"
+    EMAIL_SEND = "email_send"
+    WEBHOOK_TRIGGER = "webhook_trigger"
+    PROCESS_SPAWN = "process_spawn"
+    CONFIG_CHANGE = "config_change"
+    CREDENTIAL_ACCESS = "credential_access"
+    MODEL_INFERENCE = "model_inference"
+    PROMPT_INJECTION = "prompt_injection"
+    DATA_EXTRACTION = "data_extraction"
+    TRANSACTION = "transaction"
+    PAYMENT_PROCESS = "payment_process"
+    REFUND = "refund"
 
 
 class RiskLevel(StrEnum):

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from ascend_guard.api.endpoint import Endpoint
+from ascend_guard.drivers import adrive, drive
 from ascend_guard.errors import AscendError, NetworkError, ServerError, TimeoutError, ValidationError
 
 from .failures import failure_of, retry_after
@@ -246,24 +247,14 @@ def address(endpoint: Endpoint, parameters: Mapping[str, Any], query: Mapping[st
 
 def run(flow: Exchange[R], transport: Sender, sleep: Callable[[float], None] = time.sleep) -> R:
     """Perform an exchange, blocking."""
-    try:
-        effect = next(flow)
-        while True:
-            reply: Answer | None = None
-            try:
-                if isinstance(effect, Pause):
-                    sleep(effect.seconds)
-                else:
-                    reply = _send(transport, effect)
-            except BaseException as error:
-                effect = flow.throw(error)
-            else:
-                effect = flow.send(reply)
-    except StopIteration as stop:
-        result: R = stop.value
-        return result
-    finally:
-        flow.close()
+
+    def perform(effect: Send | Pause) -> Answer | None:
+        if not isinstance(effect, Pause):
+            return _send(transport, effect)
+        sleep(effect.seconds)
+        return None
+
+    return drive(flow, perform)
 
 
 async def arun(flow: Exchange[R], transport: Sender, pool: Executor) -> R:
@@ -274,24 +265,14 @@ async def arun(flow: Exchange[R], transport: Sender, pool: Executor) -> R:
     import asyncio  # who calls from threads need not load it
 
     loop = asyncio.get_running_loop()
-    try:
-        effect = next(flow)
-        while True:
-            reply: Answer | None = None
-            try:
-                if isinstance(effect, Pause):
-                    await asyncio.sleep(effect.seconds)
-                else:
-                    reply = await loop.run_in_executor(pool, _send, transport, effect)
-            except BaseException as error:
-                effect = flow.throw(error)
-            else:
-                effect = flow.send(reply)
-    except StopIteration as stop:
-        result: R = stop.value
-        return result
-    finally:
-        flow.close()
+
+    async def perform(effect: Send | Pause) -> Answer | None:
+        if not isinstance(effect, Pause):
+            return await loop.run_in_executor(pool, _send, transport, effect)
+        await asyncio.sleep(effect.seconds)
+        return None
+
+    return await adrive(flow, perform)
 
 
 def _send(transport: Sender, effect: Send) -> Answer:

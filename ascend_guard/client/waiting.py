@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from ascend_guard.drivers import adrive, drive
 from ascend_guard.model import ActionResult, KillSwitchState
 
 from .exchange import Exchange, Sender, arun, run
@@ -51,47 +52,24 @@ class Inbox:
 
 def play(flow: Waiting, told: queue.SimpleQueue[News], transport: Sender) -> ActionResult:
     """Wait, blocking."""
-    try:
-        step = next(flow)
-        while True:
-            reply: object
-            try:
-                reply = _listened(told, step) if isinstance(step, Listen) else run(step, transport)
-            except BaseException as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(reply)
-    except StopIteration as stop:
-        result: ActionResult = stop.value
-        return result
-    finally:
-        flow.close()
+
+    def perform(step: Exchange[ActionResult | KillSwitchState] | Listen) -> object:
+        if not isinstance(step, Listen):
+            return run(step, transport)
+        try:
+            return told.get(timeout=step.seconds)
+        except queue.Empty:
+            return None
+
+    return drive(flow, perform)
 
 
 async def aplay(flow: Waiting, told: Inbox, transport: Sender, pool: Executor) -> ActionResult:
     """Wait on the running event loop."""
-    try:
-        step = next(flow)
-        while True:
-            reply: object
-            try:
-                if isinstance(step, Listen):
-                    reply = await told.get(step.seconds)
-                else:
-                    reply = await arun(step, transport, pool)
-            except BaseException as error:
-                step = flow.throw(error)
-            else:
-                step = flow.send(reply)
-    except StopIteration as stop:
-        result: ActionResult = stop.value
-        return result
-    finally:
-        flow.close()
 
+    async def perform(step: Exchange[ActionResult | KillSwitchState] | Listen) -> object:
+        if isinstance(step, Listen):
+            return await told.get(step.seconds)
+        return await arun(step, transport, pool)
 
-def _listened(told: queue.SimpleQueue[News], step: Listen) -> News:
-    try:
-        return told.get(timeout=step.seconds)
-    except queue.Empty:
-        return None
+    return await adrive(flow, perform)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from fault_server import FaultServer, certificates
 from fault_switchboard import BROKEN, LOST, MUTATIONS, STATUSES, Step, Switchboard
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -239,3 +242,24 @@ def test_a_stream_that_falls_silent(town: Town) -> None:
         town.board.stream = "pass"
         plane._outbox._closing.set()
         plane.close()
+
+
+@pytest.mark.parametrize("which", ["expired", "wrong_host", "self_signed"])
+def test_a_certificate_that_does_not_hold(tmp_path: Path, which: str) -> None:
+    """Nothing is sent to whoever cannot prove to be the server, and nothing runs."""
+    made = certificates(tmp_path)
+    session = requests.Session()
+    session.verify = made.ca
+    ran: list[int] = []
+    with FaultServer(getattr(made, which)) as server:
+        plane = RemoteControlPlane("owkai_0123456789abcdef", server.url, session=session, timeout=5)
+
+        @governed("refund", "stripe", control_plane=plane)
+        def refund(amount: int) -> None:
+            ran.append(amount)
+
+        with pytest.raises(AscendError, match="certificate"):
+            refund(1)
+        plane.close()
+        assert server.received == []
+    assert ran == []

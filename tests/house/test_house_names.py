@@ -15,6 +15,7 @@ from ascend_guard import errors
 PUBLIC = [
     "ActionPendingError",
     "ActionResult",
+    "ActionType",
     "AgentAction",
     "AscendClient",
     "AscendError",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ascend_guard.engine.risk import ACTION_TYPES, Risk, assess
-from ascend_guard.model import AgentAction, RiskLevel
+from ascend_guard.model import ActionType, AgentAction, RiskLevel
 
 CLASSES = ["public", "internal", "confidential", "pii", "restricted"]
 STAGES = ["development", "staging", "production"]
@@ -186,3 +186,9 @@ def test_all_standard_types_are_known() -> None:
     """The twenty-one types of the SDK document have a row of their own."""
     assert len(ACTION_TYPES) == 21
     assert all(risk_of(name).factors == (name,) for name in ACTION_TYPES)
+
+
+def test_every_standard_action_type_has_a_risk_of_its_own() -> None:
+    """SDK document, "Standard Action Types": each is in the table, as itself."""
+    for kind in ActionType:
+        assert kind.value in ACTION_TYPES, kind
