@@ -33,7 +33,7 @@ from argument_values import (
     arguments,
     values,
 )
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from worker import Worker
 
@@ -138,6 +138,7 @@ def test_the_view_is_never_deeper_than_the_limit(value: Any, limit: int) -> None
 def test_no_secret_is_seen_at_any_depth(value: Any, data: st.DataObject) -> None:
     """A value under a secret name is nowhere in the view, and its text is among the secrets."""
     secret = data.draw(st.text(st.characters(categories=["Lu", "Nd"]), min_size=12, max_size=20))
+    assume(secret not in repr(value))  # a public value of the same text may be seen
     name = data.draw(st.sampled_from(SECRET_NAMES))
     wraps = [
         lambda v: [value, v],
