@@ -75,6 +75,14 @@ class RiskLevel(StrEnum):
     CRITICAL = "critical"
 
 
+_LEVELS = ((40.0, RiskLevel.LOW), (70.0, RiskLevel.MEDIUM), (90.0, RiskLevel.HIGH))
+
+
+def level_of(score: float) -> RiskLevel:
+    """The band a score of 0 to 100 falls in."""
+    return next((level for below, level in _LEVELS if score < below), RiskLevel.CRITICAL)
+
+
 class OutcomeStatus(StrEnum):
     """What came of an action that was started. One that never reported back is ``unknown``."""
 

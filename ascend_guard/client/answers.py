@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from ascend_guard.errors import ServerError
-from ascend_guard.model import ActionResult, Decision, KillSwitchState, RiskLevel
+from ascend_guard.model import ActionResult, Decision, KillSwitchState, RiskLevel, level_of
 
 T = TypeVar("T")
 
@@ -25,9 +25,6 @@ WORDS: dict[str, Decision] = {
     ),
 }
 """The words for a decision, in ``status`` or ``decision``, of either kind of server."""
-
-BANDS = ((90.0, RiskLevel.CRITICAL), (70.0, RiskLevel.HIGH), (40.0, RiskLevel.MEDIUM), (0.0, RiskLevel.LOW))
-"""Where each risk level begins: CVSS 3.1's qualitative bands times ten."""
 
 
 class _Wire(Struct):
@@ -219,7 +216,7 @@ def _status(wire: _Wire) -> Decision:
 
 def _level(named: str | None, score: float) -> RiskLevel:
     if not named:
-        return next(level for least, level in BANDS if score >= least)
+        return level_of(score)
     try:
         return RiskLevel(named)
     except ValueError:

@@ -60,6 +60,7 @@ def _coroutine(
 
 def _as_method(call: C, operation: Callable[..., object]) -> C:
     """What ``help`` shows: a method's parameters and result instead of an exchange's."""
+    # Functions have these attributes, though the type of a callable does not say so.
     signature = inspect.signature(operation)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     result = re.sub(r"^Exchange\[(.*)\]$", r"\1", str(signature.return_annotation))

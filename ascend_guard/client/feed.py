@@ -197,7 +197,7 @@ class Feed:
                 self._told_lost = False
             self._give_up()
             # Replicas that come back are not asked by everybody at once.
-            self._wake.wait(min(2.0, 0.05 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.5))  # noqa: S311
+            self._wake.wait(min(2.0, 0.05 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
 
     def _hear(self) -> None:
         chunks = self._open(self._last_id, MISSED * self._heartbeat)

@@ -18,7 +18,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
-from ascend_guard.model import AgentAction, RiskLevel
+from ascend_guard.model import AgentAction, RiskLevel, level_of
 
 __all__ = ["ACTION_TYPES", "Profile", "Risk", "assess"]
 
@@ -156,7 +156,6 @@ _SIGNALS: dict[str, tuple[str, int]] = {
 """The keys of ``risk_indicators`` and ``context`` that mean something here."""
 
 _ORDER = {"PR": "LN", "S": "UC", "C": "NLH", "I": "NLH", "A": "NLH"}
-_LEVELS = ((40.0, RiskLevel.LOW), (70.0, RiskLevel.MEDIUM), (90.0, RiskLevel.HIGH))
 _REMEMBERED = 64
 _LISTED = 64
 
@@ -190,11 +189,6 @@ def assess(action: AgentAction) -> Risk:
     name = action.action_type
     row = _row(name) if len(name) <= _REMEMBERED else _row.__wrapped__(name)
     return _combine(row, data, stage, flags)
-
-
-def level_of(score: float) -> RiskLevel:
-    """The band a score of 0 to 100 falls in."""
-    return next((level for below, level in _LEVELS if score < below), RiskLevel.CRITICAL)
 
 
 def risk_at_least(risk: Risk, score: float) -> Risk:

@@ -15,7 +15,6 @@ from ascend_guard.api.actions import (
     EvaluateBody,
     McpSubmitBody,
     OutcomeAnswer,
-    OutcomeBody,
     ReasonBody,
     SubmitBody,
 )
@@ -27,7 +26,7 @@ from ascend_guard.engine.presence import API, REMOTE
 from ascend_guard.engine.registry import Governance
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, NotFoundError, StoreError
 from ascend_guard.flow import Claim, Submit, Withdraw, kill_switch_error
-from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
 from ascend_guard.redaction import scrub
 from ascend_guard.store.port import ActionRow, Reader, Transaction
 
@@ -54,7 +53,7 @@ async def submit_mcp(call: Call[McpSubmitBody, None]) -> DecisionBody:
 
 async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body: SubmitBody) -> DecisionBody:
     started = time.perf_counter()
-    _require_key(call.caller)
+    require_key(call.caller)
     services = call.services
     judgement = judge(action, services.policy)
     named = body.runner is not None  # a caller that names no process cannot come back as the same one
@@ -111,7 +110,7 @@ async def told(call: Call[Any, Any], row: ActionRow) -> ActionRow:
 
 async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
     """Take the one permit an approval is good for."""
-    _require_key(call.caller)
+    require_key(call.caller)
     row = await visible(call)
     body, key = call.body, _key(call)
 
@@ -128,7 +127,7 @@ async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
 
 async def withdrawn(call: Call[ReasonBody, None]) -> OutcomeAnswer:
     """An approved action will not be run."""
-    _require_key(call.caller)
+    require_key(call.caller)
     row = await visible(call)
     effect = Withdraw(str(row.id), scrub(call.body.reason))
 
@@ -143,7 +142,7 @@ async def withdrawn(call: Call[ReasonBody, None]) -> OutcomeAnswer:
 
 async def detach(call: Call[DetachBody, None]) -> OutcomeAnswer:
     """Nobody waits for it any more, so the same call made later may take it up."""
-    _require_key(call.caller)
+    require_key(call.caller)
     row = await visible(call)
     runner = REMOTE + call.body.runner
 
@@ -153,31 +152,6 @@ async def detach(call: Call[DetachBody, None]) -> OutcomeAnswer:
 
     await call.write(work)
     return OutcomeAnswer(True, str(row.id), row.status, f"Nobody waits for action {row.id}.")
-
-
-async def complete(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
-    """An action has completed."""
-    return await _settled(call, OutcomeStatus.COMPLETED)
-
-
-async def fail(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
-    """An action has failed."""
-    return await _settled(call, OutcomeStatus.FAILED)
-
-
-async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> OutcomeAnswer:
-    _require_key(call.caller)
-    row = await visible(call)
-    body = call.body
-    error = body.error if isinstance(body.error, str) else msgspec.json.encode(body.error).decode()
-    outcome = Outcome(
-        status,
-        (body.duration_ms or 0.0) / 1000,
-        scrub(error[:20_000])[:10_000] if body.error and status is OutcomeStatus.FAILED else None,
-        None if body.detail is None else scrub(body.detail),
-    )
-    await call.write(lambda tx: call.services.intake.settle(tx, call.organization, str(row.id), outcome))
-    return OutcomeAnswer(True, str(row.id), status.value, f"Action {row.id} {status.value}.")
 
 
 async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
@@ -241,7 +215,12 @@ def _result(answer: Answer, action: AgentAction, stage: str, correlation_id: str
     return answer
 
 
-def _require_key(caller: Caller) -> None:
+def require_key(caller: Caller) -> None:
+    """Agents act with a key.
+
+    Raises:
+        AuthorizationDeniedError: it is a person.
+    """
     if caller.person:
         raise AuthorizationDeniedError(
             "Agents act with an API key; a person's token only looks and decides. Use X-API-Key."
@@ -273,7 +252,5 @@ HANDLERS: dict[str, Handler] = {
     "claim_action": claim,
     "withdraw_action": withdrawn,
     "detach_action": detach,
-    "complete_action": complete,
-    "fail_action": fail,
     "evaluate_policy": evaluate,
 }

@@ -1,23 +1,34 @@
-"""Outcomes that are reported together: one request, one transaction, and each counts for itself."""
+"""Outcomes: one by one, as the published clients report them, or several in one request of which each counts for itself."""
 
 from __future__ import annotations
 
-from ascend_guard.api.actions import OutcomeItem, OutcomeRefused, OutcomesAnswer, OutcomesBody
+import msgspec
+
+from ascend_guard.api.actions import (
+    OutcomeAnswer,
+    OutcomeBody,
+    OutcomeRefused,
+    OutcomesAnswer,
+    OutcomesBody,
+)
 from ascend_guard.engine.claim import known
-from ascend_guard.errors import AuthorizationDeniedError, ConflictError, NotFoundError
+from ascend_guard.errors import ConflictError, NotFoundError
 from ascend_guard.model import Outcome, OutcomeStatus
 from ascend_guard.redaction import scrub
 from ascend_guard.store.port import Transaction
 
+from .actions import require_key, visible
 from .handling import Call, Handler
 
 
 async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
     """What came of several actions. Those that cannot be recorded are named; the others are."""
     caller, organization, items = call.caller, call.organization, call.body.outcomes
-    if caller.person:
-        raise AuthorizationDeniedError("Agents report with an API key. Use X-API-Key.")
-    outcomes = [(item.action_id, outcome_of(item)) for item in items]
+    require_key(caller)
+    outcomes = [
+        (item.action_id, _outcome(OutcomeStatus(item.status), item.duration_ms, item.error, item.detail))
+        for item in items
+    ]
 
     def work(tx: Transaction) -> list[OutcomeRefused]:
         refused = []
@@ -37,15 +48,41 @@ async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
     return OutcomesAnswer(len(items) - len(refused), refused)
 
 
-def outcome_of(item: OutcomeItem) -> Outcome:
+async def complete(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+    """An action has completed."""
+    return await _settled(call, OutcomeStatus.COMPLETED)
+
+
+async def fail(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+    """An action has failed."""
+    return await _settled(call, OutcomeStatus.FAILED)
+
+
+async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> OutcomeAnswer:
+    require_key(call.caller)
+    row = await visible(call)
+    body = call.body
+    error = None
+    if body.error:
+        error = body.error if isinstance(body.error, str) else msgspec.json.encode(body.error).decode()
+    outcome = _outcome(status, body.duration_ms or 0.0, error, body.detail)
+    await call.write(lambda tx: call.services.intake.settle(tx, call.organization, str(row.id), outcome))
+    return OutcomeAnswer(True, str(row.id), status.value, f"Action {row.id} {status.value}.")
+
+
+def _outcome(status: OutcomeStatus, milliseconds: float, error: str | None, detail: str | None) -> Outcome:
     """As it is recorded: without secrets, and bounded."""
-    failed = item.status == "failed"
+    failed = status is OutcomeStatus.FAILED
     return Outcome(
-        OutcomeStatus(item.status),
-        item.duration_ms / 1000,
-        scrub(item.error[:20_000])[:10_000] if failed and item.error else None,
-        None if item.detail is None else scrub(item.detail),
+        status,
+        milliseconds / 1000,
+        scrub(error[:20_000])[:10_000] if failed and error else None,
+        None if detail is None else scrub(detail),
     )
 
 
-HANDLERS: dict[str, Handler] = {"report_outcomes": report}
+HANDLERS: dict[str, Handler] = {
+    "report_outcomes": report,
+    "complete_action": complete,
+    "fail_action": fail,
+}
