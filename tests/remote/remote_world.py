@@ -65,6 +65,10 @@ class Gate:
         return True
 
 
+Threads = Callable[..., list[str]]
+"""The names of the guard's threads that a test started; see the fixture ``threads``."""
+
+
 class Beside:
     """A call that runs in a thread, and what became of it."""
 
@@ -109,8 +113,3 @@ def ended(process: subprocess.Popen[str], seconds: float = 60) -> str:
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, f"{process.returncode}\n{out}\n{err}"
     return out
-
-
-def threads(name: str = "ascend-guard") -> list[str]:
-    """The guard's threads in this process."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(name)]

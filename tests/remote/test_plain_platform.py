@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from plain_platform import PlainPlatform
-from remote_world import Beside, Gate, threads
+from remote_world import Beside, Gate, Threads
 from serving import eventually
 
 from ascend_guard import (
@@ -49,7 +49,9 @@ def _tool(plane: RemoteControlPlane, **options: Any) -> tuple[Any, list[int]]:
 
 
 @pytest.mark.parametrize("deployment", [None, {}, {"version": "3", "features": []}, {"features": ["stream"]}])
-def test_approved_at_once(platform: PlainPlatform, plane: RemoteControlPlane, deployment: Any) -> None:
+def test_approved_at_once(
+    platform: PlainPlatform, plane: RemoteControlPlane, deployment: Any, threads: Threads
+) -> None:
     """It runs once, the outcome is reported, and no thread listens to a stream that is not there."""
     platform.deployment = deployment
     refund, ran = _tool(plane)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from remote_world import ended, program, threads
+from remote_world import Threads, ended, program
 from serving import eventually, serving
 
 from ascend_guard.client import outbox as module
@@ -124,7 +124,9 @@ def test_one_that_the_server_cannot_take_holds_up_nobody(hurried: None) -> None:
     outbox.close()
 
 
-def test_closing_is_bounded_and_says_what_is_lost(brief: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_is_bounded_and_says_what_is_lost(
+    brief: None, caplog: pytest.LogCaptureFixture, threads: Threads
+) -> None:
     """A server that is away for good keeps nobody, is not hammered, and what it did not take is counted in the log."""
     wire = Wire([NetworkError] * 1_000_000)
     outbox = Outbox(wire)
@@ -139,7 +141,7 @@ def test_closing_is_bounded_and_says_what_is_lost(brief: None, caplog: pytest.Lo
     eventually(lambda: not threads("ascend-guard-outbox"))
 
 
-def test_after_closing(caplog: pytest.LogCaptureFixture) -> None:
+def test_after_closing(caplog: pytest.LogCaptureFixture, threads: Threads) -> None:
     """A message that comes too late is not kept in silence."""
     outbox = Outbox(Wire([]))
     outbox.close()
@@ -166,7 +168,7 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     outbox.close()
 
 
-def test_no_thread_without_messages() -> None:
+def test_no_thread_without_messages(threads: Threads) -> None:
     """The thread ends with the queue, and comes back with the next message."""
     wire = Wire([])
     outbox = Outbox(wire)

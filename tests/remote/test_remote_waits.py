@@ -7,11 +7,12 @@ import gc
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from remote_world import Beside, threads
+from remote_world import Beside, Threads
 from serving import Serving, eventually, serving
 from support import PROFILE
 
@@ -60,7 +61,7 @@ def _tool(plane: RemoteControlPlane, **options: Any) -> tuple[Any, list[int]]:
 
 
 @pytest.mark.parametrize("end", ["approve", "kill"])
-def test_thousands_wait(server: Serving, end: str) -> None:
+def test_thousands_wait(server: Serving, end: str, threads: Threads) -> None:
     """No coroutine that waits holds a thread, all of them are told, and nothing is left of them."""
     plane = server.plane()
     actions = [_submitted(plane, 1000 + n) for n in range(10)]
@@ -73,7 +74,8 @@ def test_thousands_wait(server: Serving, end: str) -> None:
         ]
         while sum(len(same) for same in plane._feed._waiting.values()) < MANY:
             await asyncio.sleep(0.01)
-        assert len(threads()) <= 16 + 2  # the pool, the feed, the outbox
+        assert len(threads("ascend-guard-http")) <= 16
+        assert len(threads("ascend-guard-feed")) == 1
         if end == "approve":
             for action in actions:
                 assert (await asyncio.to_thread(server.approve, action.action_id)).ok
@@ -83,15 +85,15 @@ def test_thousands_wait(server: Serving, end: str) -> None:
             assert (await asyncio.to_thread(server.ask, "POST", path, key, {"reason": "there is a fire"})).ok
         return await asyncio.gather(*waits, return_exceptions=True)
 
-    ends = asyncio.run(main())
+    with closing(plane):
+        ends = asyncio.run(main())
+        assert plane._feed._waiting == {}
+        plane._outbox._queue.clear()  # a farewell for each of them, which is not what is looked at here
     if end == "approve":
         assert all(isinstance(result, ActionResult) and result.is_approved() for result in ends)
         assert not any(result.claimed for result in ends)
     else:
         assert all(isinstance(error, KillSwitchError) for error in ends)
-    assert plane._feed._waiting == {}
-    plane._outbox._queue.clear()  # a farewell for each of them, which is not what is looked at here
-    plane.close()
     eventually(lambda: not threads("ascend-guard-feed"))
 
 
@@ -275,7 +277,7 @@ def test_closed_while_it_waits(server: Serving, push: bool) -> None:
     assert ran == []
 
 
-def test_used_and_closed_at_once(server: Serving) -> None:
+def test_used_and_closed_at_once(server: Serving, threads: Threads) -> None:
     """However short its life: no thread and no stream is left of a guard that was closed."""
     key = server.key("my-agent")
     for _ in range(30):
