@@ -17,7 +17,7 @@ T = TypeVar("T")
 Prepare = Callable[[Callable[..., Any], object, tuple[Any, ...], dict[str, Any]], Execution]
 
 
-def _call(
+def call_through(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
@@ -39,7 +39,7 @@ def _call(
     return result
 
 
-async def _acall(
+async def call_through_async(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
@@ -215,8 +215,8 @@ def path_of(tool: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isgeneratorfunction(function):
         return _stream
     if inspect.iscoroutinefunction(function):
-        return _acall
-    return _call
+        return call_through_async
+    return call_through
 
 
 def unwrap(tool: Any) -> Any:

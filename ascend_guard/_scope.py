@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from .arguments import normalise
 from .errors import ValidationError
+from .flow import OnPending
 
 
 class Scope(Struct, frozen=True):
@@ -30,9 +31,18 @@ class Running(Struct, frozen=True):
     depth: int
 
 
+class Manner(Struct, frozen=True):
+    """How the next governed call is to be made, as the framework around it wants it."""
+
+    on_pending: OnPending
+    call_id: str | None
+    inside: Running | None
+
+
 _NOBODY = Scope()
 _scope: ContextVar[Scope] = ContextVar("ascend_guard_scope", default=_NOBODY)
 _running: ContextVar[Running | None] = ContextVar("ascend_guard_running", default=None)
+_manner: ContextVar[Manner | None] = ContextVar("ascend_guard_manner", default=None)
 
 scoped = _scope.get
 current = _running.get
@@ -51,6 +61,29 @@ def leave(token: Token[Running | None]) -> None:
         # Left in another context than it was entered in, as a block in a generator may be that somebody else closes:
         # that context was never changed.
         pass
+
+
+@contextmanager
+def in_manner(on_pending: OnPending, call_id: str | None) -> Iterator[None]:
+    """Governed calls inside the block wait for a person, or do not, whatever they were declared to do; those made
+    inside one of them are not concerned.
+
+    Args:
+        on_pending: as in ``Declaration``.
+        call_id: as in ``Submit``.
+    """
+    token = _manner.set(Manner(on_pending, call_id, current()))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # as in leave
+            _manner.reset(token)
+
+
+def manner() -> Manner | None:
+    """How a call made here is to be made; None when nobody said."""
+    said = _manner.get()
+    return said if said is not None and said.inside is current() else None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from msgspec import Struct
 
-from ._scope import Running, current, plain_context, require_text, scoped
+from ._scope import Running, current, manner, plain_context, require_text, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
 from .drivers import ControlPlane
@@ -42,16 +42,15 @@ class Options(Struct, frozen=True):
     control_plane: ControlPlane | None = None
 
 
-class Declaration(TypedDict, total=False):
-    """What ``governed`` and ``guard`` can be told about a call, besides its action type and tool name.
+class Details(TypedDict, total=False):
+    """What can be said of a call besides its action type and tool name.
 
     ``resource`` and ``resource_id`` are strings, templates such as ``"customers/{customer_id}"``, or callables on the
     named arguments. ``risk_level`` is low, medium, high or critical, as policies see it in
     ``risk.indicators.risk_level``. ``redact`` names parameters whose values must not leave the call; secret-looking
-    names are redacted anyway. ``on_pending`` says whether to ``wait`` for a person, or to ``raise``
-    ``ActionPendingError`` and let the same call take the action up later; ``timeout`` is how many seconds to wait (None:
-    as long as the approval is open). ``orchestration_session_id`` and ``parent_action_id`` link a root call; nested calls
-    link to their parent by themselves. ``control_plane`` decides instead of the configured default.
+    names are redacted anyway. ``timeout`` is how many seconds to wait for a person (None: as long as the approval is
+    open). ``orchestration_session_id`` and ``parent_action_id`` link a root call; nested calls link to their parent by
+    themselves. ``control_plane`` decides instead of the configured default.
     """
 
     resource: str | Describe | None
@@ -60,13 +59,22 @@ class Declaration(TypedDict, total=False):
     risk_indicators: Mapping[str, Any] | None
     context: Mapping[str, Any] | None
     redact: Collection[str]
-    on_pending: OnPending
     timeout: float | None
     model_id: str | None
     mcp_server_name: str | None
     orchestration_session_id: str | None
     parent_action_id: int | str | None
     control_plane: ControlPlane | None
+
+
+class Declaration(Details, total=False):
+    """What ``governed`` and ``guard`` can be told about a call: ``Details``, and ``on_pending``, which says whether to
+    ``wait`` for a person, or to ``raise`` ``ActionPendingError`` and let the same call take the action up later."""
+
+    on_pending: OnPending
+
+
+_OPTIONS = (*Details.__annotations__, "on_pending")
 
 
 def options(
@@ -86,7 +94,7 @@ def options(
     Raises:
         ConfigurationError: something is of the wrong type or shape; the message says what to write instead.
     """
-    refuse_unknown("option", declared, Declaration.__annotations__)
+    refuse_unknown("option", declared, _OPTIONS)
     on_pending = declared.get("on_pending", "wait")
     timeout = declared.get("timeout")
     redact = declared.get("redact") or ()
@@ -176,6 +184,7 @@ class BoundCall:
         "_redact",
         "action",
         "args",
+        "call_id",
         "digest",
         "kwargs",
         "on_pending",
@@ -201,7 +210,9 @@ class BoundCall:
         self._arguments = arguments = normalise(named, key=self._key, redact=self._redact)
         self.digest = arguments.digest
         self.repeatable = not arguments.opaque
-        self.on_pending: OnPending = options.on_pending
+        wanted = manner()
+        self.on_pending: OnPending = options.on_pending if wanted is None else wanted.on_pending
+        self.call_id = None if wanted is None else wanted.call_id
         self.timeout = options.timeout
         self.action = _action(options, plane, named, arguments)
 

@@ -109,7 +109,13 @@ class KillSwitchError(AuthorizationDeniedError):
 
 
 class ActionPendingError(AuthorizationDeniedError):
-    """Nobody has decided yet. The same call, made again later, re-attaches to the same action."""
+    """Nobody has decided yet. The same call, made again later, re-attaches to the same action.
+
+    Attributes:
+        repeatable: False when the same call could not be recognised, for an argument's content cannot be seen.
+    """
+
+    repeatable: bool = True
 
 
 class TimeoutError(AscendError, builtins.TimeoutError):

@@ -56,17 +56,22 @@ class Submit(Effect[ActionResult]):
         digest: keyed digest of the arguments; whatever is approved is approved for these alone.
         parked: nobody will wait for a person. A pending or approved action for the very same call is taken up again.
         repeatable: the same call made later gives the same digest, so it can be taken up again.
+        call_id: names this very call where its caller may repeat it, as a graph does that was interrupted. Another call
+            with the same arguments is then another action, and a person's no holds however often it is repeated.
 
     An action approved at once is claimed in the same step (``ActionResult.claimed``) where the control plane can.
     """
 
-    __slots__ = ("action", "digest", "parked", "repeatable")
+    __slots__ = ("action", "call_id", "digest", "parked", "repeatable")
 
-    def __init__(self, action: AgentAction, digest: str, *, parked: bool, repeatable: bool) -> None:
+    def __init__(
+        self, action: AgentAction, digest: str, *, parked: bool, repeatable: bool, call_id: str | None = None
+    ) -> None:
         self.action = action
         self.digest = digest
         self.parked = parked
         self.repeatable = repeatable
+        self.call_id = call_id
 
 
 class AwaitDecision(Effect[ActionResult]):
@@ -124,6 +129,7 @@ class Call(Protocol):
     action: AgentAction
     digest: str
     repeatable: bool
+    call_id: str | None
     on_pending: OnPending
     timeout: float | None
 
@@ -181,7 +187,8 @@ def _authorize(call: Call) -> Flow[Permit]:
     action = call.action
     yield from _check_kill_switch(action, "submit", None)
     parked = call.on_pending == "raise"
-    result = yield from do(Submit(action, call.digest, parked=parked, repeatable=call.repeatable))
+    submit = Submit(action, call.digest, parked=parked, repeatable=call.repeatable, call_id=call.call_id)
+    result = yield from do(submit)
     waited = result.status is Decision.PENDING
     if waited:
         if parked:
@@ -297,13 +304,15 @@ def _pending(action: AgentAction, result: ActionResult, repeatable: bool) -> Asc
         else "but this call has an argument whose content cannot be seen, so the same call cannot be recognised "
         'later: pass plain data, or use on_pending="wait"'
     )
-    return ActionPendingError(
+    error = ActionPendingError(
         f"Pending: {_what(action)} (action {result.action_id}) did not run; it waits for a person. "
         f"{result.reason}{_by_rule(result)} Decide with `ascend-guard approvals approve {result.action_id}`, {again}.",
         action_id=result.action_id,
         rule=result.policy_matched,
         reason=result.reason,
     )
+    error.repeatable = repeatable
+    return error
 
 
 def _timed_out(action: AgentAction, result: ActionResult, timeout: float | None) -> TimeoutError:

@@ -23,9 +23,10 @@ class SubmitBody(Struct, omit_defaults=True):
     """What an agent asks to do, in either of its two shapes: ``description`` and ``tool_name`` (REST API document), or
     ``resource`` (what the published SDK sends).
 
-    ``parameters`` says the same as ``action_details``. ``digest``, ``parked``, ``repeatable`` and ``runner`` come from
-    ascend-guard's own client: ``digest`` binds the approval to the arguments that will run, ``runner`` is the process that
-    will run them and takes the permit with the answer.
+    ``parameters`` says the same as ``action_details``. ``digest``, ``parked``, ``repeatable``, ``runner`` and ``call_id``
+    come from ascend-guard's own client: ``digest`` binds the approval to the arguments that will run, ``runner`` is the
+    process that will run them and takes the permit with the answer, ``call_id`` tells a call that is repeated from another
+    with the same arguments.
     """
 
     agent_id: Text
@@ -49,6 +50,7 @@ class SubmitBody(Struct, omit_defaults=True):
     parked: bool = False
     repeatable: bool = False
     runner: Runner | None = None
+    call_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
 class McpSubmitBody(Struct, omit_defaults=True):
@@ -286,7 +288,7 @@ class EvaluateBody(Struct, omit_defaults=True):
 
 
 class EvaluateAnswer(Struct):
-    """What would be decided."""
+    """What would be decided. ``always_denied``: whatever the arguments, the resource and the context."""
 
     decision: str
     matched_policies: list[Object]
@@ -295,6 +297,7 @@ class EvaluateAnswer(Struct):
     risk_level: str
     reason: str
     evaluation_time_ms: float
+    always_denied: bool = False
 
 
 class ApproveBody(Struct, omit_defaults=True):

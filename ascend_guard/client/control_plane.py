@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
+from ascend_guard._scope import scoped
 from ascend_guard.errors import (
     AscendError,
     NetworkError,
@@ -39,7 +40,7 @@ from ascend_guard.flow import (
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 
 from .answers import kill_switch_of
-from .asking import ask, decided
+from .asking import ask, decided, told
 from .exchange import GUARD, Exchange, Retry, arun, run
 from .feed import Feed, News
 from .grants import Grants, Underway, renewed_in_children
@@ -158,6 +159,17 @@ class RemoteControlPlane:
         self._listening.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False)
+
+    def always_denies(self, action_type: str, tool_name: str) -> bool:
+        """Whether the policy denies every such call of this agent, whatever its arguments. Raises ``AscendError``."""
+        body = {
+            "action_type": action_type,
+            "tool_name": tool_name,
+            "resource": tool_name,
+            "agent_id": scoped().agent_id or self.agent_id,
+        }
+        answer = run(told(self._api, "evaluate_policy", body=body), self._transport)
+        return answer.get("always_denied") is True  # other servers do not say
 
     # --- performing ------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,8 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
             "repeatable": effect.repeatable,
             "runner": runner,
         }
+        if effect.call_id is not None:
+            body["call_id"] = effect.call_id
         return body
     # Other servers read ``description``, and ``session_id`` in the context.
     body["description"] = action.resource

@@ -162,7 +162,9 @@ def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) ->
 
 
 def expire(tx: Transaction, row: ActionRow) -> None:
-    """The deadline has passed: nobody decided, or nobody used the approval. Either way it is denied."""
+    """The deadline has passed: nobody decided, or nobody used the approval. Either way it is denied. The same call learns
+    of the first when it is made again; after the second it asks anew, for nobody said no to it."""
+    lapsed = {} if row.status == "pending" else {"fingerprint": None}
     row.reason = (
         "Nobody decided before the deadline."
         if row.status == "pending"
@@ -170,7 +172,7 @@ def expire(tx: Transaction, row: ActionRow) -> None:
     )
     row.status, row.expires_at = "denied", None
     row.decided_at = tx.now
-    tx.update_action(row.id, status="denied", decided_at=tx.now, reason=row.reason, expires_at=None)
+    tx.update_action(row.id, status="denied", decided_at=tx.now, reason=row.reason, expires_at=None, **lapsed)
     tx.record("expired", organization=row.organization, actor="system", action_id=row.id, reason=row.reason)
 
 

@@ -71,10 +71,20 @@ def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
     row = known(tx, organization, effect.action_id)
     if row.claimed_at is not None:
         raise ConflictError(f"Action {row.id} has been started.", action_id=effect.action_id)
-    tx.update_action(row.id, status="denied", reason=effect.reason, expires_at=None, waiter=None)
+    tx.update_action(
+        row.id, status="denied", reason=effect.reason, expires_at=None, waiter=None, fingerprint=None
+    )
     tx.record(
         "withdrawn", organization=organization, actor=row.agent_id, action_id=row.id, reason=effect.reason
     )
+
+
+def stop_waiting(tx: Transaction, organization: str, action_id: str, runner: str) -> None:
+    """This process waits for it no more, so the same call made later may take it up, unless its end is known by now."""
+    row = tx.action(organization, number(action_id))
+    if row is not None and row.waiter == runner:
+        told = {"fingerprint": None} if row.status == "denied" else {}
+        tx.update_action(row.id, waiter=None, **told)
 
 
 def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
-from ascend_guard._scope import current
+from ascend_guard._scope import current, scoped
 from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError
 from ascend_guard.flow import (
     AwaitDecision,
@@ -156,15 +156,8 @@ class EmbeddedControlPlane:
         return self._answer(answer, effect)
 
     def _stop_waiting(self, action_id: str) -> None:
-        """Nobody waits for it any more, so the same call made later may take it up."""
         runner = self.store.runner
-
-        def work(tx: Transaction) -> None:
-            row = tx.action(self.organization, int(action_id))
-            if row is not None and row.waiter == runner:
-                tx.update_action(row.id, waiter=None)
-
-        self.store.post(work)
+        self.store.post(lambda tx: claim.stop_waiting(tx, self.organization, action_id, runner))
 
     def _answer(
         self, answer: ActionResult | KillSwitchState | Exception, effect: AwaitDecision
@@ -298,6 +291,11 @@ class EmbeddedControlPlane:
         """
         _require_person()
         self.store.write(lambda tx: kill.release(tx, self.organization, agent_id, reason, by))
+
+    def always_denies(self, action_type: str, tool_name: str) -> bool:
+        """Whether the policy denies every such call of this agent, whatever its arguments."""
+        agent_id = scoped().agent_id or self.agent_id
+        return self.policy is not None and self.policy.always_denies(action_type, tool_name, agent_id)
 
     def pending(self) -> list[ActionRow]:
         """What waits for a person, newest first, at most a thousand."""

@@ -121,7 +121,7 @@ def submit(
     )
     if status is Decision.PENDING:
         if effect.repeatable:
-            row.fingerprint = _fingerprint(action, effect.digest, verdict)
+            row.fingerprint = _fingerprint(action, effect, verdict)
             earlier = _take_up(tx, organization, runner, alive, row.fingerprint, effect)
             if earlier is not None:
                 return earlier
@@ -171,7 +171,7 @@ def _record(tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verd
     )
 
 
-def _fingerprint(action: AgentAction, digest: str, verdict: Verdict) -> str:
+def _fingerprint(action: AgentAction, effect: Submit, verdict: Verdict) -> str:
     """Equal for the same call under the same requirement, so that an approval is never taken up under another one."""
     same = (
         action.agent_id,
@@ -180,10 +180,11 @@ def _fingerprint(action: AgentAction, digest: str, verdict: Verdict) -> str:
         action.resource,
         action.resource_id,
         action.session_id,
-        digest,
+        effect.digest,
         verdict.rules,
         verdict.requirements,
         verdict.quorum,
+        *(() if effect.call_id is None else (effect.call_id,)),
     )
     return hashlib.sha256(msgspec.json.encode(same)).hexdigest()
 
@@ -197,15 +198,25 @@ def _take_up(
     effect: Submit,
 ) -> ActionResult | None:
     for row in tx.repeatable(organization, fingerprint):
+        if row.waiter is not None and alive(row.waiter):
+            continue
         if row.expires_at is not None and row.expires_at <= tx.now:
+            lapsed = row.status == "approved"
             expire(tx, row)
-        elif row.waiter is None or not alive(row.waiter):
-            if row.status == "approved" and row.edits is None:
-                take(tx, row, runner, row.digest)
-                return result_of(row, claimed=True)
-            row.waiter = None if effect.parked else runner
-            tx.update_action(row.id, waiter=row.waiter)
+            if lapsed:
+                continue
+        if row.status == "denied":
+            if effect.call_id is None:
+                tx.update_action(row.id, fingerprint=None)  # told once; the next such call asks anew
+                if row.decided_at is None or tx.now - row.decided_at > (row.timeout or DEFAULT_TIMEOUT):
+                    continue
             return result_of(row)
+        if row.status == "approved" and row.edits is None:
+            take(tx, row, runner, row.digest)
+            return result_of(row, claimed=True)
+        row.waiter = None if effect.parked else runner
+        tx.update_action(row.id, waiter=row.waiter)
+        return result_of(row)
     return None
 
 

@@ -19,7 +19,7 @@ from ascend_guard.api.actions import (
     SubmitBody,
 )
 from ascend_guard.engine.approve import submitted
-from ascend_guard.engine.claim import known, withdraw
+from ascend_guard.engine.claim import known, stop_waiting, withdraw
 from ascend_guard.engine.decide import judge
 from ascend_guard.engine.intake import Answer, Key, waits_to_be_told
 from ascend_guard.engine.presence import API, REMOTE
@@ -57,7 +57,13 @@ async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body:
     services = call.services
     judgement = judge(action, services.policy)
     named = body.runner is not None  # a caller that names no process cannot come back as the same one
-    effect = Submit(action, digest, parked=named and body.parked, repeatable=named and body.repeatable)
+    effect = Submit(
+        action,
+        digest,
+        parked=named and body.parked,
+        repeatable=named and body.repeatable,
+        call_id=body.call_id,
+    )
     runner = API if body.runner is None else REMOTE + body.runner
     key = _key(call)
     organization = call.organization
@@ -146,11 +152,7 @@ async def detach(call: Call[DetachBody, None]) -> OutcomeAnswer:
     row = await visible(call)
     runner = REMOTE + call.body.runner
 
-    def work(tx: Transaction) -> None:
-        if known(tx, call.organization, str(row.id)).waiter == runner:
-            tx.update_action(row.id, waiter=None)
-
-    await call.write(work)
+    await call.write(lambda tx: stop_waiting(tx, call.organization, str(row.id), runner))
     return OutcomeAnswer(True, str(row.id), row.status, f"Nobody waits for action {row.id}.")
 
 
@@ -181,6 +183,7 @@ async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
         risk.level.value,
         verdict.reason,
         round((time.perf_counter() - started) * 1000, 3),
+        call.services.policy.always_denies(action.action_type, action.tool_name, action.agent_id),
     )
 
 

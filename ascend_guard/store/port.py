@@ -129,7 +129,7 @@ class Reader(Protocol):
         ...
 
     def repeatable(self, organization: str, fingerprint: str) -> list[ActionRow]:
-        """Undecided or approved actions of the very same call that nobody has claimed, oldest first."""
+        """Actions of the very same call that nobody has claimed, and whose denial nobody has heard of, oldest first."""
         ...
 
     def overdue(self, now: float) -> list[ActionRow]:

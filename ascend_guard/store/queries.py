@@ -80,8 +80,7 @@ class Queries:
 
     def repeatable(self, organization: str, fingerprint: str) -> list[ActionRow]:
         return self._rows(
-            "WHERE fingerprint=? AND organization=? AND status IN ('pending', 'approved') "
-            "AND claimed_at IS NULL ORDER BY id",
+            "WHERE fingerprint=? AND organization=? AND claimed_at IS NULL ORDER BY id",
             fingerprint,
             organization,
         )

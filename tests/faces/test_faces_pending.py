@@ -58,13 +58,30 @@ def test_the_same_call_takes_the_action_up(plane: EmbeddedControlPlane, kind: Ki
     assert [row.outcome for row in rows(plane)] == ["completed", None]
 
 
-def test_a_denied_action_is_not_taken_up(plane: EmbeddedControlPlane) -> None:
-    """A no is for that request; making the call again asks anew."""
+def test_a_denial_is_told_once(plane: EmbeddedControlPlane) -> None:
+    """Whoever parked a call learns of the no by making it again; it is for that request, and the next one asks anew."""
     body = Body()
     tool = governed("refund", on_pending="raise")(body.act)
     first = held(lambda: tool("o-1", 900.0))
-    plane.deny(first, approver="ann")
+    plane.deny(first, approver="ann", comment="not this one")
+    with pytest.raises(AuthorizationDeniedError, match="not this one") as denied:
+        tool("o-1", 900.0)
+    assert denied.value.action_id == first
     assert held(lambda: tool("o-1", 900.0)) != first
+    assert body.ran == []
+
+
+def test_a_denial_is_not_told_twice_to_one_that_waited(plane: EmbeddedControlPlane) -> None:
+    """A call that waited has heard it: made again, it asks anew."""
+    body = Body()
+    tool = governed("refund")(body.act)
+    with (
+        Meanwhile(plane, lambda row: plane.deny(str(row.id), approver="ann")),
+        pytest.raises(AuthorizationDeniedError),
+    ):
+        tool("o-1", 900.0)
+    again = governed("refund", on_pending="raise")(body.act)
+    held(lambda: again("o-1", 900.0))
     assert body.ran == []
 
 

@@ -18,11 +18,11 @@ PACKAGE = Path(ascend_guard.__file__).parent
 LAYERS = (
     ("_version",),
     ("errors", "model"),
-    ("redaction", "walk", "exceptions", "mcp", "api"),
+    ("redaction", "walk", "exceptions", "mcp", "api", "flow", "refusals"),
     ("canonical", "objects", "signatures"),
     ("instances", "binding"),
     ("arguments",),
-    ("_scope", "flow"),
+    ("_scope",),
     ("drivers",),
     ("telemetry", "calls", "client"),
     ("execution",),

@@ -48,16 +48,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found[0]
 
 
+PACKAGES = {"ascend_guard", "ascend_guard_langchain", "ascend_guard_mcp"}
+
+
 def test_the_wheel_has_every_file(wheel: Path) -> None:
     """Code, migrations, the starter policy and the mark of types; no tests and nobody's database."""
     inside = set(zipfile.ZipFile(wheel).namelist())
-    package = ROOT / "ascend_guard"
     expected = {
-        str(path.relative_to(ROOT))
+        str(path.relative_to(package.parent))
+        for package in (ROOT / "ascend_guard", *(ROOT / "integrations").glob("ascend_guard_*"))
         for path in package.rglob("*")
-        if path.is_file() and path.suffix in (".py", ".sql", ".yaml", ".typed")
-    } | {"ascend_guard/py.typed"}
-    packed = {name for name in inside if name.startswith("ascend_guard/")}
+        if path.is_file() and (path.suffix in (".py", ".sql", ".yaml") or path.name == "py.typed")
+    }
+    packed = {name for name in inside if name.startswith("ascend_guard")} - {
+        name for name in inside if ".dist-info/" in name
+    }
+    assert {name.partition("/")[0] for name in packed} == PACKAGES
     assert packed == expected
     assert "ascend_guard/engine/starter_policy.yaml" in packed
     assert "ascend_guard/store/migrations/sqlite/0001_actions.sql" in packed

@@ -19,6 +19,7 @@ class Call:
     action = AgentAction("a", "a", "refund", "r", "t")
     digest = "d"
     repeatable = True
+    call_id = None
     on_pending = "wait"
     timeout = None
 

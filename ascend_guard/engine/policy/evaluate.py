@@ -241,6 +241,16 @@ class Policy:
                 return _merged([compiled.rule for compiled in matched], errors or ())
         return self._unmatched(action, errors or ())
 
+    def always_denies(self, action_type: str, tool_name: str, agent_id: str) -> bool:
+        """Whether every call of these names is denied, whatever its arguments, resource and context."""
+        about = [each for each in self._compiled if each.is_about(action_type, tool_name, agent_id)]
+        if any(
+            each.rule.effect is Effect.DENY and each.condition is None and not each.on_resource
+            for each in about
+        ):
+            return True
+        return self.default is Effect.DENY and all(each.rule.effect is Effect.DENY for each in about)
+
     def explain(self, action: AgentAction, risk: Risk) -> list[Explanation]:
         """Every rule, in the order of the file, and why it matched or not. For people: it tries them all."""
         from .explain import explain

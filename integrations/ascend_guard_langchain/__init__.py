@@ -1,0 +1,53 @@
+"""LangChain and LangGraph agents whose tools do nothing until a decision allows it.
+
+::
+
+    from ascend_guard_langchain import GovernanceMiddleware, govern_tools
+
+    agent = create_agent(model, tools, middleware=[GovernanceMiddleware(action_types={"send_email": "email_send"})])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._middleware import GovernanceMiddleware
+    from ._tools import govern_tool, govern_tools, is_governed
+
+_HOME = {
+    "GovernanceMiddleware": "_middleware",
+    "govern_tool": "_tools",
+    "govern_tools": "_tools",
+    "is_governed": "_tools",
+}
+
+__all__ = ["GovernanceMiddleware", "govern_tool", "govern_tools", "is_governed"]
+
+
+def __getattr__(name: str) -> object:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'ascend_guard_langchain' has no attribute {name!r}")
+    from importlib import import_module
+
+    try:
+        home = import_module(f".{module}", __name__)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in (
+            "langchain",
+            "langchain_core",
+            "langgraph",
+            "pydantic",
+        ):
+            raise
+        raise ImportError(
+            f"{name} needs {error.name}, which is not installed. Type: pip install 'ascend-guard[langchain]'",
+            name=error.name,
+        ) from None
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

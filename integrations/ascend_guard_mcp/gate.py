@@ -1,0 +1,180 @@
+"""An MCP server's tool calls as governed actions, whatever speaks the protocol. Every face of this package has this gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypedDict, Unpack
+
+from ascend_guard import scope
+from ascend_guard._scope import require_text, scoped
+from ascend_guard.calls import BoundCall, Declaration, Options, options
+from ascend_guard.config import default_control_plane
+from ascend_guard.drivers import ControlPlane
+from ascend_guard.errors import AscendError, ConfigurationError, ValidationError, refuse_unknown
+from ascend_guard.execution import Execution
+from ascend_guard.refusals import refusal
+
+__all__ = ["Admission", "GateOptions", "ToolFailed", "ToolGate", "refusal"]
+
+WAIT = 45.0
+"""Seconds a call waits for a person unless told otherwise: many clients give up after sixty, progress or not."""
+
+_LONGEST_NAME = 255
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class ToolFailed(Exception):
+    """The tool itself said that it failed; recorded as the outcome."""
+
+
+class GateOptions(TypedDict, total=False):
+    """How a server's tools are governed.
+
+    ``namespace``: the first part of an action type; the server's name when left out. ``action_types``: by tool, for those
+    that shall not be ``<namespace>.<tool>`` (SDK document, "MCP governance"). ``wait``: seconds a call waits for a person
+    before it answers that it is pending, 45 when left out; the same call, made again, takes the request up. ``redact``:
+    names of arguments whose values must not leave the call. ``context``, ``risk_level`` and ``model_id`` as in
+    ``governed``. ``control_plane`` decides instead of the configured default.
+    """
+
+    namespace: str | None
+    action_types: Mapping[str, str]
+    wait: float
+    redact: tuple[str, ...]
+    context: Mapping[str, Any] | None
+    risk_level: str | None
+    model_id: str | None
+    control_plane: ControlPlane | None
+
+
+class ToolGate:
+    """Decides on one server's tool calls.
+
+    Args:
+        name: the server, as it is registered.
+        **declared: see ``GateOptions``.
+
+    Raises:
+        ConfigurationError: something is of the wrong type; the message says what to write instead.
+    """
+
+    def __init__(self, name: str, **declared: Unpack[GateOptions]) -> None:
+        refuse_unknown("option", declared, GateOptions.__annotations__)
+        given: dict[str, Any] = dict(declared)
+        wait = given.pop("wait", WAIT)
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < 1e9:
+            raise ConfigurationError(f"wait is a number of seconds, at least 0, not {wait!r}.")
+        self.name = name
+        self.namespace: str = given.pop("namespace", None) or name
+        action_types = given.pop("action_types", None) or _NONE
+        if not isinstance(action_types, Mapping):
+            raise ConfigurationError("action_types is a dictionary of action types by the names of tools.")
+        try:
+            for what, text in (("name", name), ("namespace", self.namespace)):
+                require_text(what, text)
+            for tool, action_type in action_types.items():
+                require_text("the name of a tool", tool)
+                require_text(f"the action type of {tool!r}", action_type)
+        except ValidationError as error:
+            raise ConfigurationError(f"This server cannot be governed so: {error}") from None
+        self._action_types = dict(action_types)
+        self._declared: Declaration = {
+            **given,  # type: ignore[typeddict-item]
+            "mcp_server_name": name,
+            "timeout": wait,
+        }
+        options("x", "x", self._declared)  # what is wrong is said now, not at the first call
+        self._options: dict[str, Options] = {}
+
+    def action_type(self, tool: str) -> str:
+        """What a call of this tool is called in policies."""
+        return self._action_types.get(tool) or f"{self.namespace}.{tool}"
+
+    async def admit(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None,
+        *,
+        session_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> Admission:
+        """Get the permit for one call, waiting for a person where the policy wants one.
+
+        Args:
+            tool: the tool's name, as the client wrote it.
+            arguments: as the client wrote them.
+            session_id: the client's conversation; a scope's around this wins.
+            context: what else is known of the caller; plain data.
+
+        Raises:
+            AscendError: the tool must not run. ``refusal`` says so to the client's model.
+        """
+        plane, declared = self._plane(), self._of(tool)
+        named = dict(arguments or {})
+        said = {"namespace": self.namespace, "verb": tool, **(context or {})}
+        with scope(session_id=scoped().session_id or session_id, context=said):
+            call = BoundCall(declared, plane, named)
+        execution = Execution(call, plane)
+        await execution.aauthorize()
+        return Admission(execution)
+
+    async def always_denied(self, tools: Iterable[str]) -> set[str]:
+        """Those of these tools that policy denies whatever the arguments; none where that cannot be known."""
+        asks = getattr(self._plane(), "always_denies", None)
+        if asks is None:
+            return set()
+
+        def look() -> set[str]:
+            try:
+                return {tool for tool in tools if asks(self.action_type(tool), tool)}
+            except AscendError:
+                return set()  # what is listed is a convenience; what is called is decided
+
+        return await asyncio.to_thread(look)
+
+    def _plane(self) -> ControlPlane:
+        return self._declared.get("control_plane") or default_control_plane()
+
+    def _of(self, tool: str) -> Options:
+        known = self._options.get(tool)
+        if known is None:
+            if not 0 < len(tool) <= _LONGEST_NAME or not tool.isprintable():
+                raise ValidationError(
+                    f"The name of a tool has 1 to {_LONGEST_NAME} printable characters.",
+                    reason="no such tool",
+                )
+            known = options(self.action_type(tool), tool, self._declared)
+            if len(self._options) < 10_000:  # clients choose the names
+                self._options[tool] = known
+        return known
+
+
+class Admission:
+    """The permit for one call. Settle it once, whatever became of the call.
+
+    Attributes:
+        arguments: what to run with; an approver may have edited them.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self.arguments: dict[str, Any] = execution.permit.parameters
+
+    def __enter__(self) -> Admission:
+        """Governed calls made in this block link to this one."""
+        self._execution.__enter__()
+        return self
+
+    def __exit__(self, *left: object) -> None:
+        self._execution.__exit__(None, None, None)
+
+    async def settle(self, failure: str | BaseException | None = None, detail: str | None = None) -> None:
+        """Record the outcome.
+
+        Args:
+            failure: what went wrong, as the tool or whoever runs it says; None when it completed.
+            detail: how it ended, when that is worth saying.
+        """
+        await self._execution.asettle(ToolFailed(failure) if isinstance(failure, str) else failure, detail)
