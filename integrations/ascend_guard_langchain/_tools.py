@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -208,6 +209,29 @@ class ToolGate:
         return {**self.__dict__, "_arguments": {}}
 
 
+class Suspended(Exception):
+    """What is recorded of a tool inside of which the graph was interrupted."""
+
+
+@contextmanager
+def _suspended() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        graph: Any = sys.modules.get("langgraph.errors")
+        if graph is None or not isinstance(error, graph.GraphBubbleUp):
+            raise
+        raise Suspended("something inside it waits; the graph runs it again when it is resumed") from error
+
+
+@contextmanager
+def _resumed() -> Iterator[None]:
+    try:
+        yield
+    except Suspended as suspended:
+        raise (suspended.__cause__ or suspended) from None
+
+
 class _Ticket:
     """From a permitted ``_arun`` to the ``_run`` it hands its work to."""
 
@@ -256,9 +280,13 @@ def _gated(kind: type[BaseTool]) -> Callable[..., Any]:
         gate = _required(self)
         if gate.declared is None or gate.admitted("_run", self, args, kwargs):
             return inner(self, *args, **kwargs)
-        return call_through(
-            functools.partial(inner, self), functools.partial(_prepared, "_run", self), None, args, kwargs
-        )
+
+        def body(*args: Any, **kwargs: Any) -> Any:
+            with _suspended():
+                return inner(self, *args, **kwargs)
+
+        with _resumed():
+            return call_through(body, functools.partial(_prepared, "_run", self), None, args, kwargs)
 
     return _run
 
@@ -278,11 +306,15 @@ def _agated(kind: type[BaseTool]) -> Callable[..., Any]:
         async def body(*args: Any, **kwargs: Any) -> Any:
             token = _ticket.set(_Ticket(self, gate.digest("_run", self, args, kwargs)))
             try:
-                return await inner(self, *args, **kwargs)
+                with _suspended():
+                    return await inner(self, *args, **kwargs)
             finally:
                 _ticket.reset(token)
 
-        return await call_through_async(body, functools.partial(_prepared, method, self), None, args, kwargs)
+        with _resumed():
+            return await call_through_async(
+                body, functools.partial(_prepared, method, self), None, args, kwargs
+            )
 
     return _arun
 

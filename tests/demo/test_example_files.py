@@ -35,6 +35,20 @@ SAYS = {
         r"5\. The kill switch is on: .*too many refunds.*",
         r"6\. Without the server nothing runs: .+",
     ),
+    "langchain_agent.py": (
+        r"1\. The policy allows both: order 7731: paid, 940\.00 / refunded 12\.50 on order 7731",
+        r"2\. The model is told why not: Denied: .+ Agents do not delete orders\. .+",
+        r"3\. A person has to decide: Pending: .+ Refunds above 100 need finance\. .+",
+        r"4\. Ana approved half of it, .+: refunded 470\.00 on order 7731",
+        r"5\. One approval is good for one run: Pending: a person must approve this call",
+        r"6\. The audit trail has \d+ records and is intact: True",
+    ),
+    "agents_and_interrupts.py": (
+        r"1\. The payments agent's call stops the whole graph, held: Payments need finance\.",
+        r"2\. Another process resumes it and says 'approved', .+, held: Payments need finance\.",
+        r"3\. Ana approves action 2 of conversation-7, .+: paid 940\.00 for R-12",
+        r"4\. Three processes, one request, and it ran once: approved by ana, completed",
+    ),
     "testing_your_agent.py": (r"\.{5} +\[100%\]", r"5 passed in .+"),
 }
 
