@@ -16,6 +16,7 @@ from ascend_guard import (
     KillSwitchError,
     TimeoutError,
 )
+from ascend_guard._scope import in_manner
 
 
 def test_allowed_runs_once_and_is_recorded(here: World) -> None:
@@ -134,6 +135,71 @@ def test_a_parked_call_is_taken_up_once(here: World) -> None:
         tool(900)
     assert here.ran == [900]
     assert here.sound()
+
+
+def test_a_parked_call_learns_of_the_no(here: World) -> None:
+    """The same call is told once who said no and why; the one after that asks anew."""
+    tool = here.tool(on_pending="raise")
+    with pytest.raises(ActionPendingError):
+        tool(900)
+    first = here.pending()
+    here.people.deny(first)
+    with pytest.raises(AuthorizationDeniedError, match="said no") as told:
+        tool(900)
+    assert told.value.action_id == first
+    with pytest.raises(ActionPendingError) as other:
+        tool(900)
+    assert other.value.action_id != first
+    assert here.ran == []
+    assert here.sound()
+
+
+def test_a_parked_call_learns_of_the_deadline(here: World) -> None:
+    """Nobody decided: that is a no as well, told once."""
+    tool = here.tool(on_pending="raise")
+    with pytest.raises(ActionPendingError):
+        tool(900)
+    here.clock.move(31 * 60)
+    with pytest.raises(AuthorizationDeniedError, match="before the deadline"):
+        tool(900)
+    with pytest.raises(ActionPendingError):
+        tool(900)
+    assert here.ran == []
+    assert here.sound()
+
+
+def test_a_call_with_a_name_of_its_own(here: World) -> None:
+    """Two calls with the same arguments and different names are two requests; whoever repeats one finds its own, and a
+    person's no to it holds however often it is repeated."""
+    tool = here.tool()
+
+    def named(name: str) -> Any:
+        with in_manner("raise", name):
+            return tool(900)
+
+    ids = []
+    for name in ("one", "two", "one"):
+        with pytest.raises(ActionPendingError) as pending:
+            named(name)
+        ids.append(pending.value.action_id)
+    assert ids[0] == ids[2] != ids[1]
+    here.people.deny(str(ids[0]))
+    here.people.approve(str(ids[1]))
+    for _ in range(3):
+        with pytest.raises(AuthorizationDeniedError, match="said no"):
+            named("one")
+    assert named("two") == 900
+    with pytest.raises(ActionPendingError):
+        named("two")
+    assert here.ran == [900]
+    assert here.sound()
+
+
+def test_what_is_always_denied(here: World) -> None:
+    """A client may hide what no arguments would let through, and nothing else."""
+    assert here.plane.always_denies("orders_delete", "stripe")
+    assert here.plane.always_denies("launch", "stripe")
+    assert not here.plane.always_denies("refund", "stripe")
 
 
 def test_one_approval_for_many_callers(here: World) -> None:

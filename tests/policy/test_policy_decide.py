@@ -71,6 +71,40 @@ def test_the_explanation_agrees_with_the_verdict(policy: Policy, made: tuple[Age
     assert list(verdict.rules) == (matched[strongest] if strongest else [])
 
 
+@given(policies, st.lists(calls, min_size=1, max_size=8))
+def test_what_is_always_denied_is_denied(policy: Policy, some: list[tuple[AgentAction, Risk]]) -> None:
+    """Whoever hides a tool because the policy always denies it hides nothing that could have run."""
+    for action, risk in some:
+        if policy.always_denies(action.action_type, action.tool_name, action.agent_id):
+            assert policy.decide(action, risk).effect is Effect.DENY
+
+
+def test_always_denied() -> None:
+    """By a rule without conditions, or because no other rule is about it; a condition or a resource leaves a way."""
+    text = """version: 1
+rules:
+  - {name: a, actions: [wipe], effect: deny}
+  - {name: b, actions: [wipe, refund], effect: allow}
+  - {name: c, actions: [mail], resources: [boss], effect: deny}
+  - {name: d, actions: [mail], when: args.n > 1, effect: deny}
+  - {name: e, actions: [mail], agents: [sales], effect: allow}
+"""
+    policy = parse_policy(text)
+    denied = {
+        (action, agent)
+        for action in ("wipe", "refund", "mail", "other")
+        for agent in ("sales", "billing")
+        if policy.always_denies(action, "stripe", agent)
+    }
+    assert denied == {
+        ("wipe", "sales"),
+        ("wipe", "billing"),
+        ("mail", "billing"),
+        ("other", "sales"),
+        ("other", "billing"),
+    }
+
+
 @given(rules(max_size=8), calls)
 def test_a_weaker_rule_never_softens_a_verdict(some: list[Rule], made: tuple[AgentAction, Risk]) -> None:
     """Taking away any rule but those of the winning effect changes nothing of the effect."""
