@@ -122,7 +122,7 @@ def submit(
     if status is Decision.PENDING:
         if effect.repeatable:
             row.fingerprint = _fingerprint(action, effect, verdict)
-            earlier = _take_up(tx, organization, runner, alive, row.fingerprint, effect)
+            earlier = _take_up(tx, row, runner, alive, effect)
             if earlier is not None:
                 return earlier
         row.requirements = encoded(verdict.requirements)
@@ -190,14 +190,11 @@ def _fingerprint(action: AgentAction, effect: Submit, verdict: Verdict) -> str:
 
 
 def _take_up(
-    tx: Transaction,
-    organization: str,
-    runner: str,
-    alive: Callable[[str], bool],
-    fingerprint: str,
-    effect: Submit,
+    tx: Transaction, asked: ActionRow, runner: str, alive: Callable[[str], bool], effect: Submit
 ) -> ActionResult | None:
-    for row in tx.repeatable(organization, fingerprint):
+    """Go on with an earlier action of the very same call, if there is one."""
+    assert asked.fingerprint is not None
+    for row in tx.repeatable(asked.organization, asked.fingerprint):
         if row.waiter is not None and alive(row.waiter):
             continue
         if row.expires_at is not None and row.expires_at <= tx.now:
@@ -211,6 +208,13 @@ def _take_up(
                 if row.decided_at is None or tx.now - row.decided_at > (row.timeout or DEFAULT_TIMEOUT):
                     continue
             return result_of(row)
+        # Calls made inside this one belong to the orchestration it is made in now.
+        tx.update_action(
+            row.id,
+            orchestration_session_id=asked.orchestration_session_id,
+            parent_action_id=asked.parent_action_id,
+            depth=asked.depth,
+        )
         if row.status == "approved" and row.edits is None:
             take(tx, row, runner, row.digest)
             return result_of(row, claimed=True)

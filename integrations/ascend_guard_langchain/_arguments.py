@@ -10,33 +10,45 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 from langchain_core.tools import base as langchain_base
 from pydantic import BaseModel
 
+from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.arguments import normalise
 from ascend_guard.binding import Binder, compile_binder
 from ascend_guard.errors import ValidationError
 
 _FRAMEWORKS = ("langchain", "langchain_core", "langgraph")
-_BY_FRAMEWORK = frozenset({"run_manager", "callbacks"})
-_DIRECT = getattr(langchain_base, "_DirectlyInjectedToolArg", ())  # ToolRuntime's base, where there is one
+_DIRECT: Any = getattr(
+    langchain_base, "_DirectlyInjectedToolArg", ()
+)  # ToolRuntime's base, where there is one
 
 
 class ToolArguments:
-    """What is known of one tool's arguments once for all its calls.
+    """What is known of one tool's arguments once for all its calls of one kind.
 
     Args:
         tool: the tool.
         run: its class's own ``_run`` or ``_arun``.
+        awaited: it is ``_arun``.
+
+    Attributes:
+        inside: the function that will be called is ``@governed``, and decides itself.
+        redacted: parameters annotated ``Annotated[T, Redact]``.
     """
 
-    def __init__(self, tool: BaseTool, run: Callable[..., Any]) -> None:
+    def __init__(self, tool: BaseTool, run: Callable[..., Any], *, awaited: bool) -> None:
+        functions = [getattr(tool, name, None) for name in ("coroutine", "func")]
+        target = next(filter(callable, functions if awaited else functions[::-1]), run)
         self.tool = tool
-        function = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
-        target = function if callable(function) else run
-        self._binder = compile_binder(target, bound=target is run)
-        self._first = next(iter(_parameters(target, bound=target is run)), "tool_input")
+        self.inside = isinstance(target, Governed | BoundGoverned)
+        own = target is run
+        self._parameters = _parameters(target, bound=own)
+        self._binder = compile_binder(target, bound=own)
         self.redacted = self._binder.redacted
-        self.injected = _BY_FRAMEWORK | _injected(tool, target)
-        # What LangChain gives its own _run, which hands on to the function only what that one wants.
-        self._outer = frozenset() if target is run else _BY_FRAMEWORK | _given(run)
+        # LangChain gives _run what it asks for by these names, and _run gives the function what that one asks for.
+        given = {"run_manager"} & _parameters(run, bound=True).keys()
+        if not own:
+            given |= {"callbacks"} & self._parameters.keys()
+        self._injected = _injected(tool, target) | given
+        self._outer = frozenset() if own else _marked(run) | given
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Arguments by name, with the function's defaults where they can be told."""
@@ -46,12 +58,25 @@ class ToolArguments:
         except TypeError:  # what LangChain adds on the way, such as the configuration, is not there yet
             named = dict(kwargs)
             if args:
-                named[self._first] = args[0] if len(args) == 1 else list(args)
-        return {name: value for name, value in named.items() if name not in self.injected}
+                named[self._first()] = args[0] if len(args) == 1 else list(args)
+        return {
+            name: value
+            for name, value in named.items()
+            if name not in self._injected and not (_DIRECT and isinstance(value, _DIRECT))
+        }
 
-    def first(self) -> str:
+    def positional(self, args: tuple[Any, ...], read: dict[str, Any]) -> tuple[Any, ...]:
+        """Positional arguments with edited values in them, which are taken out of ``read``."""
+        if not args or self._first() not in read:
+            return args
+        value = read.pop(self._first())
+        if self._parameters.get(self._first()) is inspect.Parameter.VAR_POSITIONAL:
+            return tuple(value)
+        return (value, *args[1:])
+
+    def _first(self) -> str:
         """The name of the only argument of a tool that takes one."""
-        return self._first
+        return next(iter(self._parameters), "tool_input")
 
 
 class OneCall(Binder):
@@ -76,17 +101,15 @@ class OneCall(Binder):
             ValidationError: the schema refuses them, or reads them as something else than was approved.
         """
         edited = {name: value for name, value in named.items() if value is not self._named.get(name, self)}
-        read = _read(self._arguments.tool, {**self._kwargs, **edited}, edited)
+        read = _read(self._arguments.tool, self._kwargs, edited)
         for name, value in edited.items():
-            if normalise({name: read[name]}, key=b"").plain != {name: value}:
+            if not _same(normalise({name: read[name]}, key=b"").plain[name], value):
                 raise ValidationError(
                     f"The edited {name!r} is something else to the tool than what was approved. Approve it again with "
                     "the value in the form the tool takes.",
                     reason="edited arguments do not fit the tool",
                 )
-        args = self._args
-        if args and self._arguments.first() in read:
-            args = (read.pop(self._arguments.first()), *args[1:])
+        args = self._arguments.positional(self._args, read)
         return args, {**self._kwargs, **read}
 
     def _call(
@@ -95,12 +118,13 @@ class OneCall(Binder):
         return self.unbind(named)
 
 
-def _read(tool: BaseTool, values: dict[str, Any], edited: dict[str, Any]) -> dict[str, Any]:
+def _read(tool: BaseTool, kwargs: dict[str, Any], edited: dict[str, Any]) -> dict[str, Any]:
     schema = tool.args_schema
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
         return dict(edited)  # LangChain does not validate against a JSON schema either
+    values = {name: value for name, value in {**kwargs, **edited}.items() if name in schema.model_fields}
     try:
-        model = schema.model_validate(values)
+        model = schema.model_validate(values, by_alias=True, by_name=True)
     except Exception as error:  # validators are the tool's own code
         raise ValidationError(
             f"The approver's arguments do not fit the tool {tool.name!r} ({type(error).__name__}). Approve it again with "
@@ -110,12 +134,21 @@ def _read(tool: BaseTool, values: dict[str, Any], edited: dict[str, Any]) -> dic
     return {name: getattr(model, name, value) for name, value in edited.items()}
 
 
-def _parameters(function: Callable[..., Any], *, bound: bool) -> list[str]:
+def _same(read: Any, approved: Any) -> bool:
+    """Whether plain data says the same: 450 and 450.0 do, True and 1 do not."""
+    if isinstance(read, dict) and isinstance(approved, dict):
+        return read.keys() == approved.keys() and all(_same(read[key], approved[key]) for key in read)
+    if isinstance(read, list) and isinstance(approved, list):
+        return len(read) == len(approved) and all(map(_same, read, approved))
+    return isinstance(read, bool) == isinstance(approved, bool) and bool(read == approved)
+
+
+def _parameters(function: Callable[..., Any], *, bound: bool) -> dict[str, Any]:
     try:
-        names = list(inspect.signature(function).parameters)
+        kinds = [(each.name, each.kind) for each in inspect.signature(function).parameters.values()]
     except (TypeError, ValueError):
-        return []
-    return names[1:] if bound else names
+        return {}
+    return dict(kinds[1:] if bound else kinds)
 
 
 def _injected(tool: BaseTool, target: Callable[..., Any]) -> frozenset[str]:
@@ -123,16 +156,16 @@ def _injected(tool: BaseTool, target: Callable[..., Any]) -> frozenset[str]:
 
     A plain ``InjectedToolArg`` is not among them: whoever calls the tool gives it a value, and that may be a model.
     """
-    found = _given(target)
+    found = _marked(target)
     coroutine, schema = getattr(tool, "coroutine", None), tool.args_schema
     if callable(coroutine):
-        found |= _given(coroutine)
+        found |= _marked(coroutine)
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        found |= _given(schema)
+        found |= _marked(schema)
     return found
 
 
-def _given(thing: Any) -> frozenset[str]:
+def _marked(thing: Any) -> frozenset[str]:
     return frozenset(name for name, hint in _hints(thing).items() if _by_framework(hint))
 
 

@@ -12,6 +12,7 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
@@ -22,7 +23,8 @@ from ascend_guard.drivers import adrive, drive
 from ascend_guard.errors import ActionPendingError, AscendError, ConfigurationError
 from ascend_guard.refusals import refusal
 
-from ._tools import OnDenied, govern_tool, is_governed, raising
+from ._gate import AgentsCall, OnDenied, calling
+from ._tools import govern_tool, is_governed
 
 Answer = ToolMessage | Command[Any]
 Handler = Callable[[ToolCallRequest], Answer]
@@ -83,23 +85,25 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Handler) -> Answer:
         """Decide one call, then let it run."""
+        turn = _Turn()
 
         def perform(asked: ToolCallRequest) -> Answer:
-            with self._around(asked):
+            with self._around(asked, turn):
                 return handler(asked)
 
-        return drive(self._call(request), perform)
+        return drive(self._call(request, turn), perform)
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncHandler) -> Answer:
         """The same on the event loop."""
+        turn = _Turn()
 
         async def perform(asked: ToolCallRequest) -> Answer:
-            with self._around(asked):
+            with self._around(asked, turn):
                 return await handler(asked)
 
-        return await adrive(self._call(request), perform)
+        return await adrive(self._call(request, turn), perform)
 
-    def _call(self, request: ToolCallRequest) -> Generator[ToolCallRequest, Answer, Answer]:
+    def _call(self, request: ToolCallRequest, turn: _Turn) -> Generator[ToolCallRequest, Answer, Answer]:
         if request.tool is None:
             return _unknown(request)
         if self.on_pending == "interrupt":
@@ -115,6 +119,9 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
                 interrupt(_waiting(error, request))
             except AscendError as error:
                 return self._refused(error, request)
+            except GraphInterrupt as asks:
+                turn.require_not_its_own(asks, request)
+                raise
 
     def governed(self, tool: BaseTool) -> BaseTool:
         """The tool this agent's calls of ``tool`` run: a governed copy, or itself where it is governed already."""
@@ -130,7 +137,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
         return known[1]
 
     @contextmanager
-    def _around(self, request: ToolCallRequest) -> Iterator[None]:
+    def _around(self, request: ToolCallRequest, turn: _Turn) -> Iterator[None]:
         assert request.tool is not None
         thread = _configurable().get("thread_id")
         with contextlib.ExitStack() as stack:
@@ -140,13 +147,42 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
                 stack.enter_context(in_manner("raise", _short(f"{thread}:{request.tool_call['id']}")))
             elif self.on_pending == "return":
                 stack.enter_context(in_manner("raise", None))
-            stack.enter_context(raising(request.tool))
+            approved = turn.take_answers if self.on_pending == "interrupt" else turn.nothing
+            stack.enter_context(calling(AgentsCall(request.tool, approved)))
             yield
 
     def _refused(self, error: AscendError, request: ToolCallRequest) -> ToolMessage:
         if self.on_denied == "raise":
             raise error
         return _message(refusal(error), request)
+
+
+class _Turn:
+    """One tool call in one run of the graph's task."""
+
+    def __init__(self) -> None:
+        self._own: str | None = None
+
+    def nothing(self) -> None:
+        """Nobody was interrupted by us."""
+
+    def take_answers(self) -> None:
+        """Before the body runs: the graph was resumed for our interrupts, so a tool that interrupts as well must not take
+        what was said then for answers to its own questions."""
+        try:
+            while True:
+                interrupt(None)
+        except GraphInterrupt as asks:
+            self._own = next((each.id for each in asks.args[0]), None)
+
+    def require_not_its_own(self, asks: GraphInterrupt, request: ToolCallRequest) -> None:
+        """A body that was approved and asks a question of its own would need another approval for each answer."""
+        if self._own is not None and any(each.id == self._own for each in asks.args[0]):
+            raise ConfigurationError(
+                f"The tool {request.tool_call['name']!r} needs approval and interrupts the graph itself; with "
+                "on_pending='interrupt' nobody could tell which of the two a resumed graph was answered. Use 'wait' or "
+                "'return' for the agent that has it."
+            ) from None
 
 
 def _declaration(details: Details) -> Declaration:

@@ -169,8 +169,7 @@ def test_a_parked_call_learns_of_the_deadline(here: World) -> None:
 
 
 def test_a_call_with_a_name_of_its_own(here: World) -> None:
-    """Two calls with the same arguments and different names are two requests; whoever repeats one finds its own, and a
-    person's no to it holds however often it is repeated."""
+    """Equal calls with different names are two requests; each finds its own again, and a no holds however often it asks."""
     tool = here.tool()
 
     def named(name: str) -> Any:
@@ -200,6 +199,29 @@ def test_what_is_always_denied(here: World) -> None:
     assert here.plane.always_denies("orders_delete", "stripe")
     assert here.plane.always_denies("launch", "stripe")
     assert not here.plane.always_denies("refund", "stripe")
+
+
+def test_calls_inside_one_that_was_taken_up(here: World) -> None:
+    """The call that takes an approval up is the parent of what it calls, though another one asked."""
+
+    def body(amount: int) -> Any:
+        from ascend_guard import governed
+
+        return governed("refund", "stripe", control_plane=here.plane)(_same)(10)
+
+    outer = here.tool(body, on_pending="raise")
+    with pytest.raises(ActionPendingError):
+        outer(900)
+    here.people.approve(here.pending())
+    assert outer(900) == 10
+    root, nested = here.rows()
+    assert (nested.parent_action_id, nested.depth) == (root.id, 1)
+    assert nested.orchestration_session_id == root.orchestration_session_id
+    assert here.sound()
+
+
+def _same(amount: int) -> int:
+    return amount
 
 
 def test_one_approval_for_many_callers(here: World) -> None:

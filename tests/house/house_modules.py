@@ -1,4 +1,4 @@
-"""The package as its own sources show it."""
+"""The packages as their own sources show them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ascend_guard"
-SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
+INTEGRATIONS = sorted((ROOT / "integrations").glob("ascend_guard_*"))
+OWN = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [*OWN, *(path for folder in INTEGRATIONS for path in sorted(folder.rglob("*.py")))]
 
 
 def name_of(path: Path) -> str:
@@ -19,7 +21,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(path): path for path in SOURCES}
+MODULES = {name_of(path): path for path in OWN}
 
 
 @cache

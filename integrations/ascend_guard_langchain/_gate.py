@@ -1,0 +1,313 @@
+"""The gate of a governed tool: a subclass of the tool's own class that decides where every way of calling comes by."""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal, cast
+
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool
+
+from ascend_guard._kinds import call_through, call_through_async
+from ascend_guard.arguments import digest_of
+from ascend_guard.calls import BoundCall, Options
+from ascend_guard.config import default_control_plane
+from ascend_guard.errors import AscendError, ConfigurationError
+from ascend_guard.execution import Execution
+from ascend_guard.refusals import refusal
+
+from ._arguments import OneCall, ToolArguments
+
+OnDenied = Literal["message", "raise"]
+
+_GATE = "_ascend_gate"
+
+
+def with_gate(tool: BaseTool, gate: ToolGate) -> BaseTool:
+    """A copy of a tool that has this gate."""
+    copied = tool.model_copy()
+    object.__setattr__(copied, "__class__", _governed_class(gate.kind))
+    private = {**(copied.__pydantic_private__ or {}), _GATE: gate}
+    object.__setattr__(copied, "__pydantic_private__", private)
+    return copied
+
+
+def gate_of(tool: BaseTool) -> ToolGate | None:
+    """The gate of a copy that ``with_gate`` made."""
+    return (tool.__pydantic_private__ or {}).get(_GATE) if isinstance(tool, BaseTool) else None
+
+
+class ToolGate:
+    """The gate of one governed copy.
+
+    Args:
+        kind: the tool's own class.
+        declared: what was said about its calls; None when its function decides them.
+        on_denied: as in ``govern_tool``.
+    """
+
+    def __init__(self, kind: type[BaseTool], declared: Options | None, on_denied: OnDenied) -> None:
+        self.kind = kind
+        self.declared = declared
+        self.on_denied = on_denied
+        self._arguments: dict[str, ToolArguments] = {}
+
+    def prepare(
+        self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Execution:
+        """Bind one call."""
+        assert self.declared is not None
+        plane = self.declared.control_plane or default_control_plane()
+        binder = OneCall(self._known(method, tool), args, kwargs)
+        return Execution(
+            BoundCall(self.declared, plane, binder.bind(args, kwargs), binder, args, kwargs), plane
+        )
+
+    def decides(self, method: str, tool: BaseTool) -> bool:
+        """Whether calls are decided here, and not by the tool's own function."""
+        return self.declared is not None and not self._known(method, tool).inside
+
+    def admitted(self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether this is the one step from a permitted ``_arun`` on to ``_run``, with the same arguments."""
+        ticket = _ticket.get()
+        if ticket is None or ticket.tool is not tool or ticket.used:
+            return False
+        if ticket.digest != self.digest(method, tool, args, kwargs):
+            return False
+        ticket.used = True
+        return True
+
+    def digest(self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        return digest_of(self._known(method, tool).named(args, kwargs), key=b"", redact=frozenset())
+
+    def _known(self, method: str, tool: BaseTool) -> ToolArguments:
+        known = self._arguments.get(method)
+        if known is None or known.tool is not tool:
+            run = getattr(self.kind, method)
+            known = self._arguments[method] = ToolArguments(tool, run, awaited=method == "_arun")
+        return known
+
+    def answer(self, error: AscendError, tool: BaseTool, tool_call_id: str | None) -> ToolMessage:
+        """What the model is told; raises the error where it is to be raised."""
+        if tool_call_id is None or self.on_denied == "raise" or _agents_call(tool) is not None:
+            raise error
+        return ToolMessage(refusal(error), tool_call_id=tool_call_id, name=tool.name, status="error")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ToolGate:
+        return ToolGate(self.kind, self.declared, self.on_denied)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arguments": {}}
+
+
+class Suspended(Exception):
+    """What is recorded of a tool inside of which the graph was interrupted."""
+
+
+@contextmanager
+def _suspended() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        graph: Any = sys.modules.get("langgraph.errors")
+        if graph is None or not isinstance(error, graph.GraphBubbleUp):
+            raise
+        raise Suspended("something inside it waits; the graph runs it again when it is resumed") from error
+
+
+@contextmanager
+def _resumed() -> Iterator[None]:
+    try:
+        yield
+    except Suspended as suspended:
+        raise (suspended.__cause__ or suspended) from None
+
+
+class _Ticket:
+    """From a permitted ``_arun`` to the ``_run`` it hands its work to."""
+
+    def __init__(self, tool: BaseTool, digest: str) -> None:
+        self.tool = tool
+        self.digest = digest
+        self.used = False
+
+
+_ticket: ContextVar[_Ticket | None] = ContextVar("ascend_guard_langchain_ticket", default=None)
+
+
+class AgentsCall:
+    """A call that an agent's middleware makes: errors are the middleware's to handle.
+
+    Args:
+        tool: what it calls.
+        approved: called before the body runs under a person's approval.
+    """
+
+    def __init__(self, tool: BaseTool, approved: Callable[[], None]) -> None:
+        self.tool = tool
+        self.approved = approved
+
+
+_calling: ContextVar[AgentsCall | None] = ContextVar("ascend_guard_langchain_calling", default=None)
+
+
+@contextmanager
+def calling(call: AgentsCall) -> Iterator[None]:
+    """The call is made in this block."""
+    token = _calling.set(call)
+    try:
+        yield
+    finally:
+        _calling.reset(token)
+
+
+def _agents_call(tool: BaseTool) -> AgentsCall | None:
+    call = _calling.get()
+    return call if call is not None and call.tool is tool else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _governed_class(kind: type[BaseTool]) -> type[BaseTool]:
+    """A subclass of a tool's own class that looks like it, with the gate where every call comes by."""
+    methods = {
+        "_run": _gated(kind),
+        "_arun": _agated(kind),
+        "run": _answered(kind),
+        "arun": _aanswered(kind),
+        "__reduce_ex__": _reduced,
+    }
+    if hasattr(kind, "coroutine") or "coroutine" in kind.model_fields:
+        methods["ainvoke"] = _awaited(kind)
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    metaclass: Any = type(kind)
+    return cast(type[BaseTool], metaclass(kind.__name__, (kind,), {**named, **methods}))
+
+
+def _gated(kind: type[BaseTool]) -> Callable[..., Any]:
+    inner = kind._run
+
+    @functools.wraps(inner)
+    def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        gate = _required(self)
+        if not gate.decides("_run", self) or gate.admitted("_run", self, args, kwargs):
+            return inner(self, *args, **kwargs)
+        call = _Call(gate, "_run", self)
+
+        def body(*args: Any, **kwargs: Any) -> Any:
+            with call.running(args, kwargs):
+                return inner(self, *args, **kwargs)
+
+        with _resumed():
+            return call_through(body, call.prepare, None, args, kwargs)
+
+    return _run
+
+
+def _agated(kind: type[BaseTool]) -> Callable[..., Any]:
+    inner = kind._arun
+    # Where the class has none of its own, BaseTool's hands the call to a thread; a person is waited for before that. Then
+    # arun() finds here what it would have looked for in _run.
+    method = "_run" if inner is BaseTool._arun else "_arun"
+
+    @functools.wraps(getattr(kind, method))
+    async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        gate = _required(self)
+        if not gate.decides(method, self):
+            return await inner(self, *args, **kwargs)
+        call = _Call(gate, method, self)
+
+        async def body(*args: Any, **kwargs: Any) -> Any:
+            with call.running(args, kwargs):
+                return await inner(self, *args, **kwargs)
+
+        with _resumed():
+            return await call_through_async(body, call.prepare, None, args, kwargs)
+
+    return _arun
+
+
+class _Call:
+    """One call of a governed tool, from its arguments to its body."""
+
+    def __init__(self, gate: ToolGate, method: str, tool: BaseTool) -> None:
+        self._gate = gate
+        self._method = method
+        self._tool = tool
+        self._execution: Execution | None = None
+
+    def prepare(
+        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Execution:
+        self._execution = self._gate.prepare(self._method, self._tool, args, kwargs)
+        return self._execution
+
+    @contextmanager
+    def running(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
+        """Around the body. What it hands on to ``_run`` is this very call."""
+        assert self._execution is not None
+        call = _agents_call(self._tool)
+        if call is not None and self._execution.permit.result.decided_by:
+            call.approved()
+        token = _ticket.set(_Ticket(self._tool, self._gate.digest("_run", self._tool, args, kwargs)))
+        try:
+            with _suspended():
+                yield
+        finally:
+            _ticket.reset(token)
+
+
+def _answered(kind: type[BaseTool]) -> Callable[..., Any]:
+    @functools.wraps(kind.run)
+    def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return kind.run(self, *args, **kwargs)
+        except AscendError as error:
+            return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+
+    return run
+
+
+def _aanswered(kind: type[BaseTool]) -> Callable[..., Any]:
+    @functools.wraps(kind.arun)
+    async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await kind.arun(self, *args, **kwargs)
+        except AscendError as error:
+            return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+
+    return arun
+
+
+def _awaited(kind: type[BaseTool]) -> Callable[..., Any]:
+    @functools.wraps(kind.ainvoke)
+    async def ainvoke(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        # Without a coroutine, LangChain hands all of invoke() to a thread, which would then wait for a person.
+        waits = getattr(self, "coroutine", None) is None and _required(self).declared is not None
+        return await (BaseTool if waits else kind).ainvoke(self, *args, **kwargs)
+
+    return ainvoke
+
+
+def _required(tool: BaseTool) -> ToolGate:
+    gate = gate_of(tool)
+    if gate is None:
+        raise ConfigurationError(
+            f"The tool {tool.name!r} has lost its gate, so it does not run. Govern it again with govern_tool."
+        )
+    return gate
+
+
+def _reduced(self: BaseTool, protocol: Any) -> tuple[Any, ...]:
+    gate = _required(self)
+    return _restored, (gate.kind, self.__getstate__())
+
+
+def _restored(kind: type[BaseTool], state: dict[Any, Any]) -> BaseTool:
+    made = copyreg.__newobj__(_governed_class(kind))  # type: ignore[attr-defined]
+    made.__setstate__(state)
+    return cast(BaseTool, made)
