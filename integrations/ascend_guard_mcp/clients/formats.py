@@ -1,0 +1,117 @@
+"""Where MCP clients keep their servers: in which files, and under which key of a file.
+
+Sources: https://modelcontextprotocol.io/docs/develop/connect-local-servers (Claude Desktop),
+https://code.claude.com/docs/en/mcp (Claude Code), https://cursor.com/docs/mcp (Cursor),
+https://code.visualstudio.com/docs/copilot/reference/mcp-configuration (VS Code).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .jsonc import ClientFileError, Member, Node
+
+CLIENTS: Mapping[str, str] = {
+    "claude-desktop": "Claude Desktop",
+    "claude-code": "Claude Code",
+    "cursor": "Cursor",
+    "vscode": "VS Code",
+}
+"""The clients whose files are looked for: how they are named here, and by people."""
+
+CONTAINERS = (("mcpServers",), ("servers",), ("mcp", "servers"))
+"""Where a file has its servers: Claude's and Cursor's files, VS Code's ``mcp.json``, VS Code's ``settings.json``."""
+
+_VSCODE_EDITIONS = ("Code", "Code - Insiders")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file a client reads.
+
+    Args:
+        client: a key of ``CLIENTS``.
+        scope: ``project``, or ``user`` for what holds in every project.
+        path: the file, whether it exists or not.
+    """
+
+    client: str
+    scope: str
+    path: Path
+
+
+def places(
+    folder: Path,
+    *,
+    platform: str = sys.platform,
+    home: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Place]:
+    """The files clients read on this system, whether they exist or not.
+
+    Args:
+        folder: the project's.
+        platform: as ``sys.platform`` says it.
+        home: the user's home folder; this user's when left out.
+        environment: where the system's variables are looked up; the process's own when left out.
+    """
+    home = Path.home() if home is None else home
+    settings = _settings(platform, home, os.environ if environment is None else environment)
+    yield Place("claude-code", "project", folder / ".mcp.json")
+    yield Place("cursor", "project", folder / ".cursor" / "mcp.json")
+    yield Place("vscode", "project", folder / ".vscode" / "mcp.json")
+    yield Place("claude-desktop", "user", settings / "Claude" / "claude_desktop_config.json")
+    yield Place("cursor", "user", home / ".cursor" / "mcp.json")
+    for edition in _VSCODE_EDITIONS:
+        user = settings / edition / "User"
+        yield Place("vscode", "user", user / "mcp.json")
+        for path in sorted(user.glob("profiles/*/mcp.json")):
+            yield Place("vscode", "user", path)
+        yield Place("vscode", "user", user / "settings.json")
+
+
+def _settings(platform: str, home: Path, environment: Mapping[str, str]) -> Path:
+    """The folder in which desktop applications keep their settings, as Electron has it."""
+    if platform == "win32":
+        return Path(environment.get("APPDATA") or home / "AppData" / "Roaming")
+    if platform == "darwin":
+        return home / "Library" / "Application Support"
+    return Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+
+
+def servers(root: Node) -> list[Member]:
+    """The servers of a scanned file, in their order.
+
+    Raises:
+        ClientFileError: it has none, or in more than one place, or what is there is not an object.
+    """
+    if root.members is None:
+        raise ClientFileError(
+            'it holds no object. A client\'s configuration looks like {"mcpServers": {"name": {"command": ...}}}.'
+        )
+    found = {path: node for path in CONTAINERS if (node := _inside(root, path)) is not None}
+    if not found:
+        raise ClientFileError(
+            'it has no servers: neither "mcpServers" (Claude, Cursor) nor "servers" (VS Code), nor "mcp": '
+            '{"servers": ...} (settings of VS Code). Name another file, or add a server in the client first.'
+        )
+    if len(found) > 1:
+        names = " and ".join(f'"{".".join(path)}"' for path in found)
+        raise ClientFileError(f"it has servers in {names}, and a client reads one of them. Keep that one.")
+    ((path, node),) = found.items()
+    if node.members is None:
+        raise ClientFileError(
+            f'"{".".join(path)}" is not an object. Write {{"name": {{"command": ...}}}} there.'
+        )
+    return node.members
+
+
+def _inside(root: Node, path: tuple[str, ...]) -> Node | None:
+    node: Node | None = root
+    for key in path:
+        node = None if node is None else node.get(key)
+    return node

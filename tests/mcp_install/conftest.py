@@ -1,0 +1,117 @@
+"""A person at a command line, in a project folder, with a home of their own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from install_world import commands
+
+from ascend_guard.cli import main
+
+VSCODE = """{
+  // servers of this project
+  "inputs": [{ "type": "promptString", "id": "token", "password": true },],
+  "servers": {
+    "github": {
+      "type": "http",
+      "url": "https://api.example/mcp/",
+      "headers": {
+        "Authorization": "Bearer ${input:token}",
+        "X-Team": "blue-secret"
+      }
+    },
+    "files": {
+      "type": "stdio",
+      "command": "npx",
+      "args": [
+        "-y", // do not ask
+        "server-files",
+      ],
+      "envFile": "${workspaceFolder}/.env"
+    },
+  }
+}
+"""
+
+
+class Answer(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its standard output, which is one JSON value."""
+        return json.loads(self.out)
+
+
+class Desk:
+    """A project, a home, and a command line."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.project = folder / "project"
+        self.home = folder / "home"
+        self.project.mkdir()
+        self.home.mkdir()
+        self._capsys = capsys
+
+    def has(self, where: str, text: str = VSCODE) -> Path:
+        """A file in the project, or with ``~/`` in the home."""
+        path = self.home / where[2:] if where.startswith("~/") else self.project / where
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("utf-8"))
+        return path
+
+    def run(self, *arguments: str) -> Answer:
+        """Type a command after ``mcp-proxy``; a single argument is split as a shell would."""
+        words = shlex.split(arguments[0]) if len(arguments) == 1 else list(arguments)
+        self._capsys.readouterr()
+        code = main(["mcp-proxy", *words] if words[0] in ("install", "uninstall") else words)
+        return Answer(code, *self._capsys.readouterr())
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    """Sit down; the screen has no colours and is wide."""
+    made = Desk(tmp_path, capsys)
+    monkeypatch.setattr("ascend_guard.cli.app.app", commands())
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("HOME", str(made.home))
+    monkeypatch.setenv("COLUMNS", "300")
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(made.project)
+    return made
+
+
+class Keyboard:
+    """A terminal on which an answer was typed beforehand."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = list(answers)
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise ValueError("no real terminal")
+
+    def readline(self) -> str:
+        return self._answers.pop(0) if self._answers else ""
+
+
+@pytest.fixture
+def types(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Answer what is asked: ``types("y")``."""
+
+    def sit(*answers: str) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setattr("sys.stdin", Keyboard(*(f"{answer}\n" for answer in answers)))
+
+    return sit
