@@ -30,8 +30,9 @@ def refusal(error: AscendError) -> str:
             "they are sent again: tell the user, and go on without it."
         )
     if is_pending(error):
+        asked = _because(error) if isinstance(error, ActionPendingError) else ""
         return (
-            f"Pending: a person must approve this call; it has not run{_because(error)}.{about} Call this tool again "
+            f"Pending: a person must approve this call; it has not run{asked}.{about} Call this tool again "
             "with the same arguments to learn what was decided; other arguments would be another request."
         )
     if isinstance(error, AuthorizationDeniedError):

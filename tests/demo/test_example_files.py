@@ -49,6 +49,13 @@ SAYS = {
         r"3\. Ana approves action 2 of conversation-7, .+: paid 940\.00 for R-12",
         r"4\. Three processes, one request, and it ran once: approved by ana, completed",
     ),
+    "mcp_server.py": (
+        r"1\. What policy always denies is not even listed: find, refund",
+        r"2\. The policy allows it: order 7731: paid, 940\.00",
+        r"3\. The policy denies it: error: Denied: .+ Agents do not delete orders\. .+",
+        r"4\. A person has to decide: error: Pending: .+ Call this tool again with the same arguments .+",
+        r"5\. Ana approved, and the same call runs: refunded 940\.00 on order 7731",
+    ),
     "testing_your_agent.py": (r"\.{5} +\[100%\]", r"5 passed in .+"),
 }
 
