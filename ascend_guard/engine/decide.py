@@ -173,7 +173,7 @@ def _record(tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verd
 
 def _fingerprint(action: AgentAction, effect: Submit, verdict: Verdict) -> str:
     """Equal for the same call under the same requirement, so that an approval is never taken up under another one."""
-    same = (
+    same: tuple[object, ...] = (
         action.agent_id,
         action.action_type,
         action.tool_name,
@@ -184,8 +184,9 @@ def _fingerprint(action: AgentAction, effect: Submit, verdict: Verdict) -> str:
         verdict.rules,
         verdict.requirements,
         verdict.quorum,
-        *(() if effect.call_id is None else (effect.call_id,)),
     )
+    if effect.call_id is not None or action.mcp_server_name is not None:
+        same = (*same, effect.call_id, action.mcp_server_name)
     return hashlib.sha256(msgspec.json.encode(same)).hexdigest()
 
 

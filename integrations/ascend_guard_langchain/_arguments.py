@@ -118,6 +118,14 @@ class OneCall(Binder):
         return self.unbind(named)
 
 
+def takes_anything(run: Callable[..., Any]) -> bool:
+    """Whether a method says nothing of what it takes."""
+    return set(_parameters(run, bound=True).values()) <= {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    }
+
+
 def _read(tool: BaseTool, kwargs: dict[str, Any], edited: dict[str, Any]) -> dict[str, Any]:
     schema = tool.args_schema
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):

@@ -21,7 +21,7 @@ from ascend_guard.errors import AscendError, ConfigurationError
 from ascend_guard.execution import Execution
 from ascend_guard.refusals import refusal
 
-from ._arguments import OneCall, ToolArguments
+from ._arguments import OneCall, ToolArguments, takes_anything
 
 OnDenied = Literal["message", "raise"]
 
@@ -89,6 +89,10 @@ class ToolGate:
         known = self._arguments.get(method)
         if known is None or known.tool is not tool:
             run = getattr(self.kind, method)
+            if method == "_arun" and takes_anything(
+                run
+            ):  # it hands on to _run, whose defaults are to be judged
+                run = self.kind._run
             known = self._arguments[method] = ToolArguments(tool, run, awaited=method == "_arun")
         return known
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -144,7 +145,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
             if scoped().session_id is None and thread:
                 stack.enter_context(scope(session_id=_short(str(thread))))
             if self.on_pending == "interrupt":
-                stack.enter_context(in_manner("raise", _short(f"{thread}:{request.tool_call['id']}")))
+                stack.enter_context(in_manner("raise", _name_of(thread, request.tool_call["id"])))
             elif self.on_pending == "return":
                 stack.enter_context(in_manner("raise", None))
             approved = turn.take_answers if self.on_pending == "interrupt" else turn.nothing
@@ -229,6 +230,10 @@ def _configurable() -> dict[str, Any]:
         return {}
 
 
+def _name_of(thread: object, tool_call_id: object) -> str:
+    return "langgraph:" + sha256(json.dumps([str(thread), str(tool_call_id)]).encode()).hexdigest()
+
+
 def _short(text: str) -> str:
     plain = text.encode("utf-8", "backslashreplace").decode()
-    return plain if len(plain) <= _LONGEST_ID else sha256(plain.encode()).hexdigest()
+    return plain if len(plain) <= _LONGEST_ID else "sha256:" + sha256(plain.encode()).hexdigest()
