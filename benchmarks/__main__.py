@@ -17,14 +17,18 @@ from time import perf_counter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from .agents import agent
 from .approvals import approvals
 from .calls import calls, floor
 from .decisions import decisions
-from .environment import PEERS, REQUESTS, ROOT, SDK, PeerEnvironment
+from .environment import LANGCHAIN, LANGCHAIN_FOLDER, PEERS, REQUESTS, ROOT, SDK, PeerEnvironment
 from .http_calls import http_call
 from .imports import imports
 from .kill import kill
+from .langchain_calls import langchain
+from .mcp_calls import mcp
 from .peers import peers
+from .proxies import proxy
 from .report import Group
 from .rounds import ContestantFailed, Tick
 from .server import server
@@ -40,6 +44,10 @@ SECONDS = {
     "throughput": 30.0,
     "server": 40.0,
     "http_call": 40.0,
+    "langchain": 24.0,
+    "agent": 24.0,
+    "mcp": 24.0,
+    "proxy": 16.0,
 }
 APPROVALS = 100
 WAITING, WAITING_APPROVALS = 10_000, 200
@@ -57,6 +65,7 @@ def main() -> int:
     if not console.is_terminal:
         console.width = 140
     environment = None if arguments.quick else PeerEnvironment()
+    apart = PeerEnvironment(LANGCHAIN_FOLDER)
     scratch = ROOT / ".venvs"  # on the project's own disk: a temporary folder in memory would make fsync free
     scratch.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-run-", dir=scratch))
@@ -64,10 +73,10 @@ def main() -> int:
     busy = f"load average at the start {os.getloadavg()[0]:.1f}"
     try:
         with _Status() as status:
-            runs = _runs(arguments.quick, environment)
+            runs = _runs(arguments.quick, environment, apart)
             chosen = arguments.only or [name for name in runs if not (arguments.quick and name == "peers")]
             if environment is not None:
-                _install(environment, chosen, status)
+                _install(environment, apart, chosen, status)
             groups = [runs[name](folder / name, status.begin(name)) for name in chosen]
     except ContestantFailed as error:
         console.print(f"A contestant failed: {error}", soft_wrap=True)
@@ -87,7 +96,7 @@ def main() -> int:
     return 0
 
 
-def _runs(quick: bool, environment: PeerEnvironment | None) -> dict[str, Run]:
+def _runs(quick: bool, environment: PeerEnvironment | None, apart: PeerEnvironment) -> dict[str, Run]:
     share = QUICK if quick else 1
     seconds = {name: each / share for name, each in SECONDS.items()}
     times = APPROVALS // (4 if quick else 1)
@@ -107,27 +116,35 @@ def _runs(quick: bool, environment: PeerEnvironment | None) -> dict[str, Run]:
             folder, WAITING // (20 if quick else 1), WAITING_APPROVALS // (4 if quick else 1), tick
         ),
         "kill": lambda folder, tick: kill(folder, PULLS // (5 if quick else 1), tick),
+        "langchain": lambda folder, tick: langchain(folder, seconds["langchain"], tick, apart),
+        "agent": lambda folder, tick: agent(folder, seconds["agent"], tick),
+        "mcp": lambda folder, tick: mcp(folder, seconds["mcp"], tick),
+        "proxy": lambda folder, tick: proxy(folder, seconds["proxy"], tick),
     }
 
 
-def _install(environment: PeerEnvironment, chosen: list[str], status: _Status) -> None:
+def _install(
+    environment: PeerEnvironment, apart: PeerEnvironment, chosen: list[str], status: _Status
+) -> None:
     wanted = (PEERS if "peers" in chosen else {}) | (REQUESTS if "imports" in chosen else {})
     wanted |= SDK if "http_call" in chosen else {}
     if wanted:
         environment.prepare(wanted.items(), status.say)
     if "imports" in chosen:
         environment.prepare_ourselves(status.say)
+    if "langchain" in chosen:
+        apart.prepare(LANGCHAIN.items(), status.say)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="everything but the peers, in about a minute")
+    parser.add_argument("--quick", action="store_true", help="everything but the peers, in about two minutes")
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="this group alone; may be given again"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     arguments = parser.parse_args()
-    known = list(_runs(False, None))
+    known = list(_runs(False, None, PeerEnvironment(LANGCHAIN_FOLDER)))
     for name in arguments.only or ():
         if name not in known:
             parser.error(f"there is no group {name!r}; there are {', '.join(known)}")

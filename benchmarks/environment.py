@@ -1,4 +1,4 @@
-"""The throwaway environment with the published peers in it, made on first use."""
+"""The throwaway environments with the published peers in them, made on first use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".venvs" / "bench-peers"
+LANGCHAIN_FOLDER = ROOT / ".venvs" / "bench-ascend-langchain"
 
 PEERS = {
     "agent-governance-toolkit-core": "5.0.0",
@@ -19,6 +20,7 @@ PEERS = {
 }
 REQUESTS = {"requests": "2.34.2"}
 SDK = {"ascend-ai-sdk": "2.7.1"}
+LANGCHAIN = {"langchain-core": "1.7.2", "ascend-ai-sdk": "2.7.1", "ascend-langchain": "2.0.1"}
 
 _LIST = """
 import importlib.metadata, json
@@ -29,15 +31,16 @@ print(json.dumps({each.name.lower(): each.version for each in importlib.metadata
 class PeerEnvironment:
     """Installs one by one what is asked for: a peer that cannot be had does not keep the others away."""
 
-    def __init__(self) -> None:
-        self.python = FOLDER / "bin" / "python"
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self.folder = folder
+        self.python = folder / "bin" / "python"
         self.missing: dict[str, str] = {}
 
     def prepare(self, wanted: Iterable[tuple[str, str]], say: Callable[[str], None]) -> None:
         """Make the environment hold these versions; what cannot be had is in ``missing``, with why."""
         if not self.python.exists():
             say("making an environment for the peers (once)")
-            subprocess.run([sys.executable, "-m", "venv", str(FOLDER)], check=True)
+            subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
         have = self._installed()
         for name, version in wanted:
             if have.get(name) == version:

@@ -13,7 +13,7 @@ import typer
 
 from ascend_guard.errors import AscendError
 
-from . import actions, approvals, audit, doctor, init, keys, kill_switch, policy, serve, token
+from . import actions, approvals, audit, doctor, init, keys, kill_switch, mcp_proxy, policy, serve, token
 from .command import DatabaseOption, JsonOption, PolicyOption
 from .context import Declined, Refusal, error_record
 from .output import unread
@@ -51,6 +51,7 @@ app.add_typer(keys.app, name="keys")
 token.register(app)
 doctor.register(app)
 serve.register(app)
+mcp_proxy.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -88,7 +89,10 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    json = "--json" in arguments
+    ours = (
+        arguments[: arguments.index("--")] if "--" in arguments else arguments
+    )  # the rest is another program's
+    json = "--json" in ours
     try:
         return int(app(arguments, prog_name="ascend-guard", standalone_mode=False) or 0)
     except BrokenPipeError:

@@ -48,15 +48,15 @@ class Run:
     """One run of a command.
 
     Args:
-        policy: ``--policy``.
-        database_url: ``--database-url``.
+        policy: ``--policy``, as it was given; ``settings`` knows what the environment says.
+        database_url: ``--database-url``, likewise.
         json: whether a program reads the answer.
     """
 
     def __init__(self, policy: Path | None, database_url: str | None, json: bool) -> None:
         self.json = json
-        self._policy = policy
-        self._database_url = database_url
+        self.policy = policy
+        self.database_url = database_url
         self._plane: EmbeddedControlPlane | None = None
 
     # --- what it works on ---------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class Run:
         """What is configured: options, then environment."""
         from ascend_guard.config import Settings
 
-        return Settings(policy=self._policy, database_url=self._database_url)
+        return Settings(policy=self.policy, database_url=self.database_url)
 
     def database(self) -> str:
         """Where the database is, whether it exists or not. Raises ``ConfigurationError``."""

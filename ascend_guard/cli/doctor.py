@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -22,6 +22,8 @@ from .trail import looking
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
     from ascend_guard.store.sqlite_queries import SQLiteReader
+
+    from .doctor_tools import Tool
 
 State = Literal["ok", "info", "warning", "wrong"]
 
@@ -54,19 +56,50 @@ def register(app: typer.Typer) -> None:
     command(app, "doctor")(doctor)
 
 
-def doctor(run: Run) -> int:
+AgentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--agent",
+        metavar="MODULE:NAME",
+        help="Import this agent (or a function that makes it) and list its tools. May be given several times.",
+    ),
+]
+ServerOption = Annotated[
+    list[str] | None,
+    typer.Option("--server", metavar="MODULE:NAME", help="The same for an MCP server."),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="With these: a tool that is not governed is wrong (status 1).")
+]
+
+
+def doctor(
+    run: Run, agent: AgentOption = None, server: ServerOption = None, strict: StrictOption = False
+) -> int:
     """Look at everything: what is configured, what is reachable, what is wrong and how to mend it."""
-    checks = [*_here(), *_variables(), *_configuration(run)]
+    if strict and not agent and not server:
+        raise typer.BadParameter("it needs an --agent or a --server to look at.", param_hint="--strict")
+    checks: list[Check] = []
+    tools: list[Tool] | None = None
+    if agent or server:  # first: what is imported may set variables, as it does in its own process
+        from .doctor_tools import look
+
+        checks, tools = look(agent or [], server or [], strict=strict)
+    checks = [*_here(), *_variables(), *_configuration(run), *checks]
     wrong = [check for check in checks if check.state == "wrong"]
-    run.emit(
-        {"ok": not wrong, "checks": [{**check._asdict(), "mend": check.mend or None} for check in checks]}
-    )
+    value: dict[str, Any] = {
+        "ok": not wrong,
+        "checks": [{**check._asdict(), "mend": check.mend or None} for check in checks],
+    }
+    if agent or server:
+        value["tools"] = None if tools is None else [tool._asdict() for tool in tools]
+    run.emit(value)
     if not run.json:
-        _say(run, checks, len(wrong))
+        _say(run, checks, len(wrong), tools)
     return 1 if wrong else 0
 
 
-def _say(run: Run, checks: list[Check], wrong: int) -> None:
+def _say(run: Run, checks: list[Check], wrong: int, tools: list[Tool] | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -91,6 +124,10 @@ def _say(run: Run, checks: list[Check], wrong: int) -> None:
             detail.append("\n→ ", "cyan").append_text(Text("\n").join(map(shown, check.mend.split("\n"))))
         grid.add_row(Text.assemble((mark, colour), " ", check.name), detail)
     run.say(grid, "")
+    if tools:
+        from .doctor_tools import table
+
+        run.say(table(tools), "")
     if wrong:
         run.say(Text(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.", "bold red"))
     else:
@@ -148,7 +185,7 @@ def _configuration(run: Run) -> Iterator[Check]:
     try:
         path, options = settings.database()
     except AscendError as error:
-        yield Check("control plane", "wrong", *_what_and_mend(error))
+        yield Check("control plane", "wrong", *what_and_mend(error))
         return
     yield Check("control plane", "ok", "embedded: decisions are made in the agent's process")
     yield _policy(settings)
@@ -178,7 +215,7 @@ def _server(settings: Settings, what: str) -> Check:
                 return Check("control plane", "wrong", f"{what}: {status.error}", "Is it running?")
             client.kill_switch_status()
     except AscendError as error:
-        wrong, mend = _what_and_mend(error)
+        wrong, mend = what_and_mend(error)
         return Check("control plane", "wrong", f"{what}: {wrong}", mend)
     return Check(
         "control plane", "ok", f"{what}: version {status.api_version}, {status.latency_ms:.0f} ms away"
@@ -192,12 +229,12 @@ def _postgres(run: Run, settings: Settings) -> Iterator[Check]:
         store = run.plane().store
         head = store.read(lambda reader: reader.head())
     except AscendError as error:
-        yield Check("database", "wrong", *_what_and_mend(error))
+        yield Check("database", "wrong", *what_and_mend(error))
         return
     yield Check("database", "ok", f"{settings.place}: {head.seq:,} audit records")
 
 
-def _what_and_mend(error: AscendError) -> tuple[str, str]:
+def what_and_mend(error: AscendError) -> tuple[str, str]:
     """The first sentence of a message says what is wrong, the rest is the mend."""
     before, dot, after = error.message.partition(". ")
     return (before + ".", after) if dot else (error.message, "")
@@ -267,7 +304,7 @@ def _database(path: Path) -> Iterator[Check]:
         with looking(path) as (connection, key):
             yield from _state(SQLiteReader(connection), key, path)
     except AscendError as error:
-        yield Check("audit trail", "wrong", *_what_and_mend(error))
+        yield Check("audit trail", "wrong", *what_and_mend(error))
 
 
 def _writable(path: Path) -> Check:
@@ -287,7 +324,7 @@ def _writable(path: Path) -> Check:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        return Check("database", "wrong", *_what_and_mend(explain(error, path)))
+        return Check("database", "wrong", *what_and_mend(explain(error, path)))
     if mode != "wal":
         return Check(
             "database", "warning", f"{path}, {size}, journal mode {mode}", "The next governed call sets WAL."

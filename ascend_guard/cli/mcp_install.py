@@ -217,7 +217,7 @@ def _launcher(run: Run) -> Launcher:
 
     program = _program()
     options: list[str] = [] if program is not None else ["-m", "ascend_guard"]
-    policy, database = run._policy, run._database_url
+    policy, database = run.policy, run.database_url
     if policy is not None:
         from ascend_guard.engine.policy import load_policy
 

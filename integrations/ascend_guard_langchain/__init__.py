@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._inspection import require_governed
     from ._middleware import GovernanceMiddleware
     from ._tools import govern_tool, govern_tools, is_governed
 
@@ -20,9 +21,10 @@ _HOME = {
     "govern_tool": "_tools",
     "govern_tools": "_tools",
     "is_governed": "_tools",
+    "require_governed": "_inspection",
 }
 
-__all__ = ["GovernanceMiddleware", "govern_tool", "govern_tools", "is_governed"]
+__all__ = ["GovernanceMiddleware", "govern_tool", "govern_tools", "is_governed", "require_governed"]
 
 
 def __getattr__(name: str) -> object:

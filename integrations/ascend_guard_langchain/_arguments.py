@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_args, get_origin, get_type_hints
 
-from langchain_core.tools import BaseTool, InjectedToolArg
+from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, Tool
 from langchain_core.tools import base as langchain_base
 from pydantic import BaseModel
 
@@ -19,6 +19,9 @@ _FRAMEWORKS = ("langchain", "langchain_core", "langgraph")
 _DIRECT: Any = getattr(
     langchain_base, "_DirectlyInjectedToolArg", ()
 )  # ToolRuntime's base, where there is one
+
+HANDS_ON = (StructuredTool._run, StructuredTool._arun, Tool._run, Tool._arun)
+"""The methods that call the tool's ``func`` or ``coroutine``."""
 
 
 class ToolArguments:
@@ -35,8 +38,10 @@ class ToolArguments:
     """
 
     def __init__(self, tool: BaseTool, run: Callable[..., Any], *, awaited: bool) -> None:
-        functions = [getattr(tool, name, None) for name in ("coroutine", "func")]
-        target = next(filter(callable, functions if awaited else functions[::-1]), run)
+        names = ("coroutine", "func") if awaited else ("func", "coroutine")
+        # Only LangChain's own _run is known to end in the tool's function; a class with one of its own may do anything.
+        functions = [getattr(tool, name, None) for name in names if run in HANDS_ON]
+        target = next(filter(callable, functions), run)
         self.tool = tool
         self.inside = isinstance(target, Governed | BoundGoverned)
         own = target is run

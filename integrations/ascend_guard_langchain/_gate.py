@@ -21,7 +21,7 @@ from ascend_guard.errors import AscendError, ConfigurationError
 from ascend_guard.execution import Execution
 from ascend_guard.refusals import refusal
 
-from ._arguments import OneCall, ToolArguments, takes_anything
+from ._arguments import HANDS_ON, OneCall, ToolArguments, takes_anything
 
 OnDenied = Literal["message", "raise"]
 
@@ -200,7 +200,7 @@ def _gated(kind: type[BaseTool]) -> Callable[..., Any]:
         gate = _required(self)
         if not gate.decides("_run", self) or gate.admitted("_run", self, args, kwargs):
             return inner(self, *args, **kwargs)
-        call = _Call(gate, "_run", self)
+        call = _Call(gate, "_run", self, hands_on=False)
 
         def body(*args: Any, **kwargs: Any) -> Any:
             with call.running(args, kwargs):
@@ -223,7 +223,8 @@ def _agated(kind: type[BaseTool]) -> Callable[..., Any]:
         gate = _required(self)
         if not gate.decides(method, self):
             return await inner(self, *args, **kwargs)
-        call = _Call(gate, method, self)
+        hands_on = inner not in HANDS_ON or getattr(self, "coroutine", None) is None
+        call = _Call(gate, method, self, hands_on=hands_on)
 
         async def body(*args: Any, **kwargs: Any) -> Any:
             with call.running(args, kwargs):
@@ -236,9 +237,17 @@ def _agated(kind: type[BaseTool]) -> Callable[..., Any]:
 
 
 class _Call:
-    """One call of a governed tool, from its arguments to its body."""
+    """One call of a governed tool, from its arguments to its body.
 
-    def __init__(self, gate: ToolGate, method: str, tool: BaseTool) -> None:
+    Args:
+        gate: the tool's.
+        method: whose arguments are judged.
+        tool: the tool.
+        hands_on: the body may hand this very call on to ``_run``, once.
+    """
+
+    def __init__(self, gate: ToolGate, method: str, tool: BaseTool, *, hands_on: bool) -> None:
+        self._hands_on = hands_on
         self._gate = gate
         self._method = method
         self._tool = tool
@@ -252,12 +261,15 @@ class _Call:
 
     @contextmanager
     def running(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
-        """Around the body. What it hands on to ``_run`` is this very call."""
+        """Around the body."""
         assert self._execution is not None
         call = _agents_call(self._tool)
         if call is not None and self._execution.permit.result.decided_by:
             call.approved()
-        token = _ticket.set(_Ticket(self._tool, self._gate.digest("_run", self._tool, args, kwargs)))
+        ticket = None
+        if self._hands_on:
+            ticket = _Ticket(self._tool, self._gate.digest("_run", self._tool, args, kwargs))
+        token = _ticket.set(ticket)
         try:
             with _suspended():
                 yield

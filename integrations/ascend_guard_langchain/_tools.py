@@ -12,6 +12,7 @@ from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.calls import Declaration, options
 from ascend_guard.errors import ConfigurationError
 
+from ._arguments import HANDS_ON
 from ._gate import OnDenied, ToolGate, gate_of, with_gate
 
 T = TypeVar("T", bound=BaseTool)
@@ -110,16 +111,13 @@ def is_governed(tool: BaseTool) -> bool:
 
 def decided_inside(tool: BaseTool) -> bool:
     """Whether every function a call of this tool could end in is ``@governed``."""
-    functions = [
-        function
-        for function in (getattr(tool, "func", None), getattr(tool, "coroutine", None))
-        if callable(function)
-    ]
-    if not functions:
-        kind = type(tool)
+    kind = type(tool)
+    if kind._run in HANDS_ON and kind._arun in HANDS_ON:
+        functions = [getattr(tool, name, None) for name in ("func", "coroutine")]
+    else:
         functions = [
-            inspect.getattr_static(kind, name)
-            for name in ("_run", "_arun")
-            if inspect.getattr_static(kind, name) is not inspect.getattr_static(BaseTool, name)
+            None if (method := inspect.getattr_static(kind, name)) is inherited else method
+            for name, inherited in (("_run", None), ("_arun", BaseTool._arun))
         ]
-    return all(isinstance(function, Governed | BoundGoverned) for function in functions)
+    given = [function for function in functions if callable(function)]
+    return bool(given) and all(isinstance(function, Governed | BoundGoverned) for function in given)

@@ -36,7 +36,7 @@ def test_the_commands() -> None:
         "init", "demo", "doctor", "approvals list", "approvals show", "approvals approve", "approvals deny",
         "approvals watch", "actions list", "actions show", "kill-switch on", "kill-switch off", "kill-switch status",
         "policy check", "policy explain", "audit verify", "audit export",
-        "serve", "keys create", "keys list", "keys revoke", "token",
+        "serve", "keys create", "keys list", "keys revoke", "token", "mcp-proxy install", "mcp-proxy uninstall",
     }  # fmt: skip
 
 

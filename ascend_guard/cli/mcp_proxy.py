@@ -1,0 +1,220 @@
+"""``ascend-guard mcp-proxy``: a decision before every tool call of an MCP server, in whatever language it is written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from typer.core import TyperGroup
+
+from ascend_guard.errors import AscendError, ConfigurationError
+
+from . import mcp_install
+from .command import DatabaseOption, PolicyOption
+from .context import Refusal, Run
+from .output import safe
+
+if TYPE_CHECKING:
+    from ascend_guard_mcp.gate import ToolGate
+    from ascend_guard_mcp.proxy.calls import Log
+
+_USAGE = "Write: ascend-guard mcp-proxy -- COMMAND ARGUMENTS..., or: ascend-guard mcp-proxy --url URL"
+_COMMAND = "ascend_guard.mcp_proxy.command"
+_WAIT = 45.0
+
+
+class _Group(TyperGroup):
+    """Everything behind ``--`` is the server's command line; a word before it is one of our own commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, rest, _ = self.make_parser(ctx).parse_args(list(args))
+        before = len(args) - len(rest)
+        if rest and before and args[before - 1] == "--":
+            ctx.meta[_COMMAND] = rest
+            args = args[: before - 1]
+        elif rest and rest[0] not in self.commands:
+            ctx.fail(f"The server's command goes behind --. {_USAGE}")
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+def register(app: typer.Typer) -> None:
+    """Make it a command of the root, with what installs it as commands of its own."""
+    group = typer.Typer(
+        cls=_Group,
+        invoke_without_command=True,
+        subcommand_metavar="[-- COMMAND ARGUMENTS...]",
+        rich_markup_mode="rich",
+    )
+    group.callback()(_mcp_proxy)
+    mcp_install.register(group)
+    app.add_typer(group, name="mcp-proxy")
+
+
+def _mcp_proxy(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="An MCP server by streamable HTTP.")
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="HOST:PORT",
+            help="With --url: be an HTTP server instead of standard input and output.",
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header",
+            metavar="'NAME: VALUE'",
+            help="For the server at --url; VALUE may be env:VARIABLE. Repeatable.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="--url may be plain http to another machine.")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", help="The server's registered name; else the command's, or the host."
+        ),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace", metavar="NAME", help="First part of the action types; else the server's name."
+        ),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long a call waits for a person.")
+    ] = _WAIT,
+    hide: Annotated[
+        bool, typer.Option("--hide", help="Leave tools that are always denied out of lists.")
+    ] = False,
+    policy: PolicyOption = None,
+    database_url: DatabaseOption = None,
+) -> int:
+    """Put decisions in front of an MCP server: behind [bold]--[/bold] its command line, or its [bold]--url[/bold].
+
+    Everything passes as it is; a tool call only as it is decided. Standard output carries the protocol alone.
+    """
+    outer = ctx.obj or {}
+    policy, database_url = policy or outer.get("policy"), database_url or outer.get("database_url")
+    if ctx.invoked_subcommand is not None:
+        if url or listen or header or insecure or name or namespace or hide or wait != _WAIT:
+            raise Refusal(
+                f"Of the proxy's options, {ctx.invoked_subcommand} takes --policy and --database-url only."
+            )
+        ctx.obj = {**outer, "policy": policy, "database_url": database_url}
+        return 0
+    run = Run(policy, database_url, False)
+    command: list[str] = ctx.meta.get(_COMMAND, [])
+    try:
+        _require_sense(command, url, listen, header or [], insecure)
+        return _govern(run, command, url, listen, header or [], insecure, name, namespace, wait, hide)
+    except Refusal as refusal:
+        _log(refusal.message)
+        return refusal.code
+    except (AscendError, OSError) as error:
+        # Not by way of the root: under --json that answers on standard output, which is the protocol's.
+        text = error.message if isinstance(error, AscendError) else f"{type(error).__name__}: {error}"
+        for line in text.split("\n") if isinstance(error, ConfigurationError) else [text]:
+            _log(line)
+        return 1
+
+
+def _require_sense(
+    command: list[str], url: str | None, listen: str | None, header: list[str], insecure: bool
+) -> None:
+    if bool(command) == (url is not None):
+        raise Refusal(_USAGE)
+    if listen is not None and url is None:
+        raise Refusal(
+            "--listen goes with --url: a server that is a command has one client, on its standard input. "
+            "Leave --listen out, or run the server by HTTP and name it by --url."
+        )
+    if url is None and (header or insecure):
+        raise Refusal("--header and --insecure go with --url.")
+
+
+def _govern(
+    run: Run,
+    command: list[str],
+    url: str | None,
+    listen: str | None,
+    header: list[str],
+    insecure: bool,
+    name: str | None,
+    namespace: str | None,
+    wait: float,
+    hide: bool,
+) -> int:
+    try:
+        if url is not None:
+            import httpx  # noqa: F401
+        if listen is not None:
+            import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"This needs {error.name}, which is not installed. Type: pip install 'ascend-guard[mcp]'"
+        ) from None
+    import asyncio
+
+    from ascend_guard_mcp.gate import ToolGate
+    from ascend_guard_mcp.proxy import options
+
+    if url is not None:
+        url = options.require_url(url, insecure=insecure)
+    headers = options.require_headers(header, os.environ)
+    address = None if listen is None else options.require_address(listen)
+    name = name or _name_of(command, url)
+    plane = run.settings().control_plane()
+    try:
+        gate = ToolGate(name, namespace=namespace, wait=wait, control_plane=plane)
+        return asyncio.run(_serve(gate, command, url, headers, address, hide, _log))
+    finally:
+        plane.close()
+
+
+async def _serve(
+    gate: ToolGate,
+    command: list[str],
+    url: str | None,
+    headers: dict[str, str],
+    address: tuple[str, int] | None,
+    hide: bool,
+    log: Log,
+) -> int:
+    if url is None:
+        from ascend_guard_mcp.proxy.process import Process
+        from ascend_guard_mcp.proxy.session import relayed
+
+        return await relayed(gate, Process(command, log), log, hide=hide)
+    if address is None:
+        from ascend_guard_mcp.proxy.session import relayed
+        from ascend_guard_mcp.proxy.upstream import Upstream
+
+        return await relayed(gate, Upstream(url, headers, log), log, hide=hide)
+    from ascend_guard_mcp.proxy.listen import listen
+    from ascend_guard_mcp.proxy.options import is_loopback
+    from ascend_guard_mcp.proxy.reverse import Reverse
+
+    app = Reverse(gate, url, headers, log, hide=hide, local=is_loopback(address[0]))
+    return await listen(app, *address, log)
+
+
+def _name_of(command: list[str], url: str | None) -> str:
+    if url is not None:
+        return urlsplit(url).hostname or url
+    return PurePath(command[0]).stem or command[0]
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(f"ascend-guard mcp-proxy: {safe(line)}\n")
+    sys.stderr.flush()

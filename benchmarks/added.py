@@ -1,0 +1,79 @@
+"""What one contestant takes beyond another, in the same rounds."""
+
+from __future__ import annotations
+
+from statistics import median, quantiles
+from typing import Any
+
+from .report import Group, number
+from .rounds import Ratio, Timing
+
+COLUMNS = ["p50 µs", "p99 µs", "mean µs", "added µs", "quartiles", "ratio"]
+
+
+class Added:
+    """The difference between two contestants' medians, round by round, in microseconds.
+
+    ``median`` of the rounds' differences, and the ``low`` and ``high`` quartile.
+    """
+
+    def __init__(self, of: Timing, to: Timing) -> None:
+        each = [median(mine) - median(theirs) for mine, theirs in zip(of.rounds, to.rounds, strict=True)]
+        self.low, self.median, self.high = quantiles(each, n=4)
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {"median": self.median, "quartiles": [self.low, self.high]}
+
+
+def added_group(name: str, title: str, note: str, peer: str = "") -> Group:
+    """A table for contestants that took turns and whose calls cost something even when nobody governs them.
+
+    Args:
+        name: as in ``Group``.
+        title: as in ``Group``.
+        note: as in ``Group``.
+        peer: whose added time others are a share of, in the last column; there is none without.
+    """
+    note += " Added: the median over rounds of the difference of that round's medians."
+    return Group(name, title, [*COLUMNS, *([f"of {peer}'s added"] if peer else [])], note)
+
+
+def add_base(group: Group, name: str, timing: Timing) -> None:
+    """Add a contestant that others are compared with."""
+    group.add(name, [*_times(timing), "", "", "1"], **_values(timing))
+
+
+def add_added(group: Group, name: str, timing: Timing, against: Timing, peer: Added | None = None) -> Added:
+    """Add a contestant.
+
+    Args:
+        group: where.
+        name: what it is, and against whom where there are several.
+        timing: its times.
+        against: the same call without what is measured.
+        peer: what the peer adds; the last column is the ratio of the two medians.
+    """
+    added, ratio = Added(timing, against), Ratio(timing, against)
+    values = _values(timing) | {"added_us": added.as_json(), "ratio": ratio.as_json()}
+    cells = [*_times(timing), signed(added.median), f"{signed(added.low)} to {signed(added.high)}"]
+    cells.append(number(ratio.median))
+    if peer is not None:
+        values["of_peers_added"] = added.median / peer.median
+        cells.append(signed(values["of_peers_added"]))
+    group.add(name, cells, **values)
+    return added
+
+
+def signed(value: float) -> str:
+    """As ``number``: a difference may be lost in the noise and come out below nothing."""
+    return number(value) if value >= 0 else f"-{number(-value)}"
+
+
+def _times(timing: Timing) -> list[str]:
+    p99 = timing.p99
+    return [number(timing.p50), "" if p99 is None else number(p99), number(timing.mean)]
+
+
+def _values(timing: Timing) -> dict[str, Any]:
+    return {"p50_us": timing.p50, "p99_us": timing.p99, "mean_us": timing.mean}

@@ -1,0 +1,8 @@
+"""One call of a LangChain tool that nobody governs. Runs in any environment with LangChain."""
+
+from __future__ import annotations
+
+from serving import serve
+from text_tool import Refund, caller
+
+serve(caller(Refund()))

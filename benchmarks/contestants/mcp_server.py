@@ -1,0 +1,31 @@
+"""An MCP server of one tool, as the official SDK writes it. Run by itself it speaks stdio. Usage: [FOLDER].
+
+With a folder for its records, ``govern_server`` governs it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from mcp.server.mcpserver import MCPServer
+
+
+def refund(order_id: str, amount: int, note: str) -> str:
+    """Pay for an order back."""
+    return f"paid {order_id}"
+
+
+def make(folder: str | None) -> MCPServer:
+    """The server; governed with a folder."""
+    server = MCPServer("bench", log_level="WARNING")
+    server.tool()(refund)
+    if folder is not None:
+        from ascend_guard_mcp import govern_server
+        from tools import control_plane
+
+        govern_server(server, control_plane=control_plane(folder, "process"))
+    return server
+
+
+if __name__ == "__main__":
+    make(*sys.argv[1:] or [None]).run()

@@ -1,0 +1,157 @@
+"""Which tools an MCP server has, and which of them run without being asked about."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from ascend_guard._governed import BoundGoverned, Governed
+from ascend_guard.errors import ConfigurationError
+
+from .servers import EVERY_TOOL, governs
+
+_MEND = "Call govern_server(server) where the server is made."
+_ALL = "all tools: the server does not list them without a client"
+_HIDDEN = "not listed to everybody"
+
+
+class ToolState(NamedTuple):
+    """One tool of a server.
+
+    Attributes:
+        name: as clients call it; ``*`` stands for all tools of a server that does not list them.
+        governed: whether nothing it does happens before a decision.
+        by: what governs it: ``govern_server`` (or its middleware), or ``@governed``.
+        where: the server it was found on.
+        note: what else is to be known.
+    """
+
+    name: str
+    governed: bool
+    by: str | None
+    where: str
+    note: str | None = None
+
+
+def tools_of(server: object, name: str = "server") -> list[ToolState]:
+    """Find a server's tools and say of each what governs it. May be called while an event loop runs.
+
+    A tool whose function is ``@governed`` is, also on a server that is not.
+
+    Args:
+        server: what ``govern_server`` takes.
+        name: how the server is called in ``where``.
+
+    Raises:
+        ConfigurationError: this is no MCP server, or it does not tell its tools.
+    """
+    try:
+        loose = set(governs(server))
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, _states(server, loose, name)).result()
+    except ConfigurationError:
+        raise ConfigurationError(
+            f"{name} is of the type {type(server).__name__}, which is no MCP server. Name the MCPServer, Server or FastMCP "
+            "object."
+        ) from None
+    except Exception as error:  # a proxy asks its own servers, and what provides tools is anybody's code
+        raise ConfigurationError(
+            f"The tools of {name} cannot be listed ({type(error).__name__}: {str(error)!a}). What it asks for them must "
+            "answer."
+        ) from error
+
+
+def require_governed(server: object) -> None:
+    """Refuse to start with a server of which any tool would run without being asked about::
+
+        govern_server(server)
+        require_governed(server)
+
+    Args:
+        server: what ``govern_server`` takes.
+
+    Raises:
+        ConfigurationError: some tool is not governed (the message lists them), or this is no MCP server.
+    """
+    tools = tools_of(server)
+    loose = [tool for tool in tools if not tool.governed]
+    if loose:
+        listed = ", ".join(f"{tool.name!a}{f' ({tool.note})' if tool.note else ''}" for tool in loose)
+        raise ConfigurationError(
+            f"{len(loose)} of {len(tools)} tools would run without being asked about: {listed}. {_MEND}"
+        )
+
+
+async def _states(server: Any, loose: set[str], where: str) -> list[ToolState]:
+    if hasattr(server, "mount"):  # of the fastmcp package; the official SDK's have none
+        return await _of_fastmcp(server, where)
+    manager = getattr(server, "_tool_manager", None)
+    if manager is None:
+        found = dict.fromkeys((tool.name for tool in await _listed(server)), False)
+    else:
+        found = {tool.name: _is_governed(tool) for tool in manager.list_tools()}
+    found |= {name: False for name in sorted(loose) if name not in found}
+    every = EVERY_TOOL in loose
+    return [
+        _state(name, not every and name not in loose, own, where, _ALL if name == EVERY_TOOL else None)
+        for name, own in found.items()
+    ]
+
+
+def _state(tool: str, by_server: bool, own: bool, where: str, note: str | None = None) -> ToolState:
+    by = "govern_server" if by_server else "@governed" if own else None
+    return ToolState(tool, by is not None, by, where, note)
+
+
+async def _listed(low: Any) -> Any:
+    """The tools a low-level server tells of; none where its handler needs a client's request."""
+    from mcp import types
+
+    try:
+        if hasattr(low, "request_handlers"):
+            return (await low.request_handlers[types.ListToolsRequest](None)).root.tools
+        entry = low._request_handlers["tools/list"]
+        return (await entry.handler(None, types.PaginatedRequestParams())).tools
+    except Exception:  # handlers are anybody's code
+        return ()
+
+
+async def _of_fastmcp(server: Any, where: str, governed: bool = False) -> list[ToolState]:
+    """Those that are listed, and those that are only listed or called with a permission, or once they are switched on."""
+    from .fast import GovernanceMiddleware
+
+    governed = governed or any(isinstance(each, GovernanceMiddleware) for each in server.middleware)
+    inner: dict[int, dict[str, ToolState]] = {}
+    hidden: list[ToolState] = []
+    for provider in server.providers:
+        mounted = _mounted(provider)
+        if mounted is not None:
+            there = await _of_fastmcp(mounted, f"{where} > {mounted.name}", governed)
+            # Of several versions of a tool, the one that is not governed counts.
+            there.sort(key=lambda state: not state.governed)
+            inner[id(mounted)] = {state.name: state for state in there}
+        elif not governed:  # the server's own list leaves out a provider that fails
+            tools = await provider.list_tools()
+            hidden += [_state(tool.name, False, _is_governed(tool), where, _HIDDEN) for tool in tools]
+    found: list[ToolState] = []
+    seen: set[tuple[object, ...]] = set()
+    for tool in await server.list_tools(run_middleware=False):
+        place, name = id(getattr(tool, "_server", None)), getattr(tool, "_original_name", "")
+        state = inner.get(place, {}).get(name) or _state(tool.name, governed, _is_governed(tool), where)
+        found.append(state._replace(name=tool.name, where=where))
+        seen |= {(place, name), (id(server), tool.name, state.governed)}
+    for place, states in inner.items():
+        found += [state._replace(note=_HIDDEN) for name, state in states.items() if (place, name) not in seen]
+    return found + [state for state in hidden if (id(server), state.name, state.governed) not in seen]
+
+
+def _mounted(provider: Any) -> Any:
+    """The server whose tools a provider brings, however it is wrapped; None for any other provider."""
+    while hasattr(provider, "_inner"):
+        provider = provider._inner
+    return getattr(provider, "server", None)
+
+
+def _is_governed(tool: Any) -> bool:
+    return issubclass(type(getattr(tool, "fn", None)), Governed | BoundGoverned)

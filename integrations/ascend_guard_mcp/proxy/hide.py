@@ -1,0 +1,39 @@
+"""Lists of tools without those that policy denies whatever the arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ascend_guard_mcp.gate import ToolGate
+
+from .messages import encode, parse
+
+
+async def without(gate: ToolGate, raw: bytes) -> bytes:
+    """The same answer with the tools that can be called; the very same bytes when nothing is to be left out.
+
+    A list that is not understood is passed on: what is listed is a convenience, what is called is decided.
+    """
+    try:
+        value = parse(raw)
+    except ValueError:
+        return raw
+    lists = [found for part in (value if isinstance(value, list) else [value]) if (found := _tools(part))]
+    names = {name for tools in lists for tool in tools if (name := _name(tool)) is not None}
+    denied = await gate.always_denied(names) if names else set()
+    if not denied:
+        return raw
+    for tools in lists:
+        tools[:] = [tool for tool in tools if _name(tool) not in denied]
+    return encode(value)
+
+
+def _tools(part: Any) -> list[Any] | None:
+    result = part.get("result") if isinstance(part, dict) else None
+    tools = result.get("tools") if isinstance(result, dict) else None
+    return tools if isinstance(tools, list) else None
+
+
+def _name(tool: Any) -> str | None:
+    name = tool.get("name") if isinstance(tool, dict) else None
+    return name if isinstance(name, str) else None

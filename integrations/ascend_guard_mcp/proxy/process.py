@@ -1,0 +1,134 @@
+"""An MCP server as a process of our own, spoken to over its standard input and output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from .calls import Log
+from .messages import Key, Message
+from .pipes import pump
+from .relay import Relay
+
+_CHUNK = 65536
+_MOST_BYTES = 1 << 30
+"""Of one line of the server's."""
+
+_GRACE = 1.5
+"""Seconds to end by itself, and then by a signal. Clients kill this process after some two seconds of their own."""
+_LOOK = 0.01
+
+_OURS = ("ASCEND_", "OWKAI_")
+"""Variables a server does not get: whoever has the key, or the database, can decide on its own calls."""
+
+
+class Process:
+    """A server that is started, spoken to, and ended with everything it started.
+
+    Args:
+        command: the program and its arguments.
+        log: gets what went wrong, for people.
+    """
+
+    def __init__(self, command: Sequence[str], log: Log) -> None:
+        self._command = command
+        self._log = log
+        self._ended_here = False
+        self._silent = asyncio.Event()
+
+    async def open(self) -> None:
+        """Start it. Its standard error is ours. Raises ``OSError``."""
+        # A group of its own: a Ctrl-C is ours to pass on, and whatever it starts ends with it.
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            env={name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    async def send(self, message: Message) -> None:
+        """One line to its standard input."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        if stdin.is_closing():
+            raise BrokenPipeError("the server's standard input is closed")
+        stdin.write(message.wire + b"\n")
+        await stdin.drain()
+
+    def abandon(self, key: Key) -> bool:
+        """A process is told by the client's notification."""
+        return False
+
+    async def run(self, relay: Relay) -> None:
+        """Hand over its lines until it closes its standard output."""
+        await pump(self._chunks(), _MOST_BYTES, relay.from_server)
+        self._silent.set()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        while chunk := await stdout.read(_CHUNK):
+            yield chunk
+
+    async def finish(self) -> None:
+        """Close its standard input, which tells a server to end, and give it a few seconds."""
+        self._ended_here = True
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if await self._gone(_GRACE):
+            # What it said at last is still in the pipe, which others may hold open.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._silent.wait(), _GRACE)
+
+    async def close(self) -> int:
+        """See that it and what it started are gone."""
+        process = self._process
+        if process.stdin is not None:
+            process.stdin.close()
+        if not self._ended_here and not await self._gone(
+            _GRACE
+        ):  # one that closed its output is ending by itself
+            self._ended_here = True
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not self._signal(number):
+                break
+            await self._gone(_GRACE, everything=True)
+        transport = getattr(process, "_transport", None)
+        if transport is not None:
+            transport.close()  # else it stays open for as long as something holds the pipes
+        return self._status()
+
+    def _status(self) -> int:
+        code = self._process.returncode
+        if self._ended_here or code == 0:
+            return 0
+        how = (
+            "did not end"
+            if code is None
+            else f"ended with status {code}"
+            if code > 0
+            else f"was ended by signal {-code}"
+        )
+        self._log(f"the MCP server {how}")
+        return 1
+
+    def _signal(self, number: int) -> bool:
+        """Send this to it and to whatever it started; False when nothing of that is left."""
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return self._process.returncode is None
+        return True
+
+    async def _gone(self, seconds: float, *, everything: bool = False) -> bool:
+        # Not wait(): that also waits for whatever else holds its pipes.
+        ends = asyncio.get_running_loop().time() + seconds
+        while self._process.returncode is None or (everything and self._signal(0)):
+            if asyncio.get_running_loop().time() >= ends:
+                return False
+            await asyncio.sleep(_LOOK)
+        return True
