@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from typing import Any
@@ -36,6 +36,7 @@ class Manner(Struct, frozen=True):
 
     on_pending: OnPending
     call_id: str | None
+    approved: Callable[[], None] | None
     inside: Running | None
 
 
@@ -64,15 +65,18 @@ def leave(token: Token[Running | None]) -> None:
 
 
 @contextmanager
-def in_manner(on_pending: OnPending, call_id: str | None) -> Iterator[None]:
+def in_manner(
+    on_pending: OnPending, call_id: str | None, approved: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Governed calls inside the block wait for a person, or do not, whatever they were declared to do; those made
     inside one of them are not concerned.
 
     Args:
         on_pending: as in ``Declaration``.
         call_id: as in ``Submit``.
+        approved: called before the tool's body runs under a person's approval.
     """
-    token = _manner.set(Manner(on_pending, call_id, current()))
+    token = _manner.set(Manner(on_pending, call_id, approved, current()))
     try:
         yield
     finally:

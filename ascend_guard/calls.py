@@ -173,6 +173,7 @@ class BoundCall:
 
     Attributes:
         args, kwargs: what to call the tool with, an approver's edits included.
+        approved: called before the body runs under a person's approval, when somebody wants to know.
         secrets: values that must not appear in any text about this call.
     """
 
@@ -183,6 +184,7 @@ class BoundCall:
         "_named",
         "_redact",
         "action",
+        "approved",
         "args",
         "call_id",
         "digest",
@@ -213,6 +215,7 @@ class BoundCall:
         wanted = manner()
         self.on_pending: OnPending = options.on_pending if wanted is None else wanted.on_pending
         self.call_id = None if wanted is None else wanted.call_id
+        self.approved = None if wanted is None else wanted.approved
         self.timeout = options.timeout
         self.action = _action(options, plane, named, arguments)
 

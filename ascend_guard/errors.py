@@ -53,7 +53,12 @@ class AscendError(Exception):
         action_id: the action it is about, when there is one.
         rule: the name of the policy rule that decided, when one did.
         reason: the bare reason, without the advice around it.
+
+    Attributes:
+        half_way: it left the body of a governed call, which had begun by then.
     """
+
+    half_way: bool = False
 
     def __init__(
         self,

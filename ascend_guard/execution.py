@@ -14,6 +14,7 @@ from . import telemetry
 from ._scope import Running, enter, leave
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
+from .errors import AscendError
 from .flow import authorize, check_running, settle
 from .model import Outcome, OutcomeStatus, Permit
 from .redaction import scrub
@@ -30,7 +31,17 @@ class Execution:
         plane: what decides.
     """
 
-    __slots__ = ("_observer", "_plane", "_running", "_span", "_started", "_token", "call", "permit")
+    __slots__ = (
+        "_approved",
+        "_observer",
+        "_plane",
+        "_running",
+        "_span",
+        "_started",
+        "_token",
+        "call",
+        "permit",
+    )
 
     permit: Permit
 
@@ -59,6 +70,7 @@ class Execution:
 
     def _begin(self, permit: Permit) -> None:
         self.permit = permit
+        self._approved = self.call.approved if permit.result.decided_by else None
         self._running: Running = self.call.running(permit.action_id)
         self._started = perf_counter()
 
@@ -70,6 +82,9 @@ class Execution:
 
     def __enter__(self) -> Self:
         """Governed calls made from here link to this one."""
+        if self._approved is not None:
+            approved, self._approved = self._approved, None
+            approved()
         self._token = enter(self._running)
         if self._observer is not None:
             self._span = self._observer.enter()
@@ -114,6 +129,8 @@ class Execution:
         duration = perf_counter() - self._started
         if error is None:
             return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)
+        if isinstance(error, AscendError):
+            error.half_way = True
         return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:

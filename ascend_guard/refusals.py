@@ -16,9 +16,14 @@ def refusal(error: AscendError) -> str:
     """Text for the model behind an agent. It names neither servers nor files: a model repeats what it is told.
 
     Args:
-        error: what the governed call raised. The tool did not run.
+        error: what the governed call raised.
     """
     about = _about(error)
+    if error.half_way:
+        return (
+            f"Failed: this tool ran, but something it does was held back{_because(error)}.{about} What it did before that "
+            "is done. Do not simply call it again: tell the user."
+        )
     if isinstance(error, KillSwitchError):
         return (
             f"Stopped: the kill switch is on, so this tool did not run{_because(error)}.{about} "

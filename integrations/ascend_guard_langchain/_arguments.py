@@ -24,27 +24,48 @@ HANDS_ON = (StructuredTool._run, StructuredTool._arun, Tool._run, Tool._arun)
 """The methods that call the tool's ``func`` or ``coroutine``."""
 
 
+def target_of(tool: BaseTool, run: Callable[..., Any], *, awaited: bool) -> Callable[..., Any]:
+    """What a call will end in: the tool's function, where the method is known to call it; else the method.
+
+    Args:
+        tool: the tool.
+        run: its class's own ``_run`` or ``_arun``.
+        awaited: it is ``_arun``.
+    """
+    if run not in HANDS_ON:  # a class with a method of its own may do anything
+        return run
+    function, coroutine = getattr(tool, "func", None), getattr(tool, "coroutine", None)
+    chosen = (coroutine or function) if awaited else (function or coroutine)
+    return chosen or run
+
+
 class ToolArguments:
     """What is known of one tool's arguments once for all its calls of one kind.
 
     Args:
         tool: the tool.
         run: its class's own ``_run`` or ``_arun``.
-        awaited: it is ``_arun``.
+        target: what that calls.
+        plain_run: its class's own ``_run``.
 
     Attributes:
         inside: the function that will be called is ``@governed``, and decides itself.
         redacted: parameters annotated ``Annotated[T, Redact]``.
     """
 
-    def __init__(self, tool: BaseTool, run: Callable[..., Any], *, awaited: bool) -> None:
-        names = ("coroutine", "func") if awaited else ("func", "coroutine")
-        # Only LangChain's own _run is known to end in the tool's function; a class with one of its own may do anything.
-        functions = [getattr(tool, name, None) for name in names if run in HANDS_ON]
-        target = next(filter(callable, functions), run)
+    def __init__(
+        self,
+        tool: BaseTool,
+        run: Callable[..., Any],
+        target: Callable[..., Any],
+        plain_run: Callable[..., Any],
+    ) -> None:
         self.tool = tool
+        self.target = target
         self.inside = isinstance(target, Governed | BoundGoverned)
         own = target is run
+        if own and takes_anything(run):  # it hands on to _run, whose defaults are to be judged
+            target = run = plain_run
         self._parameters = _parameters(target, bound=own)
         self._binder = compile_binder(target, bound=own)
         self.redacted = self._binder.redacted

@@ -21,15 +21,34 @@ from ascend_guard.errors import AscendError, ConfigurationError
 from ascend_guard.execution import Execution
 from ascend_guard.refusals import refusal
 
-from ._arguments import HANDS_ON, OneCall, ToolArguments, takes_anything
+from ._arguments import HANDS_ON, OneCall, ToolArguments, target_of
 
 OnDenied = Literal["message", "raise"]
 
 _GATE = "_ascend_gate"
 
 
+PATHS = (
+    *("_run", "_arun", "run", "arun", "invoke", "ainvoke", "batch", "abatch", "stream", "astream"),
+    *("transform", "atransform", "batch_as_completed", "abatch_as_completed"),
+)
+"""Every way to call a tool. All of them come by ``_run`` or ``_arun``, as LangChain wrote them."""
+
+
 def with_gate(tool: BaseTool, gate: ToolGate) -> BaseTool:
-    """A copy of a tool that has this gate."""
+    """A copy of a tool that has this gate.
+
+    Raises:
+        ConfigurationError: a way of calling it goes round the gate.
+    """
+    _require_paths(tool)
+    for name in PATHS[2:]:
+        written = getattr(getattr(gate.kind, name, None), "__module__", None) or ""
+        if written.partition(".")[0] != "langchain_core":
+            raise ConfigurationError(
+                f"The class {gate.kind.__name__} of the tool {tool.name!r} has a {name}() of its own, which may do its work "
+                "without _run, where calls are decided. Do the work in _run, or put @governed on the function that does."
+            )
     copied = tool.model_copy()
     object.__setattr__(copied, "__class__", _governed_class(gate.kind))
     private = {**(copied.__pydantic_private__ or {}), _GATE: gate}
@@ -69,8 +88,15 @@ class ToolGate:
         )
 
     def decides(self, method: str, tool: BaseTool) -> bool:
-        """Whether calls are decided here, and not by the tool's own function."""
-        return self.declared is not None and not self._known(method, tool).inside
+        """Whether calls are decided here, and not by the tool's own function.
+
+        Raises:
+            ConfigurationError: neither: the function that was to decide has been exchanged.
+        """
+        inside = self._known(method, tool).inside
+        if self.declared is None and not inside:
+            raise _lost(tool)
+        return not inside
 
     def admitted(self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether this is the one step from a permitted ``_arun`` on to ``_run``, with the same arguments."""
@@ -86,19 +112,16 @@ class ToolGate:
         return digest_of(self._known(method, tool).named(args, kwargs), key=b"", redact=frozenset())
 
     def _known(self, method: str, tool: BaseTool) -> ToolArguments:
+        run = getattr(self.kind, method)
+        target = target_of(tool, run, awaited=method == "_arun")
         known = self._arguments.get(method)
-        if known is None or known.tool is not tool:
-            run = getattr(self.kind, method)
-            if method == "_arun" and takes_anything(
-                run
-            ):  # it hands on to _run, whose defaults are to be judged
-                run = self.kind._run
-            known = self._arguments[method] = ToolArguments(tool, run, awaited=method == "_arun")
+        if known is None or known.tool is not tool or known.target is not target:
+            known = self._arguments[method] = ToolArguments(tool, run, target, self.kind._run)
         return known
 
     def answer(self, error: AscendError, tool: BaseTool, tool_call_id: str | None) -> ToolMessage:
         """What the model is told; raises the error where it is to be raised."""
-        if tool_call_id is None or self.on_denied == "raise" or _agents_call(tool) is not None:
+        if tool_call_id is None or self.on_denied == "raise" or _calling.get() is tool:
             raise error
         return ToolMessage(refusal(error), tool_call_id=tool_call_id, name=tool.name, status="error")
 
@@ -144,35 +167,17 @@ class _Ticket:
 _ticket: ContextVar[_Ticket | None] = ContextVar("ascend_guard_langchain_ticket", default=None)
 
 
-class AgentsCall:
-    """A call that an agent's middleware makes: errors are the middleware's to handle.
-
-    Args:
-        tool: what it calls.
-        approved: called before the body runs under a person's approval.
-    """
-
-    def __init__(self, tool: BaseTool, approved: Callable[[], None]) -> None:
-        self.tool = tool
-        self.approved = approved
-
-
-_calling: ContextVar[AgentsCall | None] = ContextVar("ascend_guard_langchain_calling", default=None)
+_calling: ContextVar[BaseTool | None] = ContextVar("ascend_guard_langchain_calling", default=None)
 
 
 @contextmanager
-def calling(call: AgentsCall) -> Iterator[None]:
-    """The call is made in this block."""
-    token = _calling.set(call)
+def calling(tool: BaseTool) -> Iterator[None]:
+    """In this block an agent's middleware calls this tool: errors are the middleware's to handle."""
+    token = _calling.set(tool)
     try:
         yield
     finally:
         _calling.reset(token)
-
-
-def _agents_call(tool: BaseTool) -> AgentsCall | None:
-    call = _calling.get()
-    return call if call is not None and call.tool is tool else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -184,12 +189,20 @@ def _governed_class(kind: type[BaseTool]) -> type[BaseTool]:
         "run": _answered(kind),
         "arun": _aanswered(kind),
         "__reduce_ex__": _reduced,
+        "__setattr__": _guarded(kind),
+        "model_copy": _copied(kind),
     }
     if hasattr(kind, "coroutine") or "coroutine" in kind.model_fields:
         methods["ainvoke"] = _awaited(kind)
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     metaclass: Any = type(kind)
-    return cast(type[BaseTool], metaclass(kind.__name__, (kind,), {**named, **methods}))
+    try:
+        return cast(type[BaseTool], metaclass(kind.__name__, (kind,), {**named, **methods}))
+    except TypeError as error:
+        raise ConfigurationError(
+            f"The class {kind.__name__} does not let itself be derived from ({error}), so its tools cannot be governed "
+            "here. Put @governed on the function that does the work."
+        ) from None
 
 
 def _gated(kind: type[BaseTool]) -> Callable[..., Any]:
@@ -251,21 +264,15 @@ class _Call:
         self._gate = gate
         self._method = method
         self._tool = tool
-        self._execution: Execution | None = None
 
     def prepare(
         self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Execution:
-        self._execution = self._gate.prepare(self._method, self._tool, args, kwargs)
-        return self._execution
+        return self._gate.prepare(self._method, self._tool, args, kwargs)
 
     @contextmanager
     def running(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
         """Around the body."""
-        assert self._execution is not None
-        call = _agents_call(self._tool)
-        if call is not None and self._execution.permit.result.decided_by:
-            call.approved()
         ticket = None
         if self._hands_on:
             ticket = _Ticket(self._tool, self._gate.digest("_run", self._tool, args, kwargs))
@@ -309,13 +316,53 @@ def _awaited(kind: type[BaseTool]) -> Callable[..., Any]:
     return ainvoke
 
 
+def _guarded(kind: type[BaseTool]) -> Callable[..., None]:
+    @functools.wraps(kind.__setattr__)
+    def __setattr__(self: BaseTool, name: str, value: Any) -> None:
+        kind.__setattr__(self, name, value)
+        if name in PATHS:
+            object.__delattr__(self, name)
+            raise _lost(self)
+
+    return __setattr__
+
+
+def _copied(kind: type[BaseTool]) -> Callable[..., BaseTool]:
+    @functools.wraps(kind.model_copy)
+    def model_copy(self: BaseTool, **how: Any) -> BaseTool:
+        copied = kind.model_copy(self, **how)
+        _require_paths(copied)
+        return copied
+
+    return model_copy
+
+
+def _require_paths(tool: BaseTool) -> None:
+    """A tool's own attribute would be called instead of its class's method.
+
+    Raises:
+        ConfigurationError: it has such an attribute.
+    """
+    own = sorted(set(PATHS) & vars(tool).keys())
+    if own:
+        raise ConfigurationError(
+            f"{own[0]} of the tool {tool.name!r} was exchanged on the tool itself, so its calls would not be decided. Do "
+            "that in a class of its own, and govern a tool of that class."
+        )
+
+
 def _required(tool: BaseTool) -> ToolGate:
     gate = gate_of(tool)
     if gate is None:
-        raise ConfigurationError(
-            f"The tool {tool.name!r} has lost its gate, so it does not run. Govern it again with govern_tool."
-        )
+        raise _lost(tool)
+    _require_paths(tool)
     return gate
+
+
+def _lost(tool: BaseTool) -> ConfigurationError:
+    return ConfigurationError(
+        f"The tool {tool.name!r} has lost its gate, so it does not run. Govern it again with govern_tool."
+    )
 
 
 def _reduced(self: BaseTool, protocol: Any) -> tuple[Any, ...]:

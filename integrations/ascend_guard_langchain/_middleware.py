@@ -24,7 +24,7 @@ from ascend_guard.drivers import adrive, drive
 from ascend_guard.errors import ActionPendingError, AscendError, ConfigurationError
 from ascend_guard.refusals import refusal
 
-from ._gate import AgentsCall, OnDenied, calling
+from ._gate import OnDenied, calling
 from ._tools import govern_tool, is_governed
 
 Answer = ToolMessage | Command[Any]
@@ -134,6 +134,8 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
             if len(self._governed) >= _KEPT:
                 self._governed.clear()
             made = govern_tool(tool, self.action_types.get(tool.name), on_denied="raise", **self._declared)
+            # The agent's tool in all but its class: what is changed on the one, or counted by the other, is the same.
+            object.__setattr__(made, "__dict__", tool.__dict__)
             known = self._governed[key] = (tool, made)
         return known[1]
 
@@ -145,11 +147,12 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
             if scoped().session_id is None and thread:
                 stack.enter_context(scope(session_id=_short(str(thread))))
             if self.on_pending == "interrupt":
-                stack.enter_context(in_manner("raise", _name_of(thread, request.tool_call["id"])))
+                stack.enter_context(
+                    in_manner("raise", _name_of(thread, request.tool_call["id"]), turn.take_answers)
+                )
             elif self.on_pending == "return":
                 stack.enter_context(in_manner("raise", None))
-            approved = turn.take_answers if self.on_pending == "interrupt" else turn.nothing
-            stack.enter_context(calling(AgentsCall(request.tool, approved)))
+            stack.enter_context(calling(request.tool))
             yield
 
     def _refused(self, error: AscendError, request: ToolCallRequest) -> ToolMessage:
@@ -163,9 +166,6 @@ class _Turn:
 
     def __init__(self) -> None:
         self._own: str | None = None
-
-    def nothing(self) -> None:
-        """Nobody was interrupted by us."""
 
     def take_answers(self) -> None:
         """Before the body runs: the graph was resumed for our interrupts, so a tool that interrupts as well must not take

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
-from .servers import EVERY_TOOL, governs
+from .servers import EVERY_TOOL, loose
 
 _MEND = "Call govern_server(server) where the server is made."
 _ALL = "all tools: the server does not list them without a client"
@@ -47,9 +47,9 @@ def tools_of(server: object, name: str = "server") -> list[ToolState]:
         ConfigurationError: this is no MCP server, or it does not tell its tools.
     """
     try:
-        loose = set(governs(server))
+        unasked = set(loose(server))
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, _states(server, loose, name)).result()
+            return thread.submit(asyncio.run, _states(server, unasked, name)).result()
     except ConfigurationError:
         raise ConfigurationError(
             f"{name} is of the type {type(server).__name__}, which is no MCP server. Name the MCPServer, Server or FastMCP "
@@ -60,6 +60,20 @@ def tools_of(server: object, name: str = "server") -> list[ToolState]:
             f"The tools of {name} cannot be listed ({type(error).__name__}: {str(error)!a}). What it asks for them must "
             "answer."
         ) from error
+
+
+def governs(server: object) -> list[str]:
+    """Name the tools of a server that run without being asked about; none when all are governed.
+
+    ``*`` stands for the tools of a low-level server that does not list them without a client.
+
+    Args:
+        server: what ``govern_server`` takes.
+
+    Raises:
+        ConfigurationError: this is no MCP server, or it does not tell its tools.
+    """
+    return sorted({tool.name for tool in tools_of(server) if not tool.governed})
 
 
 def require_governed(server: object) -> None:
@@ -75,15 +89,15 @@ def require_governed(server: object) -> None:
         ConfigurationError: some tool is not governed (the message lists them), or this is no MCP server.
     """
     tools = tools_of(server)
-    loose = [tool for tool in tools if not tool.governed]
-    if loose:
-        listed = ", ".join(f"{tool.name!a}{f' ({tool.note})' if tool.note else ''}" for tool in loose)
+    unasked = [tool for tool in tools if not tool.governed]
+    if unasked:
+        listed = ", ".join(f"{tool.name!a}{f' ({tool.note})' if tool.note else ''}" for tool in unasked)
         raise ConfigurationError(
-            f"{len(loose)} of {len(tools)} tools would run without being asked about: {listed}. {_MEND}"
+            f"{len(unasked)} of {len(tools)} tools would run without being asked about: {listed}. {_MEND}"
         )
 
 
-async def _states(server: Any, loose: set[str], where: str) -> list[ToolState]:
+async def _states(server: Any, unasked: set[str], where: str) -> list[ToolState]:
     if hasattr(server, "mount"):  # of the fastmcp package; the official SDK's have none
         return await _of_fastmcp(server, where)
     manager = getattr(server, "_tool_manager", None)
@@ -91,10 +105,10 @@ async def _states(server: Any, loose: set[str], where: str) -> list[ToolState]:
         found = dict.fromkeys((tool.name for tool in await _listed(server)), False)
     else:
         found = {tool.name: _is_governed(tool) for tool in manager.list_tools()}
-    found |= {name: False for name in sorted(loose) if name not in found}
-    every = EVERY_TOOL in loose
+    found |= {name: False for name in sorted(unasked) if name not in found}
+    every = EVERY_TOOL in unasked
     return [
-        _state(name, not every and name not in loose, own, where, _ALL if name == EVERY_TOOL else None)
+        _state(name, not every and name not in unasked, own, where, _ALL if name == EVERY_TOOL else None)
         for name, own in found.items()
     ]
 

@@ -1,0 +1,71 @@
+"""A low-level server's handlers, kept so that every ``tools/call`` is governed, whenever its handler was registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ascend_guard.errors import ConfigurationError
+
+from .gate import GateOptions, ToolGate
+
+Wrap = Callable[[Any], Any]
+
+
+class Governance:
+    """How one server is governed: its gate, and whether its listing hides what policy always denies."""
+
+    def __init__(self, name: str, hide_denied: bool, declared: GateOptions) -> None:
+        if not isinstance(hide_denied, bool):
+            raise ConfigurationError(f"hide_denied is True or False, not {hide_denied!r}.")
+        self.gate = ToolGate(name, **declared)
+        self.hide_denied = hide_denied
+        self.settings = (name, hide_denied, dict(declared))
+
+    def require_same(self, other: Governance) -> None:
+        """Governing a server twice is once, unless it is said in two ways.
+
+        Raises:
+            ConfigurationError: the settings differ.
+        """
+        if self.settings != other.settings:
+            raise ConfigurationError(
+                f"The server {self.gate.name!r} is governed already, with other settings: govern it once."
+            )
+
+    async def shown(self, tools: Iterable[Any]) -> list[Any]:
+        """Those of the tools that a client may see."""
+        listed = list(tools)
+        if not self.hide_denied:
+            return listed
+        hidden = await self.gate.always_denied([tool.name for tool in listed])
+        return [tool for tool in listed if tool.name not in hidden]
+
+
+class GovernedHandlers(dict[Any, Any]):
+    """A server's table of handlers; what is put in under one of these keys is wrapped first."""
+
+    def __init__(
+        self, governance: Governance, wraps: Mapping[Any, Wrap], handlers: Mapping[Any, Any]
+    ) -> None:
+        super().__init__()
+        self.governance = governance
+        self._wraps = wraps
+        self.update(handlers)
+
+    def __setitem__(self, key: Any, handler: Any) -> None:
+        wrap = self._wraps.get(key)
+        super().__setitem__(key, handler if wrap is None else wrap(handler))
+
+    def update(self, *others: Any, **named: Any) -> None:
+        for key, handler in dict(*others, **named).items():
+            self[key] = handler
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __ior__(self, other: Any) -> GovernedHandlers:  # type: ignore[misc]
+        self.update(other)
+        return self

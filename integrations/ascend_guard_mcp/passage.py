@@ -1,0 +1,165 @@
+"""An approved call on its way to the tool, so that it is asked about once however many doors it goes through."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import anyio
+
+from ascend_guard import scope
+from ascend_guard._scope import scoped
+from ascend_guard.arguments import digest_of
+from ascend_guard.errors import AscendError, ServerError
+
+from .caller import Caller
+from .gate import Admission, ToolGate
+
+R = TypeVar("R")
+
+_log = logging.getLogger("ascend_guard")
+_LONGEST_FAILURE = 200
+
+
+class Passage:
+    """One approved call. Each server it comes to may take it once, with the tool and the arguments that were approved.
+
+    Args:
+        owner: what asked: only it takes the call, or passes it on.
+        server: where it was asked.
+        tool: what was approved.
+        arguments: likewise.
+    """
+
+    def __init__(self, owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> None:
+        self._owner = owner
+        self._tool = tool
+        self._digest = _digest(arguments)
+        self._seen = {id(server)}
+        self._due: dict[int, str] = {id(server): tool}
+
+    def _take(self, owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+        if (
+            owner is not self._owner
+            or self._due.get(id(server)) != tool
+            or _digest(arguments) != self._digest
+        ):
+            return False
+        del self._due[id(server)]
+        return True
+
+    def _extend(self, owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+        mounted = not self._due and id(server) not in self._seen and self._tool.endswith(tool)
+        if owner is not self._owner or not mounted or _digest(arguments) != self._digest:
+            return False
+        self._seen.add(id(server))
+        self._due[id(server)] = tool
+        return True
+
+
+_passages: ContextVar[tuple[Passage, ...]] = ContextVar("ascend_guard_mcp_passages", default=())
+
+
+def taken(owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether this is the call that was approved, come to its tool. A second one like it is another call."""
+    return any(passage._take(owner, server, tool, arguments) for passage in reversed(_passages.get()))
+
+
+def passed_on(owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether this is the call that was approved, handed on to a mounted server which has the same owner."""
+    return any(passage._extend(owner, server, tool, arguments) for passage in reversed(_passages.get()))
+
+
+async def admit(gate: ToolGate, tool: str, arguments: Mapping[str, Any] | None, caller: Caller) -> Admission:
+    """Ask the gate.
+
+    Raises:
+        AscendError: the tool must not run, whatever the reason; nothing else is raised but cancellation.
+    """
+    try:
+        return await gate.admit(tool, arguments, session_id=caller.session_id, context=caller.context)
+    except AscendError:
+        raise
+    except Exception as error:
+        _log.exception("A call of the MCP tool %r could not be judged; it did not run", tool)
+        raise ServerError(f"Blocked: {tool!r} did not run, because it could not be judged.") from error
+
+
+async def carry_out(
+    owner: object,
+    server: object | None,
+    tool: str,
+    admission: Admission,
+    caller: Caller,
+    body: Callable[[dict[str, Any]], Awaitable[R]],
+) -> R:
+    """Run what was approved, and record once what became of it.
+
+    Args:
+        owner, server, tool: see ``Passage``; no server where the body goes through no other door.
+        admission: the permit.
+        caller: whose session the governed calls inside belong to.
+        body: what runs, with the arguments that were approved.
+    """
+    try:
+        with (
+            scope(session_id=scoped().session_id or caller.session_id),
+            admission,
+            nullcontext()
+            if server is None
+            else _under_way(Passage(owner, server, tool, admission.arguments)),
+        ):
+            result = await body(admission.arguments)
+    except BaseException as error:
+        await _settle(admission, error, None)
+        raise
+    await _settle(admission, *_outcome(result))
+    return result
+
+
+@contextmanager
+def _under_way(passage: Passage) -> Iterator[None]:
+    token = _passages.set((*_passages.get(), passage))
+    try:
+        yield
+    finally:
+        _passages.reset(token)
+
+
+async def _settle(admission: Admission, failure: str | BaseException | None, detail: str | None) -> None:
+    with anyio.CancelScope(shield=True):  # the tool has acted: a client that left does not undo that
+        await admission.settle(failure, detail)
+
+
+def _outcome(result: object) -> tuple[str | None, str | None]:
+    """What the tool says of itself: its failure, and how the call ended where it did not end with a result."""
+    result = getattr(result, "root", result)  # mcp 1.x wraps results
+    kind = type(result).__name__
+    if kind in ("InputRequiredResult", "InputRequiredToolResult"):
+        return None, "the tool asked the client for more"
+    if kind == "CreateTaskResult":
+        return None, "the tool goes on as a task"
+    if kind == "ErrorData":
+        return str(getattr(result, "message", "")) or "the tool failed", None
+    if isinstance(result, dict):
+        failed, content = result.get("isError") or result.get("is_error"), result.get("content")
+    else:
+        failed = getattr(result, "is_error" if hasattr(result, "is_error") else "isError", None)
+        content = getattr(result, "content", None)
+    if not failed:
+        return None, None
+    for block in content or ():
+        text = block.get("text") if isinstance(block, dict) else getattr(block, "text", None)
+        if text:
+            return str(text)[:_LONGEST_FAILURE], None
+    return "the tool failed", None
+
+
+def _digest(arguments: Mapping[str, Any]) -> str | None:
+    try:
+        return digest_of(arguments, key=b"")
+    except AscendError:
+        return None  # not what was approved, which has one

@@ -1,0 +1,170 @@
+"""Servers of the official SDK, mcp 1.x and 2.x, high and low level, with every tool call governed."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from importlib import import_module
+from typing import Any, TypeVar, Unpack
+
+from ascend_guard.errors import AscendError, ConfigurationError
+
+from .caller import NOBODY
+from .gate import GateOptions, refusal
+from .handlers import Governance, GovernedHandlers
+from .passage import admit, carry_out, taken
+from .wire import is_first_major, keys, wraps
+
+S = TypeVar("S")
+
+EVERY_TOOL = "*"
+"""Stands for the tools of a server that does not say which it has."""
+
+
+def govern_server(
+    server: S, name: str | None = None, *, hide_denied: bool = False, **declared: Unpack[GateOptions]
+) -> S:
+    """Let no tool of this server run before a decision allows the call.
+
+    Tools, handlers and middleware that are registered later are governed as well: the gate stands before the handler,
+    inside all middleware, so what is judged is what runs. Governing a server again with the same settings changes nothing.
+
+    Args:
+        server: an ``MCPServer`` or ``Server`` of mcp 2.x, a ``FastMCP`` or ``Server`` of mcp 1.x, or a FastMCP server of
+            the fastmcp package, which gets a ``GovernanceMiddleware`` before all its others.
+        name: the server's name in policies; its own when left out.
+        hide_denied: leave out of the listing what policy denies whatever the arguments.
+        **declared: see ``GateOptions``.
+
+    Returns:
+        The same server.
+
+    Raises:
+        ConfigurationError: this is no such server, it is governed with other settings, or a setting is wrong.
+    """
+    if _is_fastmcp(server):
+        from .fast import GovernanceMiddleware
+
+        GovernanceMiddleware(name, hide_denied=hide_denied, **declared).install(server)
+        return server
+    low = _low_level(server)
+    if low is None:
+        raise ConfigurationError(
+            f"govern_server takes an MCP server, not {type(server).__name__}: pass the MCPServer, Server or FastMCP object."
+        )
+    governance = Governance(low.name if name is None else name, hide_denied, declared)
+    handlers = getattr(low, _attribute(low))
+    if isinstance(handlers, GovernedHandlers):
+        handlers.governance.require_same(governance)
+        governance = handlers.governance
+    else:
+        setattr(low, _attribute(low), GovernedHandlers(governance, wraps(low, governance), handlers))
+    high: Any = server
+    if high is not low and not hasattr(high.call_tool, "governance"):
+        high.call_tool = _in_process(high, low, governance)
+    return server
+
+
+def loose(server: object) -> list[str]:
+    """Name the tools of a server that come to their functions without being asked about; ``*`` stands for those of a
+    low-level one that does not list them without a client.
+
+    Raises:
+        ConfigurationError: this is no MCP server.
+    """
+    if _is_fastmcp(server):
+        from .fast import ungoverned
+
+        return sorted(_run(ungoverned(server)))
+    low = _low_level(server)
+    if low is None:
+        raise ConfigurationError(f"This takes an MCP server, not {type(server).__name__}.")
+    handlers = getattr(low, _attribute(low))
+    if isinstance(handlers, GovernedHandlers):
+        return []
+    return sorted(_run(_names(server, low, handlers)))
+
+
+async def _names(server: Any, low: Any, handlers: dict[Any, Any]) -> set[str]:
+    if server is not low:
+        return {tool.name for tool in await server.list_tools()}
+    list_tools, call_tool = keys(low)
+    if call_tool not in handlers:
+        return set()
+    try:
+        if is_first_major(low):
+            listed = (await handlers[list_tools](None)).root
+        else:
+            nothing = import_module("mcp.types").PaginatedRequestParams()
+            listed = await handlers[list_tools].handler(None, nothing)
+        return {tool.name for tool in listed.tools}
+    except Exception:
+        return {EVERY_TOOL}
+
+
+def _run(work: Coroutine[Any, Any, set[str]]) -> set[str]:
+    """From a thread of its own, so that it may be asked from a running event loop as well."""
+    found: set[str] = set()
+    failed: list[Exception] = []
+
+    def look() -> None:
+        try:
+            found.update(asyncio.run(work))
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=look, name="ascend-guard-tools")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found
+
+
+# --- the kinds of server -------------------------------------------------------------------------------------------
+
+
+def _is_fastmcp(server: object) -> bool:
+    return any(
+        kind.__name__ == "FastMCP" and kind.__module__.partition(".")[0] == "fastmcp"
+        for kind in type(server).__mro__
+    )
+
+
+def _low_level(server: object) -> Any:
+    low = getattr(server, "_lowlevel_server", None) or getattr(server, "_mcp_server", None) or server
+    known = any(kind.__module__.startswith("mcp.server.lowlevel") for kind in type(low).__mro__)
+    return low if known and isinstance(getattr(low, _attribute(low), None), dict) else None
+
+
+def _attribute(low: object) -> str:
+    return "request_handlers" if is_first_major(low) else "_request_handlers"
+
+
+# --- calls in process, both ----------------------------------------------------------------------------------------
+
+
+def _in_process(server: Any, low: Any, governance: Governance) -> Callable[..., Awaitable[Any]]:
+    """``call_tool`` of a high-level server: called by the developer, or by the handler that has asked already."""
+    home = "mcp.server.fastmcp.exceptions" if is_first_major(low) else "mcp.server.mcpserver.exceptions"
+    tool_error: type[Exception] = import_module(home).ToolError
+    gate, original = governance.gate, server.call_tool
+
+    @functools.wraps(original)
+    async def call_tool(name: str, arguments: dict[str, Any] | None = None, *rest: Any, **more: Any) -> Any:
+        if taken(governance, low, name, arguments or {}):
+            return await original(name, arguments, *rest, **more)
+        try:
+            admission = await admit(gate, name, arguments, NOBODY)
+        except AscendError as error:
+            raise tool_error(refusal(error)) from error
+
+        async def body(judged: dict[str, Any]) -> Any:
+            return await original(name, judged, *rest, **more)
+
+        return await carry_out(governance, None, name, admission, NOBODY, body)
+
+    call_tool.governance = governance  # type: ignore[attr-defined]
+    return call_tool
