@@ -9,12 +9,6 @@ import pytest
 from lc_world import Bench, World
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """LangChain's own tests carry marks of plugins that are switched off here."""
-    for mark in ("benchmark", "vcr"):
-        config.addinivalue_line("markers", f"{mark}: of a plugin that is not used")
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """A control plane on a folder of its own."""
