@@ -77,10 +77,13 @@ def main() -> int:
             chosen = arguments.only or [name for name in runs if not (arguments.quick and name == "peers")]
             if environment is not None:
                 _install(environment, apart, chosen, status)
-            groups = [runs[name](folder / name, status.begin(name)) for name in chosen]
-    except ContestantFailed as error:
-        console.print(f"A contestant failed: {error}", soft_wrap=True)
-        return 1
+            groups: list[Group] = []
+            failures: dict[str, ContestantFailed] = {}
+            for name in chosen:
+                try:
+                    groups.append(runs[name](folder / name, status.begin(name)))
+                except ContestantFailed as error:  # what the others measured is still worth showing
+                    failures[name] = error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for group in groups:
@@ -93,7 +96,9 @@ def main() -> int:
         )
     verdicts = [values["met"] for group in groups for values in group.values.values() if "met" in values]
     console.print(f"{sum(verdicts)} of {len(verdicts)} aims met")
-    return 0
+    for name, error in failures.items():
+        console.print(f"{name}: a contestant failed: {error}", soft_wrap=True)
+    return 1 if failures else 0
 
 
 def _runs(quick: bool, environment: PeerEnvironment | None, apart: PeerEnvironment) -> dict[str, Run]:

@@ -190,12 +190,13 @@ def _next_steps(run: Run, plan: Plan, done: bool, with_policy: bool) -> None:
     if plan.changed and not with_policy:
         settings = run.settings()
         how = (
-            "ASCEND_API_KEY and ASCEND_API_URL in the client's environment, or as its input variables; a key is never "
-            "written into the file."
+            "ASCEND_API_KEY and ASCEND_API_URL in each entry's own env, by the client's input variables: a key is never "
+            "written into the file by us."
             if settings.remote
-            else "ASCEND_POLICY in the client's environment, or install with --policy FILE."
+            else "ASCEND_POLICY in each entry's own env, or install with --policy FILE."
         )
-        run.warn(f"The proxies refuse every call until they know who decides: set {how}")
+        # Many clients hand their own environment on to no server.
+        run.warn(f"The proxies do not start before they know who decides: set {how}")
     if done:
         from ascend_guard_mcp.clients.plan import remembered_at
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from published.published_environments import published
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAYS = {
@@ -56,11 +57,24 @@ SAYS = {
         r"4\. A person has to decide: error: Pending: .+ Call this tool again with the same arguments .+",
         r"5\. Ana approved, and the same call runs: refunded 940\.00 on order 7731",
     ),
+    "mcp_proxy.py": (
+        r"1\. The client sees the server as it is: [1-9]\d* tools, such as git_\w+",
+        r"2\. The policy allows it: Files staged successfully",
+        r"3\. The policy denies it: .+ Agents do not throw work away\. .+",
+        r"4\. A person has to decide: git\.git_commit\. A person reads what is committed\.",
+        r"5\. Ana approved it with another message: agent: Note: buy milk",
+        r"6\. The kill switch is on: .+ too many agents\. .+",
+        r"7\. The audit trail has \d+ records and is intact: True",
+    ),
     "testing_your_agent.py": (r"\.{5} +\[100%\]", r"5 passed in .+"),
 }
 
+SERVERS = {"mcp_proxy.py": "mcp-servers"}
+"""Where the programs are that an example finds on the PATH."""
+
 
 @pytest.mark.parametrize("name", SAYS)
+@pytest.mark.timeout(300)  # the first run makes the environments
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     """It ends well and says, line by line, what it shows."""
     environment = {
@@ -69,6 +83,8 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         "ASCEND_POLICY": "/nowhere/policy.yaml",
         "ASCEND_DATABASE_URL": "sqlite:////nowhere/ascend.db",
     }
+    if name in SERVERS:
+        environment["PATH"] = f"{published(SERVERS[name]).parent}{os.pathsep}{environment['PATH']}"
     ran = subprocess.run(
         [sys.executable, EXAMPLES / name],
         cwd=tmp_path,
