@@ -62,7 +62,7 @@ def install(
     """Lead an MCP client's servers through the proxy. Shows the difference and asks first.
 
     The client's file is changed where its servers are, and nowhere else; what it said is kept beside it for uninstall.
-    With --policy FILE the proxies decide by that policy; else by what the client's environment configures.
+    With --policy FILE the proxies decide by that policy; else by what each entry's own env says.
     The exit status is 1 when a server that was asked for is not led through the proxy afterwards.
     """
     from ascend_guard_mcp.clients.plan import plan_install
@@ -229,7 +229,7 @@ def _launcher(run: Run) -> Launcher:
         if settings.postgres:
             raise Refusal(
                 "A database's password does not belong into a client's file. Leave --database-url out, and set "
-                "ASCEND_DATABASE_URL in the client's environment."
+                "ASCEND_DATABASE_URL in the entry's own env."
             )
         place, query = settings.database()
         end = f"?{urlencode(query)}" if query else ""

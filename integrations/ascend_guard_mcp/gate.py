@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 from ascend_guard import scope
 from ascend_guard._scope import require_text, scoped
@@ -80,11 +80,7 @@ class ToolGate:
         except ValidationError as error:
             raise ConfigurationError(f"This server cannot be governed so: {error}") from None
         self._action_types = dict(action_types)
-        self._declared: Declaration = {
-            **given,  # type: ignore[typeddict-item]
-            "mcp_server_name": name,
-            "timeout": wait,
-        }
+        self._declared = cast(Declaration, {**given, "mcp_server_name": name, "timeout": wait})
         options("x", "x", self._declared)  # what is wrong is said now, not at the first call
         self._options: dict[str, Options] = {}
 

@@ -62,7 +62,10 @@ def mcp() -> str:
             f"| {kind.library} {kind.major}, {kind.tier} level | {' | '.join([forms] * len(matrix.TRANSPORTS))} |"
         )
     every, ends = sum(1 for _ in matrix.matrix_rows()), len(matrix.SCENARIOS)
-    lines += ["", f"A cell names the versions of the protocol; {every} rows in all, the {ends} endings counted."]
+    lines += [
+        "",
+        f"A cell names the versions of the protocol; {every} rows in all, the {ends} endings counted.",
+    ]
     return "\n".join(lines)
 
 

@@ -169,12 +169,12 @@ def test_a_policy_is_written_absolutely(desk: Any, place: str) -> None:
 
 
 def test_who_decides_is_said_and_no_key_is_written(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a policy the person is told what the client's environment needs; a key never reaches the file."""
+    """Without a policy the person is told what the entries' env needs; a key never reaches the file."""
     path = desk.has(".mcp.json", ONE)
     assert "ASCEND_POLICY in each entry's own env" in desk.run("install --dry-run").err
     monkeypatch.setenv("ASCEND_API_KEY", "owkai_very_secret_key")
     answer = desk.run("install --yes")
-    assert "ASCEND_API_KEY and ASCEND_API_URL in the client's environment" in answer.err
+    assert "ASCEND_API_KEY and ASCEND_API_URL in each entry's own env" in answer.err
     kept = path.with_name(".mcp.json.ascend-guard.json").read_text()
     assert "owkai" not in answer.out + answer.err + path.read_text() + kept
 
