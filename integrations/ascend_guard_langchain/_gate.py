@@ -73,7 +73,7 @@ class ToolGate:
     def __init__(self, kind: type[BaseTool], declared: Options | None, on_denied: OnDenied) -> None:
         self.kind = kind
         self.declared = declared
-        self.on_denied = on_denied
+        self.on_denied: OnDenied = on_denied
         self._arguments: dict[str, ToolArguments] = {}
 
     def prepare(
