@@ -42,6 +42,9 @@ NODE_ENVIRONMENTS = {
 }
 """What npm installs into each."""
 
+PATIENCE = 600
+"""Seconds that pip or npm may take."""
+
 
 class EnvironmentFailed(RuntimeError):
     """An environment could not be made; the message ends with what pip said."""
@@ -121,7 +124,13 @@ def node() -> Path:
 
 
 def _run(name: str, *command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise EnvironmentFailed(
+            f"The environment {name} could not be made: {' '.join(command[1:])} took more than {PATIENCE} s. Does it reach "
+            "its registry?"
+        ) from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-2000:]
         raise EnvironmentFailed(
