@@ -26,6 +26,7 @@ def whole(store: PostgresStore) -> bool:
     return store.snapshot(lambda reader: verify(reader, store.secret)).ok
 
 
+@pytest.mark.timeout(900)  # each example waits until the store has found its way back
 @settings(phases=UNSHRUNK, suppress_health_check=list(HealthCheck))
 @given(
     direction=st.sampled_from(["up", "down"]),
