@@ -423,7 +423,7 @@ try:
     refund(900.0, Order("o-1", datetime.date(2026, 1, 2)), {"b", "a", Colour.RED}, [decimal.Decimal("1.10"), b"x"])
     print("done")
 except ActionPendingError as error:
-    print("pending", error.action_id)
+    print("pending", error.action_id, flush=True)
 """
 
 
