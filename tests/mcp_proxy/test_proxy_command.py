@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from ascend_guard_mcp.proxy.listen import _bound as proxy_bound
 from ascend_guard_mcp.proxy.options import is_loopback, require_address, require_headers, require_url
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from proxy_world import PATIENCE, PYTHON, Desk
 
 from ascend_guard.cli import main
 from ascend_guard.errors import ConfigurationError
+from ascend_guard.server.serve import _bound as server_bound
 
 
 def run(desk: Desk, *words: str, configured: bool = True) -> subprocess.CompletedProcess[str]:
@@ -148,3 +152,10 @@ def test_headers_are_used_or_refused(lines: list[str]) -> None:
 def test_where_to_listen(text: str, address: tuple[str, int]) -> None:
     """HOST:PORT."""
     assert require_address(text) == address
+
+
+@pytest.mark.parametrize("bound", [proxy_bound, server_bound], ids=["proxy", "server"])
+def test_small_answers_are_not_held_back(bound: Any) -> None:
+    """Where a socket says that it is TCP, asyncio switches Nagle's algorithm off, which waits for 40 ms."""
+    with bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
