@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .added import add_added, add_base, added_group
+from .contestants.tools import POLICY
 from .environment import LANGCHAIN, PeerEnvironment
-from .guarded import ToolServer
 from .report import Group
 from .rounds import Tick, Worker, race
+from .servers import GuardServer
 
 _BARE = "ungoverned"
 _EMBEDDED = {durability: f"govern_tool, embedded, {durability}" for durability in ("process", "power")}
@@ -30,7 +31,7 @@ def langchain(folder: Path, seconds: float, tick: Tick, environment: PeerEnviron
     )
     published = environment.holds(LANGCHAIN)
     with ExitStack() as stack:
-        guard = ToolServer(folder / "server")
+        guard = GuardServer(folder / "server", "process", rules=POLICY)
         stack.callback(guard.close)
         contestants = {_BARE: Worker("langchain_bare_call")}
         for durability, name in _EMBEDDED.items():

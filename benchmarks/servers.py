@@ -92,6 +92,7 @@ class GuardServer(ServerProcess):
         folder: for its policy and its database.
         durability: of SQLite.
         database_url: another database.
+        rules: the policy's text.
 
     Attributes:
         key: of the agent ``bench``.
@@ -99,10 +100,12 @@ class GuardServer(ServerProcess):
         token: of a person who approves.
     """
 
-    def __init__(self, folder: Path, durability: str = "power", database_url: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, durability: str = "power", database_url: str | None = None, rules: str = POLICY
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         policy = folder / "policy.yaml"
-        policy.write_text(POLICY)
+        policy.write_text(rules)
         database = database_url or f"sqlite:///{folder / 'ascend.db'}"
 
         def keys(tx: Transaction) -> tuple[str, str]:

@@ -157,9 +157,9 @@ def _govern(
 ) -> int:
     try:
         if url is not None:
-            import httpx  # noqa: F401
+            import httpx  # noqa: F401 - whether it is there
         if listen is not None:
-            import uvicorn  # noqa: F401
+            import uvicorn  # noqa: F401 - likewise
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"This needs {error.name}, which is not installed. Type: pip install 'ascend-guard[mcp]'"

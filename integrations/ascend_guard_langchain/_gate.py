@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -109,7 +108,7 @@ class ToolGate:
         return True
 
     def digest(self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        return digest_of(self._known(method, tool).named(args, kwargs), key=b"", redact=frozenset())
+        return digest_of(self._known(method, tool).named(args, kwargs), key=b"")
 
     def _known(self, method: str, tool: BaseTool) -> ToolArguments:
         run = getattr(self.kind, method)
@@ -371,6 +370,7 @@ def _reduced(self: BaseTool, protocol: Any) -> tuple[Any, ...]:
 
 
 def _restored(kind: type[BaseTool], state: dict[Any, Any]) -> BaseTool:
-    made = copyreg.__newobj__(_governed_class(kind))  # type: ignore[attr-defined]
+    governed = _governed_class(kind)
+    made = governed.__new__(governed)
     made.__setstate__(state)
-    return cast(BaseTool, made)
+    return made

@@ -144,18 +144,6 @@ class GovernanceMiddleware(Middleware):
         return await carry_out(self, None if at_the_tool else server, tool, admission, caller, run)
 
 
-async def ungoverned(server: Any) -> set[str]:
-    """The names of tools that a FastMCP server, or one mounted on it, runs without being asked about."""
-    if any(isinstance(middleware, GovernanceMiddleware) for middleware in server.middleware):
-        return set()
-    names = set()
-    for tool in await server.list_tools(run_middleware=False):
-        mounted = getattr(tool, "_server", None)
-        if mounted is None or getattr(tool, "_original_name", None) in await ungoverned(mounted):
-            names.add(tool.name)
-    return names
-
-
 def _told(error: AscendError) -> ToolResult:
     # Returned, not raised: middleware around this retries, rewrites and caches exceptions by their causes.
     return ToolResult(content=refusal(error), is_error=True)

@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
-from .servers import EVERY_TOOL, loose
+from .handlers import GovernedHandlers
+from .servers import handlers_of, is_fastmcp, low_level
+from .wire import is_first_major, keys
+
+EVERY_TOOL = "*"
+"""Stands for the tools of a server that does not say which it has."""
 
 _MEND = "Call govern_server(server) where the server is made."
 _ALL = "all tools: the server does not list them without a client"
@@ -46,15 +51,16 @@ def tools_of(server: object, name: str = "server") -> list[ToolState]:
     Raises:
         ConfigurationError: this is no MCP server, or it does not tell its tools.
     """
-    try:
-        unasked = set(loose(server))
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, _states(server, unasked, name)).result()
-    except ConfigurationError:
+    if not is_fastmcp(server) and low_level(server) is None:
         raise ConfigurationError(
             f"{name} is of the type {type(server).__name__}, which is no MCP server. Name the MCPServer, Server or FastMCP "
             "object."
-        ) from None
+        )
+    states = _of_fastmcp(server, name) if is_fastmcp(server) else _of_official(server, name)
+    try:
+        # In a thread of its own, so that it may be asked from a running event loop as well.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, states).result()
     except Exception as error:  # a proxy asks its own servers, and what provides tools is anybody's code
         raise ConfigurationError(
             f"The tools of {name} cannot be listed ({type(error).__name__}: {str(error)!a}). What it asks for them must "
@@ -97,20 +103,16 @@ def require_governed(server: object) -> None:
         )
 
 
-async def _states(server: Any, unasked: set[str], where: str) -> list[ToolState]:
-    if hasattr(server, "mount"):  # of the fastmcp package; the official SDK's have none
-        return await _of_fastmcp(server, where)
-    manager = getattr(server, "_tool_manager", None)
-    if manager is None:
-        found = dict.fromkeys((tool.name for tool in await _listed(server)), False)
-    else:
-        found = {tool.name: _is_governed(tool) for tool in manager.list_tools()}
-    found |= {name: False for name in sorted(unasked) if name not in found}
-    every = EVERY_TOOL in unasked
-    return [
-        _state(name, not every and name not in unasked, own, where, _ALL if name == EVERY_TOOL else None)
-        for name, own in found.items()
-    ]
+async def _of_official(server: Any, where: str) -> list[ToolState]:
+    low = low_level(server)
+    governed = isinstance(handlers_of(low), GovernedHandlers)
+    if server is low:
+        names = [name for name in await _listed(low) if not (governed and name == EVERY_TOOL)]
+        return [_state(name, governed, False, where, _ALL if name == EVERY_TOOL else None) for name in names]
+    found = {tool.name: _is_governed(tool) for tool in server._tool_manager.list_tools()}
+    if not governed:  # an override may list more than the manager has
+        found |= {tool.name: False for tool in await server.list_tools() if tool.name not in found}
+    return [_state(name, governed, own, where) for name, own in found.items()]
 
 
 def _state(tool: str, by_server: bool, own: bool, where: str, note: str | None = None) -> ToolState:
@@ -118,17 +120,22 @@ def _state(tool: str, by_server: bool, own: bool, where: str, note: str | None =
     return ToolState(tool, by is not None, by, where, note)
 
 
-async def _listed(low: Any) -> Any:
-    """The tools a low-level server tells of; none where its handler needs a client's request."""
-    from mcp import types
-
+async def _listed(low: Any) -> list[str]:
+    """The tools a low-level server tells of; ``*`` where its handler needs a client's request, none where none can run."""
+    list_tools, call_tool = keys(low)
+    handlers = handlers_of(low)
+    if call_tool not in handlers:
+        return []
     try:
-        if hasattr(low, "request_handlers"):
-            return (await low.request_handlers[types.ListToolsRequest](None)).root.tools
-        entry = low._request_handlers["tools/list"]
-        return (await entry.handler(None, types.PaginatedRequestParams())).tools
+        if is_first_major(low):
+            listed = (await handlers[list_tools](None)).root
+        else:
+            from mcp.types import PaginatedRequestParams
+
+            listed = await handlers[list_tools].handler(None, PaginatedRequestParams())
+        return [tool.name for tool in listed.tools]
     except Exception:  # handlers are anybody's code
-        return ()
+        return [EVERY_TOOL]
 
 
 async def _of_fastmcp(server: Any, where: str, governed: bool = False) -> list[ToolState]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any, TypeVar, Unpack
 
@@ -15,12 +13,9 @@ from .caller import NOBODY
 from .gate import GateOptions, refusal
 from .handlers import Governance, GovernedHandlers
 from .passage import admit, carry_out, taken
-from .wire import is_first_major, keys, wraps
+from .wire import is_first_major, wraps
 
 S = TypeVar("S")
-
-EVERY_TOOL = "*"
-"""Stands for the tools of a server that does not say which it has."""
 
 
 def govern_server(
@@ -44,18 +39,18 @@ def govern_server(
     Raises:
         ConfigurationError: this is no such server, it is governed with other settings, or a setting is wrong.
     """
-    if _is_fastmcp(server):
+    if is_fastmcp(server):
         from .fast import GovernanceMiddleware
 
         GovernanceMiddleware(name, hide_denied=hide_denied, **declared).install(server)
         return server
-    low = _low_level(server)
+    low = low_level(server)
     if low is None:
         raise ConfigurationError(
             f"govern_server takes an MCP server, not {type(server).__name__}: pass the MCPServer, Server or FastMCP object."
         )
     governance = Governance(low.name if name is None else name, hide_denied, declared)
-    handlers = getattr(low, _attribute(low))
+    handlers = handlers_of(low)
     if isinstance(handlers, GovernedHandlers):
         handlers.governance.require_same(governance)
         governance = handlers.governance
@@ -67,76 +62,28 @@ def govern_server(
     return server
 
 
-def loose(server: object) -> list[str]:
-    """Name the tools of a server that come to their functions without being asked about; ``*`` stands for those of a
-    low-level one that does not list them without a client.
-
-    Raises:
-        ConfigurationError: this is no MCP server.
-    """
-    if _is_fastmcp(server):
-        from .fast import ungoverned
-
-        return sorted(_run(ungoverned(server)))
-    low = _low_level(server)
-    if low is None:
-        raise ConfigurationError(f"This takes an MCP server, not {type(server).__name__}.")
-    handlers = getattr(low, _attribute(low))
-    if isinstance(handlers, GovernedHandlers):
-        return []
-    return sorted(_run(_names(server, low, handlers)))
-
-
-async def _names(server: Any, low: Any, handlers: dict[Any, Any]) -> set[str]:
-    if server is not low:
-        return {tool.name for tool in await server.list_tools()}
-    list_tools, call_tool = keys(low)
-    if call_tool not in handlers:
-        return set()
-    try:
-        if is_first_major(low):
-            listed = (await handlers[list_tools](None)).root
-        else:
-            nothing = import_module("mcp.types").PaginatedRequestParams()
-            listed = await handlers[list_tools].handler(None, nothing)
-        return {tool.name for tool in listed.tools}
-    except Exception:
-        return {EVERY_TOOL}
-
-
-def _run(work: Coroutine[Any, Any, set[str]]) -> set[str]:
-    """From a thread of its own, so that it may be asked from a running event loop as well."""
-    found: set[str] = set()
-    failed: list[Exception] = []
-
-    def look() -> None:
-        try:
-            found.update(asyncio.run(work))
-        except Exception as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=look, name="ascend-guard-tools")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found
-
-
 # --- the kinds of server -------------------------------------------------------------------------------------------
 
 
-def _is_fastmcp(server: object) -> bool:
+def is_fastmcp(server: object) -> bool:
+    """Whether it is a FastMCP server of the fastmcp package."""
     return any(
         kind.__name__ == "FastMCP" and kind.__module__.partition(".")[0] == "fastmcp"
         for kind in type(server).__mro__
     )
 
 
-def _low_level(server: object) -> Any:
+def low_level(server: object) -> Any:
+    """The low-level server of one of the official SDK's, or itself; None for anything else."""
     low = getattr(server, "_lowlevel_server", None) or getattr(server, "_mcp_server", None) or server
     known = any(kind.__module__.startswith("mcp.server.lowlevel") for kind in type(low).__mro__)
     return low if known and isinstance(getattr(low, _attribute(low), None), dict) else None
+
+
+def handlers_of(low: object) -> dict[Any, Any]:
+    """The table of a low-level server's handlers; a ``GovernedHandlers`` where it is governed."""
+    handlers: dict[Any, Any] = getattr(low, _attribute(low))
+    return handlers
 
 
 def _attribute(low: object) -> str:
