@@ -56,7 +56,12 @@ class guard:
         except BaseException:
             self._execution = None
             raise
-        execution.__enter__()
+        try:
+            execution.__enter__()
+        except BaseException as error:
+            self._execution = None
+            execution.settle(error)
+            raise
         return execution.permit
 
     def __exit__(
@@ -71,7 +76,12 @@ class guard:
         except BaseException:
             self._execution = None
             raise
-        execution.__enter__()
+        try:
+            execution.__enter__()
+        except BaseException as error:
+            self._execution = None
+            await execution.asettle(error)
+            raise
         return execution.permit
 
     async def __aexit__(

@@ -56,6 +56,7 @@ async def _finish(execution: Execution, work: Awaitable[T]) -> T:
         with execution:
             result = await work
     except BaseException as error:
+        getattr(work, "close", _nothing)()  # when the last check failed, it was never started
         await execution.asettle(error)
         raise
     later = _later(result)
@@ -63,6 +64,10 @@ async def _finish(execution: Execution, work: Awaitable[T]) -> T:
         return cast(T, later(execution, result))
     await execution.asettle()
     return result
+
+
+def _nothing() -> None:
+    pass
 
 
 def _stream(

@@ -15,7 +15,7 @@ from ._scope import Running, enter, leave
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
 from .errors import AscendError
-from .flow import authorize, check_running, settle
+from .flow import authorize, begin, check_running, settle
 from .model import Outcome, OutcomeStatus, Permit
 from .redaction import scrub
 
@@ -33,6 +33,7 @@ class Execution:
 
     __slots__ = (
         "_approved",
+        "_begun",
         "_observer",
         "_plane",
         "_running",
@@ -55,7 +56,7 @@ class Execution:
     def authorize(self) -> None:
         """Get the permit. Raises ``AscendError``, and then nothing may run."""
         try:
-            self._begin(run(authorize(self.call), self._plane))
+            self._permitted(run(authorize(self.call), self._plane))
         except BaseException as error:
             self._refused(error)
             raise
@@ -63,12 +64,13 @@ class Execution:
     async def aauthorize(self) -> None:
         """The same on the event loop."""
         try:
-            self._begin(await arun(authorize(self.call), self._plane))
+            self._permitted(await arun(authorize(self.call), self._plane))
         except BaseException as error:
             self._refused(error)
             raise
 
-    def _begin(self, permit: Permit) -> None:
+    def _permitted(self, permit: Permit) -> None:
+        self._begun = False
         self.permit = permit
         self._approved = self.call.approved if permit.result.decided_by else None
         self._running: Running = self.call.running(permit.action_id)
@@ -81,14 +83,29 @@ class Execution:
     # --- during --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """Governed calls made from here link to this one."""
+        """The last check, the first time; then the body's frame. Governed calls made from here link to this one.
+
+        Raises:
+            AscendError: the body must not run. Settle with this error: it is recorded as not started.
+        """
         if self._approved is not None:
             approved, self._approved = self._approved, None
             approved()
         self._token = enter(self._running)
         if self._observer is not None:
             self._span = self._observer.enter()
+        if not self._begun:
+            try:
+                run(begin(self.call, self.permit), self._plane)
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
+            self._begun = True
         return self
+
+    def defer(self) -> None:
+        """The body handed work back that has not started: the last check is made again before its first step."""
+        self._begun = False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -126,6 +143,9 @@ class Execution:
             self._settled(failure, outcome, error)
 
     def _outcome(self, error: BaseException | None, detail: str | None) -> Outcome:
+        if not self._begun:
+            why = "closed by the caller" if error is None else describe_error(error, self.call.secrets)
+            return Outcome(OutcomeStatus.FAILED, error=f"not started: {why}")
         duration = perf_counter() - self._started
         if error is None:
             return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)

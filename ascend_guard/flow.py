@@ -1,8 +1,9 @@
 """The governed call, with no I/O in it.
 
-Three generators of effects — ``authorize`` before the tool runs, ``check_running`` between the chunks of one that streams,
-``settle`` after it — say what must happen and in which order. A driver performs the effects through a control plane and
-sends the answers back, or throws the failure in; so failing closed lives here and nowhere else.
+Four generators of effects say what must happen and in which order: ``authorize`` before the tool runs, ``begin`` immediately
+before its first statement, ``check_running`` between the chunks of one that streams, ``settle`` after it. A driver performs
+the effects through a control plane and sends the answers back, or throws the failure in; so failing closed lives here and
+nowhere else.
 
 No clock, randomness, sleep, span or context variable: those are effects, or belong to the faces.
 """
@@ -46,6 +47,19 @@ class CheckKillSwitch(Effect[KillSwitchState]):
         self.action = action
         self.stage = stage
         self.action_id = action_id
+
+
+class Begin(CheckKillSwitch):
+    """The last look at the kill switch before the tool's first statement. A call that passed it has begun.
+
+    It is performed synchronously, in coroutines too, so that nothing else can happen between it and the body. A control
+    plane must therefore answer it from memory or with a system call, and never wait for a network.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, action: AgentAction, action_id: str) -> None:
+        super().__init__(action, "start", action_id)
 
 
 class Submit(Effect[ActionResult]):
@@ -168,6 +182,13 @@ def authorize(call: Call) -> Flow[Permit]:
         ) from error
 
 
+def begin(call: Call, permit: Permit) -> Flow[None]:
+    """The last check, immediately before the tool's first statement: the kill switch is off, and the arguments that will
+    run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started."""
+    yield from _check_kill_switch(Begin(call.action, permit.action_id))
+    _require_unchanged(call, permit.result)
+
+
 def settle(permit: Permit, outcome: Outcome) -> Flow[Exception | None]:
     """Record the outcome of a call that ran. The tool has acted by now, so a failure is returned, not raised:
     raising would invite the caller to act twice. The action then shows as ``unknown``."""
@@ -180,12 +201,12 @@ def settle(permit: Permit, outcome: Outcome) -> Flow[Exception | None]:
 
 def check_running(call: Call, permit: Permit) -> Flow[None]:
     """Between two chunks of a streaming tool: go on only while the kill switch is known to be off."""
-    yield from _check_kill_switch(call.action, "stream", permit.action_id)
+    yield from _check_kill_switch(CheckKillSwitch(call.action, "stream", permit.action_id))
 
 
 def _authorize(call: Call) -> Flow[Permit]:
     action = call.action
-    yield from _check_kill_switch(action, "submit", None)
+    yield from _check_kill_switch(CheckKillSwitch(action, "submit"))
     parked = call.on_pending == "raise"
     submit = Submit(action, call.digest, parked=parked, repeatable=call.repeatable, call_id=call.call_id)
     result = yield from do(submit)
@@ -212,36 +233,35 @@ def _authorize(call: Call) -> Flow[Permit]:
         result = yield from do(Claim(action, result.action_id, approved, running))
         if result.status is not Decision.APPROVED or not result.claimed:
             raise _denied(action, result)
-    try:
-        if waited:
-            yield from _check_kill_switch(action, "start", result.action_id)
-        _require_unchanged(call, result)
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        # Claimed but never begun, be it for a cancelled task: say so, or it would count as running for ever.
-        yield from do(Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")))
-        raise
+    if waited:
+        try:
+            yield from _check_kill_switch(CheckKillSwitch(action, "start", result.action_id))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # Claimed but never begun, be it for a cancelled task: say so, or it would count as running for ever.
+            yield from do(Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")))
+            raise
     return Permit(result.action_id, running, result, call.parameters(), frozenset(edits or ()))
 
 
-def _check_kill_switch(action: AgentAction, stage: str, action_id: str | None) -> Flow[None]:
+def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
     """Go on only when the kill switch is known to be off; a state that cannot be known counts as on (REST API
     document, "Fail-closed requirement")."""
     try:
-        state = yield from do(CheckKillSwitch(action, stage, action_id))
+        state = yield from do(check)
         blocked = state.blocked
     except (AuthorizationDeniedError, AuthenticationError, ConfigurationError, StoreError):
         raise
     except Exception as error:
         raise KillSwitchError(
-            f"Blocked: {_what(action)} did not run, because the state of the kill switch cannot be known, "
+            f"Blocked: {_what(check.action)} did not run, because the state of the kill switch cannot be known, "
             f"which counts as on ({type(error).__name__}: {error}).",
-            action_id=action_id,
+            action_id=check.action_id,
             reason="kill switch state unknown",
         ) from error
     if blocked is not False:
-        raise kill_switch_error(action, state, action_id, stage)
+        raise kill_switch_error(check.action, state, check.action_id, check.stage)
 
 
 def _require_unchanged(call: Call, result: ActionResult) -> None:

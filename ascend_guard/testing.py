@@ -18,7 +18,17 @@ import threading
 from typing import Any, TypeVar, cast
 
 from .errors import ConflictError
-from .flow import AwaitDecision, CheckKillSwitch, Claim, Effect, Settle, Submit, Withdraw, kill_switch_error
+from .flow import (
+    AwaitDecision,
+    Begin,
+    CheckKillSwitch,
+    Claim,
+    Effect,
+    Settle,
+    Submit,
+    Withdraw,
+    kill_switch_error,
+)
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome
 
 __all__ = ["ScriptedControlPlane"]
@@ -165,6 +175,7 @@ class ScriptedControlPlane:
 
 _HANDLERS: dict[type[Effect[Any]], Any] = {
     CheckKillSwitch: ScriptedControlPlane._check,
+    Begin: ScriptedControlPlane._check,
     Submit: ScriptedControlPlane._submit,
     AwaitDecision: ScriptedControlPlane._wait,
     Claim: ScriptedControlPlane._claim,

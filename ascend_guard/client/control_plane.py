@@ -29,6 +29,7 @@ from ascend_guard.errors import (
 )
 from ascend_guard.flow import (
     AwaitDecision,
+    Begin,
     CheckKillSwitch,
     Claim,
     Effect,
@@ -185,6 +186,8 @@ class RemoteControlPlane:
             state = self._known_state(effect.action.agent_id)
             if state is not None:
                 return cast(R, state)
+            if isinstance(effect, Begin):
+                return cast(R, KillSwitchState(False))  # nothing is pushed: the server was asked a moment ago
         return cast(R, run(self._flows[type(effect)](effect), self._transport))
 
     async def aperform(self, effect: Effect[R]) -> R:

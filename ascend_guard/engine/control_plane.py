@@ -12,6 +12,7 @@ from ascend_guard._scope import current, scoped
 from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError
 from ascend_guard.flow import (
     AwaitDecision,
+    Begin,
     CheckKillSwitch,
     Claim,
     Effect,
@@ -66,6 +67,7 @@ class EmbeddedControlPlane:
         self._waits = Waits(store, organization, self.tidy, clock)
         self._handlers: dict[type[Effect[Any]], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
             CheckKillSwitch: (self._check_kill_switch, self._acheck_kill_switch),
+            Begin: (self._check_kill_switch, self._acheck_kill_switch),
             Submit: (self._submit, self._asubmit),
             AwaitDecision: (self._await_decision, self._aawait_decision),
             Claim: (self._claim, self._aclaim),

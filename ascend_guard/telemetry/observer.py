@@ -33,7 +33,7 @@ from ascend_guard.errors import (
     KillSwitchError,
     TimeoutError,
 )
-from ascend_guard.flow import AwaitDecision, CheckKillSwitch, Claim, Effect, Submit
+from ascend_guard.flow import AwaitDecision, Begin, CheckKillSwitch, Claim, Effect, Submit
 from ascend_guard.model import ActionResult, AgentAction, Decision, Outcome
 
 from . import names, swallow
@@ -218,8 +218,8 @@ class Observer:
         blocked = error is not None or getattr(reply, "blocked", True) is not False
         if blocked:
             self._stage = effect.stage
-        elif effect.stage == "stream":
-            return  # between every two chunks: it would push every other event off the span
+        elif effect.stage == "stream" or isinstance(effect, Begin):
+            return  # in every call and between every two chunks: they would push every other event off the span
         if self._span is not None and self._span.is_recording():
             self._span.add_event(
                 "ascend.kill_switch",

@@ -77,6 +77,7 @@ def test_what_the_control_plane_opens_is_in_the_step_it_works_on(heard: Heard) -
         ("POST Submit", "ascend.submit"),
         ("POST AwaitDecision", "ascend.wait"),
         ("POST Claim", "ascend.claim"),
+        ("POST Begin", "execute_tool payments"),
         ("POST Settle", "execute_tool payments"),
     ]
 
