@@ -240,7 +240,9 @@ def _authorize(call: Call) -> Flow[Permit]:
             raise
         except BaseException as error:
             # Claimed but never begun, be it for a cancelled task: say so, or it would count as running for ever.
-            yield from do(Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")))
+            yield from do(
+                Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}"))
+            )
             raise
     return Permit(result.action_id, running, result, call.parameters(), frozenset(edits or ()))
 
