@@ -6,7 +6,10 @@ DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check bench format clean
+# What must run on every declared Python: everything but the servers, the clients and the frameworks.
+CORE_TESTS := tests/arguments tests/faces tests/policy tests/promises tests/store tests/cli tests/telemetry tests/soak
+
+.PHONY: help demo test test-core test-full check model bench format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +35,9 @@ demo: $(DEMO_READY)  ## watch real tool calls being approved, denied, held and s
 test: $(DEV_READY)  ## the tests, in minutes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+test-core: $(DEV_READY)  ## the core's tests alone (make VENV=.venvs/other PYTHON=python3.13 test-core)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(CORE_TESTS)
+
 test-full: $(DEV_READY)  ## the tests with the long schedules
 	ASCEND_TEST_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 3000
 
@@ -40,6 +46,9 @@ check: $(DEV_READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+model:  ## check the model of the governed call (needs spin)
+	model/check.sh
 
 bench: $(DEV_READY)  ## what a governed call costs, as ratios measured in one run
 	$(BIN)/python -m benchmarks
