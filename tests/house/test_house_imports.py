@@ -16,8 +16,8 @@ import ascend_guard
 PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
-    ("_version",),
-    ("errors", "model"),
+    ("_version", "decoding"),
+    ("errors", "model", "secret_names", "secret_values"),
     ("redaction", "walk", "exceptions", "mcp", "api", "flow", "refusals"),
     ("canonical", "objects", "signatures"),
     ("instances", "binding"),
