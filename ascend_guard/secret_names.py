@@ -41,14 +41,14 @@ _ANYWHERE = re.compile(
 _SECRET = _words(
     "password passwd pwd pw passphrase passcode passkey secret credential cred authorization cookie bearer jwt "
     "otp totp hotp cvv cvc ssn pin pincode dsn psk csrf xsrf csrftoken sessionid sessid jsessionid phpsessid pem "
-    "pfx keytab kubeconfig netrc htpasswd mnemonic sig iban aadhaar aadhar cpf nino pesel curp "
+    "pfx keytab kubeconfig netrc htpasswd mnemonic iban aadhaar aadhar cpf nino pesel curp "
     # Portuguese, Polish, Czech and Slovak, Romanian, Finnish, Swedish, Norwegian, Danish, Turkish, Hungarian, French,
     # Spanish, Portuguese, German, Vietnamese
     "senha haslo heslo parola salasana losenord passord adgangskode sifre jelszo mdp secreto segredo geheimnis "
     "matkhau"
 )
 _TOKEN = _words("token tkn")
-_WHOLE = _words("pass auth oauth sid passport pan signature salt sas p12 cardno ccno")
+_WHOLE = _words("pass sid passport pan signature salt sas p12 cardno ccno")
 _VENDORS = (
     "openai anthropic stripe aws azure gcp google github gitlab gh slack twilio sendgrid mailgun mailchimp "
     "datadog cohere mistral groq huggingface pinecone firebase heroku cloudflare algolia newrelic sentry tavily "
@@ -268,7 +268,7 @@ def _has_secret(spelled: list[str]) -> bool:
         return False
     if words[-1] == "pass":
         return len(words) == 1 or _PASSES.isdisjoint((words[-2], spelled[-2]))
-    return words[-1] in ("auth", "oauth")
+    return words[-1] in ("auth", "oauth", "sig")
 
 
 def _only_about(spelled: list[str]) -> bool:
