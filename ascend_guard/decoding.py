@@ -63,16 +63,24 @@ class View:
 _start = itemgetter(0)
 
 
-def changed(view: View, changes: Iterable[Change]) -> View | None:
-    """The view with some of its text replaced: start, stop and new text of each place, in order. None: no change."""
+_GAP = "\x1f"
+
+
+def changed(view: View, changes: Iterable[Change], *, alone: bool = False) -> View | None:
+    """The view with some of its text replaced, in order. None: there is no change.
+
+    Args:
+        alone: what is not replaced is left out; one character stands for it.
+    """
     parts: list[str] = []
     pieces: list[tuple[int, int, int, int]] = []
     at = size = 0
     for start, stop, new in changes:
         if start > at:
-            pieces.append((size, at, start - at, start - at))
-            parts.append(view.text[at:start])
-            size += start - at
+            same = _GAP if alone else view.text[at:start]
+            pieces.append((size, at, len(same), start - at))
+            parts.append(same)
+            size += len(same)
         if new:
             pieces.append((size, start, len(new), stop - start))
             parts.append(new)
@@ -81,7 +89,7 @@ def changed(view: View, changes: Iterable[Change]) -> View | None:
     if not at:
         return None
     rest = len(view.text) - at
-    if rest:
+    if rest and not alone:
         pieces.append((size, at, rest, rest))
         parts.append(view.text[at:])
     made = View("".join(parts))
@@ -91,8 +99,9 @@ def changed(view: View, changes: Iterable[Change]) -> View | None:
 
 def decoded(view: View) -> Iterator[View]:
     """The view with each encoding decoded that has something to decode in it."""
-    for decode, bytewise in _DECODERS:
-        made = changed(view, decode(view.text))
+    for decode, bytewise, runs in _DECODERS:
+        # Whole runs of text are bytes; what stands around them was not encoded with them.
+        made = changed(view, decode(view.text), alone=runs)
         if made is None:
             continue
         joined = changed(made, _joins(made.text))
@@ -105,15 +114,18 @@ def decoded(view: View) -> Iterator[View]:
             yield wide
 
 
-_ESCAPE = (
+_ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|"
-    r"U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-7]{3}|[^A-Za-z1-9]|[abefnrtv])"
+    r"U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-7]{3}|[^A-Za-z1-9]|[abefnrtv])",
+    re.DOTALL,
 )
 _SIGNS = {"a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
 
 
 def _escapes(text: str) -> Iterator[Change]:
-    for found in re.finditer(_ESCAPE, text, re.DOTALL):
+    if "\\" not in text:
+        return
+    for found in _ESCAPE.finditer(text):
         inner = found[0][1:]
         if len(inner) == 1:
             new = _SIGNS.get(inner, inner)
@@ -134,97 +146,127 @@ def _escapes(text: str) -> Iterator[Change]:
 
 
 def _percents(text: str) -> Iterator[Change]:
+    if "%" not in text:
+        return
     for found in re.finditer(r"%([0-9a-fA-F]{2})", text):
         yield *found.span(), chr(int(found[1], 16))
 
 
 def _form_values(text: str) -> Iterator[Change]:
-    if "+" in text:
-        for found in re.finditer(r"%([0-9a-fA-F]{2})|\+", text):
-            yield *found.span(), chr(int(found[1], 16)) if found[1] else " "
+    if "+" not in text:
+        return
+    for found in re.finditer(r"%([0-9a-fA-F]{2})|\+", text):
+        yield *found.span(), chr(int(found[1], 16)) if found[1] else " "
 
 
 def _quoted_printable(text: str) -> Iterator[Change]:
+    if "=" not in text:
+        return
     for found in re.finditer(r"=(?:([0-9A-F]{2})|\r?\n)", text):
         yield *found.span(), chr(int(found[1], 16)) if found[1] else ""
 
 
 def _entities(text: str) -> Iterator[Change]:
+    if "&" not in text:
+        return
     for found in re.finditer(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});", text):
         yield *found.span(), html.unescape(found[0])
 
 
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{8,}+")
+
+
 def _hexadecimal(text: str, skip: int) -> Iterator[Change]:
-    for found in re.finditer(r"[0-9a-fA-F]{8,}+", text):
+    for found in _HEXADECIMAL.finditer(text):
         start = found.start() + skip
         stop = found.end() - (found.end() - start) % 2
-        yield start, stop, bytes.fromhex(text[start:stop]).decode("latin-1")
+        raw = bytes.fromhex(text[start:stop])
+        if _is_text(raw):
+            yield start, stop, raw.decode("latin-1")
 
 
 # The end is optional: a run that does not match would be read again from its second byte.
-_SEPARATED = (
+_SEPARATED = re.compile(
     r"(?<![0-9a-fA-F])(?:(?:0x)?[0-9a-fA-F]{2}(?:,? |[:,-])){3,}+(?:(?:0x)?[0-9a-fA-F]{2}(?![0-9a-fA-F]))?+"
 )
-_NUMBERS = r"(?<![0-9])(?:[0-9]{1,3}(?:, ?| )){3,}+(?:[0-9]{1,3}(?![0-9]))?+"
+_NUMBERS = re.compile(r"(?<![0-9])(?:[0-9]{1,3}(?:, ?| )){3,}+(?:[0-9]{1,3}(?![0-9]))?+")
 
 
 def _separated(text: str) -> Iterator[Change]:
     """Bytes one by one: ``5a:71:37``, ``0x5a, 0x71``."""
-    for run in re.finditer(_SEPARATED, text):
+    for run in _SEPARATED.finditer(text):
         for found in re.finditer(r"(?:0x)?([0-9a-fA-F]{2})[ ,:-]{0,2}", run[0]):
             yield run.start() + found.start(), run.start() + found.end(), chr(int(found[1], 16))
 
 
 def _numbers(text: str) -> Iterator[Change]:
     """Bytes one by one: ``[90, 113, 55]``."""
-    for run in re.finditer(_NUMBERS, text):
+    for run in _NUMBERS.finditer(text):
         for found in re.finditer(r"([0-9]+)[, ]{0,2}", run[0]):
             if int(found[1]) < 256:
                 yield run.start() + found.start(), run.start() + found.end(), chr(int(found[1]))
 
 
-_BASE64 = r"[A-Za-z0-9+/_-]{6,}+(?:\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]{2,}+)*+"
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{6,}+(?:\r?\n[ \t]{0,8}[A-Za-z0-9+/_-]{2,}+)*+")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def _base64(text: str, skip: int) -> Iterator[Change]:
     """From the character ``skip`` of each run on: a secret in a larger text begins at any of three places."""
-    for found in re.finditer(_BASE64, text):
+    for found in _BASE64.finditer(text):
         if "\n" in found[0]:
             yield from _base64_lines(found, skip)
             continue
-        start = found.start() + skip
-        stop = found.end() - (found.end() - start) % 4
-        if stop > start:
-            yield start, stop, _bytes_of(text[start:stop])
-        if found.end() - stop > 1:
-            yield stop, found.end(), _bytes_of(text[stop : found.end()])
+        start, end = found.start() + skip, found.end()
+        raw = _bytes_of(text[start:end])
+        if not _is_text(raw):
+            continue
+        # Four characters are three bytes; what is left over is a place of its own, or places would not fit.
+        stop, size = end - (end - start) % 4, (end - start) // 4 * 3
+        decoded = raw.decode("latin-1")
+        yield start, stop, decoded[:size]
+        if len(decoded) > size:
+            yield stop, end, decoded[size:]
 
 
 def _base64_lines(found: re.Match[str], skip: int) -> Iterator[Change]:
     places = [sign.start() for sign in re.finditer(r"[^\s]", found[0])][skip:]
     signs = "".join(found[0].split())[skip:]
-    for at in range(0, len(signs), 4):
-        group = signs[at : at + 4]
+    raw = _bytes_of(signs)
+    if not _is_text(raw):
+        return
+    for at in range(0, len(signs) - 1, 4):
         # With the line break after it.
         after = places[at + 4] if at + 4 < len(places) else places[-1] + 1
-        if len(group) > 1:
-            yield found.start() + places[at], found.start() + after, _bytes_of(group)
+        new = raw[at // 4 * 3 : at // 4 * 3 + 3].decode("latin-1")
+        yield found.start() + places[at], found.start() + after, new
 
 
-def _bytes_of(signs: str) -> str:
+def _bytes_of(signs: str) -> bytes:
     padded = signs.encode().translate(_STANDARD) + b"A" * (-len(signs) % 4)
-    return binascii.a2b_base64(padded)[: len(signs) * 3 // 4].decode("latin-1")
+    return binascii.a2b_base64(padded)[: len(signs) * 3 // 4]
 
 
-_JOINED = "[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+# Ordinary words are base64 as well, of bytes that nobody wrote. Four characters are the shortest secret that is looked for.
+_UTF8 = (
+    b"[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf][\x80-\xbf]|"
+    b"[\xf0-\xf4][\x80-\xbf][\x80-\xbf][\x80-\xbf]"
+)
+_TEXT = re.compile(b"(?:" + _UTF8 + b"){4}")
+
+
+def _is_text(raw: bytes) -> bool:
+    return _TEXT.search(raw) is not None
+
+
+_JOINED = re.compile("[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 
 def _joins(text: str) -> Iterator[Change]:
     """UTF-8 that was read byte by byte as characters."""
     if text.isascii():
         return
-    for found in re.finditer(_JOINED, text):
+    for found in _JOINED.finditer(text):
         try:
             yield *found.span(), found[0].encode("latin-1").decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
@@ -237,15 +279,15 @@ def _gaps(text: str) -> Iterator[Change]:
         yield *found.span(), ""
 
 
-_DECODERS: tuple[tuple[Decoder, bool], ...] = (
-    (_escapes, False),
-    (_percents, True),
-    (_form_values, True),
-    (_quoted_printable, True),
-    (_entities, False),
-    *((functools.partial(_hexadecimal, skip=skip), True) for skip in range(2)),
-    (_separated, True),
-    (_numbers, True),
-    *((functools.partial(_base64, skip=skip), True) for skip in range(4)),
+_DECODERS: tuple[tuple[Decoder, bool, bool], ...] = (
+    (_escapes, False, False),
+    (_percents, True, False),
+    (_form_values, True, False),
+    (_quoted_printable, True, False),
+    (_entities, False, False),
+    *((functools.partial(_hexadecimal, skip=skip), True, True) for skip in range(2)),
+    (_separated, True, True),
+    (_numbers, True, True),
+    *((functools.partial(_base64, skip=skip), True, True) for skip in range(4)),
 )
-"""Decoders, and whether what each gives are bytes."""
+"""Decoders, whether what each gives are bytes, and whether it decodes runs or single signs."""
