@@ -6,7 +6,7 @@ import json
 import os
 import string
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypedDict
 
 from msgspec import Struct
@@ -219,8 +219,11 @@ class BoundCall:
         self.timeout = options.timeout
         self.action = _action(options, plane, named, arguments)
 
+    def __repr__(self) -> str:
+        return f"BoundCall({self.action.action_type!r}, {self.action.tool_name!r}, digest={self.digest[:12]!r}...)"
+
     @property
-    def secrets(self) -> tuple[str, ...]:
+    def secrets(self) -> Sequence[str]:
         return self._arguments.secrets
 
     def unchanged(self) -> bool:

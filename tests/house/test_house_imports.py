@@ -16,7 +16,7 @@ import ascend_guard
 PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
-    ("_version", "decoding"),
+    ("_version", "decoding", "hidden"),
     ("errors", "model", "secret_names", "secret_values"),
     ("redaction", "walk", "exceptions", "mcp", "api", "flow", "refusals"),
     ("canonical", "objects", "signatures"),
