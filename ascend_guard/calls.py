@@ -219,9 +219,6 @@ class BoundCall:
         self.timeout = options.timeout
         self.action = _action(options, plane, named, arguments)
 
-    def __repr__(self) -> str:
-        return f"BoundCall({self.action.action_type!r}, {self.action.tool_name!r}, digest={self.digest[:12]!r}...)"
-
     @property
     def secrets(self) -> Sequence[str]:
         return self._arguments.secrets

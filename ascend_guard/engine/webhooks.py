@@ -24,7 +24,6 @@ import msgspec
 from msgspec import Struct, field
 
 from ascend_guard.errors import NotFoundError, ServerError, ValidationError
-from ascend_guard.hidden import masks
 from ascend_guard.store.port import Reader, Transaction
 
 OF: Mapping[str, tuple[str, ...]] = {
@@ -64,7 +63,6 @@ STEP = 200
 """Records that one transaction makes or removes."""
 
 
-@masks("secret")
 class Webhook(Struct):
     """A webhook as it is kept. ``secret`` is encrypted; events up to the audit record ``since`` are none of its business."""
 
