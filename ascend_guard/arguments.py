@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ascend_guard.canonical import read_fields
 from ascend_guard.errors import ValidationError
+from ascend_guard.hidden import Secrets
 from ascend_guard.instances import read_instance
 from ascend_guard.walk import Walk, refuse_size, subject, where
 
@@ -42,7 +43,7 @@ class Arguments(Struct, frozen=True):
     digest: str
     mutable: bool
     opaque: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    secrets: Secrets = Secrets()
 
     def __repr__(self) -> str:
         return f"Arguments({', '.join(map(ascii, self.plain))}; digest={self.digest[:12]}...)"
@@ -78,7 +79,7 @@ def normalise(
     plain = _read(walk, named)
     digest = _digest(walk, key)
     opaque = tuple(dict.fromkeys(map(where, walk.opaque))) if walk.opaque else ()
-    return Arguments(plain, digest, walk.mutable, opaque, tuple(dict.fromkeys(walk.secrets)))
+    return Arguments(plain, digest, walk.mutable, opaque, Secrets(dict.fromkeys(walk.secrets)))
 
 
 def digest_of(

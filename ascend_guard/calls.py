@@ -6,7 +6,7 @@ import json
 import os
 import string
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypedDict
 
 from msgspec import Struct
@@ -220,7 +220,7 @@ class BoundCall:
         self.action = _action(options, plane, named, arguments)
 
     @property
-    def secrets(self) -> tuple[str, ...]:
+    def secrets(self) -> Sequence[str]:
         return self._arguments.secrets
 
     def unchanged(self) -> bool:

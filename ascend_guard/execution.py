@@ -6,9 +6,10 @@ There is one ``Execution`` per call. Its steps come in a sync and an async form 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from . import telemetry
 from ._scope import Running, enter, leave
@@ -21,6 +22,8 @@ from .redaction import scrub
 
 _log = logging.getLogger("ascend_guard")
 _LONGEST_ERROR = 500
+_LONGEST_NAME = 200
+_MOST_READ = 20_000
 
 
 class Execution:
@@ -165,13 +168,21 @@ class Execution:
             self._observer.end(outcome, error)
 
 
-def describe_error(error: BaseException, secrets: tuple[str, ...]) -> str:
-    """Type and message of an exception, without the call's secrets and on one line."""
-    name = type(error).__name__
+def describe_error(error: BaseException, secrets: Sequence[str]) -> str:
+    """Type and message of an exception, without the call's secrets, on one line and bounded.
+
+    Neither its notes nor the members of a group nor its cause are part of it.
+    """
+    name = scrub(type(error).__name__[:_LONGEST_NAME], secrets)
     try:
-        message: Any = str(error)
+        message = str(error)
     except Exception:
         return name
-    text = scrub(message, secrets).encode("utf-8", "backslashreplace").decode()
+    # By the base class: a message may be of a class of the tool's own. The rest of a huge message is not read at all.
+    text = (
+        scrub(str.__getitem__(message, slice(_MOST_READ)), secrets)
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )
     text = " ".join(text.split())
     return f"{name}: {text[:_LONGEST_ERROR]}" if text else name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec import Struct, field
 
@@ -204,8 +204,11 @@ class KillSwitchState(Struct, frozen=True, omit_defaults=True):
     activated_by: str | None = None
 
 
-class Permit(Struct, frozen=True):
+class Permit:
     """Leave to run one call once, with these arguments and no others.
+
+    It holds the arguments as they are, secrets included. So it is no structure whose fields a library would print or
+    encode, and it cannot be pickled: nothing but ``permit.parameters`` shows them.
 
     Args:
         action_id: the action it was given for.
@@ -215,14 +218,56 @@ class Permit(Struct, frozen=True):
         edited: names of the arguments an approver changed.
     """
 
+    __slots__ = ("_parameters", "action_id", "digest", "edited", "result")
+
     action_id: str
     digest: str
     result: ActionResult
-    parameters: dict[str, Any] = field(default_factory=dict)
-    edited: frozenset[str] = frozenset()
+    edited: frozenset[str]
+
+    def __init__(
+        self,
+        action_id: str,
+        digest: str,
+        result: ActionResult,
+        parameters: dict[str, Any] | None = None,
+        edited: frozenset[str] = frozenset(),
+    ) -> None:
+        fill = object.__setattr__
+        fill(self, "action_id", action_id)
+        fill(self, "digest", digest)
+        fill(self, "result", result)
+        fill(self, "_parameters", {} if parameters is None else parameters)
+        fill(self, "edited", edited)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The named arguments that will run, by parameter name."""
+        parameters: dict[str, Any] = self._parameters  # type: ignore[attr-defined]  # set in __init__ only
+        return parameters
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"A permit does not change: {name!r} cannot be set.")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"A permit does not change: {name!r} cannot be deleted.")
 
     def __repr__(self) -> str:
         return f"Permit(action_id={self.action_id!r}, digest={self.digest[:12]!r}...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("action_id", self.action_id), ("digest", f"{self.digest[:12]}...")]
+
+    def __copy__(self) -> Permit:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Permit:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "A permit cannot be pickled: it is good for one run, in this process. Pass its action_id instead."
+        )
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):

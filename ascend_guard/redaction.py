@@ -8,6 +8,8 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from ascend_guard.secret_names import is_secret_name
+
 __all__ = ["REDACTED", "Redact", "annotations_of", "is_redacted_hint", "is_secret_name", "scrub"]
 
 REDACTED = "[REDACTED]"
@@ -81,74 +83,6 @@ def is_redacted_hint(
     return bool(pending)
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Patterns are compiled when first used: compiling them all takes longer than importing everything else.
-_WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]"
-_SECRET = _words(
-    "password passwd pwd passphrase passcode secret credential cred authorization cookie bearer jwt otp totp "
-    "cvv cvc ssn pin dsn"
-)
-_SECRET_PAIRS = _words(
-    "api_key access_key private_key session_key signing_key encryption_key ssh_key master_key account_key "
-    "storage_key shared_key auth_key auth_header connection_string conn_string conn_str database_url db_url "
-    "security_code social_security recovery_code backup_code verification_code mfa_code"
-)
-_RUN_TOGETHER = (
-    "password|passwd|passphrase|credential|apikey|accesskey|privatekey|secretkey|sessionkey|signingkey|"
-    "clientsecret|authheader|connectionstring|(?:access|refresh|auth|bearer|session|id|api|csrf|xsrf)token"
-)
-_SIGN_IN = _words("db database user smtp imap ftp admin root mysql postgres redis proxy login my")
-# Words beside "token" or "tokens" that make it a quantity or a kind of language-model token.
-_COUNTED = _words(
-    "count counter limit usage budget length len size type cost price rate estimate max min num number n "
-    "total per"
-)
-_COUNTED_MANY = _COUNTED | _words(
-    "used using input output prompt completion reasoning cached remaining left saved spent generated "
-    "estimated sampled context ids"
-)
-_MEMO: dict[str, bool] = {}
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a parameter, field, key or header of this name holds a secret, as far as a name can tell.
-
-    Whole words count, in any spelling (``db_password``, ``passwordHash``, ``X-API-Key``, ``apikeys``), so
-    ``author``, ``secretary`` and ``max_tokens`` stay readable. In doubt it says yes.
-    """
-    known = _MEMO.get(name)
-    if known is None:
-        known = _looks_secret(name)
-        # Keys may come from an agent's data: neither many nor long ones may fill the memory.
-        if len(name) <= 128:
-            if len(_MEMO) >= 4096:
-                _MEMO.clear()
-            _MEMO[name] = known
-    return known
-
-
-def _looks_secret(name: str) -> bool:
-    spelled = [word.lower() for word in re.findall(_WORD, name)]
-    words = [word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in spelled]
-    for index, word in enumerate(words):
-        if (
-            word in _SECRET
-            or "_".join(words[index : index + 2]) in _SECRET_PAIRS
-            or re.search(_RUN_TOGETHER, word)
-        ):
-            return True
-        if word == "token":
-            counted = _COUNTED_MANY if spelled[index] == "tokens" else _COUNTED
-            if counted.isdisjoint(spelled):
-                return True
-    if words and words[-1] == "pass":
-        return not _SIGN_IN.isdisjoint(words[:-1])
-    return bool(words) and words[-1] == "auth"
-
-
 # Each is linear in the text: runs are possessive or bounded, and a match can only begin where a run begins.
 _SHAPES = (
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?s:.*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|.*)",
@@ -175,9 +109,8 @@ _LINE = r"""\\?["']?([^\r\n"']++)"""
 def scrub(text: str, secrets: Sequence[str] = ()) -> str:
     """Free text (an exception's message, a rendered template) without its secrets.
 
-    Takes out every given secret, also in the forms other code is likely to have put it in (``repr``, JSON,
-    percent-encoded, base64), and whatever has the shape of a credential. Secrets under four characters go
-    only where they stand as whole words. Linear in the length of the text.
+    Takes out every given secret in any case and in the encodings other code is likely to have put it in, parts of one,
+    and whatever has the shape of a credential; ``secret_values`` has the rules. Linear in the length of the text.
 
     Args:
         text: any text.
@@ -193,38 +126,11 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
 
 
 def _known(text: str, secrets: Sequence[str]) -> Iterator[tuple[int, int]]:
-    for form in {form for secret in secrets for form in _forms(secret)}:
-        if len(form) < 4:
-            for found in re.finditer(rf"(?<!\w){re.escape(form)}(?!\w)", text):
-                yield found.span()
-            continue
-        at = text.find(form)
-        while at >= 0:
-            yield at, at + len(form)
-            at = text.find(form, at + len(form))
+    if secrets and text:
+        # Needed on the way to an error message only, so not worth everybody's import time.
+        from ascend_guard.secret_values import find_secrets
 
-
-def _forms(secret: str) -> Iterator[str]:
-    if not secret:
-        return
-    # Needed on the way to an error message only, so not worth everybody's import time.
-    import base64
-    import json
-    import urllib.parse
-
-    raw = secret.encode("utf-8", "surrogatepass")
-    yield secret
-    yield repr(secret)[1:-1]
-    yield repr("'\"" + secret)[4:-1]  # with apostrophes escaped, as inside a text that has both quotes
-    yield repr(raw)[2:-1]
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield urllib.parse.quote(raw)
-    yield urllib.parse.quote(raw, safe="")
-    yield urllib.parse.quote_plus(raw)
-    if len(secret) >= 4:
-        yield base64.b64encode(raw).decode().rstrip("=")
-        yield base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        yield from find_secrets(text, secrets)
 
 
 def _shaped(text: str) -> Iterator[tuple[int, int]]:

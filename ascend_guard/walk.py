@@ -51,6 +51,9 @@ class Walk(Struct, gc=False):
         # It is full of secrets, and a local variable wherever something may be raised.
         return "Walk()"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
 
 def where(path: Path) -> str:
     """A path as people write it: ``items[2].client``. Nothing inside a redacted value is named."""

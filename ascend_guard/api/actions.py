@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from ascend_guard.hidden import masks
+
 from .endpoint import Limit, Offset, Prose, Text
 
 Depth = Annotated[int, Meta(ge=0, le=5)]
@@ -19,6 +21,7 @@ Runner = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
 """The random name of a process of agents."""
 
 
+@masks("action_details", "parameters", "context", "risk_indicators")
 class SubmitBody(Struct, omit_defaults=True):
     """What an agent asks to do, in either of its two shapes: ``description`` and ``tool_name`` (REST API document), or
     ``resource`` (what the published SDK sends).
@@ -53,6 +56,7 @@ class SubmitBody(Struct, omit_defaults=True):
     call_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
+@masks("parameters", "context")
 class McpSubmitBody(Struct, omit_defaults=True):
     """A call of a tool on an MCP server (SDK document, "MCP governance")."""
 
@@ -300,6 +304,7 @@ class EvaluateAnswer(Struct):
     always_denied: bool = False
 
 
+@masks("arguments")
 class ApproveBody(Struct, omit_defaults=True):
     """A person's yes. ``arguments`` replace the caller's; the policy judges them again."""
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from ascend_guard.hidden import masks
+
 from .endpoint import Prose, Text
 
 Object = dict[str, Any]
@@ -132,6 +134,7 @@ class HealthBody(Struct, kw_only=True):
     success: bool = True
 
 
+@masks("parameters")
 class CommandIssue(Struct, omit_defaults=True):
     """A command to an agent, or to all."""
 
@@ -142,6 +145,7 @@ class CommandIssue(Struct, omit_defaults=True):
     """Seconds for which it is delivered. What a command stopped stays stopped."""
 
 
+@masks("parameters")
 class CommandBody(Struct, kw_only=True):
     """A command as agents get it (SDK document, "Kill-switch HTTP fallback")."""
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from ascend_guard.hidden import masks
+
 from .endpoint import Offset, Text
 
 Object = dict[str, Any]
@@ -69,6 +71,7 @@ class AuditPage(Struct, kw_only=True):
     has_more: bool
 
 
+@masks("secret")
 class WebhookBody(Struct, omit_defaults=True):
     """Where to send which events. Without ``secret`` one is made and shown once."""
 
@@ -79,6 +82,7 @@ class WebhookBody(Struct, omit_defaults=True):
     active: bool = True
 
 
+@masks("secret")
 class WebhookChange(Struct, omit_defaults=True):
     """What to change of a webhook."""
 
@@ -88,6 +92,7 @@ class WebhookChange(Struct, omit_defaults=True):
     active: bool | None = None
 
 
+@masks("secret")
 class WebhookAnswer(Struct, kw_only=True):
     """A webhook; ``secret`` only in the answer that made it."""
 

@@ -10,6 +10,7 @@ import msgspec
 
 from ascend_guard.errors import AscendError, KillSwitchError, ServerError
 from ascend_guard.flow import AwaitDecision, Settle, Submit
+from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import OutcomeStatus
 
 LONGEST_ERROR = 10_000
@@ -53,7 +54,7 @@ def features_of(body: bytes) -> Features:
 
 def digest_key_of(api_key: str) -> bytes:
     """The key of argument digests: equal wherever the same API key is used, and of no use to find that one out."""
-    return hmac.digest(api_key.encode(), b"argument digests", "sha256")
+    return HiddenKey(hmac.digest(api_key.encode(), b"argument digests", "sha256"))
 
 
 def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from ascend_guard.errors import (
     TimeoutError,
     ValidationError,
 )
+from ascend_guard.hidden import masks
 
 from .settings import Peer, check_target, checked, settle
 from .wire import Call, Idle, Refused, current
@@ -46,6 +47,7 @@ class Unsent(NetworkError):
     """The request certainly did not reach the server: no such host, refused, no TLS. Sending it again is safe."""
 
 
+@masks("headers", "body")
 class Answer(msgspec.Struct, frozen=True):
     """What the server answered.
 

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from ascend_guard.errors import AuthorizationDeniedError
+from ascend_guard.hidden import masks
 from ascend_guard.store.port import Reader, Transaction
 
 from .kill import EVERYONE, pull, release
@@ -35,6 +36,7 @@ QUEUED = 100
 """Commands that wait for one agent, or for all, at a time. One more, and the oldest gives way: a stop is never refused."""
 
 
+@masks("parameters")
 class Command(Struct, frozen=True):
     """A command. Times are seconds since the epoch.
 

@@ -21,6 +21,7 @@ from ascend_guard.flow import (
     Withdraw,
     kill_switch_error,
 )
+from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
 
@@ -62,7 +63,7 @@ class EmbeddedControlPlane:
         self.agent_id = agent_id
         self.agent_name = agent_name or agent_id
         self.organization = organization
-        self.digest_key = hmac.digest(store.secret, b"argument digests", "sha256")
+        self.digest_key: bytes = HiddenKey(hmac.digest(store.secret, b"argument digests", "sha256"))
         self._clock = clock
         self._waits = Waits(store, organization, self.tidy, clock)
         self._handlers: dict[type[Effect[Any]], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {

@@ -14,6 +14,7 @@ import msgspec
 
 from ascend_guard.errors import AscendError, ConflictError
 from ascend_guard.flow import Claim, Submit
+from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome
 from ascend_guard.store.port import ActionRow, Store, Transaction
 
@@ -186,7 +187,7 @@ class Intake:
 
 def digest_key_of(secret: bytes) -> bytes:
     """The key of argument digests, from a store's secret."""
-    return hmac.digest(secret, b"argument digests", "sha256")
+    return HiddenKey(hmac.digest(secret, b"argument digests", "sha256"))
 
 
 def waits_to_be_told(row: ActionRow) -> bool:

@@ -11,6 +11,7 @@ from ascend_guard.engine.intake import Intake
 from ascend_guard.engine.policy import Policy
 from ascend_guard.engine.presence import Register
 from ascend_guard.errors import AuthorizationDeniedError
+from ascend_guard.hidden import masks
 from ascend_guard.store.port import Reader, Store, Transaction
 
 from .metrics import Meter
@@ -98,6 +99,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tier: str = "unlimited"
 
 
+@masks("headers", "body")
 class Call(Struct, Generic[B, Q], frozen=True):
     """One request, checked against its endpoint.
 

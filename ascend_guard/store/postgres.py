@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
+from ascend_guard.hidden import HiddenKey
 
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
@@ -61,7 +62,7 @@ class PostgresStore:
             raise ConfigurationError(
                 "PostgresStore needs a secret that all replicas share, for instance secrets.token_bytes(32)."
             )
-        self.secret = secret
+        self.secret: bytes = HiddenKey(secret)
         self.clock = clock
         self._address = Address(url)
         self._state = _CLOSED

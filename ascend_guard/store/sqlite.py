@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
+from ascend_guard.hidden import HiddenKey
 
 from .chain import GENESIS, seal, sealed
 from .commits import Committer, fail
@@ -96,7 +97,7 @@ class SQLiteStore:
             self._connection = self._connect()
             migrate(self._connection, self.path)
             begun = self._connection.execute("SELECT 1 FROM head").fetchone() is not None
-            self.secret = load_secret(key, may_make=not begun)
+            self.secret: bytes = HiddenKey(load_secret(key, may_make=not begun))
             self._presence = Presence(self._runners, uuid.uuid4().hex)
             self._forget_dead_presences()
             self._found_trail()

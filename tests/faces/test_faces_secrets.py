@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import html
 import json
 import logging
+import pickle
+import pprint
 import urllib.parse
 import uuid
 from collections.abc import Callable
@@ -16,6 +19,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+import rich.pretty
 from face_kinds import KINDS, Body, Kind, asked, rows, settled
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,6 +116,17 @@ RAISED: dict[str, Callable[[str], str]] = {
     "lines": lambda secret: f"first line\n\n  {secret}\nlast line",
     "twice": lambda secret: f"{secret}{secret}",
     "at the end of much": lambda secret: "x" * 495 + secret,
+    "upper": lambda secret: f"login failed for {secret.upper()}",
+    "swapped case": lambda secret: f"login failed for {secret.swapcase()}",
+    "hex": lambda secret: f"sent {secret.encode().hex()}",
+    "html": lambda secret: f"<p>{html.escape(secret)}</p>",
+    "inside base64": lambda secret: f"sent {base64.b64encode(b'ann:' + secret.encode() + b':1').decode()}",
+    "base64 in lines": lambda secret: base64.encodebytes(b"x" * 50 + secret.encode() + b"y" * 50).decode(),
+    "percent twice": lambda secret: urllib.parse.quote(urllib.parse.quote(f"{secret} ä")),
+    "json in json": lambda secret: json.dumps({"body": json.dumps({"p": secret})}),
+    "code points": lambda secret: "".join(f"\\u{{{ord(sign):x}}}" for sign in secret),
+    "cut off": lambda secret: f"login failed for {secret[:-3]}...",
+    "without its beginning": lambda secret: f"login failed for ...{secret[4:]}",
 }
 
 alphabet = st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"))
@@ -126,7 +141,11 @@ secrets = st.builds(
 def forms(secret: str) -> set[bytes]:
     """What would give the secret away."""
     core = next(secret[i : i + 32] for i in range(len(secret)) if _is_uuid(secret[i : i + 32]))
-    return {secret.encode(), json.dumps(secret)[1:-1].encode(), core.encode(), core[:12].encode()}
+    plain = {secret, json.dumps(secret)[1:-1], core, core[:12], core.upper(), core[:12].upper(), core[12:24]}
+    raw = core.encode()
+    # Without the ends, which depend on what stands around it.
+    encoded = {raw[:12].hex(), *(base64.b64encode(b"x" * skip + raw)[4:28].decode() for skip in range(3))}
+    return {text.encode() for text in plain | encoded}
 
 
 def _is_uuid(text: str) -> bool:
@@ -376,6 +395,82 @@ def test_what_is_redacted_still_binds_the_permit(plane: EmbeddedControlPlane) ->
     first, second = rows(plane)
     assert asked(plane, first.id).action_details == asked(plane, second.id).action_details
     assert first.digest != second.digest
+
+
+class _Noisy(str):
+    """Text with ideas of its own."""
+
+    def encode(self, *arguments: Any, **more: Any) -> bytes:
+        raise RuntimeError(str.__str__(self))
+
+    def __getitem__(self, index: Any) -> str:
+        raise RuntimeError(str.__str__(self))
+
+
+class _Failure(Exception):
+    """An exception whose message is not plain text."""
+
+    def __str__(self) -> str:
+        return _Noisy(self.args[0])
+
+
+@given(secret=secrets)
+def test_only_the_message_of_an_error_is_recorded(plane: EmbeddedControlPlane, secret: str) -> None:
+    """Neither notes, causes, members of a group nor attributes; names of classes without secrets."""
+
+    def failing(password: str, how: str) -> None:
+        if how == "notes":
+            error = ValueError("no")
+            error.add_note(password)
+            raise error
+        if how == "cause":
+            raise ValueError("no") from KeyError(password)
+        if how == "group":
+            raise ExceptionGroup("no", [ValueError(password), ExceptionGroup(password, [KeyError(password)])])
+        if how == "class":
+            raise type(f"Error{password}", (ValueError,), {})("no")
+        if how == "noisy":
+            raise _Failure(f"no {password}")
+        raise FileNotFoundError(2, "no", password)
+
+    tool = governed("login_read")(failing)
+    for how in ("notes", "cause", "group", "class", "noisy", "file"):
+        with pytest.raises(Exception):  # noqa: B017  # each is of another class
+            tool(secret, how)
+        settled(plane)
+        error = str(rows(plane)[-1].error)
+        assert "no" in error
+        assert leaks(plane, secret, error) == []
+
+
+def test_a_huge_message_is_read_in_part(plane: EmbeddedControlPlane) -> None:
+    """What cannot become part of the recorded message is not searched either."""
+
+    def failing(password: str) -> None:
+        raise RuntimeError(f"no {password} " + "x" * 5_000_000 + password)
+
+    with pytest.raises(RuntimeError):
+        governed("login_read")(failing)("hunter2-hunter2")
+    settled(plane)
+    error = str(rows(plane)[-1].error)
+    assert error.startswith("RuntimeError: no [REDACTED] xxx")
+    assert len(error) < 600
+
+
+def test_a_permit_shows_no_argument(plane: EmbeddedControlPlane) -> None:
+    """Printed with rich, compared, formatted or encoded: only ``permit.parameters`` has them."""
+    with guard("login_read", parameters={"password": "hunter2-hunter2"}) as permit:
+        shown = [
+            repr(permit),
+            f"{permit} {permit!r}",
+            rich.pretty.pretty_repr(permit),
+            pprint.pformat([permit]),
+        ]
+        for encode in (msgspec.json.encode, json.dumps, pickle.dumps, vars):
+            with pytest.raises(TypeError):
+                encode(permit)
+        assert permit.parameters == {"password": "hunter2-hunter2"}
+    assert [text for text in shown if "hunter2" in text] == []
 
 
 def test_digests_do_not_help_to_guess(plane: EmbeddedControlPlane, tmp_path: Path) -> None:
