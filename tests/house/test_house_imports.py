@@ -20,6 +20,7 @@ LAYERS = (
     ("errors", "model"),
     ("redaction", "walk", "exceptions", "mcp", "api", "flow", "refusals"),
     ("canonical", "objects", "signatures"),
+    ("standard",),
     ("instances", "binding"),
     ("arguments",),
     ("_scope",),
