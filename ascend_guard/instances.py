@@ -162,7 +162,7 @@ def _exception(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> An
     walk.mutable = True
     state = state_of(plan, value)
     enter(walk, path, depth, len(state))
-    walk.out.append(tagged("!", plan.name))
+    walk.out.append(tagged("!", plan.name, str(state.pop("__suppress_context__", ""))))
     if plan.hidden:
         unseen(walk, value, path)
     traceback = _of_exception["__traceback__"].__get__(value)

@@ -53,18 +53,9 @@ _INERT = (
 )
 _MACHINERY = frozenset(
     (
-        *("_io", "asyncio", "concurrent", "contextlib", "io", "logging", "multiprocessing", "queue", "sched"),
-        *(
-            "selectors",
-            "socket",
-            "socketserver",
-            "ssl",
-            "subprocess",
-            "tempfile",
-            "threading",
-            "unittest",
-            "weakref",
-        ),
+        *("_io", "_weakrefset", "asyncio", "concurrent", "contextlib", "io", "logging", "multiprocessing"),
+        *("queue", "sched", "selectors", "socket", "socketserver", "ssl", "subprocess", "tempfile"),
+        *("threading", "unittest", "weakref"),
     )
 )
 """Packages of the standard library whose classes change by themselves, or count who touches them, as mocks do."""
@@ -275,7 +266,7 @@ def _kind(own: tuple[type, ...], base: str, hidden: bool) -> str:
                 return "box"
             if name == "BaseModel":
                 return "record"
-    if hidden or not own or any(str(_module(part)).partition(".")[0] in _MACHINERY for part in own):
+    if hidden or not own or any(name_of(part).partition(".")[0] in _MACHINERY for part in own):
         return "opaque"
     return "wrapper" if _content_of(own) else "instance"
 
@@ -307,8 +298,12 @@ def _declared(own: tuple[type, ...]) -> tuple[str, ...]:
 def _redacted(own: tuple[type, ...]) -> frozenset[str]:
     found = set()
     for part in own:
-        scope = getattr(sys.modules.get(str(_module(part))), "__dict__", {})
-        for name, hint in annotations_of(part).items():
-            if is_redacted_hint(hint, scope):
-                found.add(name)
+        module = _module(part)
+        scope = getattr(sys.modules.get(module if type(module) is str else ""), "__dict__", {})
+        made = _space(part).get("__init__")
+        owners = (part, made) if type(made) is types.FunctionType else (part,)
+        for owner in owners:
+            for name, hint in annotations_of(owner).items():
+                if is_redacted_hint(hint, scope):
+                    found.add(name)
     return frozenset(found)

@@ -182,6 +182,7 @@ def _behind(value: Any) -> Any:
 def _fraction(walk: Walk, value: Any, path: Path, depth: int) -> Any:
     from fractions import Fraction
 
+    walk.mutable = True
     above, below = (_get(Fraction, name, value) for name in ("_numerator", "_denominator"))
     for part in (above, below):
         visit(walk, part, path, depth)
