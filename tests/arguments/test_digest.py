@@ -224,8 +224,7 @@ def test_another_process_finds_the_same_digest(elsewhere: Worker, named: dict[st
 
 
 def test_digests_do_not_change_between_releases() -> None:
-    """Approvals outlive an upgrade: these were written down when the encoding was made. The digests of that time had no
-    order of keys, and the identity still has none."""
+    """Approvals outlive an upgrade: these were written down when the encoding, and the order in it, were made."""
     named = {"a": [None, True, 1, 1.5, "é", b"x"], "b": {"k": (1 << 70,), 3: {1, 2}}}
     assert (
         normalise(named, key=KEY).identity
