@@ -206,8 +206,12 @@ def _instance(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any
         if not walk.excess or (walk.excess == "size" and room == left):
             raise
     else:
-        walk.left += left - room
-        return view
+        # What is left is a lower bound of what was written, for numbers for example.
+        if sum(map(len, out[marks[0][1] :])) <= walk.limit >> 2:
+            walk.left += left - room
+            return view
+    # What was read in vain is charged, a byte for four values, so that many such instances cannot take for ever.
+    left -= (len(out) - marks[0][1]) >> 2
     walk.out, walk.order, walk.left, walk.mutable = out, order, left, mutable
     walk.excess = ""
     walk.inside.clear()

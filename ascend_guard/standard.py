@@ -43,9 +43,11 @@ def _ordered(walk: Walk, value: Any, path: Path, depth: int) -> Any:
     if all(_plain_key(name) for name, _ in pairs):
         content = dict(pairs)
         try:
-            pairs = [(name, content[name]) for name in OrderedDict.__iter__(value)]
+            pairs = [(name, content.pop(name)) for name in OrderedDict.__iter__(value)]
         except (KeyError, RuntimeError):
             refuse_change(path)
+        # What was put in by dict.__setitem__ is found by name, although no iteration shows it.
+        pairs += content.items()
     else:
         unseen(walk, value, path)
     return _mapping(walk, pairs, path, depth)

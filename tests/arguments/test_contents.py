@@ -255,8 +255,9 @@ class Deep:
         lambda: Tree(200),
         lambda: Plain([0] * (1 << 22)),
         lambda: Plain({str(each): each for each in range(100_000)}),
+        lambda: Plain([0.5] * 50_000),
     ],
-    ids=["file", "cycle", "socket", "lock", "generator", "deep", "long", "wide"],
+    ids=["file", "cycle", "socket", "lock", "generator", "deep", "long", "wide", "of floats"],
 )
 def test_an_instance_that_cannot_be_read_in_full_is_opaque_as_a_whole(make: Callable[[], Any]) -> None:
     """It says nothing about what it holds, takes none of the limit, and everything beside it is read."""
@@ -269,6 +270,27 @@ def test_an_instance_that_cannot_be_read_in_full_is_opaque_as_a_whole(make: Call
     assert normalise({"value": [value] * 20 + ["x" * 500_000]}, key=KEY).opaque
     aside = {Plain(1): value, 2: {value, Plain(Slotted({"a": 1}))}}
     assert digest(aside) == digest(aside)
+
+
+def test_many_instances_that_cannot_be_read_do_not_take_for_ever() -> None:
+    """What is read in vain counts against the limit, so a list of ten thousand of them is refused."""
+    index = [[0] * 100] * 1200
+    opaque = read([Plain(index) for _ in range(3)]).opaque
+    assert opaque == ("value[0]", "value[1]", "value[2]")
+    with pytest.raises(ValidationError, match="larger than"):
+        read([Plain(index) for _ in range(10_000)])
+
+
+def test_what_an_ordered_dict_does_not_show_is_read() -> None:
+    """An entry made behind its back is found by name, so it counts; one removed so is refused."""
+    value = collections.OrderedDict(b=1, a=2)
+    before = digest(value)
+    dict.__setitem__(value, "c", 3)
+    assert read(value).plain["value"] == {"b": 1, "a": 2, "c": 3}
+    assert digest(value) != before
+    dict.__delitem__(value, "b")
+    with pytest.raises(ValidationError, match="changed while it was read"):
+        read(value)
 
 
 def test_padding_hides_no_instance() -> None:
