@@ -53,7 +53,17 @@ _INERT = (
 )
 _MACHINERY = frozenset(
     (
-        *("_io", "_weakrefset", "asyncio", "concurrent", "contextlib", "io", "logging", "multiprocessing"),
+        *(
+            "_io",
+            "_weakrefset",
+            "asyncio",
+            "concurrent",
+            "contextlib",
+            "io",
+            "logging",
+            "multiprocessing",
+            "os",
+        ),
         *("queue", "sched", "selectors", "socket", "socketserver", "ssl", "subprocess", "tempfile"),
         *("threading", "unittest", "weakref"),
     )
@@ -195,7 +205,7 @@ def _plan(kind: type) -> Plan:
     bases = _bases()
     base, root = next((bases[id(part)] for part in mro if id(part) in bases), ("", object))
     if base == "numpy.generic":
-        root = next(part for part in mro if _module(part) == "numpy")
+        root = next(part for part in mro if name_of(part).startswith("numpy."))
     elif kind is root and base and base != "exception":
         return Plan(base, "base", base, exact=True)
     inherited = _mro(root)
@@ -222,7 +232,9 @@ def _plan(kind: type) -> Plan:
         name_of(kind),
         what,
         _content_of(own) if what == "wrapper" else base,
-        inert=any(part is type for part in mro) or any(kind is each for each in _INERT),
+        inert=name_of(kind).startswith("typing.")
+        or any(part is type for part in mro)
+        or any(kind is each for each in _INERT),
         fields=_declared(own),
         redact=_redacted(own),
         extensible=bool(readers),
@@ -266,7 +278,12 @@ def _kind(own: tuple[type, ...], base: str, hidden: bool) -> str:
                 return "box"
             if name == "BaseModel":
                 return "record"
-    if hidden or not own or any(name_of(part).partition(".")[0] in _MACHINERY for part in own):
+    if (
+        hidden
+        or not own
+        or name_of(own[0]).startswith("typing.")
+        or any(name_of(part).partition(".")[0] in _MACHINERY for part in own)
+    ):
         return "opaque"
     return "wrapper" if _content_of(own) else "instance"
 

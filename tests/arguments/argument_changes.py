@@ -17,6 +17,7 @@ import http.cookies
 import io
 import itertools
 import logging
+import os
 import pathlib
 import queue
 import random
@@ -29,7 +30,7 @@ import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import attrs
 import msgspec
@@ -408,6 +409,8 @@ OPAQUE = [
     Case("logger", lambda: logging.Logger("a"), lambda v: v.setLevel(10)),
     Case("mock", unittest.mock.Mock, lambda v: v(1)),
     Case("exit stack", contextlib.ExitStack, lambda v: v.callback(print)),
+    Case("environment", lambda: os._Environ({}, *[str] * 4), lambda v: v.update(a="b")),
+    Case("annotation", lambda: Annotated[TypeVar("Own"), 1], lambda _: None),
     Case("ctypes", lambda: Structure(1), put("amount")),
     Case("instance with a lock", Locked, put("amount")),
     Case("client", Client, lambda v: v.cache.update(b=2)),

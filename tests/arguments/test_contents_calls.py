@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from argument_changes import NOTICED, Client, Plain, corpus, nested
+from argument_changes import NOTICED, Client, Plain, Slotted, corpus, nested
 
-from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed
+from ascend_guard import ActionPendingError, AuthorizationDeniedError, EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.sqlite import SQLiteStore
 
@@ -85,5 +85,29 @@ def test_a_client_among_the_arguments(tmp_path: Path, change: bool) -> None:
             tool(client, order)
             assert ran == [client]
         thread.join()
+    finally:
+        plane.close()
+
+
+def test_an_instance_of_the_same_content_is_the_same_call(tmp_path: Path) -> None:
+    """So a call with plain objects can be made again later, in another order of keys too; other content is another."""
+    store = SQLiteStore(tmp_path / "ascend.db", durability="process")
+    plane = EmbeddedControlPlane(store, parse_policy(ASK), agent_id="a")
+
+    @governed("ask", "tool", control_plane=plane, on_pending="raise")
+    def tool(order: Plain) -> None:
+        raise AssertionError
+
+    def held(order: Plain) -> str | None:
+        with pytest.raises(ActionPendingError) as caught:
+            tool(order)
+        return caught.value.action_id
+
+    try:
+        first = held(Plain({"b": 1, "a": 2}))
+        assert held(Plain({"b": 1, "a": 2})) == first
+        assert held(Plain({"a": 2, "b": 1})) == first
+        assert held(Plain({"a": 2, "b": 2})) != first
+        assert held(Slotted({"b": 1, "a": 2})) != first  # type: ignore[arg-type]  # another class
     finally:
         plane.close()
