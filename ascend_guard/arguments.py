@@ -12,9 +12,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from ascend_guard.canonical import read_fields
+from ascend_guard.canonical import join_order, read_fields
 from ascend_guard.errors import ValidationError
-from ascend_guard.hidden import Secrets
+from ascend_guard.hidden import HiddenKey, Secrets
 from ascend_guard.instances import read_instance
 from ascend_guard.walk import Walk, refuse_size, subject, where
 
@@ -27,8 +27,15 @@ MAX_DEPTH = 64
 """Most containers that may lie inside one another in the plain view, itself included, unless configured."""
 
 
+NO_SECRETS = Secrets()
+
+
 class Arguments(Struct, frozen=True):
     """A call's arguments, normalised.
+
+    Two things identify the arguments. ``digest`` guards "unchanged": it covers everything a tool could see, so also the
+    order of the keys of every mapping, of attributes, and of ``**kwargs``. ``identity`` recognises the same call again:
+    it is the same digest without any order, because a model that repeats a call may write its keys in another order.
 
     Args:
         plain: what policy, people and the store see: redacted, bounded JSON data (dict with text keys, list,
@@ -37,13 +44,21 @@ class Arguments(Struct, frozen=True):
         mutable: something in them could change while a person decides.
         opaque: paths, such as ``items[2].client``, of what could not be seen, or not in full.
         secrets: the text of what was redacted, for ``scrub()``.
+        unordered: the key and the message ``identity`` is made from, when some mapping is not in the order of its keys.
     """
 
     plain: dict[str, Any]
     digest: str
     mutable: bool
     opaque: tuple[str, ...] = ()
-    secrets: Secrets = Secrets()
+    secrets: Secrets = NO_SECRETS
+    unordered: tuple[HiddenKey, HiddenKey] | None = None
+
+    @property
+    def identity(self) -> str:
+        """HMAC-SHA256 like ``digest``, without the order of any mapping; equal to it when every mapping is in the order of
+        its keys. Computed when asked for: few calls need it."""
+        return self.digest if self.unordered is None else _mac(*self.unordered)
 
     def __repr__(self) -> str:
         return f"Arguments({', '.join(map(ascii, self.plain))}; digest={self.digest[:12]}...)"
@@ -77,9 +92,13 @@ def normalise(
     """
     walk = Walk(read_instance, redact, limit, depth, limit)
     plain = _read(walk, named)
-    digest = _digest(walk, key)
+    data = _encoded(walk)
+    order = join_order(walk.order)
+    digest = _mac(key, data + order.encode("utf-8", "surrogatepass") if order else data)
     opaque = tuple(dict.fromkeys(map(where, walk.opaque))) if walk.opaque else ()
-    return Arguments(plain, digest, walk.mutable, opaque, Secrets(dict.fromkeys(walk.secrets)))
+    secrets = Secrets(dict.fromkeys(walk.secrets)) if walk.secrets else NO_SECRETS
+    hidden = (HiddenKey(key), HiddenKey(data)) if order else None
+    return Arguments(plain, digest, walk.mutable, opaque, secrets, hidden)
 
 
 def digest_of(
@@ -96,7 +115,10 @@ def digest_of(
     """
     walk = Walk(read_instance, redact, limit, depth, limit)
     _read(walk, named)
-    return _digest(walk, key)
+    data = _encoded(walk)
+    order = join_order(walk.order)
+    # An encoding says itself where it ends, so the order after it cannot be taken for a part of one.
+    return _mac(key, data + order.encode("utf-8", "surrogatepass") if order else data)
 
 
 def _read(walk: Walk, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,10 +138,14 @@ def _read(walk: Walk, named: Mapping[str, Any]) -> dict[str, Any]:
         ) from None
 
 
-def _digest(walk: Walk, key: bytes) -> str:
+def _encoded(walk: Walk) -> bytes:
     data = "".join(walk.out).encode("utf-8", "surrogatepass")
     if len(data) > walk.limit:
         refuse_size(walk, None)
+    return data
+
+
+def _mac(key: bytes, data: bytes) -> str:
     inner, outer = _keyed(key)
     inner, outer = inner.copy(), outer.copy()
     inner.update(data)

@@ -223,6 +223,10 @@ class BoundCall:
     def secrets(self) -> Sequence[str]:
         return self._arguments.secrets
 
+    @property
+    def identity(self) -> str:
+        return self._arguments.identity
+
     def unchanged(self) -> bool:
         return not self._arguments.mutable or self.digest == digest_of(
             self._named, key=self._key, redact=self._redact

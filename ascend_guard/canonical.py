@@ -1,8 +1,15 @@
 """One walk over plain values and objects that writes their canonical encoding and returns their plain view.
 
-The encoding is text: every value is a letter for its type and its content, and whatever varies in length has
-its length or count in front, so no two different values have the same encoding. Dicts go in the order of
-their keys and sets in the order of their members' encodings. It is encoded to UTF-8 once, at the end.
+The rules of the encoding, by which no two values that a tool could tell apart have the same one:
+
+1. It is text. Every value is a letter for its type and its content, and whatever varies in length has its length or
+   count in front. It is encoded to UTF-8 once, at the end.
+2. Keys of mappings, and names of attributes, are sorted; members of sets go in the order of their encodings.
+3. The order that a mapping really has is written to a second stream (``Walk.order``), and only where it is not the
+   sorted one. The first stream alone recognises the same call again; both together guard "unchanged" (promise 2).
+4. The order of a set is in neither stream. It depends on the hash seed of the process and on the history of the set, two
+   equal sets iterate differently, and no copy keeps it: a tool cannot be written to depend on it.
+5. No code of the values' classes runs: no comparison, hash, iteration, attribute access or ``repr`` of theirs.
 """
 
 from __future__ import annotations
@@ -11,18 +18,20 @@ import binascii
 import re
 import struct
 from operator import itemgetter
-from typing import Any, NoReturn
+from typing import Any
 
-from ascend_guard.errors import ValidationError
 from ascend_guard.redaction import REDACTED, is_secret_name
-from ascend_guard.walk import HIDDEN, Handler, Path, Walk, enter, refuse_size, subject, tagged, wrap
+from ascend_guard.walk import HIDDEN, Handler, Path, Walk, enter, refuse_change, refuse_size, tagged, wrap
 
-__all__ = ["BUILTIN", "hide", "read_fields", "read_pairs", "visit"]
+__all__ = ["BUILTIN", "hide", "join_order", "read_fields", "read_items", "read_pairs", "visit"]
 
-_RESERVED = frozenset(("$bytes", "$complex", "$decimal", "$float", "$integer", "$map", "$opaque", "$text"))
+_RESERVED = frozenset(
+    ("$bytes", "$complex", "$decimal", "$float", "$fraction", "$integer", "$map", "$opaque", "$text")
+)
 _MIN, _MAX = -(1 << 63), (1 << 63) - 1
 _double = struct.Struct(">d").pack
-_first = itemgetter(0)
+_first_two = itemgetter(0, 1)
+_first_three = itemgetter(0, 1, 2)
 
 
 def visit(walk: Walk, value: Any, path: Path, depth: int) -> Any:
@@ -105,18 +114,19 @@ def _memoryview(walk: Walk, value: memoryview, path: Path, depth: int) -> Any:
 def _list(walk: Walk, value: list[Any], path: Path, depth: int) -> Any:
     walk.mutable = True
     enter(walk, path, depth, 3 + len(value))
-    view = _items(walk, "l", value.copy(), path, depth)
+    view = read_items(walk, "l", value.copy(), path, depth)
     if len(view) != len(value):
-        _refuse_change(path)
+        refuse_change(path)
     return view
 
 
 def _tuple(walk: Walk, value: tuple[Any, ...], path: Path, depth: int) -> Any:
     enter(walk, path, depth, 3 + len(value))
-    return _items(walk, "u", list(value), path, depth)
+    return read_items(walk, "u", list(value), path, depth)
 
 
-def _items(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> list[Any]:
+def read_items(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> list[Any]:
+    """Encode a list of the walk's own and turn it into its plain view, in place."""
     out = walk.out
     out.append(f"{letter}{len(items)}:")
     for index, item in enumerate(items):
@@ -145,16 +155,17 @@ def _frozenset(walk: Walk, value: Any, path: Path, depth: int) -> Any:
 def _members(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> Any:
     enter(walk, path, depth, 3 + len(items))
     members = []
-    outer = walk.out
+    outer, order = walk.out, walk.order
     for item in items:
-        walk.out = []
+        walk.out, walk.order = [], []
         view = visit(walk, item, (path, ...), depth + 1)
-        members.append(("".join(walk.out), view))
-    walk.out = outer
-    members.sort(key=_first)
+        members.append(("".join(walk.out), join_order(walk.order), view))
+    walk.out, walk.order = outer, order
+    members.sort(key=_first_two)
     outer.append(f"{letter}{len(members)}:")
-    outer.extend(code for code, _ in members)
-    return [view for _, view in members]
+    outer.extend(code for code, _, _ in members)
+    order.append("".join([tagged("&", str(at), inner) for at, (_, inner, _) in enumerate(members) if inner]))
+    return [view for _, _, view in members]
 
 
 def _dict(walk: Walk, value: dict[Any, Any], path: Path, depth: int) -> Any:
@@ -164,34 +175,35 @@ def _dict(walk: Walk, value: dict[Any, Any], path: Path, depth: int) -> Any:
     content = value.copy()
     view = read_fields(walk, content, path, depth, walk.redact)
     if len(content) != len(value):
-        _refuse_change(path)
+        refuse_change(path)
     return view
-
-
-def _refuse_change(path: Path) -> NoReturn:
-    raise ValidationError(f"{subject(path)} changed while it was read; pass a copy that nothing else changes")
 
 
 def read_fields(
     walk: Walk, content: dict[Any, Any], path: Path, depth: int, redact: frozenset[str]
 ) -> dict[str, Any]:
     """Encode a dict of the walk's own and turn it into its plain view, in place where its keys allow."""
-    left = walk.left
     for name in content:
         if type(name) is not str:
             return read_pairs(walk, [*content.items()], path, depth, redact)
-        left -= len(name) + 1
-        if left < 0:
-            refuse_size(walk, path)
-        if (not name.isascii() or name[:1] == "$") and _unusual(name):
-            return read_pairs(walk, [*content.items()], path, depth, redact)
+    names = tuple(content)
+    shape = _SHAPES.get(names)
+    if shape is None:
+        shape = _shape(walk, names, path)
+    usual, size, order, fields = shape
+    left = walk.left - size
+    if left < 0:
+        refuse_size(walk, path)
+    if not usual:
+        return read_pairs(walk, [*content.items()], path, depth, redact)
     out = walk.out
+    walk.order.append(order)
     out.append(f"{{{len(content)}:")
-    for name in sorted(content):
+    for name, head, secret in fields:
         item = content[name]
         kind = type(item)
-        if name in redact or is_secret_name(name):
-            out.append(f"{len(name)}:{name}")
+        if secret or name in redact:
+            out.append(head)
             walk.left = left
             content[name] = hide(walk, item, (path, name), depth + 1)
             left = walk.left
@@ -199,22 +211,47 @@ def read_fields(
             left -= len(item)
             if left < 0:
                 refuse_size(walk, (path, name))
-            out.append(f"{len(name)}:{name}s{len(item)}:{item}")
+            out.append(f"{head}s{len(item)}:{item}")
         elif kind is int and _MIN <= item <= _MAX:
-            out.append(f"{len(name)}:{name}i{item};")
+            out.append(f"{head}i{item};")
         elif kind is bool:
-            out.append(f"{len(name)}:{name}t" if item else f"{len(name)}:{name}f")
+            out.append(f"{head}t" if item else f"{head}f")
         elif item is None:
-            out.append(f"{len(name)}:{name}n")
+            out.append(f"{head}n")
         elif kind is float and item - item == 0.0:
-            out.append(f"{len(name)}:{name}d{_double(item).hex()}")
+            out.append(f"{head}d{_double(item).hex()}")
         else:
-            out.append(f"{len(name)}:{name}")
+            out.append(head)
             walk.left = left
             content[name] = visit(walk, item, (path, name), depth + 1)
             left = walk.left
     walk.left = left
     return content
+
+
+_Shape = tuple[bool, int, str, tuple[tuple[str, str, bool], ...]]
+_SHAPES: dict[tuple[str, ...], _Shape] = {}
+
+
+def _shape(walk: Walk, names: tuple[str, ...], path: Path) -> _Shape:
+    """What the names of a dict alone say, which is the same for every call of a tool: whether they are usual, what they
+    take of the limit, their order where it is not the sorted one, and each with its encoding and whether it is secret."""
+    size = sum(map(len, names)) + len(names)
+    if size > walk.left:
+        refuse_size(walk, path)
+    ordered = sorted(names)
+    shape = (
+        not any((not name.isascii() or name[:1] == "$") and _unusual(name) for name in names),
+        size,
+        "" if ordered == [*names] else repr(names),
+        tuple((name, f"{len(name)}:{name}", is_secret_name(name)) for name in ordered),
+    )
+    # Names may come from an agent's data: neither many nor long ones may fill the memory.
+    if size <= 512:
+        if len(_SHAPES) >= 1024:
+            _SHAPES.clear()
+        _SHAPES[names] = shape
+    return shape
 
 
 def _unusual(name: str) -> bool:
@@ -231,25 +268,37 @@ def read_pairs(
     """Encode a dict whose keys are not all text, or not such as JSON can name."""
     enter(walk, path, depth + 2, 0)
     entries = []
-    outer = walk.out
-    for key, item in pairs:
-        walk.out = []
+    outer, order = walk.out, walk.order
+    for index, (key, item) in enumerate(pairs):
+        walk.out, walk.order = [], []
         shown = visit(walk, key, (path, ...), depth + 3)
         code = "".join(walk.out)
         name = key if type(key) is str else key.decode("ascii", "replace") if type(key) is bytes else shown
         here = (path, shown if type(shown) in (str, int) else ...)
         walk.out = []
         if type(name) is str and (name in redact or is_secret_name(name)):
-            view = hide(walk, item, here, depth + 3)
+            view: Any = hide(walk, item, here, depth + 3)
         else:
             view = visit(walk, item, here, depth + 3)
-        entries.append((code, "".join(walk.out), [shown, view]))
-    walk.out = outer
+        entries.append((code, "".join(walk.out), join_order(walk.order), index, [shown, view]))
+    walk.out, walk.order = outer, order
+    ranked = sorted(entries, key=_first_three)
+    ranks = [entry[3] for entry in ranked]
+    order.append(
+        ("" if ranks == [*range(len(ranks))] else repr(ranks))
+        + "".join([tagged("&", str(at), entry[2]) for at, entry in enumerate(ranked) if entry[2]])
+    )
     outer.append(f"m{len(entries)}:")
-    for code, encoded, _ in sorted(entries, key=_first):
+    for code, encoded, *_ in ranked:
         outer.append(code)
         outer.append(encoded)
-    return {"$map": [entry[2] for entry in entries]}
+    return {"$map": [entry[4] for entry in entries]}
+
+
+def join_order(order: list[str]) -> str:
+    """The second stream as text; empty when every mapping is in the order of its keys."""
+    # One line for each mapping and set, in the order of the first stream: lines tell whose order it is.
+    return "\n".join(order) if any(order) else ""
 
 
 def hide(walk: Walk, value: Any, path: Path, depth: int) -> str:

@@ -68,6 +68,8 @@ class Submit(Effect[ActionResult]):
     Args:
         action: what is asked.
         digest: keyed digest of the arguments; whatever is approved is approved for these alone.
+        identity: the digest without the order of dict keys, by which the same call is recognised when it is made again;
+            ``digest`` when left out.
         parked: nobody will wait for a person. A pending or approved action for the very same call is taken up again.
         repeatable: the same call made later gives the same digest, so it can be taken up again.
         call_id: names this very call where its caller may repeat it, as a graph does that was interrupted. Another call
@@ -76,13 +78,21 @@ class Submit(Effect[ActionResult]):
     An action approved at once is claimed in the same step (``ActionResult.claimed``) where the control plane can.
     """
 
-    __slots__ = ("action", "call_id", "digest", "parked", "repeatable")
+    __slots__ = ("action", "call_id", "digest", "identity", "parked", "repeatable")
 
     def __init__(
-        self, action: AgentAction, digest: str, *, parked: bool, repeatable: bool, call_id: str | None = None
+        self,
+        action: AgentAction,
+        digest: str,
+        *,
+        parked: bool,
+        repeatable: bool,
+        call_id: str | None = None,
+        identity: str | None = None,
     ) -> None:
         self.action = action
         self.digest = digest
+        self.identity = digest if identity is None else identity
         self.parked = parked
         self.repeatable = repeatable
         self.call_id = call_id
@@ -147,6 +157,11 @@ class Call(Protocol):
     on_pending: OnPending
     timeout: float | None
 
+    @property
+    def identity(self) -> str:
+        """``digest`` without the order of dict keys; it recognises the same call, and never guards what runs."""
+        ...
+
     def unchanged(self) -> bool:
         """Whether the arguments that would run now still have this digest."""
         ...
@@ -208,7 +223,14 @@ def _authorize(call: Call) -> Flow[Permit]:
     action = call.action
     yield from _check_kill_switch(CheckKillSwitch(action, "submit"))
     parked = call.on_pending == "raise"
-    submit = Submit(action, call.digest, parked=parked, repeatable=call.repeatable, call_id=call.call_id)
+    submit = Submit(
+        action,
+        call.digest,
+        parked=parked,
+        repeatable=call.repeatable,
+        call_id=call.call_id,
+        identity=call.identity if call.repeatable else None,
+    )
     result = yield from do(submit)
     waited = result.status is Decision.PENDING
     if waited:

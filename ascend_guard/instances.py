@@ -1,19 +1,32 @@
-"""Reads what is none of the builtin types: their subclasses, the standard library's values, enums, records.
+"""Reads what is none of the builtin types: their subclasses, the standard library's values, enums, records, instances.
 
-Whatever has a class of its own has the class's name in its encoding, so no value passes for another kind.
+The rules, which keep promises 2 (what was approved is what runs) and 8 (secrets stay home):
+
+1. Whatever has a class of its own has the class's name in its encoding, so no value passes for another kind.
+2. No code of the class runs; content comes from where it is stored (``objects``) or from the type's own C function
+   (``standard``).
+3. What cannot be read, or not in full, is marked opaque. There is no third kind of value.
+4. A plain instance is read when everything in it can be read. An instance that reaches something that cannot, such as a
+   lock, a socket or a file, and one that refers to itself or is very large, is a part of the program that changes by
+   itself, as a client does: it is opaque as a whole, and only which object it is counts. Functions, classes and modules
+   in it are opaque alone, for nothing of them changes by itself.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from ascend_guard.canonical import BUILTIN, hide, read_fields, read_pairs, visit
+from ascend_guard.canonical import BUILTIN, hide, read_fields, visit
+from ascend_guard.errors import ValidationError
 from ascend_guard.objects import Plan, identity, plan_of, state_of, stored_in_class
-from ascend_guard.walk import HIDDEN, Handler, Path, Walk, enter, refuse_size, tagged, wrap
+from ascend_guard.standard import LENGTHS, STANDARD, unseen
+from ascend_guard.walk import HIDDEN, Path, Walk, enter, refuse_size, tagged, wrap
 
 __all__ = ["read_instance"]
+
+_MOST_INSTANCES = 1000
+"""Most plain instances an instance may reach by attributes alone and still be read."""
 
 
 def read_instance(walk: Walk, value: Any, path: Path, depth: int) -> Any:
@@ -23,16 +36,16 @@ def read_instance(walk: Walk, value: Any, path: Path, depth: int) -> Any:
     return _KINDS[plan.kind](walk, plan, value, path, depth)
 
 
-def _unseen(walk: Walk, value: Any, path: Path) -> None:
-    walk.mutable = True
-    walk.opaque.append(path)
-    walk.out.append(tagged("#", identity(value)))
-
-
 def _opaque(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
+    if walk.inside and plan.kind == "opaque" and not plan.inert:
+        raise _UnreadableError
     walk.out.append(tagged("o", plan.name))
-    _unseen(walk, value, path)
+    unseen(walk, value, path)
     return wrap(walk, path, depth, "$opaque", plan.name)
+
+
+class _UnreadableError(Exception):
+    """Ends the reading of the outermost plain instance: something in it cannot be read."""
 
 
 def _box(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
@@ -42,10 +55,21 @@ def _box(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
 
 
 def _enum(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
+    # A member is an object with attributes like any other, though few programs change them.
+    walk.mutable = True
     state = state_of(plan, value)
     name = state.get("_name_")
     walk.out.append(tagged("E", plan.name, name if type(name) is str else ""))
-    return visit(walk, state["_value_"], path, depth)
+    content = state["_value_"]
+    more = {name: item for name, item in state.items() if name not in _KEPT_BY_ENUM}
+    if more:
+        walk.out.append("+")
+        read_fields(walk, more, (path, HIDDEN), depth, walk.redact | plan.redact)
+    return visit(walk, content, path, depth)
+
+
+_KEPT_BY_ENUM = frozenset(("_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"))
+"""What ``enum`` itself keeps in a member. It fills some of it in when it is first asked for."""
 
 
 def _record(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
@@ -54,7 +78,7 @@ def _record(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
     enter(walk, path, depth, len(state))
     walk.out.append(tagged("O", plan.name))
     if plan.hidden:
-        _unseen(walk, value, path)
+        unseen(walk, value, path)
     # pydantic keeps these beside the fields; which fields were set decides what a partial update writes.
     for name in ("__pydantic_extra__", "__pydantic_private__"):
         part = state.get(name, _COMPUTED)
@@ -76,7 +100,7 @@ def _record(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
                 pass
             except TypeError:
                 state[name] = _COMPUTED
-                _unseen(walk, value, path)
+                unseen(walk, value, path)
     return read_fields(walk, state, path, depth, walk.redact | plan.redact)
 
 
@@ -88,20 +112,16 @@ _COMPUTED = _Computed()
 
 
 def _base(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
-    length = _LENGTHS.get(plan.base)
+    length = LENGTHS.get(plan.base)
     if length is not None and length(value) > walk.left:
         refuse_size(walk, path)
     walk.out.append(tagged("k", plan.name))
     if not plan.exact:
         walk.mutable |= plan.extensible
         if plan.hidden:
-            _unseen(walk, value, path)
-        state = state_of(plan, value)
-        if state:
-            walk.opaque.append(path)
-            walk.out.append("+")
-            read_fields(walk, state, (path, HIDDEN), depth, walk.redact)
-    reduce, handler = _BASES[plan.base]
+            unseen(walk, value, path)
+        _beside(walk, state_of(plan, value), path, depth)
+    reduce, handler = STANDARD[plan.base]
     content = reduce(value)
     if plan.base == "tuple" and len(plan.fields) == len(content) == len({*plan.fields}) > 0:
         enter(walk, path, depth, len(content))
@@ -111,141 +131,139 @@ def _base(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
     return handler(walk, content, path, depth)
 
 
-def _mapping(walk: Walk, pairs: list[tuple[Any, Any]], path: Path, depth: int) -> Any:
+def _beside(walk: Walk, state: dict[str, Any], path: Path, depth: int) -> None:
+    """Encode what an instance holds beside the content that is shown; it is not shown, so the value is opaque."""
+    if state:
+        walk.opaque.append(path)
+        walk.out.append("+")
+        read_fields(walk, state, (path, HIDDEN), depth, walk.redact)
+
+
+def _wrapper(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
     walk.mutable = True
-    enter(walk, path, depth, 2 * len(pairs))
-    if any(type(name) is not str for name, _ in pairs):
-        return read_pairs(walk, pairs, path, depth, walk.redact)
-    return read_fields(walk, dict(pairs), path, depth, walk.redact)
+    enter(walk, path, depth, 1)
+    walk.out.append(tagged("w", plan.name))
+    state = state_of(plan, value)
+    content = state.pop(plan.base, None)
+    _beside(walk, state, path, depth)
+    view = visit(walk, content, path, depth + 1)
+    if plan.base == "maps" and type(view) is list and all(type(each) is dict for each in view):
+        # A ChainMap answers with the first of its maps that has the key.
+        merged: dict[str, Any] = {}
+        for each in reversed(view):
+            if not each.keys().isdisjoint(("$map", "$opaque")):
+                return view
+            merged |= each
+        return merged
+    return view
 
 
-def _datetime(walk: Walk, value: Any, path: Path, depth: int) -> str:
-    from datetime import datetime
+def _exception(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
+    walk.mutable = True
+    state = state_of(plan, value)
+    enter(walk, path, depth, len(state))
+    walk.out.append(tagged("!", plan.name, str(state.pop("__suppress_context__", ""))))
+    if plan.hidden:
+        unseen(walk, value, path)
+    traceback = _of_exception["__traceback__"].__get__(value)
+    if traceback is not None:
+        walk.opaque.append((path, "__traceback__"))
+        walk.out.append(tagged("#", identity(traceback)))
+    fields = {"args": _of_exception["args"].__get__(value), **state}
+    for name in ("__cause__", "__context__"):
+        other = _of_exception[name].__get__(value)
+        if other is not None:
+            fields[name] = other
+    return read_fields(walk, fields, path, depth, walk.redact | plan.redact)
 
-    text = datetime.isoformat(value)
-    walk.out.append(tagged("T", text, str(_get(datetime, "fold", value))))
-    _zone(walk, _get(datetime, "tzinfo", value), path)
-    return text
+
+_of_exception: dict[str, Any] = vars(BaseException)  # type: ignore[assignment]  # a read-only view of it
 
 
-def _time(walk: Walk, value: Any, path: Path, depth: int) -> str:
-    from datetime import time
-
-    text = time.isoformat(value)
-    walk.out.append(tagged("h", text, str(_get(time, "fold", value))))
-    _zone(walk, _get(time, "tzinfo", value), path)
-    return text
-
-
-def _zone(walk: Walk, zone: Any, path: Path) -> None:
-    """Two zones may agree on an offset today and differ tomorrow, so the zone itself counts."""
-    from datetime import timezone
-
-    kind = type(zone)
-    named = getattr(sys.modules.get("zoneinfo"), "ZoneInfo", None)
-    if zone is None:
-        walk.out.append("n")
-    elif kind is timezone:
-        walk.out.append(tagged("z", repr(zone)))
-    elif kind is named and type(zone.key) is str:
-        walk.out.append(tagged("Z", zone.key))
+def _instance(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
+    try:
+        state = state_of(plan, value)
+    except TypeError:  # an attribute whose name is not text
+        return _opaque(walk, plan, value, path, depth)
+    if not state:
+        # It marks something, or stands for something that is kept elsewhere: which object it is, is all there is to it.
+        return _opaque(walk, plan, value, path, depth)
+    if id(value) in walk.inside:
+        raise _UnreadableError
+    if walk.inside:
+        return _attributes(walk, plan, value, state, path, depth)
+    if not _is_readable(state):
+        return _opaque(walk, plan, value, path, depth)
+    out, order, left, mutable = walk.out, walk.order, walk.left, walk.mutable
+    marks = [(each, len(each)) for each in (out, order, walk.opaque, walk.secrets)]
+    # At most a quarter of the limit: what is larger is an index or a cache, whoever else fills the arguments.
+    room = walk.left = min(left, walk.limit >> 2)
+    try:
+        view = _attributes(walk, plan, value, state, path, depth)
+    except _UnreadableError:
+        pass
+    except ValidationError:
+        if not walk.excess or (walk.excess == "size" and room == left):
+            raise
     else:
-        _unseen(walk, zone, (path, "tzinfo"))
+        # What is left is a lower bound of what was written, for numbers for example.
+        if sum(map(len, out[marks[0][1] :])) <= walk.limit >> 2:
+            walk.left += left - room
+            return view
+    # What was read in vain is charged, a byte for four values, so that many such instances cannot take for ever.
+    left -= (len(out) - marks[0][1]) >> 2
+    walk.out, walk.order, walk.left, walk.mutable = out, order, left, mutable
+    walk.excess = ""
+    walk.inside.clear()
+    for each, length in marks:
+        del each[length:]
+    return _opaque(walk, plan, value, path, depth)
 
 
-def _date(walk: Walk, value: Any, path: Path, depth: int) -> str:
-    from datetime import date
-
-    text = date.isoformat(value)
-    walk.out.append(tagged("y", text))
-    return text
-
-
-def _timedelta(walk: Walk, value: Any, path: Path, depth: int) -> float:
-    from datetime import timedelta
-
-    parts = (_get(timedelta, name, value) for name in ("days", "seconds", "microseconds"))
-    walk.out.append(tagged("D", *map(str, parts)))
-    return timedelta.total_seconds(value)
+def _attributes(walk: Walk, plan: Plan, value: Any, state: dict[str, Any], path: Path, depth: int) -> Any:
+    walk.mutable = True
+    enter(walk, path, depth, len(state))
+    walk.out.append(tagged("O", plan.name))
+    redact = walk.redact | plan.redact
+    if redact:
+        # A parameter is often kept as a private attribute: note as _note, or, in a class, as __note.
+        redact |= {name for name in state if name.rpartition("__")[2].lstrip("_") in redact}
+    walk.inside.add(id(value))
+    view = read_fields(walk, state, path, depth, redact)
+    walk.inside.discard(id(value))
+    return view
 
 
-def _decimal(walk: Walk, value: Any, path: Path, depth: int) -> Any:
-    from decimal import Decimal
-
-    # A byte of it holds two digits.
-    if Decimal.__sizeof__(value) - 128 > walk.left:
-        refuse_size(walk, path)
-    # Whether the exponent's letter is a capital is up to the caller's context.
-    text = Decimal.__str__(value).replace("e", "E")
-    enter(walk, path, 0, len(text))
-    walk.out.append(tagged("q", text))
-    if Decimal.is_finite(value):
-        number = float(text)
-        if Decimal.__eq__(value, Decimal(repr(number))):
-            return number
-    return wrap(walk, path, depth, "$decimal", text)
-
-
-def _uuid(walk: Walk, value: Any, path: Path, depth: int) -> str:
-    from uuid import UUID
-
-    text = f"{_get(UUID, 'int', value):032x}"
-    walk.out.append(tagged("U", text))
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+def _is_readable(state: dict[str, Any]) -> bool:
+    """Whether all that an instance reaches by attributes can be read. Breadth first, because what cannot is seldom deep,
+    and reading a client in full to find its lock takes long."""
+    levels, known = [state], {0}
+    for content in levels:
+        for item in content.values():
+            kind = type(item)
+            if id(kind) in BUILTIN:
+                continue
+            plan = plan_of(kind)
+            if plan.kind == "opaque" and not plan.inert:
+                return False
+            if plan.kind == "instance" and id(item) not in known:
+                if len(known) > _MOST_INSTANCES:
+                    return False
+                known.add(id(item))
+                try:
+                    levels.append(state_of(plan, item))
+                except TypeError:
+                    return False
+    return True
 
 
-def _path(walk: Walk, value: Any, path: Path, depth: int) -> Any:
-    from pathlib import PurePath
-
-    text = PurePath.__str__(value)
-    return BUILTIN[id(str)](walk, text, path, depth)
-
-
-def _get(owner: type, name: str, value: Any) -> Any:
-    return owner.__dict__[name].__get__(value)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _pairs(value: Any) -> list[tuple[Any, Any]]:
-    # Not dict.copy, which asks an overridden __iter__, and no new dict, which would hash keys of any class.
-    return [*dict.items(value)]
-
-
-_ALL = slice(None)
 _KINDS: dict[str, Callable[[Walk, Plan, Any, Path, int], Any]] = {
     "base": _base,
     "box": _box,
     "enum": _enum,
+    "exception": _exception,
+    "instance": _instance,
     "opaque": _opaque,
     "record": _record,
-}
-_BASES: dict[str, tuple[Callable[[Any], Any], Handler]] = {
-    "str": (str.__str__, BUILTIN[id(str)]),
-    "int": (int.__int__, BUILTIN[id(int)]),
-    "float": (float.__float__, BUILTIN[id(float)]),
-    "complex": (complex.__complex__, BUILTIN[id(complex)]),
-    "bytes": (lambda value: bytes.__getitem__(value, _ALL), BUILTIN[id(bytes)]),
-    "bytearray": (lambda value: bytearray.__getitem__(value, _ALL), BUILTIN[id(bytearray)]),
-    "list": (list.copy, BUILTIN[id(list)]),
-    "tuple": (lambda value: tuple(tuple.__iter__(value)), BUILTIN[id(tuple)]),
-    "dict": (_pairs, _mapping),
-    "set": (_same, BUILTIN[id(set)]),
-    "frozenset": (_same, BUILTIN[id(frozenset)]),
-    "collections.OrderedDict": (_pairs, _mapping),
-    "datetime.datetime": (_same, _datetime),
-    "datetime.date": (_same, _date),
-    "datetime.time": (_same, _time),
-    "datetime.timedelta": (_same, _timedelta),
-    "decimal.Decimal": (_same, _decimal),
-    "uuid.UUID": (_same, _uuid),
-}
-_BASES.update(
-    (f"pathlib.{name}", (_same, _path))
-    for name in ("PurePath", "PurePosixPath", "PureWindowsPath", "Path", "PosixPath", "WindowsPath")
-)
-_LENGTHS: dict[str, Callable[[Any], int]] = {
-    kind.__name__: kind.__len__ for kind in (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+    "wrapper": _wrapper,
 }

@@ -6,13 +6,14 @@ the middle of judging it. The interpreter's own descriptors cannot.
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import os
 import sys
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -25,15 +26,51 @@ _space: Callable[[type], Any] = type.__dict__["__dict__"].__get__
 _module: Callable[[type], Any] = type.__dict__["__module__"].__get__
 _qualname: Callable[[type], Any] = type.__dict__["__qualname__"].__get__
 _size: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
+_flags: Callable[[type], int] = type.__dict__["__flags__"].__get__
 
 _BUILTIN = (str, int, float, complex, bytes, bytearray, list, tuple, dict, set, frozenset)
 _STANDARD = {
-    "collections": ("OrderedDict",),
-    "datetime": ("datetime", "date", "time", "timedelta"),
+    "array": ("array",),
+    "collections": ("OrderedDict", "defaultdict", "deque"),
+    "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
     "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "functools": ("partial",),
+    "io": ("BytesIO", "StringIO"),
+    "numpy": ("generic", "ndarray"),
     "pathlib": ("PosixPath", "WindowsPath", "Path", "PurePosixPath", "PureWindowsPath", "PurePath"),
+    "re": ("Pattern",),
+    "types": ("MappingProxyType",),
     "uuid": ("UUID",),
+    "zoneinfo": ("ZoneInfo",),
 }
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_WRAPPERS = {"UserDict": "data", "UserList": "data", "UserString": "data", "ChainMap": "maps"}
+_INERT = (
+    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.GenericAlias),
+    *(types.UnionType, types.MethodWrapperType, types.WrapperDescriptorType, types.MethodDescriptorType),
+    *(types.ClassMethodDescriptorType, TypeVar, object, type(...), type(NotImplemented)),
+)
+_MACHINERY = frozenset(
+    (
+        *(
+            "_io",
+            "_weakrefset",
+            "asyncio",
+            "concurrent",
+            "contextlib",
+            "io",
+            "logging",
+            "multiprocessing",
+            "os",
+        ),
+        *("queue", "sched", "selectors", "socket", "socketserver", "ssl", "subprocess", "tempfile"),
+        *("threading", "unittest", "weakref"),
+    )
+)
+"""Packages of the standard library whose classes change by themselves, or count who touches them, as mocks do."""
+
+_MANAGED_WEAKREF, _MANAGED_DICT = 1 << 3, 1 << 4
 _SECRET_BOXES = frozenset(("SecretStr", "SecretBytes", "SecretField", "_SecretBase", "Secret"))
 
 
@@ -43,8 +80,11 @@ class Plan(Struct, frozen=True):
     Args:
         name: the class, as ``module.qualname``; one of the standard library's, as it is imported.
         kind: ``base`` (a builtin or standard type, or derived from one), ``enum``, ``record`` (dataclass,
-            attrs, msgspec, pydantic), ``box`` (pydantic's secrets) or ``opaque``.
-        base: for ``base``, the type it is, or is derived from: ``str``, ``decimal.Decimal``.
+            attrs, msgspec, pydantic, ``SimpleNamespace``), ``box`` (pydantic's secrets), ``wrapper`` (``UserDict`` and
+            its like), ``exception``, ``instance`` (of a Python class that adds nothing but attributes) or ``opaque``.
+        base: for ``base``, the type it is, or is derived from: ``str``, ``decimal.Decimal``; for ``wrapper``, the
+            attribute with the content.
+        inert: opaque, but part of the program, as a function or a class is: nothing of it changes by itself.
         exact: it is that type itself.
         fields: the field names a record or a named tuple declares.
         redact: the fields annotated ``Redact``.
@@ -58,6 +98,7 @@ class Plan(Struct, frozen=True):
     kind: str
     base: str = ""
     exact: bool = False
+    inert: bool = False
     fields: tuple[str, ...] = ()
     redact: frozenset[str] = frozenset()
     extensible: bool = False
@@ -88,7 +129,7 @@ def state_of(plan: Plan, value: Any) -> dict[str, Any]:
         except AttributeError:  # a slot nothing was put into
             continue
         if name == "__dict__":
-            for key, item in dict.items(content):
+            for key, item in [*dict.items(content)]:
                 if type(key) is not str:
                     raise TypeError("an attribute whose name is not text")
                 # Where typing notes that the class was called as Box[int]: nothing of the instance's own.
@@ -163,37 +204,50 @@ def _plan(kind: type) -> Plan:
     mro = _mro(kind)
     bases = _bases()
     base, root = next((bases[id(part)] for part in mro if id(part) in bases), ("", object))
-    if kind is root and base:
+    if base == "numpy.generic":
+        root = next(part for part in mro if name_of(part).startswith("numpy."))
+    elif kind is root and base and base != "exception":
         return Plan(base, "base", base, exact=True)
     inherited = _mro(root)
     own = tuple(part for part in mro if not any(part is known for known in inherited))
+    added = {id(part) for part in own}
     readers: list[tuple[str, Callable[[Any], Any]]] = []
     room = 0
-    for part in own:
-        for name, content in _space(part).items():
+    for part in mro[:-1] if base == "exception" else own:
+        space, flags = _space(part), _flags(part)
+        for name, content in space.items():
             if type(content) is types.MemberDescriptorType and content.__objclass__ is part:
                 readers.append((name, content.__get__))
-                room += 8
+                # Only slots are known to take as much; a member of a compiled class may take less, beside what is hidden.
+                room += 8 * (id(part) in added and ("__slots__" in space or name == "__dict__"))
             elif type(content) is types.GetSetDescriptorType and name in ("__dict__", "__weakref__"):
-                room += 8
+                managed = flags & (_MANAGED_DICT if name == "__dict__" else _MANAGED_WEAKREF)
+                room += 0 if managed or id(part) not in added else 8
                 if name == "__dict__":
                     readers.insert(0, (name, content.__get__))
+    # An instance larger than its slots account for has fields of a compiled class, unreadable here.
+    hidden = _size(kind) - _size(root) > room
+    what = _kind(own, base, hidden)
     return Plan(
         name_of(kind),
-        _kind(own, base),
-        base,
+        what,
+        _content_of(own) if what == "wrapper" else base,
+        inert=name_of(kind).startswith("typing.")
+        or any(part is type for part in mro)
+        or any(kind is each for each in _INERT),
         fields=_declared(own),
         redact=_redacted(own),
         extensible=bool(readers),
-        # An instance larger than its slots account for has fields of a compiled class, unreadable here.
-        hidden=_size(kind) - _size(root) > room,
+        hidden=hidden,
         readers=tuple(readers),
         own=own,
     )
 
 
 def _bases() -> dict[int, tuple[str, type]]:
-    known: dict[int, tuple[str, type]] = {id(base): (base.__name__, base) for base in _BUILTIN}
+    known: dict[int, tuple[str, type]] = {
+        id(base): (base.__name__, base) for base in (*_BUILTIN, *_VIEWS, range, slice)
+    }
     for module, names in _STANDARD.items():
         # A module nobody imported has no instances: no import is needed to recognise them.
         loaded = sys.modules.get(module)
@@ -201,25 +255,46 @@ def _bases() -> dict[int, tuple[str, type]]:
             base = getattr(loaded, name, None)
             if base is not None:
                 known[id(base)] = (f"{module}.{name}", base)
+    for base in vars(builtins).values():
+        if isinstance(base, type) and issubclass(base, BaseException):
+            known[id(base)] = ("exception", base)
     return known
 
 
-def _kind(own: tuple[type, ...], base: str) -> str:
+def _kind(own: tuple[type, ...], base: str, hidden: bool) -> str:
     for part in own:
         if part is getattr(sys.modules.get("enum"), "Enum", None):
             return "enum"
     if base:
-        return "base"
+        return "exception" if base == "exception" else "base"
     for part in own:
         module, _, name = name_of(part).rpartition(".")
         if part is Struct or "__dataclass_fields__" in _space(part) or "__attrs_attrs__" in _space(part):
+            return "record"
+        if part is types.SimpleNamespace:
             return "record"
         if module.partition(".")[0] == "pydantic":
             if name in _SECRET_BOXES:
                 return "box"
             if name == "BaseModel":
                 return "record"
-    return "opaque"
+    if (
+        hidden
+        or not own
+        or name_of(own[0]).startswith("typing.")
+        or any(name_of(part).partition(".")[0] in _MACHINERY for part in own)
+    ):
+        return "opaque"
+    return "wrapper" if _content_of(own) else "instance"
+
+
+def _content_of(own: tuple[type, ...]) -> str:
+    loaded = sys.modules.get("collections")
+    for name, content in _WRAPPERS.items():
+        wrapper = getattr(loaded, name, None)
+        if any(part is wrapper for part in own):
+            return content
+    return ""
 
 
 def _declared(own: tuple[type, ...]) -> tuple[str, ...]:
@@ -240,8 +315,12 @@ def _declared(own: tuple[type, ...]) -> tuple[str, ...]:
 def _redacted(own: tuple[type, ...]) -> frozenset[str]:
     found = set()
     for part in own:
-        scope = getattr(sys.modules.get(str(_module(part))), "__dict__", {})
-        for name, hint in annotations_of(part).items():
-            if is_redacted_hint(hint, scope):
-                found.add(name)
+        module = _module(part)
+        scope = getattr(sys.modules.get(module if type(module) is str else ""), "__dict__", {})
+        made = _space(part).get("__init__")
+        owners = (part, made) if type(made) is types.FunctionType else (part,)
+        for owner in owners:
+            for name, hint in annotations_of(owner).items():
+                if is_redacted_hint(hint, scope):
+                    found.add(name)
     return frozenset(found)

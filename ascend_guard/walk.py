@@ -9,7 +9,19 @@ from msgspec import Struct, field
 
 from ascend_guard.errors import ValidationError
 
-__all__ = ["HIDDEN", "Handler", "Path", "Walk", "enter", "refuse_size", "subject", "tagged", "where", "wrap"]
+__all__ = [
+    "HIDDEN",
+    "Handler",
+    "Path",
+    "Walk",
+    "enter",
+    "refuse_change",
+    "refuse_size",
+    "subject",
+    "tagged",
+    "where",
+    "wrap",
+]
 
 Path = tuple[Any, Any] | None
 """Where a value lies: the path of what it lies in, and its name or index there. None for the arguments."""
@@ -31,7 +43,10 @@ class Walk(Struct, gc=False):
         depth: most containers inside one another.
         left: how much of the limit is left; what is too large is refused before it is copied.
         at: the container or object being read, for errors.
-        out: the encoding so far.
+        out: the encoding so far, in which keys are sorted.
+        order: for each mapping and set so far, the order of its keys; empty text where it is the sorted one.
+        inside: the plain instances being read, by address; a value that cannot be read ends the reading of them all.
+        excess: which bound was exceeded, ``size`` or ``depth``.
         opaque: where something could not be seen, or not in full.
         secrets: the text of what was redacted.
     """
@@ -43,7 +58,10 @@ class Walk(Struct, gc=False):
     left: int
     mutable: bool = False
     at: Path = None
+    excess: str = ""
     out: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    inside: set[int] = field(default_factory=set)
     opaque: list[Path] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
 
@@ -76,12 +94,27 @@ def subject(path: Path) -> str:
     return f"The argument {where(path)[:200]}" if path else "The arguments"
 
 
+def _exclude(path: Path) -> str:
+    """What a developer writes to leave out the parameter a path begins with."""
+    while path is not None and path[0] is not None:
+        path = path[0]
+    name = path[1] if path is not None and type(path[1]) is str and path[1].isidentifier() else "name"
+    return f"exclude=({name[:64]!r},)"
+
+
+def refuse_change(path: Path) -> NoReturn:
+    """Refuse a container that another thread changed in the middle of reading it."""
+    raise ValidationError(f"{subject(path)} changed while it was read; pass a copy that nothing else changes")
+
+
 def refuse_size(walk: Walk, path: Path) -> NoReturn:
     """Refuse a walk that went over its limit."""
+    walk.excess = "size"
     with_it = f", with {where(path)[:200]}," if path else ""
     raise ValidationError(
         f"The arguments{with_it} are larger than {walk.limit:,} bytes; "
-        "pass a reference (a path, an id) instead of the content"
+        "pass a reference (a path, an id) instead of the content, or leave the parameter out of the decision "
+        f"with {_exclude(path)}"
     )
 
 
@@ -89,8 +122,10 @@ def enter(walk: Walk, path: Path, depth: int, size: int) -> None:
     """Begin a value at this depth that will take at least this much of the limit."""
     walk.at = path
     if depth > walk.depth:
+        walk.excess = "depth"
         raise ValidationError(
-            f"{subject(path)} lies inside more than {walk.depth} containers, or in itself; pass it flatter"
+            f"{subject(path)} lies inside more than {walk.depth} containers, or in itself; pass it flatter, or "
+            f"leave the parameter out of the decision with {_exclude(path)}"
         )
     walk.left -= size
     if walk.left < 0:

@@ -26,8 +26,9 @@ class SubmitBody(Struct, omit_defaults=True):
     """What an agent asks to do, in either of its two shapes: ``description`` and ``tool_name`` (REST API document), or
     ``resource`` (what the published SDK sends).
 
-    ``parameters`` says the same as ``action_details``. ``digest``, ``parked``, ``repeatable``, ``runner`` and ``call_id``
-    come from ascend-guard's own client: ``digest`` binds the approval to the arguments that will run, ``runner`` is the
+    ``parameters`` says the same as ``action_details``. ``digest``, ``identity``, ``parked``, ``repeatable``, ``runner`` and
+    ``call_id`` come from ascend-guard's own client: ``digest`` binds the approval to the arguments that will run,
+    ``identity`` recognises the same call whatever the order of its keys (``digest`` when left out), ``runner`` is the
     process that will run them and takes the permit with the answer, ``call_id`` tells a call that is repeated from another
     with the same arguments.
     """
@@ -54,6 +55,7 @@ class SubmitBody(Struct, omit_defaults=True):
     repeatable: bool = False
     runner: Runner | None = None
     call_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    identity: Hex | None = None
 
 
 @masks("parameters", "context")

@@ -71,6 +71,8 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
         }
         if effect.call_id is not None:
             body["call_id"] = effect.call_id
+        if effect.identity != effect.digest:
+            body["identity"] = effect.identity
         return body
     # Other servers read ``description``, and ``session_id`` in the context.
     body["description"] = action.resource

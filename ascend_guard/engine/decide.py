@@ -180,7 +180,7 @@ def _fingerprint(action: AgentAction, effect: Submit, verdict: Verdict) -> str:
         action.resource,
         action.resource_id,
         action.session_id,
-        effect.digest,
+        effect.identity,
         verdict.rules,
         verdict.requirements,
         verdict.quorum,

@@ -63,6 +63,7 @@ async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body:
         parked=named and body.parked,
         repeatable=named and body.repeatable,
         call_id=body.call_id,
+        identity=body.identity,
     )
     runner = API if body.runner is None else REMOTE + body.runner
     key = _key(call)

@@ -182,18 +182,21 @@ values = st.recursive(scalars, _containers, max_leaves=6)
 arguments = st.dictionaries(st.sampled_from(["a", "b", "c", "value"]), values, max_size=3)
 
 
-def essence(value: Any) -> Any:
-    """All that a tool could tell about a value, but for the order of dicts and sets; slow and literal."""
+def essence(value: Any, *, ordered: bool = True) -> Any:
+    """All that a tool could tell about a value, but for the order of sets; slow and literal.
+
+    Without ``ordered``, not the order of dicts either.
+    """
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    return name, _content(value)
+    return name, _content(value, ordered)
 
 
-def _content(value: Any) -> Any:
+def _content(value: Any, ordered: bool) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
-        return str(value), essence(value.value)
+        return str(value), essence(value.value, ordered=ordered)
     if isinstance(value, int):
         return hex(value)
     if isinstance(value, float):
@@ -207,18 +210,19 @@ def _content(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         return [*value]
     if isinstance(value, dict):
-        return sorted(repr((essence(k), essence(v))) for k, v in value.items())
+        pairs = [repr((essence(k, ordered=ordered), essence(v, ordered=ordered))) for k, v in value.items()]
+        return pairs if ordered else sorted(pairs)
     if isinstance(value, list | tuple):
-        return [essence(item) for item in value]
+        return [essence(item, ordered=ordered) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted(repr(essence(item)) for item in value)
+        return sorted(repr(essence(item, ordered=ordered)) for item in value)
     if isinstance(value, Decimal):
         return repr(value.as_tuple())
     if isinstance(value, dt.datetime | dt.time):
         return value.replace(tzinfo=None).isoformat(), value.fold, repr(value.tzinfo)
     if isinstance(value, pydantic.BaseModel):
         state = [value.__dict__, value.__pydantic_extra__, value.__pydantic_private__, value.model_fields_set]
-        return [essence(part) for part in state]
+        return [essence(part, ordered=ordered) for part in state]
     if isinstance(value, Thing | OtherThing | Attrs | Wire):
-        return essence(value.x), essence(value.y)
+        return essence(value.x, ordered=ordered), essence(value.y, ordered=ordered)
     return repr(value)

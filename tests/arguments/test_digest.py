@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 import datetime as dt
 import decimal
 import hashlib
@@ -11,13 +12,14 @@ import hmac
 import pickle
 import random
 import time
+import types
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from argument_values import KEY, RECORDS, SCALARS, Model, arguments, essence, values
+from argument_values import KEY, RECORDS, SCALARS, Model, Wire, arguments, essence, values
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worker import Worker
@@ -25,11 +27,35 @@ from worker import Worker
 from ascend_guard.arguments import digest_of, normalise
 from ascend_guard.errors import ValidationError
 
+AROUND: dict[str, Callable[[Any], Any]] = {
+    "list": lambda v: [1, v],
+    "tuple": lambda v: (v,),
+    "dict": lambda v: {"b": v, "a": 1},
+    "other keys": lambda v: {2: v, 1: v},
+    "secret": lambda v: {"password": v},
+    "set": lambda v: {Boxed(v)},
+    "key": lambda v: {Boxed(v): 1},
+    "record": lambda v: Wire(v),
+    "deque": lambda v: collections.deque([v]),
+    "UserDict": lambda v: collections.UserDict(v=v),
+    "proxy": lambda v: types.MappingProxyType({"v": v}),
+    "OrderedDict": lambda v: collections.OrderedDict(v=v),
+    "instance": lambda v: Boxed(v),
+}
 MORE = settings(max_examples=4 * settings().max_examples)
+
+
+class Boxed:
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 def digest(value: Any) -> str:
     return digest_of({"value": value}, key=KEY)
+
+
+def identity(value: Any) -> str:
+    return normalise({"value": value}, key=KEY).identity
 
 
 @MORE
@@ -37,6 +63,8 @@ def digest(value: Any) -> str:
 def test_different_values_have_different_digests_and_equal_ones_equal_digests(one: Any, other: Any) -> None:
     """Two values have the same digest exactly when no tool could tell them apart."""
     assert (digest(one) == digest(other)) == (essence(one) == essence(other))
+    same = essence(one, ordered=False) == essence(other, ordered=False)
+    assert (identity(one) == identity(other)) == same
 
 
 def test_every_two_confusable_scalars_have_different_digests() -> None:
@@ -88,17 +116,74 @@ def _places(value: Any) -> Iterator[Any]:
         yield from _places(each)
 
 
+@MORE
 @given(
-    st.dictionaries(st.text(max_size=3) | st.integers(), values, max_size=5),
+    st.dictionaries(st.text(max_size=3) | st.integers(), values, min_size=2, max_size=5),
+    st.lists(st.sampled_from([*AROUND]), max_size=4),
     st.randoms(use_true_random=False),
 )
-def test_the_order_of_a_dict_makes_no_difference(content: dict[Any, Any], rng: random.Random) -> None:
-    """Dicts that differ only in insertion order have the same digest, and so have keyword arguments."""
+def test_the_order_of_a_dict_counts_at_every_depth(
+    content: dict[Any, Any], around: list[str], rng: random.Random
+) -> None:
+    """A dict in another order makes another digest, however deep it lies, and the same identity."""
     items = list(content.items())
     rng.shuffle(items)
-    assert digest(content) == digest(dict(items))
-    named = {str(key): value for key, value in items}
-    assert digest_of(named, key=KEY) == digest_of(dict(reversed(named.items())), key=KEY)
+    one, other = content, dict(items)
+    for name in around:
+        one, other = AROUND[name](one), AROUND[name](other)
+    moved = items != list(content.items())
+    assert (digest(one) != digest(other)) == moved
+    assert identity(one) == identity(other)
+    named = {str(key): value for key, value in content.items()}
+    turned = dict(reversed(named.items()))
+    assert (digest_of(named, key=KEY) != digest_of(turned, key=KEY)) == (len(named) > 1)
+    assert normalise(named, key=KEY).identity == normalise(turned, key=KEY).identity
+
+
+def test_the_identity_is_the_digest_when_every_dict_is_in_the_order_of_its_keys() -> None:
+    """So recognising a call costs nothing more, and approvals of earlier releases are recognised."""
+    named = {"a": {"x": 1, "y": [{"k": 1, "l": {}}]}, "b": {1: 2, 3: 4}, "c": {3, 1}}
+    arguments = normalise(named, key=KEY)
+    assert arguments.unordered is None
+    assert arguments.identity == arguments.digest
+    assert normalise({"b": 1, "a": 2}, key=KEY).identity == digest_of({"a": 2, "b": 1}, key=KEY)
+
+
+def test_which_of_two_dicts_is_in_another_order_counts() -> None:
+    """An order belongs to one dict, also among the members of a set and the keys of a dict, which have no place."""
+
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Key:
+        name: str
+        content: dict[str, int]
+
+    ab, ba = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    pairs = [(ab, ab), (ab, ba), (ba, ab), (ba, ba)]
+    makes: list[Callable[[Any, Any], Any]] = [
+        lambda x, y: [x, y],
+        lambda x, y: [[x], y],
+        lambda x, y: {"x": x, "y": y},
+        lambda x, y: {"y": x, "x": y},
+        lambda x, y: {1: x, 2: y},
+        lambda x, y: {Key("x", x): 1, Key("y", y): 2},
+        lambda x, y: {Key("x", x), Key("y", y)},
+        lambda x, y: frozenset((Key("x", x), Key("y", y))),
+        lambda x, y: {"x": {1: {2: x}}, "y": {Key("z", y)}},
+        lambda x, y: collections.deque([{"v": x}, types.SimpleNamespace(v=y)]),
+    ]
+    for make in makes:
+        assert len({digest(make(*pair)) for pair in pairs}) == 4
+        assert len({identity(make(*pair)) for pair in pairs}) == 1
+        # Sets and dicts that are filled the other way round iterate in another order; members say which is which.
+        assert digest({Key("x", ab), Key("y", ba)}) == digest({Key("y", ba), Key("x", ab)})
+
+
+@given(st.permutations(["a", "password", "x y", "$bytes", "é"]))
+def test_what_is_redacted_makes_no_difference_to_the_order(names: list[str]) -> None:
+    """Redaction changes how a dict is read, not what its digest is."""
+    named = {"value": [{name: {"b": 1, "a": {"d": 1, "c": 2}} for name in names}, {"b": 1, "a": 2}]}
+    assert len({normalise(named, key=KEY, redact=frozenset(names[:n])).digest for n in range(5)}) == 1
+    assert len({normalise(named, key=KEY, redact=frozenset(names[:n])).identity for n in range(5)}) == 1
 
 
 @given(st.sets(st.text(max_size=3) | st.integers(0, 1 << 70), max_size=8))
@@ -139,9 +224,13 @@ def test_another_process_finds_the_same_digest(elsewhere: Worker, named: dict[st
 
 
 def test_digests_do_not_change_between_releases() -> None:
-    """Approvals outlive an upgrade: these digests were written down when the encoding was made."""
+    """Approvals outlive an upgrade: these were written down when the encoding, and the order in it, were made."""
     named = {"a": [None, True, 1, 1.5, "é", b"x"], "b": {"k": (1 << 70,), 3: {1, 2}}}
-    assert digest_of(named, key=KEY) == "d03d20f66f3e9348af0cf434ab80779b23b7c39dcffae8d1536abf885b18234b"
+    assert (
+        normalise(named, key=KEY).identity
+        == "d03d20f66f3e9348af0cf434ab80779b23b7c39dcffae8d1536abf885b18234b"
+    )
+    assert digest_of(named, key=KEY) == "421a568137519ea742359a73cffcc5d857ba6d8fac05f98fa3783f05585fdaca"
     assert digest(uuid.UUID(int=5)) == "415f83c76ebc5124d4645f0688b1a60b4e96dc3862fd8af881b1340619583f42"
 
 

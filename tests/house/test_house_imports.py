@@ -20,6 +20,7 @@ LAYERS = (
     ("errors", "model", "secret_names", "secret_values"),
     ("redaction", "walk", "exceptions", "mcp", "api", "flow", "refusals"),
     ("canonical", "objects", "signatures"),
+    ("standard",),
     ("instances", "binding"),
     ("arguments",),
     ("_scope",),

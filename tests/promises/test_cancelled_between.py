@@ -17,7 +17,7 @@ class Call:
     """A call whose arguments do not change."""
 
     action = AgentAction("a", "a", "refund", "r", "t")
-    digest = "d"
+    digest = identity = "d"
     repeatable = True
     call_id = None
     on_pending = "wait"
