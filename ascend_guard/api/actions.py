@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from ascend_guard.model import OutcomeStatus
+
 from .endpoint import Limit, Offset, Prose, Text
 
 Depth = Annotated[int, Meta(ge=0, le=5)]
@@ -240,7 +242,7 @@ class OutcomeItem(Struct, omit_defaults=True):
     """One of several outcomes that are reported together."""
 
     action_id: Text
-    status: Literal["completed", "failed"]
+    status: OutcomeStatus
     duration_ms: Annotated[float, Meta(ge=0)] = 0.0
     error: Annotated[str, Meta(max_length=100_000)] | None = None
     detail: Prose | None = None

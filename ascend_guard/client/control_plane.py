@@ -179,7 +179,9 @@ class RemoteControlPlane:
         if isinstance(effect, AwaitDecision):
             return cast(R, self._wait(effect))
         if isinstance(effect, Settle):
-            if not self._outcomes.posted(effect, self._features):
+            if effect.beside:
+                self._outcomes.beside(effect, self._features)
+            elif not self._outcomes.posted(effect, self._features):
                 self._outcomes.report(effect)
             return cast(R, None)
         if isinstance(effect, CheckKillSwitch):
