@@ -267,7 +267,7 @@ FOLLOWED = [
     Deferred("generator", _generator, _chunks, [1, 0]),
     Deferred("generator-by-abc", HandMade, _chunks, [1, 0]),
     Deferred("iterator", Steps, _chunks, [1, 0]),
-    Deferred("map", lambda body: map(lambda _: body(), [0]), _chunks, ["done"]),
+    Deferred("map", lambda body: map(lambda _: body(), [0]), _chunks, ["done"]),  # noqa: C417 - a map is what this is about
     Deferred("filter", lambda body: filter(lambda _: body(), [7]), _chunks, [7]),
     Deferred("zip", lambda body: zip(Steps(body), [7, 8], strict=True), _chunks, [(1, 7), (0, 8)]),
     Deferred("enumerate", lambda body: enumerate(Steps(body)), _chunks, [(0, 1), (1, 0)]),
@@ -277,9 +277,13 @@ FOLLOWED = [
     Deferred("starmap", lambda body: itertools.starmap(body, [()]), _chunks, ["done"]),
     Deferred("callable-iterator", lambda body: iter(body, "done"), _chunks, []),
     Deferred("contextmanager", contextlib.contextmanager(_around), _enter, "done"),
-    Deferred("contextmanager-as-decorator", contextlib.contextmanager(_around), _decorate, "done", again=True),
+    Deferred(
+        "contextmanager-as-decorator", contextlib.contextmanager(_around), _decorate, "done", again=True
+    ),
     Deferred("contextmanager-in-a-stack", contextlib.contextmanager(_around), _in_a_stack, "done"),
-    Deferred("contextmanager-of-another-class", lambda body: OwnManager(_around, (body,), {}), _enter, "done"),
+    Deferred(
+        "contextmanager-of-another-class", lambda body: OwnManager(_around, (body,), {}), _enter, "done"
+    ),
     Deferred("manager", Block, _enter, "done"),
     Deferred("manager-in-a-stack", Block, _in_a_stack, "done"),
     Deferred("manager-as-decorator", Decorating, _decorate, "done", again=True),
@@ -296,7 +300,11 @@ FOLLOWED = [
     Deferred("async-iterator", AsyncSteps, _collect, [1, 0]),
     Deferred("asynccontextmanager", contextlib.asynccontextmanager(_aaround), _aenter, "done"),
     Deferred(
-        "asynccontextmanager-as-decorator", contextlib.asynccontextmanager(_aaround), _adecorate, "done", again=True
+        "asynccontextmanager-as-decorator",
+        contextlib.asynccontextmanager(_aaround),
+        _adecorate,
+        "done",
+        again=True,
     ),
     Deferred(
         "asynccontextmanager-in-a-stack", contextlib.asynccontextmanager(_aaround), _in_an_async_stack, "done"

@@ -126,7 +126,9 @@ def test_work_that_is_given_up_is_recorded_as_not_started(
     """Collected before its first step, it ran nothing and does not count as running for ever."""
     body = Noted()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the coroutines were never awaited: that is the point
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # the coroutines were never awaited: that is the point
         work = tool_of(kind, body)(["o-1"])
         del work
         gc.collect()
@@ -409,7 +411,10 @@ def test_an_iterator_that_is_given_up_midway_is_completed(plane: EmbeddedControl
     del work
     gc.collect()
     settled(plane)
-    assert (rows(plane)[0].outcome, story(plane)[-1]["detail"]) == ("completed", "closed by the caller after 1 chunks")
+    assert (rows(plane)[0].outcome, story(plane)[-1]["detail"]) == (
+        "completed",
+        "closed by the caller after 1 chunks",
+    )
 
 
 def test_the_kill_switch_stops_an_iterator_between_chunks(plane: EmbeddedControlPlane) -> None:
