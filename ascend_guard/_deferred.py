@@ -18,7 +18,8 @@ from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar, cast
 
-from ._followed import Again, followed
+from ._followed import Again
+from ._fronts import followed
 from ._handed import DATA, Way, found, holds_work
 from .execution import Execution, used_up
 

@@ -77,8 +77,15 @@ class Outcomes:
         self._beside: queue.SimpleQueue[tuple[Settle, Features | None]] = queue.SimpleQueue()
         self._carrying = _thread.allocate_lock()
 
-    def beside(self, effect: Settle, features: Features | None) -> None:
-        """Report this from a thread of its own. Safe in finalisers: it takes no lock that its caller may hold."""
+    def settle(self, effect: Settle, features: Features | None) -> None:
+        """Report this as it asks to be reported."""
+        if effect.beside:
+            self._from_a_thread(effect, features)
+        elif not self.posted(effect, features):
+            self.report(effect)
+
+    def _from_a_thread(self, effect: Settle, features: Features | None) -> None:
+        """Safe in finalisers: it takes no lock that its caller may hold."""
         self._beside.put((effect, features))
         if self._carrying.acquire(blocking=False):
             try:

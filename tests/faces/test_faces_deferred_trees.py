@@ -277,8 +277,7 @@ WANTED = {
 
 
 def test_every_body_has_its_own_checked_step(plane: EmbeddedControlPlane) -> None:
-    """Each level of each tree runs once, inside its action, with the switch off and the arguments as decided; and every
-    outcome says what happened."""
+    """Each level runs once, inside its action, checked; and every outcome says what happened."""
     reached: Counter[str] = Counter()
 
     @settings(max_examples=max(150, SCHEDULES // 5))
