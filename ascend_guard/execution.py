@@ -67,9 +67,13 @@ class Execution:
     permit: Permit
 
     def __init__(self, call: BoundCall, plane: ControlPlane) -> None:
-        self._over = True  # there is nothing to settle before there is a permit
-        self.acted = False
+        self._over = self.begun = self.acted = False
+        self._handed: str | None = None
+        self._outcome: Outcome | None = None
+        self._running: Running | None = None
+        self._outer: Running | None = None
         self.call = call
+        self._approved = call.approved
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
 
@@ -78,7 +82,7 @@ class Execution:
     def authorize(self) -> None:
         """Get the permit. Raises ``AscendError``, and then nothing may run."""
         try:
-            self._permitted(run(authorize(self.call), self._plane))
+            self.permit = run(authorize(self.call), self._plane)
         except BaseException as error:
             self._refused(error)
             raise
@@ -86,20 +90,10 @@ class Execution:
     async def aauthorize(self) -> None:
         """The same on the event loop."""
         try:
-            self._permitted(await arun(authorize(self.call), self._plane))
+            self.permit = await arun(authorize(self.call), self._plane)
         except BaseException as error:
             self._refused(error)
             raise
-
-    def _permitted(self, permit: Permit) -> None:
-        self.begun = False
-        self._handed: str | None = None
-        self._outcome: Outcome | None = None
-        self._outer: Running | None = None
-        self.permit = permit
-        self._approved = self.call.approved if permit.result.decided_by else None
-        self._running: Running = self.call.running(permit.action_id)
-        self._over = False
 
     def _refused(self, error: BaseException) -> None:
         if self._observer is not None:
@@ -116,10 +110,16 @@ class Execution:
         """
         if self._over:
             raise self.used_up()
-        outer = self._outer = current()
+        running = self._running
+        if running is None:
+            running = self._running = self.call.running(self.permit.action_id)
+        outer = current()
+        if outer is running:  # leaving was interrupted
+            outer = self._outer
+        self._outer = outer
         self._span: object = None
         try:
-            enter(self._running)
+            enter(running)
             if self._observer is not None:
                 self._span = self._observer.enter()
             if not self.begun:
@@ -132,8 +132,8 @@ class Execution:
             raise
 
     def _begin(self) -> None:
-        if self._approved is not None:
-            approved, self._approved = self._approved, None
+        approved, self._approved = self._approved, None
+        if approved is not None and self.permit.result.decided_by:
             approved()
         run(begin(self.call, self.permit), self._plane)
         self._started = perf_counter()
@@ -160,7 +160,9 @@ class Execution:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        leave(self._running, self._outer)
+        running = self._running
+        if running is not None:
+            leave(running, self._outer)
         if self._observer is not None:
             self._observer.leave(self._span)
 
@@ -200,10 +202,14 @@ class Execution:
         self._settled(failure, outcome, error)
 
     def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
-        if current() is self._running:  # entering or leaving was interrupted
-            restore(self._outer)
+        self._step_out()
         outcome = self._outcome = self._outcome_of(error, detail)
         return outcome
+
+    def _step_out(self) -> None:
+        running = self._running
+        if running is not None and current() is running:  # entering or leaving was interrupted
+            restore(self._outer)
 
     def _outcome_of(self, error: BaseException | None, detail: str | None) -> Outcome:
         if not self.begun:
@@ -234,7 +240,7 @@ class Execution:
     def __del__(self) -> None:
         # Where the outcome could be lost: work that was never awaited, iterated or entered; a loop that was stopped; an
         # interrupt while settling.
-        if self._over or sys.is_finalizing():
+        if self._over or not hasattr(self, "permit") or sys.is_finalizing():
             return
         outcome = self._outcome
         if outcome is None and not self.begun:
@@ -243,8 +249,7 @@ class Execution:
             )
         elif outcome is None:
             outcome = Outcome(OutcomeStatus.UNKNOWN, detail="it was given up before it ended")
-        if current() is self._running:
-            restore(self._outer)
+        self._step_out()
         failure = run(settle(self.permit, outcome, beside=True), self._plane)
         self._settled(failure, outcome, None)
 
