@@ -11,10 +11,10 @@ from typing import Any, TypeVar, Unpack, cast
 
 import wrapt
 
-from ._kinds import path_of, unwrap
+from ._kinds import path_of, told, unwrap
 from ._stand_in import stand_in
 from .binding import Binder, compile_binder
-from .calls import BoundCall, Declaration, Options, options
+from .calls import BoundCall, Options, ToolDeclaration, options
 from .config import default_control_plane
 from .errors import ConfigurationError
 from .execution import Execution
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def governed(
-    action_type: str, tool_name: str | None = None, **declared: Unpack[Declaration]
+    action_type: str, tool_name: str | None = None, **declared: Unpack[ToolDeclaration]
 ) -> Callable[[F], F]:
     """Let a tool run only after a decision allows the call.
 
@@ -37,7 +37,7 @@ def governed(
     Args:
         action_type: action category, such as ``refund`` or ``database_write``.
         tool_name: the tool or service used; the function's name when left out.
-        **declared: see ``Declaration``.
+        **declared: see ``ToolDeclaration``.
 
     Raises:
         ConfigurationError: the declaration is wrong, or the thing decorated cannot be governed.
@@ -50,7 +50,9 @@ def governed(
     def decorate(tool: F) -> F:
         _require_governable(tool)
         name = tool_name or _name(tool)
-        return cast(F, Governed(tool, options(action_type, name, declared, parameters=_parameters(tool))))
+        return cast(
+            F, Governed(tool, options(action_type, name, declared, parameters=_parameters(tool), tool=True))
+        )
 
     return decorate
 
@@ -184,7 +186,8 @@ class _Gate:
         self._options = declared
         self._binder: Binder | None = None
         self._bound_binder: Binder | None = None
-        self._path = path_of(tool)
+        path = path_of(tool)
+        self._path = path if declared.on_denied == "raise" else told(path)
         self._first = _instance_parameter(tool)
 
     def __call__(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import suppress
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
+from ._deferred import adrain, concluded, drain, follow, stopped
+from ._handed import DATA
+from .errors import AscendError, ConfigurationError
 from .execution import Execution
-
-T = TypeVar("T")
+from .refusals import refusal
 
 Prepare = Callable[[Callable[..., Any], object, tuple[Any, ...], dict[str, Any]], Execution]
+Path = Callable[[Callable[..., Any], Prepare, object, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def call_through(
@@ -32,9 +33,10 @@ def call_through(
     except BaseException as error:
         execution.settle(error)
         raise
-    later = _later(result)
-    if later is not None:
-        return later(execution, result)
+    if type(result) not in DATA:
+        later = follow(execution, result, _Again(wrapped, prepare, instance, args, kwargs))
+        if later is not None:
+            return later
     execution.settle()
     return result
 
@@ -48,26 +50,48 @@ async def call_through_async(
 ) -> Any:
     execution = prepare(wrapped, instance, args, kwargs)
     await execution.aauthorize()
-    return await _finish(execution, wrapped(*execution.call.args, **execution.call.kwargs))
-
-
-async def _finish(execution: Execution, work: Awaitable[T]) -> T:
     try:
         with execution:
-            result = await work
+            result = await wrapped(*execution.call.args, **execution.call.kwargs)
     except BaseException as error:
-        getattr(work, "close", _nothing)()  # when the last check failed, it was never started
-        await execution.asettle(error)
+        await stopped(execution, error)
         raise
-    later = _later(result)
-    if later is not None:
-        return cast(T, later(execution, result))
-    await execution.asettle()
-    return result
+    return await concluded(execution, result)
 
 
-def _nothing() -> None:
-    pass
+class _Again:
+    """Makes the call of a plain function once more; see ``_followed.Again``."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, *call: Any) -> None:
+        self._call = call
+
+    def now(self) -> Any:
+        return call_through(*self._call)
+
+    def later(self) -> AbstractAsyncContextManager[Any]:
+        return _manager_later(*self._call)
+
+
+@asynccontextmanager
+async def _manager_later(
+    wrapped: Callable[..., Any],
+    prepare: Prepare,
+    instance: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> AsyncIterator[Any]:
+    execution = prepare(wrapped, instance, args, kwargs)
+    await execution.aauthorize()
+    try:
+        with execution:
+            result = wrapped(*execution.call.args, **execution.call.kwargs)
+    except BaseException as error:
+        await stopped(execution, error)
+        raise
+    async with await concluded(execution, result) as value:
+        yield value
 
 
 def _stream(
@@ -79,42 +103,8 @@ def _stream(
 ) -> Generator[Any, Any, Any]:
     execution = prepare(wrapped, instance, args, kwargs)
     execution.authorize()
-    return (yield from _drain(execution, wrapped(*execution.call.args, **execution.call.kwargs)))
-
-
-def _drain(execution: Execution, chunks: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Hand out a permitted generator's chunks, checking the kill switch between them."""
-    count = 0
-    step: Callable[[Any], Any] = chunks.send
-    sent: Any = None
-    try:
-        while True:
-            try:
-                with execution:
-                    chunk = step(sent)
-            except StopIteration as stop:
-                result = cast(T, stop.value)
-                break
-            count += 1
-            try:
-                sent, step = (yield chunk), chunks.send
-            except GeneratorExit:
-                with execution:
-                    chunks.close()
-                raise
-            except BaseException as error:  # thrown in by the caller: the tool's to handle
-                sent, step = error, chunks.throw
-            execution.check()
-    except GeneratorExit:
-        execution.settle(detail=f"closed by the caller after {count} chunks")
-        raise
-    except BaseException as error:
-        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
-            chunks.close()
-        execution.settle(error, detail=f"stopped after {count} chunks")
-        raise
-    execution.settle(detail=f"{count} chunks")
-    return result
+    chunks = wrapped(*execution.call.args, **execution.call.kwargs)
+    return (yield from drain(execution, chunks, first=False))
 
 
 def _astream(
@@ -129,99 +119,88 @@ def _astream(
         await execution.aauthorize()
         return execution, wrapped(*execution.call.args, **execution.call.kwargs)
 
-    return _adrain(begin)
+    return adrain(begin)
 
 
-def _alater(execution: Execution, chunks: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-    async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
-        return execution, chunks
+def told(path: Path) -> Path:
+    """The same way to run a tool, where a call that is blocked before its body began answers with text for the model.
 
-    return _adrain(begin)
+    A developer's mistake is raised, and so is what leaves the body, an ``AscendError`` of a governed call made inside it
+    included.
+
+    Raises:
+        ConfigurationError: the tool streams; no text can take the place of a stream.
+    """
+    if path in (_stream, _astream):
+        raise ConfigurationError(
+            'on_denied="return" answers with text where a tool returns something, and this one streams. '
+            "Leave on_denied out, and catch AscendError around the loop, or return a list."
+        )
+    return _told_async if path is call_through_async else _told
 
 
-async def _adrain(
-    begin: Callable[[], Awaitable[tuple[Execution, AsyncGenerator[Any, Any]]]],
-) -> AsyncGenerator[Any, Any]:
-    """The same for async generators; ``begin`` runs at the first ``anext`` and gets the permit."""
-    execution, chunks = await begin()
-    count = 0
-    step: Callable[[Any], Any] = chunks.asend
-    sent: Any = None
+def _told(
+    wrapped: Callable[..., Any],
+    prepare: Prepare,
+    instance: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    noted = _Noted(prepare)
     try:
-        while True:
-            try:
-                with execution:
-                    chunk = await step(sent)
-            except StopAsyncIteration:
-                break
-            count += 1
-            try:
-                sent, step = (yield chunk), chunks.asend
-            except GeneratorExit:
-                with execution:
-                    await chunks.aclose()
-                raise
-            except BaseException as error:  # thrown in by the caller: the tool's to handle
-                sent, step = error, chunks.athrow
-            await execution.acheck()
-    except GeneratorExit:
-        await execution.asettle(detail=f"closed by the caller after {count} chunks")
-        raise
-    except BaseException as error:
-        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
-            await chunks.aclose()
-        await execution.asettle(error, detail=f"stopped after {count} chunks")
-        raise
-    await execution.asettle(detail=f"{count} chunks")
+        return call_through(wrapped, noted, instance, args, kwargs)
+    except AscendError as error:
+        return noted.answer(error)
 
 
-def _when_done(execution: Execution, future: Any) -> Any:
-    def settle(done: Any) -> None:
-        execution.settle(CancelledError() if done.cancelled() else done.exception())
-
-    from asyncio import CancelledError
-
-    future.add_done_callback(settle)
-    return future
-
-
-def _later(result: object) -> Callable[[Execution, Any], Any] | None:
-    """A tool may hand back work that has not been done yet; its outcome is that work's."""
-    kind = type(result)
-    if hasattr(kind, "add_done_callback") and hasattr(kind, "cancelled"):  # asyncio's, or concurrent.futures'
-        return _when_done
-    return _LATER.get(kind)
+async def _told_async(
+    wrapped: Callable[..., Any],
+    prepare: Prepare,
+    instance: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    noted = _Noted(prepare)
+    try:
+        return await call_through_async(wrapped, noted, instance, args, kwargs)
+    except AscendError as error:
+        return noted.answer(error)
 
 
-def _managed(execution: Execution, manager: Any) -> Any:
-    manager.gen = _drain(execution, manager.gen)
-    return manager
+class _Noted:
+    """Prepares one call, and knows whether its body began."""
+
+    def __init__(self, prepare: Prepare) -> None:
+        self._prepare = prepare
+        self._execution: Execution | None = None
+
+    def __call__(
+        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Execution:
+        self._execution = execution = self._prepare(wrapped, instance, args, kwargs)
+        return execution
+
+    def answer(self, error: AscendError) -> str:
+        acted = self._execution is not None and self._execution.acted
+        if acted or isinstance(error, ConfigurationError):
+            raise error
+        return refusal(error)
 
 
-def _amanaged(execution: Execution, manager: Any) -> Any:
-    manager.gen = _alater(execution, manager.gen)
-    return manager
-
-
-_LATER: dict[type, Callable[[Execution, Any], Any]] = {
-    CoroutineType: _finish,
-    GeneratorType: _drain,
-    AsyncGeneratorType: _alater,
-    # What @contextmanager makes of a generator: its body is what happens inside the with.
-    contextlib._GeneratorContextManager: _managed,
-    contextlib._AsyncGeneratorContextManager: _amanaged,
-}
-
-
-def path_of(tool: Callable[..., Any]) -> Callable[..., Any]:
+def path_of(tool: Callable[..., Any]) -> Path:
     function = unwrap(tool)
     if inspect.isasyncgenfunction(function):
         return _astream
+    if inspect.iscoroutinefunction(function) or _awaitable(function):
+        return call_through_async
     if inspect.isgeneratorfunction(function):
         return _stream
-    if inspect.iscoroutinefunction(function):
-        return call_through_async
     return call_through
+
+
+def _awaitable(function: Any) -> bool:
+    """Whether this is a generator function that ``types.coroutine`` made awaitable."""
+    return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 def unwrap(tool: Any) -> Any:

@@ -7,7 +7,7 @@ import os
 import string
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from msgspec import Struct
 
@@ -21,6 +21,7 @@ from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, RiskLevel
 from .redaction import scrub
 
 Describe = Callable[[dict[str, Any]], str]
+OnDenied = Literal["raise", "return"]
 
 
 class Options(Struct, frozen=True):
@@ -34,6 +35,7 @@ class Options(Struct, frozen=True):
     context: dict[str, Any] = {}
     redact: frozenset[str] = frozenset()
     on_pending: OnPending = "wait"
+    on_denied: OnDenied = "raise"
     timeout: float | None = None
     model_id: str | None = None
     mcp_server_name: str | None = None
@@ -74,27 +76,42 @@ class Declaration(Details, total=False):
     on_pending: OnPending
 
 
+class ToolDeclaration(Declaration, total=False):
+    """What ``governed`` can be told about a tool: ``Declaration``, and ``on_denied``, which says whether a call that is
+    blocked before the tool's body began will ``raise`` its ``AscendError``, or ``return`` text for the model as the call's
+    result. A checker still sees the tool's own return type. With ``return``, a ``ConfigurationError`` and whatever leaves
+    the body are raised all the same, and tools that stream are refused."""
+
+    on_denied: OnDenied
+
+
 _OPTIONS = (*Details.__annotations__, "on_pending")
+_TOOL_OPTIONS = (*_OPTIONS, "on_denied")
 
 
 def options(
     action_type: str,
     tool_name: str,
-    declared: Declaration,
+    declared: Declaration | ToolDeclaration,
     *,
     parameters: Collection[str] | None = None,
     literal: bool = False,
+    tool: bool = False,
 ) -> Options:
     """Check a declaration once, where it is written.
 
     Args:
         parameters: names a template may use; None when they are not known yet.
         literal: strings are themselves, not templates.
+        tool: ``on_denied`` can be said as well.
 
     Raises:
         ConfigurationError: something is of the wrong type or shape; the message says what to write instead.
     """
-    refuse_unknown("option", declared, _OPTIONS)
+    refuse_unknown("option", declared, _TOOL_OPTIONS if tool else _OPTIONS)
+    on_denied = cast(ToolDeclaration, declared).get("on_denied", "raise")
+    if on_denied not in ("raise", "return"):
+        raise ConfigurationError(f"on_denied is 'raise' or 'return', not {on_denied!r}.")
     on_pending = declared.get("on_pending", "wait")
     timeout = declared.get("timeout")
     redact = declared.get("redact") or ()
@@ -159,6 +176,7 @@ def options(
         plain,
         frozenset(redact),
         on_pending,
+        on_denied,
         timeout,
         declared.get("model_id"),
         declared.get("mcp_server_name"),
@@ -231,6 +249,11 @@ class BoundCall:
         return not self._arguments.mutable or self.digest == digest_of(
             self._named, key=self._key, redact=self._redact
         )
+
+    def rebase(self) -> None:
+        """What the body did to its own arguments is its doing: from now on they are compared with what it left."""
+        if self._arguments.mutable:
+            self.digest = digest_of(self._named, key=self._key, redact=self._redact)
 
     def edit(self, values: dict[str, Any]) -> str:
         self._named = {**self._named, **values}

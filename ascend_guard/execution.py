@@ -1,23 +1,34 @@
-"""The part every face shares: run a tool's body between ``authorize`` and ``settle``, in the caller's frame.
+"""What every entry point shares: run a tool's body between ``authorize`` and ``settle``, in the caller's frame.
 
-There is one ``Execution`` per call. Its steps come in a sync and an async form that differ only in the driver they use.
+There is one ``Execution`` for one permit. Its steps have a sync and an async form that differ only in the driver they use.
+It keeps these rules, whoever uses it:
+
+1. A body is entered only by ``with execution:``, and the last check is made there, synchronously, the first time and the
+   first time after ``defer()`` (promises 1, 2 and 4).
+2. Nothing is entered after the outcome is recorded, and one outcome is recorded (promise 3).
+3. An execution that is collected without an outcome records one: "not started" when its body never began, ``unknown``
+   when it did (promise 5).
+4. An exception at any point of entering or leaving, an interrupt included, leaves the context as it was before: no later
+   call of the thread counts as made inside this one.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
 from typing import Self
 
 from . import telemetry
-from ._scope import Running, enter, leave
+from ._scope import Running, current, enter, leave, restore
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
-from .errors import AscendError
+from .errors import AscendError, ConflictError
 from .flow import authorize, begin, check_running, settle
-from .model import Outcome, OutcomeStatus, Permit
+from .model import AgentAction, Outcome, OutcomeStatus, Permit
 from .redaction import scrub
 
 _log = logging.getLogger("ascend_guard")
@@ -32,17 +43,26 @@ class Execution:
     Args:
         call: the bound call.
         plane: what decides.
+
+    Attributes:
+        acted: some of the body has run, or may have.
+        begun: the last check has been passed, and again since ``defer()``.
+        permit: what ``authorize`` got.
     """
 
     __slots__ = (
         "_approved",
-        "_begun",
+        "_handed",
         "_observer",
+        "_outcome",
+        "_outer",
+        "_over",
         "_plane",
         "_running",
         "_span",
         "_started",
-        "_token",
+        "acted",
+        "begun",
         "call",
         "permit",
     )
@@ -50,7 +70,13 @@ class Execution:
     permit: Permit
 
     def __init__(self, call: BoundCall, plane: ControlPlane) -> None:
+        self._over = self.begun = self.acted = False
+        self._handed: str | None = None
+        self._outcome: Outcome | None = None
+        self._running: Running | None = None
+        self._outer: Running | None = None
         self.call = call
+        self._approved = call.approved
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
 
@@ -59,7 +85,7 @@ class Execution:
     def authorize(self) -> None:
         """Get the permit. Raises ``AscendError``, and then nothing may run."""
         try:
-            self._permitted(run(authorize(self.call), self._plane))
+            self.permit = run(authorize(self.call), self._plane)
         except BaseException as error:
             self._refused(error)
             raise
@@ -67,17 +93,10 @@ class Execution:
     async def aauthorize(self) -> None:
         """The same on the event loop."""
         try:
-            self._permitted(await arun(authorize(self.call), self._plane))
+            self.permit = await arun(authorize(self.call), self._plane)
         except BaseException as error:
             self._refused(error)
             raise
-
-    def _permitted(self, permit: Permit) -> None:
-        self._begun = False
-        self.permit = permit
-        self._approved = self.call.approved if permit.result.decided_by else None
-        self._running: Running = self.call.running(permit.action_id)
-        self._started = perf_counter()
 
     def _refused(self, error: BaseException) -> None:
         if self._observer is not None:
@@ -90,73 +109,127 @@ class Execution:
 
         Raises:
             AscendError: the body must not run. Settle with this error: it is recorded as not started.
+            ConflictError: the call has its outcome; its permit is used.
         """
-        if self._approved is not None:
-            approved, self._approved = self._approved, None
+        if self._over:
+            raise self.used_up()
+        running = self._running
+        if running is None:
+            running = self._running = self.call.running(self.permit.action_id)
+        outer = current()
+        if outer is running:  # leaving was interrupted
+            outer = self._outer
+        self._outer = outer
+        self._span: object = None
+        try:
+            enter(running)
+            if self._observer is not None:
+                self._span = self._observer.enter()
+            if not self.begun:
+                self._begin()
+            return self
+        except BaseException:
+            restore(outer)  # a C function, called first: no interrupt can come before it
+            if self._observer is not None:
+                self._observer.leave(self._span)
+            raise
+
+    def _begin(self) -> None:
+        approved, self._approved = self._approved, None
+        if approved is not None and self.permit.result.decided_by:
             approved()
-        self._token = enter(self._running)
-        if self._observer is not None:
-            self._span = self._observer.enter()
-        if not self._begun:
-            try:
-                run(begin(self.call, self.permit), self._plane)
-            except BaseException:
-                self.__exit__(None, None, None)
-                raise
-            self._begun = True
-        return self
+        run(begin(self.call, self.permit), self._plane)
+        self._started = perf_counter()
+        self.begun = self.acted = True
 
     def defer(self) -> None:
         """The body handed work back that has not started: the last check is made again before its first step."""
-        self._begun = False
+        self.begun = False
+        with suppress(Exception):  # arguments that cannot be read any more block at the first step
+            self.call.rebase()
+
+    def hand_over(self, what: str) -> None:
+        """The body handed something back that cannot be followed: when all goes well, that is the outcome.
+
+        Args:
+            what: what it is, in words.
+        """
+        self._handed = what
+
+    def used_up(self) -> ConflictError:
+        """The error for a second use of this permit."""
+        return used_up(self.call.action, self.permit.action_id)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        running = self._running
+        if running is not None:
+            leave(running, self._outer)
         if self._observer is not None:
             self._observer.leave(self._span)
-        leave(self._token)
 
     def check(self) -> None:
-        """Between two chunks: raises ``KillSwitchError`` unless the kill switch is known to be off."""
-        run(check_running(self.call, self.permit), self._plane)
+        """Before a deferred first step, and between two chunks: raises ``KillSwitchError`` unless the kill switch is
+        known to be off. Unlike the last check this one may ask a server."""
+        run(check_running(self.call, self.permit, begun=self.begun), self._plane)
 
     async def acheck(self) -> None:
         """The same on the event loop."""
-        await arun(check_running(self.call, self.permit), self._plane)
+        await arun(check_running(self.call, self.permit, begun=self.begun), self._plane)
 
     # --- after ---------------------------------------------------------------------------------------------------
 
-    def settle(self, error: BaseException | None = None, detail: str | None = None) -> None:
-        """Record the outcome. Never raises an ``Exception``: the tool has acted."""
-        outcome = self._outcome(error, detail)
-        failure: Exception | None = None
-        try:
-            failure = run(settle(self.permit, outcome), self._plane)
-        finally:
-            self._settled(failure, outcome, error)
+    def settle(
+        self, error: BaseException | None = None, detail: str | None = None, *, beside: bool = False
+    ) -> None:
+        """Record the outcome, once. Never raises an ``Exception``: the tool has acted.
+
+        Args:
+            error: what left the body; None when it ended well.
+            detail: how it ended, when that is worth saying.
+            beside: block on nothing, as in ``flow.Settle``: for finalisers, callbacks and what is being closed.
+        """
+        if self._over:
+            return
+        outcome = self._ended(error, detail)
+        failure = run(settle(self.permit, outcome, beside=beside), self._plane)
+        self._settled(failure, outcome, error)
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
         """The same on the event loop."""
-        outcome = self._outcome(error, detail)
-        failure: Exception | None = None
-        try:
-            failure = await arun(settle(self.permit, outcome), self._plane)
-        finally:
-            self._settled(failure, outcome, error)
+        if self._over:
+            return
+        outcome = self._ended(error, detail)
+        failure = await arun(settle(self.permit, outcome), self._plane)
+        self._settled(failure, outcome, error)
 
-    def _outcome(self, error: BaseException | None, detail: str | None) -> Outcome:
-        if not self._begun:
+    def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
+        self._step_out()
+        outcome = self._outcome = self._outcome_of(error, detail)
+        return outcome
+
+    def _step_out(self) -> None:
+        running = self._running
+        if running is not None and current() is running:  # entering or leaving was interrupted
+            restore(self._outer)
+
+    def _outcome_of(self, error: BaseException | None, detail: str | None) -> Outcome:
+        if not self.begun:
             why = "closed by the caller" if error is None else describe_error(error, self.call.secrets)
-            return Outcome(OutcomeStatus.FAILED, error=f"not started: {why}")
+            return Outcome(OutcomeStatus.FAILED, error=f"not started: {why}", detail=detail)
         duration = perf_counter() - self._started
         if error is None:
-            return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)
+            if self._handed is None:
+                return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)
+            told = f"handed over {self._handed}"
+            return Outcome(OutcomeStatus.HANDED_OVER, duration, None, f"{detail}; {told}" if detail else told)
         if isinstance(error, AscendError):
             error.half_way = True
         return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
+        self._over = True
         if failure is not None:
             _log.error(
                 "The outcome (%s) of action %s could not be recorded; it will show as unknown: %s",
@@ -166,6 +239,32 @@ class Execution:
             )
         if self._observer is not None:
             self._observer.end(outcome, error)
+
+    def __del__(self) -> None:
+        # Where the outcome could be lost: work that was never awaited, iterated or entered; a loop that was stopped; an
+        # interrupt while settling.
+        if self._over or not hasattr(self, "permit") or sys.is_finalizing():
+            return
+        outcome = self._outcome
+        if outcome is None and not self.begun:
+            outcome = Outcome(
+                OutcomeStatus.FAILED, error="not started: it was given up before its first step"
+            )
+        elif outcome is None:
+            outcome = Outcome(OutcomeStatus.UNKNOWN, detail="it was given up before it ended")
+        self._step_out()
+        failure = run(settle(self.permit, outcome, beside=True), self._plane)
+        self._settled(failure, outcome, None)
+
+
+def used_up(action: AgentAction, action_id: str) -> ConflictError:
+    """The error for a second use of a permit."""
+    return ConflictError(
+        f"Blocked: the permit of {action.action_type} by {action.tool_name} (action {action_id}) has been used. "
+        f"A permit is good for one run: call the governed tool again.",
+        action_id=action_id,
+        reason="the permit has been used",
+    )
 
 
 def describe_error(error: BaseException, secrets: Sequence[str]) -> str:

@@ -135,13 +135,20 @@ class Withdraw(Effect[None]):
 
 
 class Settle(Effect[None]):
-    """Record what came of a started action."""
+    """Record what came of a started action.
 
-    __slots__ = ("action_id", "outcome")
+    Args:
+        action_id: the action.
+        outcome: what came of it.
+        beside: return at once, take no lock and wait for nothing: whoever asks may be a finaliser.
+    """
 
-    def __init__(self, action_id: str, outcome: Outcome) -> None:
+    __slots__ = ("action_id", "beside", "outcome")
+
+    def __init__(self, action_id: str, outcome: Outcome, *, beside: bool = False) -> None:
         self.action_id = action_id
         self.outcome = outcome
+        self.beside = beside
 
 
 Flow = Generator[Effect[Any], Any, R]
@@ -204,19 +211,28 @@ def begin(call: Call, permit: Permit) -> Flow[None]:
     _require_unchanged(call, permit.result)
 
 
-def settle(permit: Permit, outcome: Outcome) -> Flow[Exception | None]:
+def settle(permit: Permit, outcome: Outcome, *, beside: bool = False) -> Flow[Exception | None]:
     """Record the outcome of a call that ran. The tool has acted by now, so a failure is returned, not raised:
-    raising would invite the caller to act twice. The action then shows as ``unknown``."""
+    raising would invite the caller to act twice. The action then shows as ``unknown``.
+
+    Args:
+        permit: the call's.
+        outcome: what came of it.
+        beside: as in ``Settle``.
+    """
     try:
-        yield from do(Settle(permit.action_id, outcome))
+        yield from do(Settle(permit.action_id, outcome, beside=beside))
     except Exception as error:
         return error
     return None
 
 
-def check_running(call: Call, permit: Permit) -> Flow[None]:
-    """Between two chunks of a streaming tool: go on only while the kill switch is known to be off."""
-    yield from _check_kill_switch(CheckKillSwitch(call.action, "stream", permit.action_id))
+def check_running(call: Call, permit: Permit, *, begun: bool = True) -> Flow[None]:
+    """Between two chunks of a streaming tool, and before the first step of work that was handed back (``begun`` is False):
+    go on only while the kill switch is known to be off."""
+    yield from _check_kill_switch(
+        CheckKillSwitch(call.action, "stream" if begun else "start", permit.action_id)
+    )
 
 
 def _authorize(call: Call) -> Flow[Permit]:

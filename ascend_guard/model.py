@@ -84,10 +84,12 @@ def level_of(score: float) -> RiskLevel:
 
 
 class OutcomeStatus(StrEnum):
-    """What came of an action that was started. One that never reported back is ``unknown``."""
+    """What came of an action that was started. One that never reported back is ``unknown``; one whose tool handed back work
+    that cannot be followed to its end is ``handed_over``."""
 
     COMPLETED = "completed"
     FAILED = "failed"
+    HANDED_OVER = "handed_over"
     UNKNOWN = "unknown"
 
 
@@ -274,7 +276,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     """What came of a started call.
 
     Args:
-        status: completed or failed.
+        status: completed, failed or handed_over; unknown when it was lost.
         duration: seconds the tool ran.
         error: type and redacted message of the exception, when it failed.
         detail: how it ended, when that is worth saying (a stream closed early, ...).

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from ascend_guard.hidden import masks
+from ascend_guard.model import OutcomeStatus
 
 from .endpoint import Limit, Offset, Prose, Text
 
@@ -246,7 +247,7 @@ class OutcomeItem(Struct, omit_defaults=True):
     """One of several outcomes that are reported together."""
 
     action_id: Text
-    status: Literal["completed", "failed"]
+    status: OutcomeStatus
     duration_ms: Annotated[float, Meta(ge=0)] = 0.0
     error: Annotated[str, Meta(max_length=100_000)] | None = None
     detail: Prose | None = None

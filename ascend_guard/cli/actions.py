@@ -15,7 +15,17 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-_STATUSES = ("pending", "approved", "denied", "running", "completed", "failed", "unknown", "blocked")
+_STATUSES = (
+    "pending",
+    "approved",
+    "denied",
+    "running",
+    "completed",
+    "failed",
+    "handed_over",
+    "unknown",
+    "blocked",
+)
 
 
 def _a_status(value: str | None) -> str | None:
@@ -33,7 +43,7 @@ def list_(
             metavar="STATUS",
             callback=_a_status,
             help="A decision (pending, approved, denied), or an outcome (running, completed, failed, "
-            "unknown, blocked).",
+            "handed_over, unknown, blocked).",
         ),
     ] = None,
     agent: Annotated[str | None, typer.Option(metavar="ID", help="Only this agent's.")] = None,

@@ -14,7 +14,7 @@ from ascend_guard.model import AgentAction, KillSwitchState, iso
 from ascend_guard.store.port import ActionRow, Approval, Reader
 
 STATUSES = ("pending", "approved", "denied")
-OUTCOMES = ("running", "completed", "failed", "unknown", "blocked")
+OUTCOMES = ("running", "completed", "failed", "handed_over", "unknown", "blocked")
 
 _PAGE = 500
 _EARLIER = 8
@@ -104,7 +104,8 @@ def _scan(
 
 
 def outcome_of(reader: Reader, row: ActionRow) -> str | None:
-    """What came of an action: running, completed, failed, unknown, or blocked before it could start."""
+    """What came of an action: running, completed, failed, handed_over, unknown, or blocked before it
+    could start."""
     if row.claimed_at is not None:
         return row.outcome or "running"
     if row.status == "denied":

@@ -176,6 +176,7 @@ _COLOURS = {
     "denied": "red",
     "deny": "red",
     "failed": "red",
+    "handed_over": "yellow",
     "blocked": "bold red",
     "unknown": "magenta",
     "running": "cyan",

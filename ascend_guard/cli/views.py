@@ -196,7 +196,7 @@ def _standing(details: Details) -> Iterator[tuple[str, Text]]:
         yield "Decided by", cell(row.decided_by)
     if row.status == "approved" and row.claimed_at is None and row.expires_at is not None:
         yield "Use by", Text(moment(row.expires_at))
-    if details.outcome in ("completed", "failed") and row.duration is not None:
+    if details.outcome in ("completed", "failed", "handed_over") and row.duration is not None:
         yield "Took", Text(f"{row.duration:.3g} s")
     if row.error:
         yield "Error", shown(row.error, "red")
@@ -255,6 +255,7 @@ _EVENTS = {
     "started": "cyan",
     "completed": "green",
     "failed": "red",
+    "handed_over": "yellow",
     "unknown": "magenta",
     "blocked": "bold red",
 }

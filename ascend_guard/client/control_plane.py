@@ -179,9 +179,7 @@ class RemoteControlPlane:
         if isinstance(effect, AwaitDecision):
             return cast(R, self._wait(effect))
         if isinstance(effect, Settle):
-            if not self._outcomes.posted(effect, self._features):
-                self._outcomes.report(effect)
-            return cast(R, None)
+            return cast(R, self._outcomes.settle(effect, self._features))
         if isinstance(effect, CheckKillSwitch):
             state = self._known_state(effect.action.agent_id)
             if state is not None:
@@ -196,8 +194,9 @@ class RemoteControlPlane:
             return cast(R, await self._await(effect))
         if isinstance(effect, Settle):
             if not self._outcomes.posted(effect, self._features):
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._threads(), self._outcomes.report, effect)
+                await asyncio.get_running_loop().run_in_executor(
+                    self._threads(), self._outcomes.report, effect
+                )
             return cast(R, None)
         if isinstance(effect, CheckKillSwitch):
             state = self._known_state(effect.action.agent_id)

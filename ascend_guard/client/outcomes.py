@@ -7,7 +7,9 @@ one request for many calls.
 
 from __future__ import annotations
 
+import _thread
 import logging
+import queue
 import threading
 from collections import deque
 from functools import partial
@@ -72,6 +74,37 @@ class Outcomes:
         self._lock = threading.Lock()
         self._waiting: deque[dict[str, Any]] = deque()
         self._going = False
+        self._beside: queue.SimpleQueue[tuple[Settle, Features | None]] = queue.SimpleQueue()
+        self._carrying = _thread.allocate_lock()
+
+    def settle(self, effect: Settle, features: Features | None) -> None:
+        """Report this as it asks to be reported."""
+        if effect.beside:
+            self._from_a_thread(effect, features)
+        elif not self.posted(effect, features):
+            self.report(effect)
+
+    def _from_a_thread(self, effect: Settle, features: Features | None) -> None:
+        """Safe in finalisers: it takes no lock that its caller may hold."""
+        self._beside.put((effect, features))
+        if self._carrying.acquire(blocking=False):
+            try:
+                # threading's threads take locks on their way to the start; a finaliser may have interrupted their owner.
+                _thread.start_new_thread(self._carry, ())
+            except RuntimeError:  # the process ends, or has no thread left: it shows as unknown there
+                self._carrying.release()
+
+    def _carry(self) -> None:
+        while True:
+            try:
+                effect, features = self._beside.get_nowait()
+            except queue.Empty:
+                self._carrying.release()
+                if self._beside.empty() or not self._carrying.acquire(blocking=False):
+                    return
+                continue
+            if not self.posted(effect, features):
+                self._outbox.post(partial(reported, self._api, effect))
 
     def report(self, effect: Settle) -> None:
         """Report this now, or beside where that fails."""

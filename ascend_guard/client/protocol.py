@@ -93,7 +93,10 @@ def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
         "duration_ms": round(outcome.duration * 1000, 3),
     }
     if not completed:
-        body["error"] = outcome.error or outcome.status.value
+        # The published API knows nothing between the two. What cannot be said to have completed is reported as failed.
+        body["error"] = (
+            outcome.error or f"{outcome.status.value}: {outcome.detail or 'not followed to its end'}"
+        )
     if outcome.detail is not None:
         body["detail"] = outcome.detail
     return ("complete_action" if completed else "fail_action"), body
@@ -104,10 +107,10 @@ def outcome_item(effect: Settle) -> dict[str, Any]:
     outcome = effect.outcome
     item: dict[str, Any] = {
         "action_id": effect.action_id,
-        "status": "completed" if outcome.status is OutcomeStatus.COMPLETED else "failed",
+        "status": outcome.status.value,
         "duration_ms": round(outcome.duration * 1000, 3),
     }
-    if item["status"] == "failed":
+    if outcome.status is OutcomeStatus.FAILED:
         item["error"] = (outcome.error or outcome.status.value)[:LONGEST_ERROR]
     if outcome.detail is not None:
         item["detail"] = outcome.detail[:LONGEST_ERROR]

@@ -18,7 +18,7 @@ from typing import IO, Any
 import msgspec
 
 from ascend_guard.errors import StoreError, ValidationError
-from ascend_guard.model import iso
+from ascend_guard.model import OutcomeStatus, iso
 from ascend_guard.store.chain import GENESIS, link, sealed
 from ascend_guard.store.port import ActionRow, Head, Reader
 
@@ -133,7 +133,7 @@ def _check_head(chain: _Chain, head: Head, key: bytes) -> None:
 
 
 _STATUS_AFTER = {"approved": "approved", "denied": "denied", "expired": "denied", "withdrawn": "denied"}
-_OUTCOMES = ("completed", "failed", "unknown")
+_OUTCOMES = tuple(OutcomeStatus)
 
 
 def _follow(states: dict[int, dict[str, Any]], record: dict[str, Any]) -> None:

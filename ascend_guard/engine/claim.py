@@ -94,6 +94,10 @@ def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome)
         NotFoundError: there is no such action.
         ConflictError: it was never started, or has an outcome.
     """
+    if outcome.status is OutcomeStatus.UNKNOWN and known(tx, organization, action_id).outcome is not None:
+        raise ConflictError(
+            f"Action {action_id} has an outcome.", action_id=action_id
+        )  # which unknown never replaces
     agent_id = tx.settle_action(
         organization, number(action_id), outcome.status.value, outcome.duration, outcome.error
     )

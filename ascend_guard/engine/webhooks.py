@@ -35,6 +35,7 @@ OF: Mapping[str, tuple[str, ...]] = {
     "blocked": ("action.blocked",),
     "completed": ("action.completed",),
     "failed": ("action.failed",),
+    "handed_over": ("action.handed_over",),
     "unknown": ("action.unknown",),
     "kill_switch.on": ("kill_switch.on",),
     "kill_switch.off": ("kill_switch.off",),

@@ -26,8 +26,7 @@ async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
     caller, organization, items = call.caller, call.organization, call.body.outcomes
     require_key(caller)
     outcomes = [
-        (item.action_id, _outcome(OutcomeStatus(item.status), item.duration_ms, item.error, item.detail))
-        for item in items
+        (item.action_id, _outcome(item.status, item.duration_ms, item.error, item.detail)) for item in items
     ]
 
     def work(tx: Transaction) -> list[OutcomeRefused]:

@@ -30,7 +30,7 @@ from .queries import COLUMNS, Changes, Queries
 CHANNEL = "ascend_guard"
 """Where commits that somebody may wait for are announced."""
 
-_QUIET = frozenset(("submitted", "started", "completed", "failed"))
+_QUIET = frozenset(("submitted", "started", "completed", "failed", "handed_over"))
 """Events of every call, which nobody waits for: announcements take their time, too."""
 
 _LOCK = (

@@ -68,8 +68,9 @@ class Ticket(Generic[R]):
             self.orphan()
 
     def orphan(self) -> None:
-        if self.error is None and self.orphaned is not None:
-            self.orphaned(self.result)
+        orphaned, self.orphaned = self.orphaned, None  # once: its loop may be closed, and then it itself
+        if self.error is None and orphaned is not None:
+            orphaned(self.result)
 
     def take(self) -> R:
         if self.error is not None:
@@ -137,7 +138,7 @@ class GroupCommit:
             self._wake()
         try:
             return await future
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # cancelled, or closed, as where its loop was stopped
             ticket.abandon()
             raise
 

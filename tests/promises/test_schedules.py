@@ -83,7 +83,7 @@ def check_outcomes(world: World, records: Story) -> None:
     ran = {run.action_id for run in world.ran}
     for action_id, events in trails(records).items():
         names = [event["event"] for event in events]
-        outcomes = [name for name in names if name in ("completed", "failed", "unknown")]
+        outcomes = [name for name in names if name in ("completed", "failed", "handed_over", "unknown")]
         assert len(outcomes) <= 1
         if "completed" in names:
             assert action_id in ran

@@ -37,7 +37,7 @@ KINDS = st.sampled_from(["agent", "key", "hook"])
 EVENTS = st.sampled_from(
     ["submitted", "started", "completed", "failed", "approved", "denied", "kill_switch.on"]
 )
-OUTCOMES = st.sampled_from(["completed", "failed", "unknown"])
+OUTCOMES = st.sampled_from(["completed", "failed", "handed_over", "unknown"])
 STATUSES = st.sampled_from(["approved", "approved", "pending", "denied"])
 LIMITS = st.sampled_from([0, 1, 3, 50])
 BODIES = st.binary(max_size=20)
