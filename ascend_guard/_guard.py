@@ -53,10 +53,11 @@ class guard:
         execution = self._begin()
         try:
             execution.authorize()
-        except BaseException:
+            execution.__enter__()
+        except BaseException as error:
             self._execution = None
+            execution.settle(error)
             raise
-        execution.__enter__()
         return execution.permit
 
     def __exit__(
@@ -68,10 +69,11 @@ class guard:
         execution = self._begin()
         try:
             await execution.aauthorize()
-        except BaseException:
+            execution.__enter__()
+        except BaseException as error:
             self._execution = None
+            await execution.asettle(error)
             raise
-        execution.__enter__()
         return execution.permit
 
     async def __aexit__(
@@ -90,5 +92,4 @@ class guard:
         execution = self._execution
         assert execution is not None
         self._execution = None
-        execution.__exit__(None, None, None)
-        return execution
+        return execution  # settling it leaves it

@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar, cast
 
+from ._scope import back_to, current
 from .execution import Execution
 
 T = TypeVar("T")
@@ -24,19 +25,23 @@ def call_through(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    execution = prepare(wrapped, instance, args, kwargs)
-    execution.authorize()
+    outer = current()
     try:
-        with execution:
-            result = wrapped(*execution.call.args, **execution.call.kwargs)
-    except BaseException as error:
-        execution.settle(error)
-        raise
-    later = _later(result)
-    if later is not None:
-        return later(execution, result)
-    execution.settle()
-    return result
+        execution = prepare(wrapped, instance, args, kwargs)
+        try:
+            execution.authorize()
+            with execution:
+                result = wrapped(*execution.call.args, **execution.call.kwargs)
+            later = _later(result)
+            if later is not None:
+                return later(execution, result)
+            execution.settle()
+        except BaseException as error:
+            execution.settle(error)
+            raise
+        return result
+    finally:
+        back_to(outer)  # however often it was interrupted: this is one call of a C function
 
 
 async def call_through_async(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
 
 from msgspec import Struct
@@ -47,21 +47,22 @@ _manner: ContextVar[Manner | None] = ContextVar("ascend_guard_manner", default=N
 
 scoped = _scope.get
 current = _running.get
+back_to = _running.set
+"""Ends whatever was entered since, by one call of a C function: an interrupt comes before or after it."""
 
 
-def enter(running: Running) -> Token[Running | None]:
+def enter(running: Running) -> None:
     """Calls made from here on are made inside this one."""
-    return _running.set(running)
+    _running.set(running)
 
 
-def leave(token: Token[Running | None]) -> None:
-    """Back to the call around it."""
-    try:
-        _running.reset(token)
-    except ValueError:
-        # Left in another context than it was entered in, as a block in a generator may be that somebody else closes:
-        # that context was never changed.
-        pass
+def leave(running: Running, outer: Running | None) -> None:
+    """Back to the call around it. Doing it twice does no harm, so it can be repeated after an interrupt.
+
+    Nothing changes in another context than it was entered in, as when somebody else closes a generator.
+    """
+    if _running.get() is running:
+        _running.set(outer)
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from . import telemetry
-from ._scope import Running, enter, leave
+from ._scope import Running, current, enter, leave
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
 from .errors import AscendError
 from .flow import authorize, check_running, settle
+from .interrupts import ELSEWHERE, hold, release
 from .model import Outcome, OutcomeStatus, Permit
 from .redaction import scrub
 
@@ -33,12 +34,15 @@ class Execution:
 
     __slots__ = (
         "_approved",
+        "_entered",
+        "_in_sections",
         "_observer",
+        "_outer",
         "_plane",
         "_running",
         "_span",
         "_started",
-        "_token",
+        "_unsettled",
         "call",
         "permit",
     )
@@ -49,15 +53,26 @@ class Execution:
         self.call = call
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
+        self._in_sections = getattr(plane, "in_sections", False)
+        self._entered = self._unsettled = False
+        self._span: object = None
 
     # --- before --------------------------------------------------------------------------------------------------
 
     def authorize(self) -> None:
         """Get the permit. Raises ``AscendError``, and then nothing may run."""
+        before = hold() if self._in_sections else ELSEWHERE
+        error: BaseException | None = None
         try:
             self._begin(run(authorize(self.call), self._plane))
-        except BaseException as error:
-            self._refused(error)
+        except BaseException as raised:
+            self._refused(raised)
+            error = raised
+        try:
+            release(before, error)
+        except BaseException as interrupt:
+            if error is None:  # it has a permit, which nobody will use
+                self.settle(interrupt)
             raise
 
     async def aauthorize(self) -> None:
@@ -73,6 +88,7 @@ class Execution:
         self._approved = self.call.approved if permit.result.decided_by else None
         self._running: Running = self.call.running(permit.action_id)
         self._started = perf_counter()
+        self._unsettled = True
 
     def _refused(self, error: BaseException) -> None:
         if self._observer is not None:
@@ -85,7 +101,9 @@ class Execution:
         if self._approved is not None:
             approved, self._approved = self._approved, None
             approved()
-        self._token = enter(self._running)
+        self._outer = current()
+        self._entered = True
+        enter(self._running)
         if self._observer is not None:
             self._span = self._observer.enter()
         return self
@@ -93,9 +111,13 @@ class Execution:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if self._observer is not None:
-            self._observer.leave(self._span)
-        leave(self._token)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._observer is not None and self._span is not None:
+            span, self._span = self._span, None
+            self._observer.leave(span)
+        leave(self._running, self._outer)
 
     def check(self) -> None:
         """Between two chunks: raises ``KillSwitchError`` unless the kill switch is known to be off."""
@@ -108,16 +130,32 @@ class Execution:
     # --- after ---------------------------------------------------------------------------------------------------
 
     def settle(self, error: BaseException | None = None, detail: str | None = None) -> None:
-        """Record the outcome. Never raises an ``Exception``: the tool has acted."""
-        outcome = self._outcome(error, detail)
-        failure: Exception | None = None
+        """Record the outcome, once. Never raises an ``Exception`` of its own: the tool has acted.
+
+        An interrupt that comes meanwhile, from a signal handler, is raised when the outcome is on its way.
+        """
+        before, interrupt = ELSEWHERE, None
+        if self._in_sections:
+            try:
+                before = hold()
+            except BaseException as raised:
+                interrupt = raised
         try:
-            failure = run(settle(self.permit, outcome), self._plane)
-        finally:
-            self._settled(failure, outcome, error)
+            if self._unsettled:
+                outcome = self._outcome(error, detail)
+                failure: Exception | None = None
+                try:
+                    failure = run(settle(self.permit, outcome), self._plane)
+                finally:
+                    self._settled(failure, outcome, error)
+        except BaseException as raised:
+            interrupt = raised
+        release(before, interrupt)
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
         """The same on the event loop."""
+        if not self._unsettled:
+            return
         outcome = self._outcome(error, detail)
         failure: Exception | None = None
         try:
@@ -127,6 +165,12 @@ class Execution:
 
     def _outcome(self, error: BaseException | None, detail: str | None) -> Outcome:
         duration = perf_counter() - self._started
+        if self._entered:
+            self._leave()  # again, in case an interrupt came before it was left
+        elif error is not None:
+            return Outcome(
+                OutcomeStatus.FAILED, 0.0, f"not started: {describe_error(error, self.call.secrets)}", detail
+            )
         if error is None:
             return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)
         if isinstance(error, AscendError):
@@ -134,6 +178,7 @@ class Execution:
         return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
+        self._unsettled = False
         if failure is not None:
             _log.error(
                 "The outcome (%s) of action %s could not be recorded; it will show as unknown: %s",

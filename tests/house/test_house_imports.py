@@ -16,7 +16,7 @@ import ascend_guard
 PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
-    ("_version",),
+    ("_version", "interrupts"),
     ("errors", "model"),
     ("redaction", "walk", "exceptions", "mcp", "api", "flow", "refusals"),
     ("canonical", "objects", "signatures"),
@@ -41,7 +41,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 STORE = (
-    *("chain", "keyfile", "locks", "mends", "migrations", "port", "writer", "commits", "forks", "queries"),
+    *("chain", "keyfile", "locks", "mends", "migrations", "port", "watched", "writer", "commits", "forks", "queries"),
     *("sqlite_queries", "sqlite", "postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
 )
 
