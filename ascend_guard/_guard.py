@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -54,6 +56,7 @@ class guard:
         try:
             execution.authorize()
             execution.__enter__()
+            self._entered()
         except BaseException as error:
             self._execution = None
             execution.settle(error)
@@ -63,13 +66,15 @@ class guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._leave().settle(error)
+        self._running().settle(error)  # which leaves it
+        self._left()
 
     async def __aenter__(self) -> Permit:
         execution = self._begin()
         try:
             await execution.aauthorize()
             execution.__enter__()
+            self._entered()
         except BaseException as error:
             self._execution = None
             await execution.asettle(error)
@@ -79,7 +84,8 @@ class guard:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        await self._leave().asettle(error)
+        await self._running().asettle(error)
+        self._left()
 
     def _begin(self) -> Execution:
         if self._execution is not None:
@@ -88,8 +94,26 @@ class guard:
         self._execution = Execution(BoundCall(self._options, plane, dict(self._parameters)), plane)
         return self._execution
 
-    def _leave(self) -> Execution:
+    def _running(self) -> Execution:
         execution = self._execution
         assert execution is not None
+        return execution
+
+    def _entered(self) -> None:
+        """An interrupt at the very beginning of ``__exit__``, before anything of it has run, leaves the block unfinished."""
+        self._dropped = weakref.ref(self, partial(_unfinished, self._running()))
+        _blocks.add(self._dropped)
+
+    def _left(self) -> None:
+        _blocks.discard(self._dropped)
+        del self._dropped  # a reference that is alive when the block is dropped would be called
         self._execution = None
-        return execution  # settling it leaves it
+
+
+_blocks: set[weakref.ref[guard]] = set()
+"""Those that were entered and not left. Dropping a block that was not left finishes it."""
+
+
+def _unfinished(execution: Execution, block: weakref.ref[guard]) -> None:
+    _blocks.discard(block)
+    execution.settle(InterruptedError("the block was interrupted as it ended"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 Identity = tuple[int, int]
@@ -27,36 +27,51 @@ class Watched:
     """The files of one open database.
 
     Args:
-        files: each must stay what it is. Their folders are watched.
+        folder: where the database is.
+        inner: a folder in it.
+        files: each, in one of the two folders, must stay what it is.
         clock: seconds since the epoch by the clock that file systems use.
 
     Raises:
         OSError: one of them is not there.
     """
 
-    def __init__(self, files: list[Path], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, inner: Path, files: Iterable[Path], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = os.fspath(folder)
+        # By descriptor, which is faster than by name; its name belongs to the outer folder.
+        self._inner = os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._files = tuple(os.fspath(file) for file in files)
-        self._folders = tuple(dict.fromkeys(os.path.dirname(file) for file in self._files))
         self._clock = clock
-        self._identities = self._look()
-        self._relied_on: tuple[tuple[int, int, int], ...] | None = None
+        self._relied_on = (0, 0, 0)
         self._looked_at = 0.0
+        try:
+            self._identities = self._look()
+        except BaseException:
+            self.close()
+            raise
 
     def unchanged(self) -> bool:
         """Whether each file is still the one that was there at the beginning."""
         now = self._clock()
         try:
-            folders = tuple(map(_state, self._folders))
-            if folders == self._relied_on and 0.0 <= now - self._looked_at < SETTLED:
+            folder, inner = os.stat(self._folder), os.stat(self._inner)
+            state = folder.st_ctime_ns, folder.st_ino, inner.st_ctime_ns
+            if state == self._relied_on and 0.0 <= now - self._looked_at < SETTLED:
                 return True
             if self._look() != self._identities:
                 return False
         except OSError:
             return False
         self._looked_at = now
-        settled = all(changed < (now - SETTLED) * 1e9 for _, _, changed in folders)
-        self._relied_on = folders if settled else None
+        settled = max(folder.st_ctime_ns, inner.st_ctime_ns) < (now - SETTLED) * 1e9
+        self._relied_on = state if settled else (0, 0, 0)
         return True
+
+    def close(self) -> None:
+        """Stop watching."""
+        os.close(self._inner)
 
     def _look(self) -> tuple[Identity, ...]:
         return tuple(_identity(os.stat(file)) for file in self._files)
@@ -64,8 +79,3 @@ class Watched:
 
 def _identity(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
-
-
-def _state(folder: str) -> tuple[int, int, int]:
-    found = os.stat(folder)
-    return found.st_dev, found.st_ino, found.st_ctime_ns
