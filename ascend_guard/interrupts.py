@@ -9,7 +9,8 @@ handler, a worker's time limit. Python has no switch that defers them. The rules
 3. ``release`` runs the noted handlers while the section is still held. What one of them raises is raised once the section
    has undone what its caller will not get (promise 5: only the interrupted call notices).
 4. A wait of unknown length inside a section is made with ``interruptibly``: there handlers run at once and may raise. The
-   waiter undoes the wait whether or not it had just succeeded.
+   waiter undoes the wait whether or not it had just succeeded. What a handler raises there goes up as ``Interrupted``, so
+   that nobody inside takes it for a failure of their own; the end of the outermost section raises what was raised.
 5. A noted signal is never dropped, and a replacement that was left behind (the exception of another handler can come in
    the middle of putting them back) hands its signal on, so it behaves as the handler it replaced.
 """
@@ -38,6 +39,14 @@ OPEN, HELD, WAITING, ELSEWHERE = range(4)
 _SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals()))
 
 
+class Interrupted(BaseException):
+    """A signal handler ended a wait inside a section; ``raised`` is its exception."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(raised)
+        self.raised = raised
+
+
 class _Deferred:
     """Stands in for one signal's handler during a section."""
 
@@ -51,7 +60,12 @@ class _Deferred:
         if _main.mode == HELD:
             _main.noted.append(self)
             return None
-        return self.original(number, frame)
+        if _main.mode == OPEN:
+            return self.original(number, frame)
+        try:
+            return self.original(number, frame)
+        except BaseException as raised:
+            raise Interrupted(raised) from None
 
 
 class _Main:
@@ -127,6 +141,8 @@ def release(
         for deferred in main.plan:
             if _get(deferred.number) is deferred:
                 _set(deferred.number, deferred.original)
+        while isinstance(error, Interrupted):  # one in another: a handler may itself be interrupted
+            error = error.raised
     elif before != ELSEWHERE:
         main.mode = before
     if error is not None:
@@ -146,7 +162,7 @@ def interruptibly(wait: Callable[..., R], *arguments: Any) -> R:
             main.mode = HELD
             raised = _run_noted()
             if raised is not None:
-                raise raised
+                raise Interrupted(raised)
             main.mode = WAITING
             if not main.noted:
                 break
@@ -165,7 +181,7 @@ class uninterrupted:
         self._before = hold()
 
     def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
-        release(self._before)
+        release(self._before, error if isinstance(error, Interrupted) else None)
 
 
 def _plan(handlers: tuple[Any, ...]) -> list[_Deferred]:
