@@ -101,19 +101,18 @@ class guard:
 
     def _entered(self) -> None:
         """An interrupt at the very beginning of ``__exit__``, before anything of it has run, leaves the block unfinished."""
-        self._dropped = weakref.ref(self, partial(_unfinished, self._running()))
-        _blocks.add(self._dropped)
+        execution = self._running()
+        _blocks[id(execution)] = weakref.ref(self, partial(_unfinished, execution))
 
     def _left(self) -> None:
-        _blocks.discard(self._dropped)
-        del self._dropped  # a reference that is alive when the block is dropped would be called
+        _blocks.pop(id(self._execution), None)
         self._execution = None
 
 
-_blocks: set[weakref.ref[guard]] = set()
+_blocks: dict[int, weakref.ref[guard]] = {}
 """Those that were entered and not left. Dropping a block that was not left finishes it."""
 
 
 def _unfinished(execution: Execution, block: weakref.ref[guard]) -> None:
-    _blocks.discard(block)
+    _blocks.pop(id(execution), None)
     execution.settle(InterruptedError("the block was interrupted as it ended"))

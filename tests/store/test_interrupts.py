@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dis
 import fcntl
-import json
 import os
 import signal
-import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,9 +139,12 @@ def in_block(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[
 
 
 def sweep(
-    plane: EmbeddedControlPlane, make: Any, places: Callable[[int], tuple[int, ...]], stride: int = STRIDE
+    plane: EmbeddedControlPlane, make: Any, places: Callable[[int], tuple[int, ...]], stride: int = STRIDE, often: bool = False
 ) -> Iterator[str]:
-    """Interrupt one call after the other, at one place after the other; how each ended."""
+    """Interrupt one call after the other, at one place after the other; how each ended.
+
+    A call that is interrupted ``often`` may have no outcome until its process ends; all else must hold for it as well.
+    """
     ran: list[int] = []
     call = make(plane, lambda: ran.append(1))
     with interrupted_at(()) as count:
@@ -167,9 +167,10 @@ def sweep(
         assert len(mine) <= 1
         if end == "ended":
             assert mine == ["completed"]
+        assert often or mine != [None], f"an interrupted call has no outcome (place {place})"
         if len(ran) == before:
-            assert mine in ([], ["failed"])
-        yield end if mine and mine[0] else "no outcome"
+            assert mine in ([], ["failed"]) or often and mine == [None]
+        yield end if mine else "nothing was submitted"
 
 
 @pytest.mark.parametrize("make", [in_function, in_block])
@@ -178,9 +179,7 @@ def test_an_interrupt_at_every_place_reaches_only_its_own_call(world: EmbeddedCo
     ends = list(sweep(world, make, lambda place: (place,)))
     assert len(ends) * STRIDE > 200
     assert ends.count("interrupted") > len(ends) // 4
-    # Before anything is submitted there is nothing to record.
-    lost = [place for place, end in enumerate(ends) if end == "no outcome"]
-    assert lost == list(range(len(lost))) or make is in_block
+    assert ends.count("nothing was submitted") > len(ends) // 20
     assert world.verify_audit().ok
 
 
@@ -188,7 +187,7 @@ def test_a_second_interrupt_while_the_first_is_handled(world: EmbeddedControlPla
     """No finished call loses its outcome, no lock is held, the context is left, wherever the second one comes."""
     for distance in (1, 2, 3, 8):
         ends = list(
-            sweep(world, in_function, lambda place, distance=distance: (place, place + distance), 7 * STRIDE)
+            sweep(world, in_function, lambda place, distance=distance: (place, place + distance), 7 * STRIDE, often=True)
         )
         assert "interrupted" in ends
     assert world.verify_audit().ok
