@@ -23,15 +23,17 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from importlib import import_module
 from threading import get_ident
 from types import FrameType
 from typing import Any, TypeVar
 
-# The C functions: ``signal.getsignal`` makes enumeration members, which takes twenty times as long for each signal.
-from _signal import getsignal as _get
-from _signal import signal as _set
-
 R = TypeVar("R")
+
+# The C functions: those of ``signal`` make enumeration members, which takes twenty times as long for each signal.
+_signal = import_module("_signal")
+_get: Callable[[int], Any] = _signal.getsignal
+_set: Callable[[int, Any], Any] = _signal.signal
 
 OPEN, HELD, WAITING, ELSEWHERE = range(4)
 """Signals are handled as usual; noted; handled at once inside a section; this is not the main thread."""

@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
+from ascend_guard.interrupts import uninterrupted
 
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
-from ascend_guard.interrupts import uninterrupted
 from .migrations import migrate_postgres
 from .port import Reader, Transaction
 from .writer import GroupCommit, Ticket

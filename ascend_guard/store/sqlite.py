@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
+from ascend_guard.interrupts import uninterrupted
 
 from .chain import GENESIS, seal, sealed
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
-from ascend_guard.interrupts import uninterrupted
 from .keyfile import load_secret
 from .locks import Presence, Turnstile, alive
 from .mends import BESIDE, BUSY_TIMEOUT, emptied, explain, replaced, tampered

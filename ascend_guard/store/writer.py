@@ -28,8 +28,8 @@ from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from ascend_guard.errors import ConflictError, ServerError, StoreError
-
 from ascend_guard.interrupts import hold, interruptibly, release, uninterrupted
+
 from .mends import LastingStoreError
 from .port import Transaction
 

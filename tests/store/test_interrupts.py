@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import fcntl
+import itertools
 import os
 import signal
 import sys
@@ -45,7 +46,7 @@ def _places(code: CodeType, known: dict[CodeType, frozenset[int]] = {}) -> froze
     if code not in known:
         steps = list(dis.get_instructions(code))
         known[code] = frozenset(
-            after.offset for step, after in zip(steps, steps[1:], strict=False) if step.opname in _CHECKING
+            after.offset for step, after in itertools.pairwise(steps) if step.opname in _CHECKING
         )
     return known[code]
 
@@ -139,7 +140,11 @@ def in_block(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[
 
 
 def sweep(
-    plane: EmbeddedControlPlane, make: Any, places: Callable[[int], tuple[int, ...]], stride: int = STRIDE, often: bool = False
+    plane: EmbeddedControlPlane,
+    make: Any,
+    places: Callable[[int], tuple[int, ...]],
+    stride: int = STRIDE,
+    often: bool = False,
 ) -> Iterator[str]:
     """Interrupt one call after the other, at one place after the other; how each ended.
 
@@ -169,12 +174,14 @@ def sweep(
             assert mine == ["completed"]
         assert often or mine != [None], f"an interrupted call has no outcome (place {place})"
         if len(ran) == before:
-            assert mine in ([], ["failed"]) or often and mine == [None]
+            assert mine in ([], ["failed"]) or (often and mine == [None])
         yield end if mine else "nothing was submitted"
 
 
 @pytest.mark.parametrize("make", [in_function, in_block])
-def test_an_interrupt_at_every_place_reaches_only_its_own_call(world: EmbeddedControlPlane, make: Any) -> None:
+def test_an_interrupt_at_every_place_reaches_only_its_own_call(
+    world: EmbeddedControlPlane, make: Any
+) -> None:
     """Whatever was interrupted has an outcome, the call before has its own, and nothing is left behind."""
     ends = list(sweep(world, make, lambda place: (place,)))
     assert len(ends) * STRIDE > 200
@@ -187,7 +194,13 @@ def test_a_second_interrupt_while_the_first_is_handled(world: EmbeddedControlPla
     """No finished call loses its outcome, no lock is held, the context is left, wherever the second one comes."""
     for distance in (1, 2, 3, 8):
         ends = list(
-            sweep(world, in_function, lambda place, distance=distance: (place, place + distance), 7 * STRIDE, often=True)
+            sweep(
+                world,
+                in_function,
+                lambda place, distance=distance: (place, place + distance),
+                7 * STRIDE,
+                often=True,
+            )
         )
         assert "interrupted" in ends
     assert world.verify_audit().ok

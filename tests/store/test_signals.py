@@ -110,7 +110,8 @@ def watch(name, globals=None, locals=None, fromlist=(), level=0):
     return module
 builtins.__import__ = watch
 loop = asyncio.new_event_loop()
-values = (1, decimal.Decimal(1), datetime.datetime.now(datetime.timezone.utc), uuid.uuid4(), pathlib.Path("x"), b"x", {1}, Plain())
+values = (1, decimal.Decimal(1), datetime.datetime.now(datetime.timezone.utc), uuid.uuid4(), pathlib.Path("x"), b"x", {1},
+          Plain())
 for call in (*(lambda value=value: tool(value) for value in values), lambda: fails(1), lambda: list(stream(1)),
              lambda: ask(1), lambda: wait(1), lambda: never(1), lambda: loop.run_until_complete(main())):
     try: call()
