@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -53,11 +55,8 @@ class guard:
         execution = self._begin()
         try:
             execution.authorize()
-        except BaseException:
-            self._execution = None
-            raise
-        try:
             execution.__enter__()
+            self._entered()
         except BaseException as error:
             self._execution = None
             execution.settle(error)
@@ -67,17 +66,15 @@ class guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._leave().settle(error)
+        self._running().settle(error)  # which leaves it
+        self._left()
 
     async def __aenter__(self) -> Permit:
         execution = self._begin()
         try:
             await execution.aauthorize()
-        except BaseException:
-            self._execution = None
-            raise
-        try:
             execution.__enter__()
+            self._entered()
         except BaseException as error:
             self._execution = None
             await execution.asettle(error)
@@ -87,7 +84,8 @@ class guard:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        await self._leave().asettle(error)
+        await self._running().asettle(error)
+        self._left()
 
     def _begin(self) -> Execution:
         if self._execution is not None:
@@ -96,9 +94,25 @@ class guard:
         self._execution = Execution(BoundCall(self._options, plane, dict(self._parameters)), plane)
         return self._execution
 
-    def _leave(self) -> Execution:
+    def _running(self) -> Execution:
         execution = self._execution
         assert execution is not None
-        self._execution = None
-        execution.__exit__(None, None, None)
         return execution
+
+    def _entered(self) -> None:
+        """An interrupt at the very beginning of ``__exit__``, before anything of it has run, leaves the block unfinished."""
+        execution = self._running()
+        _blocks[id(execution)] = weakref.ref(self, partial(_unfinished, execution))
+
+    def _left(self) -> None:
+        _blocks.pop(id(self._execution), None)
+        self._execution = None
+
+
+_blocks: dict[int, weakref.ref[guard]] = {}
+"""Those that were entered and not left. Dropping a block that was not left finishes it."""
+
+
+def _unfinished(execution: Execution, block: weakref.ref[guard]) -> None:
+    _blocks.pop(id(execution), None)
+    execution.settle(InterruptedError("the block was interrupted as it ended"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from ._deferred import adrain, concluded, drain, follow, stopped
 from ._handed import DATA
+from ._scope import current, restore
 from .errors import AscendError, ConfigurationError
 from .execution import Execution
 from .refusals import refusal
@@ -25,20 +26,24 @@ def call_through(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    execution = prepare(wrapped, instance, args, kwargs)
-    execution.authorize()
+    outer = current()
     try:
-        with execution:
-            result = wrapped(*execution.call.args, **execution.call.kwargs)
-    except BaseException as error:
-        execution.settle(error)
-        raise
-    if type(result) not in DATA:
-        later = follow(execution, result, _Again(wrapped, prepare, instance, args, kwargs))
-        if later is not None:
-            return later
-    execution.settle()
-    return result
+        execution = prepare(wrapped, instance, args, kwargs)
+        try:
+            execution.authorize()
+            with execution:
+                result = wrapped(*execution.call.args, **execution.call.kwargs)
+            if type(result) not in DATA:
+                later = follow(execution, result, _Again(wrapped, prepare, instance, args, kwargs))
+                if later is not None:
+                    return later
+            execution.settle()
+        except BaseException as error:
+            execution.settle(error)
+            raise
+        return result
+    finally:
+        restore(outer)  # however often it was interrupted: this is one call of a C function
 
 
 async def call_through_async(

@@ -48,6 +48,7 @@ _manner: ContextVar[Manner | None] = ContextVar("ascend_guard_manner", default=N
 scoped = _scope.get
 current = _running.get
 restore = _running.set
+"""Ends whatever was entered since, by one call of a C function: an interrupt comes before or after it."""
 
 
 def enter(running: Running) -> None:
@@ -56,8 +57,10 @@ def enter(running: Running) -> None:
 
 
 def leave(running: Running, outer: Running | None) -> None:
-    """Back to the call around it, unless this is another context, as where somebody else closes a generator: that one
-    was never changed."""
+    """Back to the call around it. Doing it twice does no harm, so it can be repeated after an interrupt.
+
+    Nothing changes in another context than it was entered in, as when somebody else closes a generator.
+    """
     if _running.get() is running:
         _running.set(outer)
 

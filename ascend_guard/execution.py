@@ -28,6 +28,7 @@ from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
 from .errors import AscendError, ConflictError
 from .flow import authorize, begin, check_running, settle
+from .interrupts import ELSEWHERE, hold, release
 from .model import AgentAction, Outcome, OutcomeStatus, Permit
 from .redaction import scrub
 
@@ -53,14 +54,15 @@ class Execution:
     __slots__ = (
         "_approved",
         "_handed",
+        "_in_sections",
         "_observer",
         "_outcome",
         "_outer",
-        "_over",
         "_plane",
         "_running",
         "_span",
         "_started",
+        "_unsettled",
         "acted",
         "begun",
         "call",
@@ -70,33 +72,47 @@ class Execution:
     permit: Permit
 
     def __init__(self, call: BoundCall, plane: ControlPlane) -> None:
-        self._over = self.begun = self.acted = False
+        self._unsettled = self.begun = self.acted = False
         self._handed: str | None = None
         self._outcome: Outcome | None = None
         self._running: Running | None = None
         self._outer: Running | None = None
+        self._span: object = None
         self.call = call
         self._approved = call.approved
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
+        self._in_sections = getattr(plane, "in_sections", False)
 
     # --- before --------------------------------------------------------------------------------------------------
 
     def authorize(self) -> None:
         """Get the permit. Raises ``AscendError``, and then nothing may run."""
+        before = hold() if self._in_sections else ELSEWHERE
+        error: BaseException | None = None
         try:
-            self.permit = run(authorize(self.call), self._plane)
-        except BaseException as error:
-            self._refused(error)
+            self._permitted(run(authorize(self.call), self._plane))
+        except BaseException as raised:
+            self._refused(raised)
+            error = raised
+        try:
+            release(before, error)
+        except BaseException as interrupt:
+            if error is None:  # it has a permit, which nobody will use
+                self.settle(interrupt)
             raise
 
     async def aauthorize(self) -> None:
         """The same on the event loop."""
         try:
-            self.permit = await arun(authorize(self.call), self._plane)
+            self._permitted(await arun(authorize(self.call), self._plane))
         except BaseException as error:
             self._refused(error)
             raise
+
+    def _permitted(self, permit: Permit) -> None:
+        self.permit = permit
+        self._unsettled = True
 
     def _refused(self, error: BaseException) -> None:
         if self._observer is not None:
@@ -111,7 +127,7 @@ class Execution:
             AscendError: the body must not run. Settle with this error: it is recorded as not started.
             ConflictError: the call has its outcome; its permit is used.
         """
-        if self._over:
+        if not self._unsettled:
             raise self.used_up()
         running = self._running
         if running is None:
@@ -120,7 +136,6 @@ class Execution:
         if outer is running:  # leaving was interrupted
             outer = self._outer
         self._outer = outer
-        self._span: object = None
         try:
             enter(running)
             if self._observer is not None:
@@ -130,8 +145,7 @@ class Execution:
             return self
         except BaseException:
             restore(outer)  # a C function, called first: no interrupt can come before it
-            if self._observer is not None:
-                self._observer.leave(self._span)
+            self._leave()
             raise
 
     def _begin(self) -> None:
@@ -163,11 +177,15 @@ class Execution:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        running = self._running
-        if running is not None:
-            leave(running, self._outer)
-        if self._observer is not None:
-            self._observer.leave(self._span)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Back to the caller's context. Leaving twice does no harm, so it is repeated after an interrupt."""
+        if self._observer is not None and self._span is not None:
+            span, self._span = self._span, None
+            self._observer.leave(span)
+        if self._running is not None:
+            leave(self._running, self._outer)
 
     def check(self) -> None:
         """Before a deferred first step, and between two chunks: raises ``KillSwitchError`` unless the kill switch is
@@ -183,36 +201,42 @@ class Execution:
     def settle(
         self, error: BaseException | None = None, detail: str | None = None, *, beside: bool = False
     ) -> None:
-        """Record the outcome, once. Never raises an ``Exception``: the tool has acted.
+        """Record the outcome, once. Never raises an ``Exception`` of its own: the tool has acted. Without a permit there is
+        nothing to record. An interrupt from a signal handler is raised when the outcome is on its way.
 
         Args:
             error: what left the body; None when it ended well.
             detail: how it ended, when that is worth saying.
             beside: block on nothing, as in ``flow.Settle``: for finalisers, callbacks and what is being closed.
         """
-        if self._over:
+        if not self._unsettled:
             return
-        outcome = self._ended(error, detail)
-        failure = run(settle(self.permit, outcome, beside=beside), self._plane)
-        self._settled(failure, outcome, error)
+        before, interrupt = ELSEWHERE, None
+        if self._in_sections:
+            try:
+                before = hold()
+            except BaseException as raised:
+                interrupt = raised
+        try:
+            outcome = self._ended(error, detail)
+            failure = run(settle(self.permit, outcome, beside=beside), self._plane)
+            self._settled(failure, outcome, error)
+        except BaseException as raised:
+            interrupt = raised
+        release(before, interrupt)
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
         """The same on the event loop."""
-        if self._over:
+        if not self._unsettled:
             return
         outcome = self._ended(error, detail)
         failure = await arun(settle(self.permit, outcome), self._plane)
         self._settled(failure, outcome, error)
 
     def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
-        self._step_out()
+        self._leave()  # again, in case an interrupt came before it was left
         outcome = self._outcome = self._outcome_of(error, detail)
         return outcome
-
-    def _step_out(self) -> None:
-        running = self._running
-        if running is not None and current() is running:  # entering or leaving was interrupted
-            restore(self._outer)
 
     def _outcome_of(self, error: BaseException | None, detail: str | None) -> Outcome:
         if not self.begun:
@@ -229,7 +253,7 @@ class Execution:
         return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
-        self._over = True
+        self._unsettled = False
         if failure is not None:
             _log.error(
                 "The outcome (%s) of action %s could not be recorded; it will show as unknown: %s",
@@ -243,7 +267,7 @@ class Execution:
     def __del__(self) -> None:
         # Where the outcome could be lost: work that was never awaited, iterated or entered; a loop that was stopped; an
         # interrupt while settling.
-        if self._over or not hasattr(self, "permit") or sys.is_finalizing():
+        if not self._unsettled or sys.is_finalizing():
             return
         outcome = self._outcome
         if outcome is None and not self.begun:
@@ -252,7 +276,7 @@ class Execution:
             )
         elif outcome is None:
             outcome = Outcome(OutcomeStatus.UNKNOWN, detail="it was given up before it ended")
-        self._step_out()
+        self._leave()
         failure = run(settle(self.permit, outcome, beside=True), self._plane)
         self._settled(failure, outcome, None)
 

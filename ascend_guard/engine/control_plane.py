@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
@@ -28,9 +27,8 @@ from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
 from . import approve, audit, claim, decide, kill, tidying
 from .policy import Policy
 from .presence import living
+from .risk import prepare
 from .waiting import Waits
-
-_log = logging.getLogger("ascend_guard")
 
 R = TypeVar("R")
 LOCAL = "local"
@@ -47,6 +45,9 @@ class EmbeddedControlPlane:
         organization: whose actions these are.
         clock: seconds since the epoch.
     """
+
+    in_sections = True
+    """Its effects may be performed in a section of ``interrupts``: where they wait for long, they can be interrupted."""
 
     def __init__(
         self,
@@ -76,6 +77,8 @@ class EmbeddedControlPlane:
             Settle: (self._settle, self._asettle),
         }
         self._registered = ""
+        if policy is not None:
+            prepare()  # an import during the first call could be cut off by a fork, and then hang the child
         self.tidy()
 
     # --- the guard's side ------------------------------------------------------------------------------------------
@@ -160,7 +163,10 @@ class EmbeddedControlPlane:
 
     def _stop_waiting(self, action_id: str) -> None:
         runner = self.store.runner
-        self.store.post(lambda tx: claim.stop_waiting(tx, self.organization, action_id, runner))
+        self.store.post(
+            lambda tx: claim.stop_waiting(tx, self.organization, action_id, runner),
+            f"The wait for action {action_id} ended",
+        )
 
     def _answer(
         self, answer: ActionResult | KillSwitchState | Exception, effect: AwaitDecision
@@ -172,7 +178,8 @@ class EmbeddedControlPlane:
             self.store.post(
                 lambda tx: kill.block(
                     tx, self.organization, effect.action, "wait", int(effect.action_id), state
-                )
+                ),
+                f"The kill switch stopped action {effect.action_id}",
             )
             raise kill_switch_error(effect.action, answer, effect.action_id, "start")
         return answer
@@ -209,10 +216,7 @@ class EmbeddedControlPlane:
         self._settle(effect)
 
     def _post(self, action_id: str, work: Callable[[Transaction], None], what: str) -> None:
-        def failed(error: BaseException) -> None:
-            _log.error("Action %s ended (%s), but that could not be recorded: %s", action_id, what, error)
-
-        self.store.post(work, failed)
+        self.store.post(work, f"Action {action_id} ended ({what})")
 
     def _orphaned(self, answer: ActionResult | KillSwitchState | AscendError) -> None:
         """The caller was cancelled while its permit was being taken: the tool never began."""
@@ -330,7 +334,10 @@ class EmbeddedControlPlane:
         """Finish what is being written and let go of the store. Closing twice is no error."""
         registered, self._registered = self._registered, ""
         if registered and registered == self.store.runner:
-            self.store.post(lambda tx: None if tx.running(registered) else tx.remove_runner(registered))
+            self.store.post(
+                lambda tx: None if tx.running(registered) else tx.remove_runner(registered),
+                "This process ended",
+            )
         self.store.close()
 
 

@@ -117,7 +117,6 @@ def submit(
         depth=depth,
         digest=effect.digest,
         created_at=tx.now,
-        submitted_seq=tx.next_seq,
     )
     if status is Decision.PENDING:
         if effect.repeatable:
@@ -133,7 +132,6 @@ def submit(
     elif status is Decision.APPROVED:
         row.runner = runner
         row.claimed_at = tx.now
-        row.started_seq = tx.next_seq + 1
     row.id = tx.insert_action(row)
     _record(tx, row, judgement, verdict)
     if status is Decision.APPROVED:

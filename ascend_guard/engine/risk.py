@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from ascend_guard.model import AgentAction, RiskLevel, level_of
 
-__all__ = ["ACTION_TYPES", "Profile", "Risk", "assess"]
+__all__ = ["ACTION_TYPES", "Profile", "Risk", "assess", "prepare"]
 
 
 class Risk(Struct, frozen=True):
@@ -238,9 +238,13 @@ def _row(action_type: str) -> str:
     return "" if family is None else f"~{_FAMILIES[family][0]}"
 
 
+def prepare() -> None:
+    """Import what ``assess`` needs. Processes that assess nothing do without it."""
+    import cvss  # noqa: F401
+
+
 @lru_cache(maxsize=4096)
 def _combine(row: str, data: int, stage: int, flags: int) -> Risk:
-    # Only the first of each combination needs it, and many processes never do.
     from cvss import CVSS3
 
     family = row.removeprefix("~")

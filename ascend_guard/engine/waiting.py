@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from ascend_guard.interrupts import interruptibly
 from ascend_guard.model import ActionResult, AgentAction, Decision, KillSwitchState
 from ascend_guard.store.port import Reader, Store
 
@@ -64,7 +65,7 @@ class Waits:
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         token = self._register(int(action_id), action.agent_id, answers.put)
         try:
-            return answers.get(timeout=timeout)
+            return interruptibly(answers.get, True, timeout)
         except queue.Empty:
             return self._now(int(action_id), action.agent_id)
         finally:

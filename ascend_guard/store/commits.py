@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -9,6 +10,8 @@ from ascend_guard.errors import AscendError, StoreError
 
 from .port import Transaction
 from .writer import Ticket
+
+_log = logging.getLogger("ascend_guard")
 
 
 class Undecided(Exception):
@@ -90,7 +93,7 @@ class Committer:
         except BaseException:
             transaction.rollback()
             raise
-        transaction.committed()
+        self._tell()
         return True
 
     def one_by_one(self, group: Sequence[Ticket[Any]]) -> None:
@@ -112,7 +115,15 @@ class Committer:
                 transaction.rollback()
                 raise
             else:
-                transaction.committed()
+                self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._transaction.committed()
+        except (
+            Exception
+        ):  # of whoever wanted to be told: everything is durable, and no caller may hear otherwise
+            _log.exception("Something that wanted to hear of a commit failed")
 
     def _begin(self, group: Sequence[Ticket[Any]]) -> bool:
         """Begin a transaction for them; where none can be begun, they have all failed."""

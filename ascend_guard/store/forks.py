@@ -5,8 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 import weakref
 from typing import Protocol
+
+from ascend_guard.interrupts import hold, release
 
 
 class Forkable(Protocol):
@@ -24,13 +27,17 @@ class Forkable(Protocol):
         """Let go of everything that belongs to the parent."""
         ...
 
-    def flush(self) -> None:
-        """Commit what was posted."""
+    def finish(self) -> None:
+        """The process ends: commit what was posted, and from here on at once."""
         ...
 
 
+_INSISTING = 2.0
+"""Seconds for which interrupts do not end the wait for another process's commit when this process ends."""
+
 _opened: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _held: list[Forkable] = []
+_sections: list[int] = []
 
 
 def remember(store: Forkable) -> None:
@@ -53,6 +60,7 @@ def is_worker() -> bool:
 
 
 def _hold_for_fork() -> None:
+    _sections.append(hold())
     _held.extend(store for store in list(_opened) if store.before_fork())
 
 
@@ -60,17 +68,32 @@ def _go_on_after_fork() -> None:
     for store in reversed(_held):
         store.after_fork_in_parent()
     _held.clear()
+    release(_sections.pop())
 
 
 def _let_go_after_fork() -> None:
     for store in _held:
         store.after_fork_in_child()
     _held.clear()
+    release(_sections.pop())
 
 
 def _finish() -> None:
+    """At the end of the process. A second signal must not undo what the exit after the first one is there for."""
+    error: BaseException | None = None
+    before = hold()
     for store in list(_opened):
-        store.flush()
+        until = time.monotonic() + _INSISTING
+        while True:
+            try:
+                store.finish()
+            except BaseException as raised:  # an interrupted wait for another process, or a failed store
+                error = raised
+                if isinstance(raised, Exception) or time.monotonic() > until:
+                    break
+            else:
+                break
+    release(before, error)
 
 
 os.register_at_fork(

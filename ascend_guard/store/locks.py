@@ -6,6 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from ascend_guard.interrupts import interruptibly
+
 
 class Turnstile:
     """A mutual exclusion between processes in which nobody starves.
@@ -13,6 +15,8 @@ class Turnstile:
     SQLite's own busy handler sleeps and retries, so a busy writer is overtaken for seconds. Here whoever wants the lock
     first takes the turnstile, keeps it until it has the lock, and only then lets the next one through: a process that has
     just released the lock queues behind those that were waiting. The kernel drops both when a process dies.
+
+    The main thread enters and leaves it inside a section of ``interrupts``: only the waits can be interrupted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,9 +24,14 @@ class Turnstile:
         self._gate = os.open(f"{path}-queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def __enter__(self) -> None:
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        # A wait may end with an interrupt that comes when the lock was just taken. Giving back what is not held does no
+        # harm, so both are given back whatever happened.
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            interruptibly(fcntl.flock, self._gate, fcntl.LOCK_EX)
+            interruptibly(fcntl.flock, self._lock, fcntl.LOCK_EX)
+        except BaseException:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            raise
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from pathlib import Path
 
 from ascend_guard.errors import StoreError
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for a foreign program (a database browser) that holds the file; our own processes queue elsewhere."""
+
+
+class LastingStoreError(StoreError):
+    """What the database refused for its content: the same would be refused again."""
+
 
 ELSEWHERE = "name another place with database_url or ASCEND_DATABASE_URL"
 
@@ -44,7 +50,11 @@ def explain(error: Exception, path: Path) -> StoreError:
         mend = "The disk does not take it: check free space, quotas and the disk's health."
     else:
         mend = "See `ascend-guard doctor`."
-    return StoreError(f"The database {path} failed ({type(error).__name__}: {text}). {mend}")
+    kind = LastingStoreError if isinstance(error, _LASTING) else StoreError
+    return kind(f"The database {path} failed ({type(error).__name__}: {text}). {mend}")
+
+
+_LASTING = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
 
 def tampered(path: Path) -> StoreError:
@@ -65,11 +75,25 @@ def emptied(path: Path) -> StoreError:
 
 
 def replaced(path: Path) -> StoreError:
-    """The error for a database that is no longer where it was opened."""
+    """The error for a database that is no longer where it was opened, or has lost a file it depends on."""
     return StoreError(
-        f"The database {path} was moved, deleted or replaced while it was in use, so nothing can be recorded in it. Put "
-        f"it back, or configure the control plane again."
+        f"The database {path}, or a file beside it that it depends on ({', '.join(BESIDE)}), was moved, deleted or "
+        f"replaced while it was in use. Other processes may work on other files now, so nothing runs. Put it back, or "
+        f"stop every process that uses it, then configure the control plane again."
     )
+
+
+def restored(path: Path) -> StoreError:
+    """The error for a database whose trail does not contain what this process wrote to it or read from it."""
+    return StoreError(
+        f"The audit trail in {path} does not contain the last record this process has seen: the database was restored to "
+        f"an older state while it was in use. Nothing runs. Stop every process that uses it, see `ascend-guard audit "
+        f"verify`, then start them again."
+    )
+
+
+BESIDE = ("-wal", "-shm", ".lock", ".lock-queue", ".key", ".runners")
+"""What is added to the name of the database for the files that an open one depends on."""
 
 
 _POSTGRES = {

@@ -221,7 +221,10 @@ class Transaction(Reader, Protocol):
     next_seq: int
 
     def insert_action(self, row: ActionRow) -> int:
-        """Keep a new action; its ``id`` is ignored and the new one returned."""
+        """Keep a new action and return its number; the one in ``row`` is ignored.
+
+        The next record must be its ``submitted``, and the one after it its ``started`` when it is claimed already.
+        """
         ...
 
     def settle_action(
@@ -320,9 +323,16 @@ class Store(Protocol):
         ...
 
     def post(
-        self, work: Callable[[Transaction], object], failed: Callable[[BaseException], None] | None = None
+        self,
+        work: Callable[[Transaction], object],
+        what: str,
+        failed: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """Run ``work`` before any later write of this process, and within milliseconds, without waiting for it."""
+        """Run ``work`` before any later write of this process, and within milliseconds, without waiting for it.
+
+        When the database does not take it, it is tried again while the process lives. ``what`` begins the log's sentences
+        about that: "Action 7 ended (completed)". ``failed`` is called when it will not be tried again.
+        """
         ...
 
     def changed(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.hidden import HiddenKey
+from ascend_guard.interrupts import uninterrupted
 
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
@@ -123,12 +124,12 @@ class PostgresStore:
             raise self._gone()
         try:
             try:
-                with self._readers.one() as reader:
+                with uninterrupted(), self._readers.one() as reader:
                     return work(reader)
             except psycopg.OperationalError as error:
                 if getattr(error, "sqlstate", None) in _ANSWERS:
                     raise
-                with self._readers.one(fresh=True) as reader:
+                with uninterrupted(), self._readers.one(fresh=True) as reader:
                     return work(reader)
         except psycopg.Error as error:
             raise self._address.explain(error) from error
@@ -166,11 +167,14 @@ class PostgresStore:
         return await self._writer.arun(work, orphaned)
 
     def post(
-        self, work: Callable[[Transaction], object], failed: Callable[[BaseException], None] | None = None
+        self,
+        work: Callable[[Transaction], object],
+        what: str,
+        failed: Callable[[BaseException], None] | None = None,
     ) -> None:
         if self._state is not _OPEN:
             self._reopen()
-        self._writer.post(work, failed)
+        self._writer.post(work, what, failed)
         if self._worker:
             self._writer.flush()
 
@@ -178,6 +182,12 @@ class PostgresStore:
         """Commit what was posted."""
         if self._state is _OPEN:
             self._writer.flush()
+
+    def finish(self) -> None:
+        """The process ends: commit what was posted; from here on at once."""
+        if self._state is _OPEN:
+            self._worker = True
+            self._writer.finish()
 
     def changed(self) -> bool:
         """Whether anything that somebody may wait for was committed since this was last asked, by any process.
@@ -194,11 +204,12 @@ class PostgresStore:
         return self._answer(lambda reader: alive(reader.connection, runner))
 
     def close(self) -> None:
-        forget(self)
         if self._state is not _OPEN:
+            forget(self)
             self._state = _CLOSED
             return
         self._writer.close(self._close_connections)
+        forget(self)
         self._threads.shutdown(wait=False)
 
     def _close_connections(self) -> None:

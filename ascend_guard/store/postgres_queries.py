@@ -342,6 +342,7 @@ class PostgresTransaction(Changes):
             super().update_action(action_id, **columns)
 
     def insert_action(self, row: ActionRow) -> int:
+        self._number(row)
         number = self._last_action + 1
         self._inserted.append(_encode(msgspec.structs.replace(row, id=number)))
         self._last_action = number

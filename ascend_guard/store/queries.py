@@ -270,6 +270,11 @@ class Changes(Queries):
     def _kill_switch_version(self) -> int:
         return self._head.kill_version + self._killed  # read when the transaction began
 
+    def _number(self, row: ActionRow) -> None:
+        """Which records a new action's first ones will be: those that come next, whatever was recorded before."""
+        row.submitted_seq = self.next_seq
+        row.started_seq = None if row.claimed_at is None else self.next_seq + 1
+
     # --- changes -----------------------------------------------------------------------------------------------------
 
     def settle_action(

@@ -17,16 +17,18 @@ from typing import Any, Literal, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.hidden import HiddenKey
+from ascend_guard.interrupts import uninterrupted
 
 from .chain import GENESIS, seal, sealed
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
 from .keyfile import load_secret
 from .locks import Presence, Turnstile, alive
-from .mends import BUSY_TIMEOUT, emptied, explain, replaced, tampered
+from .mends import BESIDE, BUSY_TIMEOUT, emptied, explain, replaced, tampered
 from .migrations import migrate
 from .port import Reader, Transaction
 from .sqlite_queries import SQLiteReader, SQLiteTransaction
+from .watched import Watched
 from .writer import GroupCommit, Ticket
 
 R = TypeVar("R")
@@ -62,7 +64,7 @@ class SQLiteStore:
         self.path = Path(path).absolute()
         self.durability = durability
         self.clock = clock
-        self._runners = self.path.with_name(self.path.name + ".runners")
+        self._runners = self._beside(".runners")
         self._state = _CLOSED
         self._reopening = threading.Lock()
         self._open()
@@ -70,61 +72,64 @@ class SQLiteStore:
     # --- opening -------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        try:
-            self._prepare()
-        except StoreError:
-            raise
-        except (sqlite3.Error, OSError) as error:
-            raise explain(error, self.path) from error
-        self._state = _OPEN
-        self._worker = is_worker()
-        remember(self)
+        with uninterrupted():
+            undo: list[Callable[[], None]] = []
+            try:
+                self._prepare(undo)
+                self._state = _OPEN
+                self._worker = is_worker()
+                remember(self)
+            except BaseException as error:
+                for close in reversed(undo):
+                    close()
+                if isinstance(error, StoreError) or not isinstance(error, sqlite3.Error | OSError):
+                    raise
+                raise explain(error, self.path) from error
 
-    def _prepare(self) -> None:
+    def _prepare(self, undo: list[Callable[[], None]]) -> None:
         folder = self.path.parent
         if not folder.exists():
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         ignore = folder / ".gitignore"
         if folder.name == ".ascend" and not (ignore.exists() and ignore.stat().st_size):
             ignore.write_text("*\n")  # nobody should publish the key by accident
-        self._turnstile = Turnstile(self.path.with_name(self.path.name + ".lock"))
-        key = self.path.with_name(self.path.name + ".key")
+        self._turnstile = Turnstile(self._beside(".lock"))
+        undo.append(self._turnstile.close)
+        key = self._beside(".key")
         with self._turnstile:
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             elif key.exists() and self.path.stat().st_size == 0:
                 raise emptied(self.path)
             self._connection = self._connect()
+            undo.append(self._connection.close)
             migrate(self._connection, self.path)
             begun = self._connection.execute("SELECT 1 FROM head").fetchone() is not None
             self.secret: bytes = HiddenKey(load_secret(key, may_make=not begun))
             self._presence = Presence(self._runners, uuid.uuid4().hex)
+            undo.append(self._presence.leave)
             self._forget_dead_presences()
             self._found_trail()
         self._reader_connection = self._connect()
+        undo.append(self._reader_connection.close)
         self._watch_connection = self._connect()
+        undo.append(self._watch_connection.close)
         self._watched = -1
         self._reader_lock = threading.RLock()
         self._watch_lock = threading.RLock()
         self._reader = SQLiteReader(self._reader_connection)
         self._writer = GroupCommit(self._commit)
-        transaction = SQLiteTransaction(self._connection, self.secret)
+        transaction = SQLiteTransaction(self._connection, self.secret, self.path)
         self._committer = Committer(transaction, self.clock, self._explain)
-        self._files = self._identities()
+        present = self._runners / self._presence.name  # without it others believe that this process is dead
+        self._files = Watched(folder, self._runners, (self.path, *map(self._beside, BESIDE), present))
 
-    def _identities(self) -> tuple[tuple[int, int], ...]:
-        """Which files these are. Deleted or replaced, they would swallow every record without a word."""
-        return tuple(
-            (found.st_dev, found.st_ino) for found in (os.stat(self.path), os.stat(f"{self.path}-wal"))
-        )
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
 
     def _require_files(self) -> None:
-        try:
-            if self._identities() == self._files:
-                return
-        except OSError:
-            pass
-        raise replaced(self.path)
+        if not self._files.unchanged():
+            raise replaced(self.path)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -164,7 +169,8 @@ class SQLiteStore:
         if latest:
             self._writer.flush()
         try:
-            with self._reader_lock:
+            # Interrupted in the middle of an answer, the connection would go on showing that moment's state.
+            with uninterrupted(), self._reader_lock:
                 if self._state is not _OPEN:
                     raise self._gone()
                 self._require_files()
@@ -201,11 +207,14 @@ class SQLiteStore:
         return await self._writer.arun(work, orphaned)
 
     def post(
-        self, work: Callable[[Transaction], object], failed: Callable[[BaseException], None] | None = None
+        self,
+        work: Callable[[Transaction], object],
+        what: str,
+        failed: Callable[[BaseException], None] | None = None,
     ) -> None:
         if self._state is not _OPEN:
             self._reopen()
-        self._writer.post(work, failed)
+        self._writer.post(work, what, failed)
         if self._worker:
             self._writer.flush()
 
@@ -214,6 +223,12 @@ class SQLiteStore:
         if self._state is _OPEN:
             self._writer.flush()
 
+    def finish(self) -> None:
+        """The process ends: commit what was posted; from here on at once."""
+        if self._state is _OPEN:
+            self._worker = True
+            self._writer.finish()
+
     def changed(self) -> bool:
         if self._state is not _OPEN:
             self._reopen()
@@ -221,6 +236,7 @@ class SQLiteStore:
             with self._watch_lock:
                 if self._state is not _OPEN:
                     raise self._gone()
+                self._require_files()
                 version: int = self._watch_connection.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
@@ -240,13 +256,14 @@ class SQLiteStore:
         return runner == self.runner or alive(self._runners, runner)
 
     def close(self) -> None:
-        forget(self)
-        if self._state is not _OPEN:
+        with uninterrupted():
+            if self._state is _OPEN:
+                self._writer.close(self._close_connections)
+                self._files.close()
+                self._presence.leave()
+                self._turnstile.close()
             self._state = _CLOSED
-            return
-        self._writer.close(self._close_connections)
-        self._presence.leave()
-        self._turnstile.close()
+            forget(self)
 
     def _close_connections(self) -> None:
         # Under every lock: a connection closed while another thread uses it takes the process down.
@@ -266,7 +283,7 @@ class SQLiteStore:
                 self._require_files()
                 if len(group) == 1 or not self._committer.together(group):
                     self._committer.one_by_one(group)
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             fail(group, error if isinstance(error, StoreError) else explain(error, self.path))
 
     def _explain(self, error: Exception) -> Exception:
@@ -298,6 +315,7 @@ class SQLiteStore:
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
         self._turnstile.close()
+        self._files.close()
         self._presence.abandon()
         self._state = _FORKED
         self._reopening = threading.Lock()

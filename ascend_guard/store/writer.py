@@ -3,19 +3,37 @@
 There is no writer thread to hand a synchronous caller's work to. Whoever gets the lock commits for everybody in the queue,
 so a single caller pays no thread switch and thirty-two share one fsync. Coroutines cannot wait for a lock; for them one
 background thread takes it. Work that nobody waits for lies in the queue for a moment: the next commit takes it along.
+
+The rules, and the promise each keeps:
+
+1. The main thread leads, and takes and gives back the lock, inside a section of ``interrupts``. A wait for another thread's
+   or process's commit ends at once with the exception of a signal handler, and then nothing of the group was done: it goes
+   back to the front of the queue for whoever leads next (promise 5: an interrupt reaches only the call it interrupted).
+2. What a thread that is not in a section touches is changed by single calls of C functions: the queue and the wake-up
+   channel. An interrupt comes before or after one of them, never in the middle.
+3. Posted work that failed because of the database is kept, and goes before anything else until it succeeds or the process
+   ends (promise 5: a finished call's outcome is not lost while its process lives). Work that a caller waits for is not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import get_ident
 from typing import Any, Generic, TypeVar
 
-from ascend_guard.errors import ServerError
+from ascend_guard.errors import ConflictError, ServerError, StoreError
+from ascend_guard.interrupts import hold, interruptibly, release, uninterrupted
 
+from .mends import LastingStoreError
 from .port import Transaction
+
+_log = logging.getLogger("ascend_guard")
 
 R = TypeVar("R")
 Work = Callable[[Transaction], R]
@@ -26,21 +44,45 @@ LARGEST_GROUP = 256
 LINGER = 0.01
 """Seconds that work nobody waits for may lie in the queue before the background thread commits it."""
 
+LONGEST_PAUSE = 5.0
+"""Seconds between two attempts to record what was kept, at most."""
+
+PARTING = 10.0
+"""Seconds that closing, and the end of the process, go on trying to record what was kept."""
+
+_LATER, _NOW = range(2)
+"""What the background thread is woken for: work that may lie for a moment, work that may not."""
+
+_ASLEEP, _LINGERING = range(2)
+
 
 class Ticket(Generic[R]):
-    """One piece of work in the queue, and later its result."""
+    """One piece of work in the queue, and later its result.
 
-    __slots__ = ("_lock", "error", "failed", "future", "loop", "orphaned", "result", "state", "work")
+    Args:
+        work: what to do in the transaction.
+        orphaned: called with the result when it is durable and its caller is gone.
+        posted: what is recorded, for the log, when nobody waits for it.
+        failed: called when posted work will not be tried again.
+    """
+
+    __slots__ = (
+        *("_lock", "attempts", "error", "failed", "future", "loop", "orphaned", "posted", "result", "state"),
+        "work",
+    )
 
     def __init__(
         self,
         work: Work[R],
         orphaned: Callable[[R], None] | None = None,
+        posted: str | None = None,
         failed: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.work = work
         self.orphaned = orphaned
+        self.posted = posted
         self.failed = failed
+        self.attempts = 0
         self.result: R
         self.error: BaseException | None = None
         self.state = WAITING
@@ -55,8 +97,6 @@ class Ticket(Generic[R]):
             self.state = DONE
         if abandoned:
             self.orphan()
-        if self.failed is not None and self.error is not None:
-            self.failed(self.error)
 
     def abandon(self) -> None:
         """Its caller is gone: skip it, or if it is too late for that, tell ``orphaned``."""
@@ -82,46 +122,50 @@ class GroupCommit:
     """Runs tickets in groups.
 
     Args:
-        commit: runs a group in one transaction and leaves ``result`` or ``error`` in each ticket. It does not raise,
-            except for what is not an ``Exception``.
+        commit: runs a group in one transaction and leaves ``result`` or ``error`` in each ticket. When it raises, nothing
+            of the group was done.
     """
 
     def __init__(self, commit: Callable[[Sequence[Ticket[Any]]], None]) -> None:
         self._commit = commit
         self._queue: deque[Ticket[Any]] = deque()
-        # Re-entrant, because a signal handler may come between taking the lock and saying who leads.
+        self._kept: list[Ticket[Any]] = []
         self._lock = threading.RLock()
         self._leader = 0
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
-        self._signal = threading.Event()
-        self._urgent = threading.Event()
+        self._wakes: SimpleQueue[int] = SimpleQueue()
+        self._thread_is = _ASLEEP
+        self._pause = 0.0
         self._closing = False
 
     def run(self, work: Work[R], orphaned: Callable[[R], None] | None = None) -> R:
         """Commit this, and whatever else waits, from the calling thread."""
         ticket = Ticket(work, orphaned)
-        me = threading.get_ident()
+        me = get_ident()
         if self._leader == me:
-            # A signal handler or a finaliser interrupted this very thread in the middle of a commit.
+            # A finaliser interrupted this very thread in the middle of a commit.
             raise ServerError(
-                "A governed call cannot begin in the middle of another one's commit (from a signal handler or "
-                "a finaliser): do it from ordinary code."
+                "A governed call cannot begin in the middle of another one's commit (from a finaliser): do it from "
+                "ordinary code."
             )
-        self._queue.append(ticket)
+        error: BaseException | None = None
+        before = hold()
         try:
-            with self._lock:
-                if ticket.state is not WAITING:  # somebody else has committed it; make way for the next
-                    return ticket.take()
-                self._leader = me
-                try:
+            self._queue.append(ticket)
+            self._take_turn()
+            try:
+                if ticket.state is WAITING:  # otherwise somebody else has committed it
+                    self._leader = me
                     while ticket.state is WAITING:
                         self._commit_group()
-                finally:
-                    self._leader = 0
-        except BaseException:
+            finally:
+                self._leader = 0
+                self._lock.release()
+        except BaseException as raised:
             ticket.abandon()
-            raise
+            error = raised
+        release(before, error, ticket.abandon if error is None else None)
         return ticket.take()
 
     async def arun(self, work: Work[R], orphaned: Callable[[R], None] | None = None) -> R:
@@ -130,29 +174,29 @@ class GroupCommit:
         loop = ticket.loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         ticket.future = future
-        self._queue.append(ticket)
-        # What is set already was not yet seen by the thread, which looks at the queue after it clears it.
-        if not self._urgent.is_set():
-            self._urgent.set()
-        if not self._signal.is_set() or self._thread is None:
-            self._wake()
         try:
+            self._queue.append(ticket)
+            self._wake(_NOW)
             return await future
-        except (asyncio.CancelledError, GeneratorExit):  # cancelled, or closed, as where its loop was stopped
+        except BaseException:
             ticket.abandon()
             raise
 
-    def post(self, work: Work[Any], failed: Callable[[BaseException], None] | None = None) -> None:
+    def post(self, work: Work[Any], what: str, failed: Callable[[BaseException], None] | None = None) -> None:
         """Commit this with the next commit, ``LINGER`` seconds from now at the latest. Safe in finalisers."""
-        self._queue.append(Ticket(work, failed=failed))
-        if not self._signal.is_set() or self._thread is None:
-            self._wake()
+        self._queue.append(Ticket(work, posted=what, failed=failed))
+        if self._thread_is is _ASLEEP:
+            self._wake(_LATER)
 
     def flush(self) -> None:
         """Return once what was posted is committed, by this thread or another, unless this very thread is committing."""
-        if self._leader != threading.get_ident():
-            with self._lock:
-                self._lead()
+        if self._leader != get_ident():
+            with uninterrupted():
+                self._take_turn()
+                try:
+                    self._lead()
+                finally:
+                    self._lock.release()
 
     def hold(self) -> None:
         """Let nothing be committed until ``let_go``."""
@@ -164,45 +208,116 @@ class GroupCommit:
 
     def close(self, then: Callable[[], None]) -> None:
         """Commit what is queued, stop the background thread, and call ``then`` while nothing can be committed."""
-        with self._starting:
-            self._closing = True
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            self._urgent.set()
-            self._signal.set()
-            thread.join()
-        with self._lock:
-            self._lead()
-            then()
-
-    def _wake(self) -> None:
-        if self._thread is None:
+        with uninterrupted():
             with self._starting:
-                if self._thread is None and not self._closing:
+                self._closing = True
+                thread = self._thread
+            try:
+                if thread is not None and thread is not threading.current_thread():
+                    self._wakes.put(_NOW)
+                    interruptibly(thread.join)
+                self._take_turn()
+            except BaseException:  # interrupted: it is still open
+                self._closing, self._thread = False, None
+                raise
+            try:
+                self._part()
+            finally:
+                try:
+                    then()
+                finally:
+                    self._lock.release()
+
+    def finish(self) -> None:
+        """The process ends: commit what was posted, for a limited time, and say what could not be."""
+        if self._leader != get_ident():
+            with uninterrupted():
+                self._take_turn()
+                try:
+                    self._part()
+                finally:
+                    self._lock.release()
+
+    # --- turns -------------------------------------------------------------------------------------------------------
+
+    def _take_turn(self) -> None:
+        if self._lock.acquire(blocking=False):
+            return
+        try:
+            interruptibly(self._lock.acquire)
+        except BaseException:
+            if self._lock._is_owned():  # type: ignore[attr-defined]  # threading.Condition relies on it as well
+                self._lock.release()
+            raise
+
+    def _wake(self, why: int) -> None:
+        self._wakes.put(why)
+        if self._thread is None and not self._closing:
+            with uninterrupted(), self._starting:
+                if self._thread is None:
                     thread = threading.Thread(target=self._work, name="ascend-guard-writer", daemon=True)
-                    thread.start()
+                    try:
+                        thread.start()
+                    except RuntimeError:  # the interpreter is ending, or there are too many threads
+                        self.flush()
+                        return
                     self._thread = thread
-        self._signal.set()
 
     def _work(self) -> None:
+        """Lead when there is work that no caller leads for.
+
+        Only this thread changes ``_thread_is``. It says that it is asleep before it looks at the queue, so work that was
+        queued without a wake-up, because it was not asleep, is seen.
+        """
+        wakes = self._wakes
         while not self._closing:
-            self._signal.wait()
-            self._urgent.wait(LINGER)
-            self._signal.clear()
-            self._urgent.clear()
+            try:
+                why = wakes.get(timeout=self._pause or None)
+            except Empty:
+                why = _NOW  # it is time to try again what was kept
+            self._thread_is = _LINGERING
+            until = time.monotonic() + LINGER
+            while why is _LATER:
+                try:
+                    why = wakes.get(timeout=max(0.0, until - time.monotonic()))
+                except Empty:
+                    break
+            while not wakes.empty():
+                wakes.get()
+            self._thread_is = _ASLEEP
             with self._lock:
                 self._lead()
+                self._pause = min(max(2 * self._pause, 0.1), LONGEST_PAUSE) if self._kept else 0.0
+
+    # --- committing --------------------------------------------------------------------------------------------------
 
     def _lead(self) -> None:
-        self._leader = threading.get_ident()
+        self._leader = get_ident()
         try:
-            while self._queue:
+            again = bool(self._kept)
+            while self._queue or again:
                 self._commit_group()
+                again = False
         finally:
             self._leader = 0
 
+    def _part(self) -> None:
+        """Commit everything, again and again for ``PARTING`` seconds, then give up what is left."""
+        until = time.monotonic() + PARTING
+        try:
+            self._lead()
+            while self._kept and time.monotonic() < until:
+                interruptibly(time.sleep, 0.1)
+                self._lead()
+        finally:
+            kept, self._kept = self._kept, []
+            for ticket in kept:
+                self._give_up(ticket, "this process is done with the database and could not record it")
+
     def _commit_group(self) -> None:
-        group: list[Ticket[Any]] = []
+        group, self._kept = self._kept, []  # posted before anything in the queue
+        for ticket in group:
+            ticket.error = None
         queue = self._queue
         while queue and len(group) < LARGEST_GROUP:
             ticket = queue.popleft()
@@ -212,17 +327,23 @@ class GroupCommit:
             return
         try:
             self._commit(group)
-        except BaseException as error:
+        except Exception as error:
             for ticket in group:
                 ticket.error = error
+        except BaseException:
+            for ticket in group:
+                ticket.error = None
+            queue.extendleft(reversed(group))
+            self._wake(_NOW)
             raise
-        finally:
-            self._deliver(group)
+        self._deliver(group)
 
-    @staticmethod
-    def _deliver(group: Sequence[Ticket[Any]]) -> None:
+    def _deliver(self, group: Sequence[Ticket[Any]]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[Ticket[Any]]] = {}
         for ticket in group:
+            if ticket.posted is not None and (ticket.error is not None or ticket.attempts):
+                self._posted(ticket)
+                continue
             ticket.finish()
             if ticket.loop is not None:
                 by_loop.setdefault(ticket.loop, []).append(ticket)
@@ -233,14 +354,43 @@ class GroupCommit:
                 for ticket in tickets:
                     ticket.orphan()
 
+    def _posted(self, ticket: Ticket[Any]) -> None:
+        """Keep posted work that the database did not take; say so once, and again when it has."""
+        error = ticket.error
+        ticket.attempts += 1
+        if error is None:
+            _log.warning("%s: recorded now, with attempt %d.", ticket.posted, ticket.attempts)
+        elif isinstance(error, StoreError) and not isinstance(error, LastingStoreError):
+            if ticket.attempts == 1:
+                _log.error(
+                    "%s, but that could not be recorded yet. It is tried again while this process lives: %s",
+                    ticket.posted,
+                    error,
+                )
+            self._kept.append(ticket)
+            thread = self._thread
+            if thread is None or thread.ident != get_ident():  # which looks by itself when it has led
+                self._wake(_LATER)
+        elif not (
+            ticket.attempts > 1 and isinstance(error, ConflictError)
+        ):  # an attempt was recorded after all
+            self._give_up(ticket, "that could not be recorded")
+
+    @staticmethod
+    def _give_up(ticket: Ticket[Any], why: str) -> None:
+        _log.error("%s, but %s: %s", ticket.posted, why, ticket.error)
+        if ticket.failed is not None and ticket.error is not None:
+            ticket.failed(ticket.error)
+
 
 def _resolve(tickets: Sequence[Ticket[Any]]) -> None:
-    for ticket in tickets:
-        future = ticket.future
-        assert future is not None
-        if future.done():
-            continue
-        if ticket.error is not None:
-            future.set_exception(ticket.error)
-        else:
-            future.set_result(ticket.result)
+    with uninterrupted():
+        for ticket in tickets:
+            future = ticket.future
+            assert future is not None
+            if future.done():
+                continue
+            if ticket.error is not None:
+                future.set_exception(ticket.error)
+            else:
+                future.set_result(ticket.result)

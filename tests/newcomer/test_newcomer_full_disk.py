@@ -55,7 +55,7 @@ said.append(plane.verify_audit().ok)
 
 
 def test_full_while_a_tool_runs(tmp_path: Path) -> None:
-    """The tool has acted: its result is handed over, and its outcome is unknown, never completed."""
+    """The tool has acted: its result is handed over, and its outcome is recorded once there is room again."""
     said = run(
         tmp_path,
         f"""
@@ -75,7 +75,7 @@ plane.close()
     assert said[0] == "acted"
     assert is_blocked(said[1], "StoreError", "space")
     assert said[2]["ran"]
-    assert trail(tmp_path / ".ascend" / "ascend.db") == ["unknown", "completed"]
+    assert trail(tmp_path / ".ascend" / "ascend.db") == ["completed", "completed"]
 
 
 def test_a_key_that_did_not_fit(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ store = PostgresStore(sys.argv[1], secret=SECRET)
 print(store.runner, flush=True)
 for _ in range(int(sys.argv[2])):
     number = store.write(insert)
-    store.post(lambda tx: tx.settle_action("local", number, "completed", 0.1, None))
+    store.post(lambda tx: tx.settle_action("local", number, "completed", 0.1, None), "It ended")
 if sys.argv[3] == "stay":
     sys.stdin.read()
 store.close()

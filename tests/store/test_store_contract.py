@@ -106,7 +106,9 @@ def test_one_that_fails_does_not_trouble_the_others_of_its_group(db: Database) -
 
     works: list[Callable[[Transaction], Any]] = [note("a"), refuse, insert, touch, note("b"), break_, insert]
     for number, work in enumerate(works):
-        store.post(work, lambda error, number=number: failed.append((number, type(error).__name__)))
+        store.post(
+            work, "It ended", lambda error, number=number: failed.append((number, type(error).__name__))
+        )
     store.flush()
     assert sorted(failed) == [(1, "NotFoundError"), (3, "ConflictError"), (5, "ZeroDivisionError")]
     assert events(store) == ["a", "submitted", "started", "b", "submitted", "started"]
@@ -117,12 +119,12 @@ def test_what_is_posted_comes_before_what_is_written_or_read_later(db: Database)
     """In this process."""
     store = db.open()
     for index in range(20):
-        store.post(note(f"posted {index}"))
+        store.post(note(f"posted {index}"), "It ended")
     store.write(note("written"))
     assert events(store) == [*(f"posted {index}" for index in range(20)), "written"]
-    store.post(note("last"))
+    store.post(note("last"), "It ended")
     assert events(store)[-1] == "last"
-    store.post(note("closing"))
+    store.post(note("closing"), "It ended")
     store.close()
     assert events(db.open())[-1] == "closing"
 
@@ -168,7 +170,10 @@ def test_threads_and_stores_share_one_trail(db: Database) -> None:
         for _ in range(10):
             number = store.write(insert)
             numbers.append(number)
-            store.post(lambda tx, number=number: tx.settle_action("local", number, "completed", 0.5, None))
+            store.post(
+                lambda tx, number=number: tx.settle_action("local", number, "completed", 0.5, None),
+                "It ended",
+            )
 
     threads = [threading.Thread(target=work, args=(store,)) for store in stores for _ in range(4)]
     for thread in threads:
@@ -206,7 +211,7 @@ def test_an_action_another_process_has_settled_cannot_be_settled_again(db: Datab
 
     assert two.write(settle(numbers[1])) == "agent"
     for number in numbers:
-        one.post(lambda tx, number=number: answers.append((number, settle(number)(tx))))
+        one.post(lambda tx, number=number: answers.append((number, settle(number)(tx))), "It ended")
     one.flush()
     assert dict(answers) == {1: "agent", 2: None, 3: "agent"}
     assert one.write(settle(numbers[1])) is None
@@ -272,7 +277,7 @@ def test_a_closed_store_says_so(db: Database) -> None:
     asked: list[Callable[[], Any]] = [
         lambda: store.read(lambda reader: reader.head()),
         lambda: store.write(insert),
-        lambda: store.post(insert),
+        lambda: store.post(insert, "It ended"),
         store.changed,
     ]
     for ask in asked:

@@ -206,7 +206,11 @@ def failures(store: AnyStore, group: list[Any]) -> list[Any]:
     """Which works of a group fail, and how."""
     failed: list[Any] = []
     for position, (steps, end) in enumerate(group):
-        store.post(Work(steps, end), lambda error, position=position: failed.append((position, type(error))))
+        store.post(
+            Work(steps, end),
+            "It ended",
+            lambda error, position=position: failed.append((position, type(error))),
+        )
     store.flush()
     return sorted(failed, key=lambda failure: failure[0])
 

@@ -1,0 +1,228 @@
+"""Defer Python's signal handlers while the main thread is in a section that must not be left half done.
+
+A signal handler may raise at any bytecode of the main thread: KeyboardInterrupt by Ctrl-C, ``SystemExit`` from a SIGTERM
+handler, a worker's time limit. Python has no switch that defers them. The rules here, and the promise each keeps:
+
+1. Only the main thread runs Python signal handlers, so only its sections cost anything; other threads pass through.
+2. Between ``hold`` and ``release`` every Python-level handler is replaced by one that takes a note (promises 3 and 5: a
+   commit is done or not done, and its lock is given back).
+3. ``release`` runs the noted handlers while the section is still held. What one of them raises is raised once the section
+   has undone what its caller will not get (promise 5: only the interrupted call notices).
+4. A wait of unknown length inside a section is made with ``interruptibly``: there handlers run at once and may raise. The
+   waiter undoes the wait whether or not it had just succeeded. What a handler raises there goes up as ``Interrupted``, so
+   that nobody inside takes it for a failure of their own; the end of the outermost section raises what was raised.
+5. A noted signal is never dropped, and a replacement that was left behind (the exception of another handler can come in
+   the middle of putting them back) hands its signal on, so it behaves as the handler it replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from importlib import import_module
+from threading import get_ident
+from types import FrameType
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+# The C functions: those of ``signal`` make enumeration members, which takes twenty times as long for each signal.
+_signal = import_module("_signal")
+_get: Callable[[int], Any] = _signal.getsignal
+_set: Callable[[int, Any], Any] = _signal.signal
+
+OPEN, HELD, WAITING, ELSEWHERE = range(4)
+"""Signals are handled as usual; noted; handled at once inside a section; this is not the main thread."""
+
+_SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals()))
+
+
+class Interrupted(BaseException):
+    """A signal handler ended a wait inside a section; ``raised`` is its exception."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(raised)
+        self.raised = raised
+
+
+class _Deferred:
+    """Stands in for one signal's handler during a section."""
+
+    __slots__ = ("number", "original")
+
+    def __init__(self, number: int, original: Callable[[int, FrameType | None], Any]) -> None:
+        self.number = number
+        self.original = original
+
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        if _main.mode == HELD:
+            _main.noted.append(self)
+            return None
+        if _main.mode == OPEN:
+            return self.original(number, frame)
+        try:
+            return self.original(number, frame)
+        except BaseException as raised:
+            raise Interrupted(raised) from None
+
+
+class _Main:
+    """The state of the main thread, which alone reads and changes it."""
+
+    __slots__ = ("handlers", "ident", "mode", "noted", "plan")
+
+    def __init__(self) -> None:
+        self.ident = threading.main_thread().ident
+        self.mode = OPEN
+        self.noted: deque[_Deferred] = deque()
+        self.handlers: tuple[Any, ...] = ()
+        self.plan: tuple[_Deferred, ...] = ()
+
+
+_main = _Main()
+
+
+def hold() -> int:
+    """Begin a section, which may lie in another one. The answer belongs to the ``release`` that ends it.
+
+    An exception of a handler leaves from here only if the section has not begun.
+    """
+    main = _main
+    if get_ident() != main.ident:
+        return ELSEWHERE
+    before = main.mode
+    if before != OPEN:
+        main.mode = HELD
+        return before
+    handlers = tuple(map(_get, _SIGNALS))
+    if handlers != main.handlers:
+        main.plan = tuple(_plan(handlers))
+        main.handlers = handlers
+    main.mode = HELD
+    try:
+        for deferred in main.plan:
+            _set(deferred.number, deferred)
+    except ValueError:  # a main thread that Python does not run signal handlers in: a subinterpreter's
+        main.ident, main.mode = None, OPEN
+        return ELSEWHERE
+    except BaseException as error:  # of a handler that was not replaced yet
+        release(OPEN, error)
+    return OPEN
+
+
+def release(
+    before: int, error: BaseException | None = None, interrupted: Callable[[], object] | None = None
+) -> None:
+    """End a section.
+
+    Args:
+        before: what ``hold`` answered.
+        error: what the section ended with; raised from here.
+        interrupted: called, still inside the section, when a noted handler raises: the caller will not get a result.
+
+    Raises:
+        BaseException: ``error``, or what a noted handler raised.
+    """
+    main = _main
+    if before == OPEN:
+        while True:
+            raised = _run_noted()
+            if raised is not None:
+                error = raised
+                if interrupted is not None:
+                    interrupted()
+                    interrupted = None
+            main.mode = OPEN
+            if not main.noted:
+                break
+            main.mode = HELD
+        for deferred in main.plan:
+            if _get(deferred.number) is deferred:
+                _set(deferred.number, deferred.original)
+        while isinstance(error, Interrupted):  # one in another: a handler may itself be interrupted
+            error = error.raised
+    elif before != ELSEWHERE:
+        main.mode = before
+    if error is not None:
+        raise error
+
+
+def interruptibly(wait: Callable[..., R], *arguments: Any) -> R:
+    """Wait, in a section or not, so that a signal handler can end the wait with an exception.
+
+    The exception may come when the wait has just succeeded: undo it in either case. The section goes on being held.
+    """
+    main = _main
+    if get_ident() != main.ident or main.mode == OPEN:
+        return wait(*arguments)
+    try:
+        while True:
+            main.mode = HELD
+            raised = _run_noted()
+            if raised is not None:
+                raise Interrupted(raised)
+            main.mode = WAITING
+            if not main.noted:
+                break
+        return wait(*arguments)
+    finally:
+        # The first thing that happens after an exception, with no call before it at which another one could be raised.
+        main.mode = HELD
+
+
+class uninterrupted:
+    """A section as a context manager, for what is not done in every call."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = hold()
+
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
+        release(self._before, error if isinstance(error, Interrupted) else None)
+
+
+def _plan(handlers: tuple[Any, ...]) -> list[_Deferred]:
+    """Stand-ins for the handlers that are Python's; one that was left behind is used again."""
+    return [
+        handler if isinstance(handler, _Deferred) else _Deferred(number, handler)
+        for number, handler in zip(_SIGNALS, handlers, strict=True)
+        if callable(handler)
+    ]
+
+
+def _run_noted() -> BaseException | None:
+    """Run the handlers of what was noted; the last exception, which has the ones before it as its context."""
+    error: BaseException | None = None
+    noted = _main.noted
+    while noted:
+        deferred = noted.popleft()
+        try:
+            try:
+                if error is not None:
+                    raise error
+            finally:
+                deferred.original(deferred.number, sys._getframe(1))
+        except BaseException as raised:
+            error = raised
+    return error
+
+
+def _after_fork_in_child() -> None:
+    """A child that another thread forked: its only thread is the main one now, and nothing is held."""
+    main = _main
+    if get_ident() == main.ident:
+        return
+    main.ident = get_ident()
+    main.mode = OPEN
+    main.noted.clear()
+    for deferred in main.plan:
+        if _get(deferred.number) is deferred:
+            _set(deferred.number, deferred.original)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,183 @@
+"""Whatever happens to actions, in whatever order: the rows and the audit trail tell the same story at every step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulation import World
+from support import SCHEDULES
+
+from ascend_guard.engine.approve import submitted
+from ascend_guard.engine.policy import parse_policy
+from ascend_guard.errors import AscendError
+from ascend_guard.flow import Claim, Settle, Submit, Withdraw
+from ascend_guard.model import AgentAction, Outcome, OutcomeStatus
+
+POLICY = parse_policy(
+    """
+version: 1
+default: deny
+rules:
+  - {name: free, actions: [free], effect: allow}
+  - {name: ask, actions: [ask], effect: require_approval, timeout: 60s}
+  - {name: two, actions: [two], effect: require_approval, quorum: 2, timeout: 60s}
+"""
+)
+
+happened: Counter[str] = Counter()
+"""What the sequences came to, over all examples."""
+
+action_types = st.sampled_from(["free", "free", "ask", "ask", "two", "never"])
+submits = st.tuples(st.just("submit"), action_types, st.booleans(), st.sampled_from([None, None, "call"]))
+settles = st.tuples(st.just("settle"), st.integers(0, 1), st.sampled_from(list(OutcomeStatus)))
+recent = st.integers(0, 2)
+steps = st.one_of(
+    *(submits, submits, submits, settles, settles),
+    st.tuples(st.just("child"), recent),
+    st.tuples(st.just("approve"), recent, st.sampled_from(["ann", "bob"])),
+    st.tuples(st.just("approve"), recent, st.sampled_from(["ann", "bob"])),
+    st.tuples(st.just("edit"), recent),
+    st.tuples(st.just("deny"), recent),
+    st.tuples(st.just("claim"), recent),
+    st.tuples(st.just("withdraw"), recent),
+    st.tuples(st.just("detach"), recent),
+    st.tuples(st.just("pass"), st.sampled_from([10.0, 61.0, 61.0, 200_000.0])),
+    st.tuples(st.sampled_from(["tidy", "kill", "release", "crash"])),
+)
+
+
+class Story:
+    """One database, and what is done to it."""
+
+    def __init__(self) -> None:
+        self.world = World(POLICY)
+
+    def id(self, back: int) -> str:
+        return str(max(1, self.world.plane.read(lambda reader: reader.last_action()) - back))
+
+    def submit(self, action_type: str, parked: bool, call_id: str | None) -> None:
+        self._submit(action_type, parked, call_id, None)
+
+    def child(self, back: int) -> None:
+        self._submit("ask", True, None, int(self.id(back)))
+
+    def _submit(self, action_type: str, parked: bool, call_id: str | None, parent: int | None) -> None:
+        action = AgentAction(
+            "agent",
+            "agent",
+            action_type,
+            "t",
+            "r",
+            action_details={"amount": 5},
+            orchestration_session_id="s",
+            parent_action_id=parent,
+            orchestration_depth=0 if parent is None else 1,
+        )
+        before = self.world.plane.read(lambda reader: reader.last_action())
+        effect = Submit(action, "d", parked=parked, repeatable=True, call_id=call_id)
+        number = int(self.world.plane.perform(effect).action_id)
+        happened["new" if number > before else "resumed"] += 1
+
+    def approve(self, back: int, who: str) -> None:
+        self.world.plane.approve(self.id(back), approver=who)
+
+    def edit(self, back: int) -> None:
+        self.world.plane.approve(self.id(back), approver="eve", arguments={"amount": 7})
+
+    def deny(self, back: int) -> None:
+        self.world.plane.deny(self.id(back), approver="ann")
+
+    def _asked(self, number: str) -> AgentAction:
+        return self.world.plane.read(lambda reader: submitted(reader, int(number)).action)
+
+    def claim(self, back: int) -> None:
+        number = self.id(back)
+        self.world.plane.perform(Claim(self._asked(number), number, "d", "d"))
+
+    def settle(self, back: int, status: OutcomeStatus) -> None:
+        self.world.plane.perform(Settle(self.id(back), Outcome(status, 0.5)))
+
+    def withdraw(self, back: int) -> None:
+        self.world.plane.perform(Withdraw(self.id(back), "changed its mind"))
+
+    def detach(self, back: int) -> None:
+        self.world.plane._stop_waiting(self.id(back))
+
+    def tidy(self) -> None:
+        self.world.plane.tidy()
+
+    def kill(self) -> None:
+        self.world.plane.kill(reason="fire", by="ann")
+
+    def release(self) -> None:
+        self.world.plane.release(reason="out", by="ann")
+
+    def crash(self) -> None:
+        self.world.crash()
+
+    def play(self, step: tuple[Any, ...]) -> None:
+        name, *values = step
+        if name == "pass":
+            self.world.clock.now += values[0]
+            return
+        try:
+            getattr(self, name)(*values)
+        except AscendError as error:
+            happened[type(error).__name__] += 1
+        else:
+            happened[name] += 1
+
+
+@settings(max_examples=SCHEDULES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(st.lists(steps, min_size=8, max_size=30))
+def test_rows_agree_with_the_trail_after_every_step(sequence: list[tuple[Any, ...]]) -> None:
+    """No sequence of changes raises the alarm for tampering, and every action can be looked at."""
+    story = Story()
+    try:
+        for step in sequence:
+            story.play(step)
+            report = story.world.plane.verify_audit()
+            assert report.ok, (step, report.problems)
+            for row in story.world.plane.read(lambda reader: list(reader.every_action())):
+                trail = story.world.plane.read(lambda reader, row=row: reader.trail(row.id))
+                assert trail[0].event == "submitted"
+                happened.update(f"was {record.event}" for record in trail[-1:])
+    finally:
+        story.world.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _everything_happened() -> Iterator[None]:
+    """The sequences came to everything that changes a row."""
+    yield
+    wanted = {"new", "resumed", "approve", "edit", "deny", "claim", "settle", "withdraw", "kill", "crash"}
+    wanted |= {
+        "was expired",
+        "was withdrawn",
+        "was completed",
+        "was unknown",
+        "was approved",
+        "KillSwitchError",
+    }
+    missing = wanted - set(happened)
+    assert not missing, missing
+
+
+def test_an_approval_that_lapses_within_the_transaction_that_asks_anew() -> None:
+    """The record of the lapse comes before the new action's, whose row must know."""
+    story = Story()
+    try:
+        for step in (("submit", "ask", True, None), ("approve", 0, "ann"), ("pass", 61.0)):
+            story.play(step)
+        story.play(("submit", "ask", True, None))
+        assert story.id(0) == "2"
+        assert story.world.plane.verify_audit().ok
+        assert story._asked("2").action_type == "ask"
+        story.world.plane.approve("2", approver="ann")
+    finally:
+        story.world.close()

@@ -1,0 +1,206 @@
+"""A signal handler that raises, at every place where Python can run one, during a governed call of the main thread."""
+
+from __future__ import annotations
+
+import dis
+import fcntl
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+from support import PROFILE
+
+import ascend_guard
+from ascend_guard import EmbeddedControlPlane, _scope, governed, guard, interrupts
+from ascend_guard.engine.policy import parse_policy
+from ascend_guard.store.sqlite import SQLiteStore
+
+PACKAGE = os.path.dirname(ascend_guard.__file__)
+STRIDE = {"quick": 4, "ci": 1, "full": 1}[PROFILE]
+"""Every how many places an interrupt is tried at."""
+
+ALLOW = "version: 1\ndefault: deny\nrules: [{name: all, actions: ['*'], effect: allow}]"
+
+
+class Interrupt(BaseException):
+    """What the signal handler raises."""
+
+
+def raise_interrupt(number: int, frame: FrameType | None) -> None:
+    """The signal handler."""
+    raise Interrupt
+
+
+_CHECKING = ("RESUME", "CALL", "PRECALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
+
+
+def _places(code: CodeType, known: dict[CodeType, frozenset[int]] = {}) -> frozenset[int]:  # noqa: B006 - a cache
+    """Offsets of the instructions before which Python may have run a signal handler: those after a call, and the like."""
+    if code not in known:
+        steps = list(dis.get_instructions(code))
+        known[code] = frozenset(
+            after.offset for step, after in itertools.pairwise(steps) if step.opname in _CHECKING
+        )
+    return known[code]
+
+
+@contextmanager
+def interrupted_at(places: tuple[int, ...]) -> Iterator[list[int]]:
+    """A signal is raised at these places, counted in the order in which the package's frames come to them.
+
+    Yields a list with the number of places so far.
+    """
+    count = [0]
+    left = set(places)
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode" and frame.f_lasti in _places(frame.f_code):
+            count[0] += 1
+            if count[0] - 1 in left:
+                left.discard(count[0] - 1)
+                if not left:
+                    sys.settrace(None)
+                signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield count
+    finally:
+        sys.settrace(None)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[EmbeddedControlPlane]:
+    """A control plane, and a handler that raises."""
+    before = signal.signal(signal.SIGUSR1, raise_interrupt)
+    store = SQLiteStore(tmp_path / "a.db", durability="process")
+    plane = EmbeddedControlPlane(store, parse_policy(ALLOW))
+    yield plane
+    plane.close()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def held_by_somebody(path: Path) -> bool:
+    """Whether another process would have to wait for the lock."""
+    file = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def check_nothing_left(plane: EmbeddedControlPlane) -> None:
+    """No lock, no context, no handler, no transaction is left as it was in the middle of the call."""
+    store = plane.store
+    assert isinstance(store, SQLiteStore)
+    assert _scope.current() is None, "the context is still inside the call"
+    assert interrupts._main.mode == interrupts.OPEN
+    assert not store._writer._lock._is_owned()  # type: ignore[attr-defined]
+    store._writer.hold()  # so that the background thread is not in the middle of a commit
+    try:
+        assert not held_by_somebody(store._beside(".lock"))
+        assert not held_by_somebody(store._beside(".lock-queue"))
+        assert not store._connection.in_transaction
+    finally:
+        store._writer.let_go()
+
+
+def outcomes(plane: EmbeddedControlPlane) -> dict[int, str | None]:
+    """By action, with what was posted."""
+    return plane.read(lambda reader: {row.id: row.outcome for row in reader.every_action()})
+
+
+def in_function(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[[], None]:
+    """A call of a governed function."""
+    return governed("read", "r", control_plane=plane)(body)
+
+
+def in_block(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[[], None]:
+    """A guarded block."""
+
+    def call() -> None:
+        with guard("read", "r", control_plane=plane):
+            body()
+
+    return call
+
+
+def sweep(
+    plane: EmbeddedControlPlane,
+    make: Any,
+    places: Callable[[int], tuple[int, ...]],
+    stride: int = STRIDE,
+    often: bool = False,
+) -> Iterator[str]:
+    """Interrupt one call after the other, at one place after the other; how each ended.
+
+    A call that is interrupted ``often`` may have no outcome until its process ends; all else must hold for it as well.
+    """
+    ran: list[int] = []
+    call = make(plane, lambda: ran.append(1))
+    with interrupted_at(()) as count:
+        call()
+    everything = count[0]
+    for place in range(0, everything, stride):
+        finished = max(outcomes(plane))
+        call()  # its outcome lies in the queue
+        before = len(ran)
+        try:
+            with interrupted_at(places(place)):
+                call()
+            end = "ended"
+        except Interrupt:
+            end = "interrupted"
+        check_nothing_left(plane)
+        found = outcomes(plane)
+        assert found[finished + 1] == "completed", f"a finished call lost its outcome (place {place})"
+        mine = [outcome for number, outcome in found.items() if number > finished + 1]
+        assert len(mine) <= 1
+        if end == "ended":
+            assert mine == ["completed"]
+        assert often or mine != [None], f"an interrupted call has no outcome (place {place})"
+        if len(ran) == before:
+            assert mine in ([], ["failed"]) or (often and mine == [None])
+        yield end if mine else "nothing was submitted"
+
+
+@pytest.mark.parametrize("make", [in_function, in_block])
+def test_an_interrupt_at_every_place_reaches_only_its_own_call(
+    world: EmbeddedControlPlane, make: Any
+) -> None:
+    """Whatever was interrupted has an outcome, the call before has its own, and nothing is left behind."""
+    ends = list(sweep(world, make, lambda place: (place,)))
+    assert len(ends) * STRIDE > 200
+    assert ends.count("interrupted") > len(ends) // 4
+    assert ends.count("nothing was submitted") > len(ends) // 20
+    assert world.verify_audit().ok
+
+
+def test_a_second_interrupt_while_the_first_is_handled(world: EmbeddedControlPlane) -> None:
+    """No finished call loses its outcome, no lock is held, the context is left, wherever the second one comes."""
+    for distance in (1, 2, 3, 8):
+        ends = list(
+            sweep(
+                world,
+                in_function,
+                lambda place, distance=distance: (place, place + distance),
+                7 * STRIDE,
+                often=True,
+            )
+        )
+        assert "interrupted" in ends
+    assert world.verify_audit().ok
