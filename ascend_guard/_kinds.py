@@ -108,7 +108,11 @@ def _stream(
 ) -> Generator[Any, Any, Any]:
     execution = prepare(wrapped, instance, args, kwargs)
     execution.authorize()
-    chunks = wrapped(*execution.call.args, **execution.call.kwargs)
+    try:
+        chunks = wrapped(*execution.call.args, **execution.call.kwargs)
+    except BaseException as error:
+        execution.settle(error)
+        raise
     return (yield from drain(execution, chunks, first=False))
 
 

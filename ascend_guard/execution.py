@@ -6,8 +6,8 @@ It keeps these rules, whoever uses it:
 1. A body is entered only by ``with execution:``, and the last check is made there, synchronously, the first time and the
    first time after ``defer()`` (promises 1, 2 and 4).
 2. Nothing is entered after the outcome is recorded, and one outcome is recorded (promise 3).
-3. An execution that is collected without an outcome records one: "not started" when its body never began, ``unknown``
-   when it did (promise 5).
+3. Work that runs later, or on an event loop, and is collected without an outcome records one: "not started" when its body
+   never began, ``unknown`` when it did (promise 5).
 4. An exception at any point of entering or leaving, an interrupt included, leaves the context as it was before: no later
    call of the thread counts as made inside this one.
 """
@@ -106,6 +106,7 @@ class Execution:
         """The same on the event loop."""
         try:
             self._permitted(await arun(authorize(self.call), self._plane))
+            self._reap(True)
         except BaseException as error:
             self._refused(error)
             raise
@@ -113,6 +114,10 @@ class Execution:
     def _permitted(self, permit: Permit) -> None:
         self.permit = permit
         self._unsettled = True
+
+    def _reap(self, needed: bool) -> None:
+        """Whether to record an outcome when this is collected without one."""
+        object.__setattr__(self, "__class__", _Reaped if needed else Execution)
 
     def _refused(self, error: BaseException) -> None:
         if self._observer is not None:
@@ -159,6 +164,7 @@ class Execution:
     def defer(self) -> None:
         """The body handed work back that has not started: the last check is made again before its first step."""
         self.begun = False
+        self._reap(True)
         with suppress(Exception):  # arguments that cannot be read any more block at the first step
             self.call.rebase()
 
@@ -254,6 +260,7 @@ class Execution:
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
         self._unsettled = False
+        self._reap(False)
         if failure is not None:
             _log.error(
                 "The outcome (%s) of action %s could not be recorded; it will show as unknown: %s",
@@ -264,9 +271,15 @@ class Execution:
         if self._observer is not None:
             self._observer.end(outcome, error)
 
+
+class _Reaped(Execution):
+    """A call whose work may be dropped before it is settled. Most calls never are, and a finaliser would run in each of
+    them, where Python swallows what a signal handler raises. So a call becomes one of these only while it needs to be."""
+
+    __slots__ = ()
+
     def __del__(self) -> None:
-        # Where the outcome could be lost: work that was never awaited, iterated or entered; a loop that was stopped; an
-        # interrupt while settling.
+        # Work that was never awaited, iterated or entered; a loop that was stopped.
         if not self._unsettled or sys.is_finalizing():
             return
         outcome = self._outcome
