@@ -240,7 +240,7 @@ class Execution:
     def __del__(self) -> None:
         # Where the outcome could be lost: work that was never awaited, iterated or entered; a loop that was stopped; an
         # interrupt while settling.
-        if self._over or not hasattr(self, "permit") or sys.is_finalizing():
+        if not hasattr(self, "permit") or self._over or sys.is_finalizing():
             return
         outcome = self._outcome
         if outcome is None and not self.begun:
