@@ -190,7 +190,12 @@ class Execution:
         if self._over:
             return
         outcome = self._ended(error, detail)
-        failure = run(settle(self.permit, outcome, beside=beside), self._plane)
+        try:
+            failure = run(settle(self.permit, outcome, beside=beside), self._plane)
+        except BaseException:  # given up while it was recorded: __del__ sees to the outcome
+            if self._observer is not None:
+                self._observer.end(outcome, error)
+            raise
         self._settled(failure, outcome, error)
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
@@ -198,7 +203,12 @@ class Execution:
         if self._over:
             return
         outcome = self._ended(error, detail)
-        failure = await arun(settle(self.permit, outcome), self._plane)
+        try:
+            failure = await arun(settle(self.permit, outcome), self._plane)
+        except BaseException:  # given up while it was recorded: __del__ sees to the outcome
+            if self._observer is not None:
+                self._observer.end(outcome, error)
+            raise
         self._settled(failure, outcome, error)
 
     def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
