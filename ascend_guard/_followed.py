@@ -143,7 +143,7 @@ class Followed:
         self._handle = handle
 
     @property  # type: ignore[misc]  # nobody gives it another class
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # it is only read
         return type(self._handle.raw)
 
     def __getattr__(self, name: str) -> Any:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from ._followed import Again, Finish, Followed, Handle
 from ._handed import Found, has
@@ -288,4 +288,4 @@ def _front(kind: type, protocols: frozenset[str]) -> Callable[[Handle], Followed
         __slots__ = ()
 
     Front.__name__ = Front.__qualname__ = kind.__name__
-    return Front
+    return cast(Callable[[Handle], Followed], Front)

@@ -229,6 +229,7 @@ class Execution:
             self._settled(failure, outcome, error)
         except BaseException as raised:
             interrupt = raised
+            self._given_up(error)
         release(before, interrupt)
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
@@ -236,13 +237,24 @@ class Execution:
         if not self._unsettled:
             return
         outcome = self._ended(error, detail)
-        failure = await arun(settle(self.permit, outcome), self._plane)
+        try:
+            failure = await arun(settle(self.permit, outcome), self._plane)
+        except BaseException:
+            self._given_up(error)
+            raise
         self._settled(failure, outcome, error)
 
     def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
         self._leave()  # again, in case an interrupt came before it was left
         outcome = self._outcome = self._outcome_of(error, detail)
         return outcome
+
+    def _given_up(self, error: BaseException | None) -> None:
+        """Recording was interrupted: the outcome is recorded when this is collected."""
+        if self._unsettled:
+            self._reap(True)
+            if self._observer is not None:
+                self._observer.end(self._outcome, error)
 
     def _outcome_of(self, error: BaseException | None, detail: str | None) -> Outcome:
         if not self.begun:
