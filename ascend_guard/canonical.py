@@ -15,7 +15,18 @@ from typing import Any, NoReturn
 
 from ascend_guard.errors import ValidationError
 from ascend_guard.redaction import REDACTED, is_secret_name
-from ascend_guard.walk import HIDDEN, Handler, Path, Walk, enter, refuse_size, subject, tagged, wrap
+from ascend_guard.walk import (
+    HIDDEN,
+    Handler,
+    Path,
+    Walk,
+    enter,
+    is_redacted_here,
+    refuse_size,
+    subject,
+    tagged,
+    wrap,
+)
 
 __all__ = ["BUILTIN", "hide", "read_fields", "read_pairs", "visit"]
 
@@ -190,7 +201,7 @@ def read_fields(
     for name in sorted(content):
         item = content[name]
         kind = type(item)
-        if name in redact or is_secret_name(name):
+        if (name in redact and _redacted(walk, redact, path, name)) or is_secret_name(name):
             out.append(f"{len(name)}:{name}")
             walk.left = left
             content[name] = hide(walk, item, (path, name), depth + 1)
@@ -217,6 +228,11 @@ def read_fields(
     return content
 
 
+def _redacted(walk: Walk, redact: frozenset[str], path: Path, name: str) -> bool:
+    # A class whose own annotations redact fields has a set of its own, in which the place does not matter.
+    return redact is not walk.redact or is_redacted_here(walk, path, name)
+
+
 def _unusual(name: str) -> bool:
     try:
         name.encode()
@@ -239,7 +255,9 @@ def read_pairs(
         name = key if type(key) is str else key.decode("ascii", "replace") if type(key) is bytes else shown
         here = (path, shown if type(shown) in (str, int) else ...)
         walk.out = []
-        if type(name) is str and (name in redact or is_secret_name(name)):
+        if type(name) is str and (
+            (name in redact and _redacted(walk, redact, path, name)) or is_secret_name(name)
+        ):
             view = hide(walk, item, here, depth + 3)
         else:
             view = visit(walk, item, here, depth + 3)

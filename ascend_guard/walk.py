@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from msgspec import Struct, field
 
 from ascend_guard.errors import ValidationError
 
-__all__ = ["HIDDEN", "Handler", "Path", "Walk", "enter", "refuse_size", "subject", "tagged", "where", "wrap"]
+__all__ = [
+    "HIDDEN",
+    "Handler",
+    "Path",
+    "Walk",
+    "enter",
+    "is_redacted_here",
+    "refuse_size",
+    "subject",
+    "tagged",
+    "where",
+    "wrap",
+]
 
 Path = tuple[Any, Any] | None
 """Where a value lies: the path of what it lies in, and its name or index there. None for the arguments."""
 
 Handler = Callable[["Walk", Any, Path, int], Any]
 """Writes the encoding of a value, found at a path and a depth, and returns its plain view."""
+
+_NOWHERE: Mapping[str, frozenset[tuple[str, ...]]] = MappingProxyType({})
 
 HIDDEN = object()
 """A step of a path below which nothing is named: the inside of a redacted value."""
@@ -26,7 +41,7 @@ class Walk(Struct, gc=False):
 
     Args:
         other: reads the values that are none of the builtin types.
-        redact: names to redact, besides those that look secret.
+        redact: names to redact, besides those that look secret. Those in ``places`` only where that says.
         limit: most bytes the whole encoding may have.
         depth: most containers inside one another.
         left: how much of the limit is left; what is too large is refused before it is copied.
@@ -34,6 +49,7 @@ class Walk(Struct, gc=False):
         out: the encoding so far.
         opaque: where something could not be seen, or not in full.
         secrets: the text of what was redacted.
+        places: the whole paths of keys that are redacted in one place only, by the key.
     """
 
     other: Handler
@@ -46,6 +62,7 @@ class Walk(Struct, gc=False):
     out: list[str] = field(default_factory=list)
     opaque: list[Path] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
+    places: Mapping[str, frozenset[tuple[str, ...]]] = _NOWHERE
 
     def __repr__(self) -> str:
         # It is full of secrets, and a local variable wherever something may be raised.
@@ -66,6 +83,19 @@ def where(path: Path) -> str:
         else:
             steps.append(f"[{step[:64]!a}]" if type(step) is str else f"[{step}]")
     return "".join(reversed(steps)).removeprefix(".")
+
+
+def is_redacted_here(walk: Walk, path: Path, name: str) -> bool:
+    """Whether a name to redact is to be redacted in what lies at this path. The places of list items do not count."""
+    places = walk.places.get(name)
+    if places is None:
+        return True
+    steps = [name]
+    while path is not None:
+        path, step = path
+        if type(step) is str:
+            steps.append(step)
+    return tuple(reversed(steps)) in places
 
 
 def subject(path: Path) -> str:
