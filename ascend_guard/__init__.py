@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TimeoutError,
         ValidationError,
     )
+    from .exclusion import Exclude
     from .model import (
         ActionResult,
         ActionType,
@@ -71,6 +72,7 @@ _HOMES = {
         "TimeoutError",
         "ValidationError",
     ),
+    "exclusion": ("Exclude",),
     "_governed": ("governed",),
     "_guard": ("guard",),
     "model": (
@@ -104,6 +106,7 @@ __all__ = [
     "ControlPlane",
     "Decision",
     "EmbeddedControlPlane",
+    "Exclude",
     "KillSwitchError",
     "KillSwitchState",
     "NetworkError",

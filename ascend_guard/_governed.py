@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
-from collections.abc import Callable
-from types import FunctionType
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from types import FunctionType, MethodType
 from typing import Any, TypeVar, Unpack, cast
 
 import wrapt
+from msgspec import Struct
 
-from ._kinds import path_of, told, unwrap
+from ._kinds import call_through, path_of, told, unwrap
 from ._stand_in import stand_in
-from .binding import Binder, compile_binder
+from .binding import Binder, compile_binder, takes_instance
 from .calls import BoundCall, Options, ToolDeclaration, options
 from .config import default_control_plane
-from .errors import ConfigurationError
+from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError
 from .execution import Execution
+from .receivers import Receivers
+from .vouching import Vouching, call_of, name_of, nearest_maker
+from .wrappers import OWN
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+Path = Callable[..., Any]
+
+
+class FunctionDeclaration(ToolDeclaration, total=False):
+    """What ``governed`` can be told besides ``ToolDeclaration``. ``vouch_for`` names the decorators (functions or classes)
+    under ``@governed`` that pass their arguments on unchanged, which nothing but reading their code can tell. It is
+    recorded with each action."""
+
+    vouch_for: Collection[Callable[..., Any]]
 
 
 def governed(
-    action_type: str, tool_name: str | None = None, **declared: Unpack[ToolDeclaration]
+    action_type: str, tool_name: str | None = None, **declared: Unpack[FunctionDeclaration]
 ) -> Callable[[F], F]:
     """Let a tool run only after a decision allows the call.
 
@@ -37,22 +49,35 @@ def governed(
     Args:
         action_type: action category, such as ``refund`` or ``database_write``.
         tool_name: the tool or service used; the function's name when left out.
-        **declared: see ``ToolDeclaration``.
+        **declared: see ``Declaration``, ``ToolDeclaration`` and ``FunctionDeclaration``.
 
     Raises:
-        ConfigurationError: the declaration is wrong, or the thing decorated cannot be governed.
+        ConfigurationError: the declaration is wrong, or the thing decorated cannot be governed: a class, or a function
+            under a decorator that may change its arguments.
     """
     if callable(action_type):
         raise ConfigurationError(
             "governed needs an action type: write @governed('refund'), with the brackets."
         )
 
+    said: dict[str, Any] = dict(declared)
+    vouched = _vouched(said.pop("vouch_for", ()))
+
     def decorate(tool: F) -> F:
         _require_governable(tool)
+        vouching = Vouching(vouched)
+        binder = _binder(tool, vouching)
+        _require_met(tool, vouching)
         name = tool_name or _name(tool)
-        return cast(
-            F, Governed(tool, options(action_type, name, declared, parameters=_parameters(tool), tool=True))
+        checked = options(
+            action_type,
+            name,
+            cast(ToolDeclaration, said),
+            parameters=binder.names,
+            excluded=binder.excluded,
+            tool=True,
         )
+        return cast(F, Governed(tool, checked, vouching))
 
     return decorate
 
@@ -115,9 +140,10 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
 
     __bound_function_wrapper__ = BoundGoverned
 
-    def __init__(self, tool: Callable[..., Any], declared: Options) -> None:
-        gate = _Gate(tool, declared)
+    def __init__(self, tool: Callable[..., Any], declared: Options, vouching: Vouching) -> None:
+        gate = _Gate(tool, declared, vouching)
         super().__init__(tool, gate)
+        gate.receivers = Receivers(self)
         self._self_gate = gate
         self._self_stand_in: FunctionType | None = None
 
@@ -178,61 +204,171 @@ def _raw_function(tool: Any) -> FunctionType:
     return tool
 
 
+class _Known(Struct, frozen=True):
+    """What is known of one callable: how its calls are read, and how it runs."""
+
+    called: Any
+    binder: Binder
+    path: Path
+
+
 class _Gate:
-    """The wrapt wrapper function of one tool: binds a call and sends it down the right path."""
+    """The wrapt wrapper function of one tool: binds a call and sends it down the right path.
 
-    def __init__(self, tool: Callable[..., Any], declared: Options) -> None:
-        self._tool = tool
+    What will be called decides how a call is read: ``wrapped``, as wrapt found it, a method bound to its instance included.
+    """
+
+    def __init__(self, tool: Callable[..., Any], declared: Options, vouching: Vouching) -> None:
+        self.tool = tool
         self._options = declared
-        self._binder: Binder | None = None
-        self._bound_binder: Binder | None = None
-        path = path_of(tool)
-        self._path = path if declared.on_denied == "raise" else told(path)
-        self._first = _instance_parameter(tool)
+        self._vouching = vouching
+        self._tells = declared.on_denied == "return"
+        if self._tells:
+            told(path_of(tool))
+        self._function: _Known | None = None
+        self._method: _Known | None = None
+        self._first = _first_parameter(tool)
+        self.receivers: Receivers | None = None
 
-    def __call__(
-        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if instance is None and self._first is not None:
-            # Reached through the class, or through a classmethod put on top: the first argument is no argument.
+    def __call__(self, wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if type(wrapped) is wrapt.PartialCallableObjectProxy:
+            # Reached through the class, and called with the instance first.
+            wrapped = MethodType(wrapped.__wrapped__, instance)
+        elif self._first is not None and type(wrapped) is FunctionType and self.receivers is not None:
             if args:
-                instance, args = args[0], args[1:]
-                wrapped = functools.partial(wrapped, instance)
-            elif self._first in kwargs:
+                if self.receivers.include(args[0]):
+                    wrapped, args = MethodType(wrapped, args[0]), args[1:]
+            elif self._first in kwargs and self.receivers.include(kwargs[self._first]):
                 kwargs = dict(kwargs)
-                instance = kwargs.pop(self._first)
-                wrapped = functools.partial(wrapped, instance)
-        return self._path(wrapped, self._prepare, instance, args, kwargs)
+                wrapped = MethodType(wrapped, kwargs.pop(self._first))
+        known = self.known(wrapped)
+        path = told(known.path) if self._tells else known.path
+        return path(_Run(known, wrapped), self._prepare, instance, args, kwargs)
 
     def _prepare(
-        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, run: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Execution:
-        binder = self._binder_for(instance)
+        assert isinstance(run, _Run)
+        if run.path is not call_through:  # prepared later: a stream when it is first asked for a chunk
+            known = self.known(run.wrapped)
+            if known.path is not run.path:
+                raise ValidationError(
+                    f"Blocked: {self._options.tool_name} was replaced by a function of another kind after it was called. "
+                    "Call it again."
+                )
+            run.binder = known.binder
+        binder = run.binder.chosen(args, kwargs)
         plane = self._options.control_plane or default_control_plane()
-        named = binder.bind(args, kwargs)
+        named, args, kwargs = binder.call(args, kwargs)
+        run.binder, run.target = binder, binder.target or run.wrapped
         return Execution(BoundCall(self._options, plane, named, binder, args, kwargs), plane)
 
-    def _binder_for(self, instance: object) -> Binder:
-        tool = self._tool
-        if instance is not None and isinstance(tool, FunctionType | classmethod):
-            if self._bound_binder is None:
-                self._bound_binder = compile_binder(_plain(tool), bound=True)
-            return self._bound_binder
-        if self._binder is None:
-            self._binder = compile_binder(_plain(tool))
-        return self._binder
+    def known(self, wrapped: Any) -> _Known:
+        """What is known of what will be called, compiled again when it changed."""
+        if type(wrapped) is MethodType:
+            known, called = self._method, wrapped.__func__
+            if known is not None and known.called is called and known.binder.intact():
+                return known
+            if called is not call_of(type(wrapped.__self__)) and takes_instance(called, self._vouching):
+                known = self._method = self._compiled(called, called, True)
+                return known
+        known = self._function
+        if known is None or known.called is not wrapped or not known.binder.intact():
+            known = self._function = self._compiled(wrapped, wrapped, False)
+        return known
+
+    def _compiled(self, called: Any, function: Callable[..., Any], bound: bool) -> _Known:
+        binder = compile_binder(function, bound=bound, vouching=self._vouching)
+        return _Known(called, binder, path_of(function))
 
 
-def _instance_parameter(tool: Any) -> str | None:
-    """The name of the ``self`` or ``cls`` of a function that was written in a class. Elsewhere these are names like any."""
-    if not inspect.isfunction(tool) or tool.__code__.co_varnames[:1] not in (("self",), ("cls",)):
+class _Run:
+    """What runs the body of one call: the very thing it was bound to, and only while that is what was bound.
+
+    Called by the path between its permit and the outcome.
+    """
+
+    __slots__ = ("binder", "path", "target", "wrapped")
+
+    target: Callable[..., Any]
+
+    def __init__(self, known: _Known, wrapped: Callable[..., Any]) -> None:
+        self.binder = known.binder
+        self.path = known.path
+        self.wrapped = wrapped
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # A plain function is called right after the last check, which looked at the binder. The others are only made by
+        # this call, before the last check, so it must not run anything.
+        if self.path is call_through or self.binder.intact():
+            return self.target(*args, **kwargs)
+        # The last check finds that too, before the first step of what is handed to it here.
+        return _NOTHING[self.path]()
+
+
+def _nothing() -> Any:
+    raise AuthorizationDeniedError(
+        "Blocked: the tool's code or defaults changed after the call was submitted. Call it again.",
+        reason="tool changed after the action was submitted",
+    )
+
+
+async def _no_coroutine() -> Any:
+    _nothing()
+
+
+def _no_stream() -> Iterator[Any]:
+    yield _nothing()
+
+
+async def _no_astream() -> AsyncIterator[Any]:
+    yield _nothing()
+
+
+_NOTHING: dict[Path, Callable[[], Any]] = {
+    path_of(nothing): nothing for nothing in (_no_coroutine, _no_stream, _no_astream)
+}
+"""What takes the place of a body that must not run, by the path it would have taken."""
+
+
+def _first_parameter(tool: Any) -> str | None:
+    """The first positional parameter of a plain function, which gets the instance where it is called as a method."""
+    if not isinstance(tool, FunctionType) or not tool.__code__.co_argcount:
         return None
-    owner = tool.__qualname__.rpartition(".")[0]
-    return tool.__code__.co_varnames[0] if owner and not owner.endswith("<locals>") else None
+    return tool.__code__.co_varnames[0]
 
 
-def _plain(tool: Any) -> Callable[..., Any]:
-    return cast(Callable[..., Any], tool.__func__ if isinstance(tool, staticmethod | classmethod) else tool)
+OWN[Governed] = lambda tool: tool.__wrapped__
+OWN[BoundGoverned] = lambda tool: tool.__wrapped__
+
+
+def _binder(tool: Any, vouching: Vouching) -> Binder:
+    """How calls of this will be read: as a method's where it is a function in a class's body."""
+    function = tool.__func__ if isinstance(tool, staticmethod | classmethod) else tool
+    bound = isinstance(tool, classmethod) and takes_instance(function, vouching)
+    return compile_binder(function, bound=bound, vouching=vouching)
+
+
+def _vouched(given: Any) -> tuple[Callable[..., Any], ...]:
+    if callable(given):
+        raise ConfigurationError(
+            f"vouch_for is a tuple of decorators: write vouch_for=({getattr(given, '__name__', 'decorator')},)."
+        )
+    if not isinstance(given, Collection) or isinstance(given, str) or not all(map(callable, given)):
+        raise ConfigurationError(
+            f"vouch_for is a tuple of decorators (functions or classes), such as (log_calls,), not {given!r}."
+        )
+    return tuple(given)
+
+
+def _require_met(tool: Any, vouching: Vouching) -> None:
+    """A decorator that is vouched for and is not there is a mistake: another one may be meant."""
+    for index, entry in enumerate(vouching.entries):
+        if index not in vouching.used:
+            raise ConfigurationError(
+                f"vouch_for names {name_of(entry)}, but no wrapper between @governed and {_name(tool)} is made by it"
+                f"{nearest_maker(entry, tool)} Name the one that is there, or leave vouch_for out."
+            )
 
 
 def _require_governable(tool: Any) -> None:
@@ -253,13 +389,3 @@ def _name(tool: Any) -> str:
     function = unwrap(tool)
     name = getattr(function, "__name__", None)
     return type(tool).__name__ if name in (None, "__call__") else str(name)
-
-
-def _parameters(tool: Any) -> frozenset[str] | None:
-    try:
-        parameters = inspect.signature(_plain(unwrap(tool))).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(parameter.name for parameter in parameters) - {"self", "cls"}

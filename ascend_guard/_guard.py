@@ -47,8 +47,10 @@ class guard:
             raise ConfigurationError(
                 f"parameters is a dictionary of named values, not {type(parameters).__name__}."
             )
-        self._options = options(action_type, tool_name or action_type, declared, literal=True)
-        self._parameters = parameters or {}
+        self._parameters = dict(parameters or {})
+        self._options = options(
+            action_type, tool_name or action_type, declared, parameters=self._parameters, literal=True
+        )
         self._execution: Execution | None = None
 
     def __enter__(self) -> Permit:

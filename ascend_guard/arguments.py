@@ -83,14 +83,15 @@ def normalise(
     Args:
         named: argument values by name, as a ``Binder`` gives them.
         key: secret key of the digest.
-        redact: names to redact, besides those that look secret: parameters, and keys or fields at any depth.
+        redact: names to redact, besides those that look secret: parameters, and keys or fields at any depth. With dots, as
+            ``card.number``, the key in that place alone; ``*.number`` is ``number`` anywhere.
         limit: most bytes of the canonical encoding. More is refused, never cut: padding must hide nothing.
         depth: most containers inside one another.
 
     Raises:
         ValidationError: too large, too deep, cyclic, unreadable, or changed while being read.
     """
-    walk = Walk(read_instance, redact, limit, depth, limit)
+    walk = _walk(redact, limit, depth)
     plain = _read(walk, named)
     data = _encoded(walk)
     order = join_order(walk.order)
@@ -113,12 +114,32 @@ def digest_of(
 
     Takes and raises what ``normalise`` does. What is redacted makes no difference to the digest.
     """
-    walk = Walk(read_instance, redact, limit, depth, limit)
+    walk = _walk(redact, limit, depth)
     _read(walk, named)
     data = _encoded(walk)
     order = join_order(walk.order)
     # An encoding says itself where it ends, so the order after it cannot be taken for a part of one.
     return _mac(key, data + order.encode("utf-8", "surrogatepass") if order else data)
+
+
+def _walk(redact: frozenset[str], limit: int, depth: int) -> Walk:
+    names, places = _selected(redact)
+    return Walk(read_instance, names, limit, depth, limit, places=places)
+
+
+@functools.lru_cache(maxsize=1024)
+def _selected(redact: frozenset[str]) -> tuple[frozenset[str], dict[str, frozenset[tuple[str, ...]]]]:
+    """Names to look for, and the places of those that are redacted in some places only."""
+    paths = [tuple(name.replace("[]", "").split(".")) for name in redact]
+    anywhere = {path[-1] for path in paths if len(path) == 1 or path[0] == "*"}
+    places: dict[str, set[tuple[str, ...]]] = {}
+    for path in paths:
+        if path[-1] not in anywhere:
+            places.setdefault(path[-1], set()).add(path)
+    return (
+        frozenset(anywhere.union(places, redact)),  # a key may have dots in it
+        {name: frozenset(found) for name, found in places.items()},
+    )
 
 
 def _read(walk: Walk, named: Mapping[str, Any]) -> dict[str, Any]:

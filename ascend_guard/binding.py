@@ -1,323 +1,258 @@
-"""A call and its named arguments, back and forth; compiled once per function.
+"""A call and its named arguments, back and forth; compiled once per callable.
 
-However a call is written (positional, keyword, default, through a method or a partial), its named arguments
-are the same, and no value that reaches the function is missing from them.
+Rules (promises 2 and 7):
+
+1. However a call is written (positional, keyword, default, through a method or a partial), its named arguments are the
+   same, and no value that reaches the function is missing from them.
+2. The names are those of the code that will run, never claimed ones; wrappers are followed as ``wrappers`` allows.
+3. The judged values are what is passed: a call is made of the named values, defaults included, and goes to the function
+   itself, past partials and dispatchers. So nothing that changes a default, a partial's keywords or a registered overload
+   afterwards can matter.
+4. What a binder was compiled from (code, defaults, attributes on the way) is compared again before each call
+   (``intact``), and at the last check. A change between two calls is judged anew; one during a call blocks it.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import keyword
 import types
-from collections.abc import Callable, Mapping
-from inspect import Parameter, Signature
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
-from ascend_guard.errors import ValidationError
-from ascend_guard.signatures import (
-    POSITIONAL,
-    Declared,
-    declared_by_class,
-    declared_by_function,
-    declared_by_other,
-)
+from ascend_guard.binders import Binder, BuiltinBinder, Call, FunctionBinder, OpenBinder
+from ascend_guard.signatures import parameters_of_builtin
+from ascend_guard.vouching import Vouching, call_of, refused
+from ascend_guard.wrappers import Step, dispatcher_of, step_of
 
-__all__ = ["Binder", "compile_binder"]
+__all__ = ["Binder", "compile_binder", "takes_instance"]
 
-_Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-_POSITIONAL_ONLY = Parameter.POSITIONAL_ONLY
-_POSITIONAL_OR_KEYWORD = Parameter.POSITIONAL_OR_KEYWORD
-_KEYWORD_ONLY = Parameter.KEYWORD_ONLY
-_VAR_POSITIONAL = Parameter.VAR_POSITIONAL
-_VAR_KEYWORD = Parameter.VAR_KEYWORD
 _PLACEHOLDER = getattr(functools, "Placeholder", object())  # Python 3.14: a gap in a partial
-_ABSENT = object()
+_BUILTIN = (
+    types.BuiltinFunctionType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+)
+# From where a partial stores them: a subclass may have attributes of its own with these names.
+_func, _args, _keywords = (functools.partial.__dict__[name].__get__ for name in ("func", "args", "keywords"))
 
 
-class Binder:
-    """Turns the calls of one callable into named arguments, and named arguments into a call.
-
-    Attributes:
-        redacted: parameters annotated ``Annotated[T, Redact]``.
-    """
-
-    __slots__ = ("redacted",)
-
-    def __init__(self, redacted: frozenset[str]) -> None:
-        self.redacted = redacted
-
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Argument values by parameter name, in the order of the signature, with defaults.
-
-        ``*args`` is one tuple under its own name; ``**kwargs`` are named like parameters, unless annotated
-        ``Redact``: then they are one dict under its own name. A callable without a signature has ``args`` and
-        ``kwargs``.
-
-        Raises:
-            TypeError: the call does not fit; for a Python function in the words Python has for it.
-            ValidationError: a keyword is not text, or has the name of another parameter.
-        """
-        raise NotImplementedError
-
-    def unbind(self, named: dict[str, Any]) -> _Call:
-        """A call of the same callable with these named arguments, such as an approver edited.
-
-        Raises:
-            ValidationError: they cannot be passed: unknown, missing, or fixed by a partial.
-        """
-        return self._call(named, frozenset())
-
-    def _call(self, named: dict[str, Any], keywords: frozenset[str]) -> _Call:
-        """``unbind`` with the names that must be passed by keyword."""
-        raise NotImplementedError
-
-
-def compile_binder(function: Callable[..., Any], *, bound: bool = False) -> Binder:
+def compile_binder(
+    function: Callable[..., Any], *, bound: bool = False, vouching: Vouching | None = None
+) -> Binder:
     """Make the binder of a callable: a function, a method, a partial, a class, an object with ``__call__``.
 
     Args:
-        function: what will be called. Its defaults are read now.
-        bound: it is the plain function of a method; its first parameter (``self``, ``cls``) is left out, and
-            is not among the arguments either.
+        function: what will be called.
+        bound: it is the function of a method; its first parameter (``self``, ``cls``) is left out, and is not among the
+            arguments either.
+        vouching: the decorators a user vouches for.
 
     Raises:
         TypeError: it cannot be called.
+        ConfigurationError: it is a wrapper that may change the call.
     """
-    target = cast(Any, function)
-    kind: Any = type(function)
+    vouching = vouching or Vouching()
+    target: Any = function
+    kind: Any = type(target)
     if kind is staticmethod:
-        return compile_binder(target.__func__)
-    if not callable(function):
+        return compile_binder(target.__func__, vouching=vouching)
+    if not callable(target):
         raise TypeError(f"{kind.__qualname__!r} object is not callable")
-    if kind is types.FunctionType:
-        return _compiled(target, declared_by_function(target, bound), bound)
-    if bound:
-        return _compiled(target, declared_by_other(target), bound)
+    if bound and not takes_instance(target, vouching):
+        raise refused(target)
     if kind is types.MethodType:
-        return compile_binder(target.__func__, bound=True)
+        return _method(target, vouching)
     if issubclass(kind, functools.partial) and kind.__call__ is functools.partial.__call__:
-        return _Partial(compile_binder(target.func), target.args, target.keywords)
-    if issubclass(kind, type):
-        maker, declared = declared_by_class(target)
-        return _compiled(maker, declared, maker is not target)
-    call = inspect.getattr_static(kind, "__call__", None)
-    if type(call) is types.FunctionType:
-        return compile_binder(call, bound=True)
-    return _compiled(target, declared_by_other(target), False)
+        return _Partial(target, compile_binder(_func(target), vouching=vouching))
+    if dispatcher_of(target) is not None:
+        return _Dispatch(target, vouching)
+    if issubclass(kind, type) and kind.__call__ is type.__call__:
+        return _class(target, vouching)
+    step = None if kind in _BUILTIN else step_of(target, vouching)
+    if step is not None:
+        return _followed(target, step, bound, vouching)
+    if kind is types.FunctionType:
+        return FunctionBinder(target, None if bound else target, skip_first=bound)
+    if kind in _BUILTIN or kind.__name__ == "cython_function_or_method":
+        parameters = parameters_of_builtin(target)
+        return OpenBinder(target) if parameters is None else BuiltinBinder(target, parameters)
+    return _object(target, vouching)
 
 
-def _compiled(function: Any, declared: Declared | None, skip_first: bool) -> Binder:
-    # Some builtins have positional-only parameters with names no Python function could have.
-    if declared is None or any(keyword.iskeyword(parameter.name) for parameter in declared.parameters):
-        return _Open()
-    return _Compiled(
-        declared, skip_first, str(getattr(function, "__qualname__", type(function).__qualname__))
-    )
+def takes_instance(function: Any, vouching: Vouching) -> bool:
+    """Whether a method made of this has its instance as a first parameter that is no argument."""
+    if type(function) is types.FunctionType and dispatcher_of(function) is not None:
+        return False
+    if isinstance(function, functools.partial | type) or type(function) in _BUILTIN:
+        return False
+    step = step_of(function, vouching)
+    return type(function) is types.FunctionType if step is None else takes_instance(step.inner, vouching)
 
 
-class _Compiled(Binder):
-    """A generated function with the callable's own parameters, which returns them by name."""
-
-    __slots__ = ("_first", "_flat", "_parameters", "_passes_on", "_read")
-
-    def __init__(self, declared: Declared, skip_first: bool, name: str) -> None:
-        super().__init__(declared.redacted)
-        parameters = declared.parameters
-        first, last = (parameters[0], parameters[-1]) if parameters else (None, None)
-        skipped = first if skip_first and first and first.kind in POSITIONAL else None
-        self._parameters = [parameter for parameter in parameters if parameter is not skipped]
-        self._first = () if skipped is None else (None,)
-        self._passes_on = declared.passes_on
-        # Kept together when redacted: its keys are not known yet, so they could not be listed as secret.
-        flat = last and last.kind is _VAR_KEYWORD and last.name not in declared.redacted
-        self._flat = last.name if last and flat else None
-        self._read = _generate(parameters, skipped, self._flat, name)
-
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        for name in kwargs:
-            if type(name) is not str:
-                _check_names(kwargs)
-        try:
-            return self._read(*self._first, *args, **kwargs)
-        except TypeError:
-            if not self._passes_on:
-                raise
-        return self._approximate(args, kwargs)
-
-    def _approximate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Describe a call a wrapper accepts, but not what it wraps: it puts in or takes out arguments."""
-        names = {
-            each.name for each in self._parameters if each.kind in (_POSITIONAL_OR_KEYWORD, _KEYWORD_ONLY)
-        }
-        known = {name: value for name, value in kwargs.items() if name in names}
-        other = {name: value for name, value in kwargs.items() if name not in names}
-        try:
-            bound = Signature(self._parameters).bind_partial(*args, **known)
-        except TypeError:
-            return _merge({"args": args}, kwargs)
-        bound.apply_defaults()
-        return _merge({name: value for name, value in bound.arguments.items() if name != self._flat}, other)
-
-    def _call(self, named: dict[str, Any], keywords: frozenset[str]) -> _Call:
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        rest = dict(named)
-        positional = True
-        for parameter in self._parameters:
-            name, kind = parameter.name, parameter.kind
-            if name == self._flat:
-                continue
-            value = rest.pop(name, _ABSENT)
-            if kind is _VAR_POSITIONAL:
-                items = _checked(name, value, (tuple, list), "*")
-                if items and not positional:
-                    raise ValidationError(f"*{name} cannot be passed, because a parameter before it is not")
-                args.extend(items)
-            elif kind is _VAR_KEYWORD:
-                kwargs.update(_checked(name, value, (dict,), "**"))
-            elif value is _ABSENT:
-                if parameter.default is Parameter.empty and not self._passes_on:
-                    raise ValidationError(f"The argument {name!r} is missing")
-                positional &= kind is _KEYWORD_ONLY
-            elif kind is _KEYWORD_ONLY:
-                kwargs[name] = value
-            elif positional and name not in keywords:
-                args.append(value)
-            elif kind is _POSITIONAL_ONLY:
-                raise ValidationError(f"The argument {name!r} cannot be passed, because one before it is not")
-            else:
-                positional = False
-                kwargs[name] = value
-        if self._passes_on and not args and type(rest.get("args")) in (tuple, list):
-            args = [*rest.pop("args")]
-        if rest and self._flat is None and not self._passes_on:
-            raise ValidationError(f"There is no parameter {min(map(str, rest))!r}")
-        return tuple(args), _check_names(kwargs | rest)
+def _method(target: Any, vouching: Vouching) -> Binder:
+    function: Any = target.__func__
+    holder: Any = target.__self__
+    if function is call_of(type(holder)):
+        return compile_binder(holder, vouching=vouching)  # obj.__call__ is obj
+    if not takes_instance(function, vouching):
+        return compile_binder(functools.partial(function, holder), vouching=vouching)
+    binder = compile_binder(function, bound=True, vouching=vouching)
+    binder.target = target
+    return binder
 
 
-def _generate(
-    parameters: list[Parameter], skipped: Parameter | None, flat: str | None, name: str
-) -> Callable[..., dict[str, Any]]:
-    """Compile the function. Defaults are passed by reference: their ``repr`` may say anything."""
-    merge = "_merge"
-    while any(parameter.name == merge for parameter in parameters):
-        merge += "_"
-    scope: dict[str, Any] = {merge: _merge}
-    head: list[str] = []
-    for index, parameter in enumerate(parameters):
-        before = parameters[index - 1].kind if index else None
-        if before is _POSITIONAL_ONLY and parameter.kind is not _POSITIONAL_ONLY:
-            head.append("/")
-        if parameter.kind is _KEYWORD_ONLY and before not in (_KEYWORD_ONLY, _VAR_POSITIONAL):
-            head.append("*")
-        text = parameter.name
-        if parameter.kind in (_VAR_POSITIONAL, _VAR_KEYWORD):
-            text = f"*{text}" if parameter.kind is _VAR_POSITIONAL else f"**{text}"
-        if parameter.default is not Parameter.empty:
-            scope[f"_{index}"] = parameter.default
-            text += f"=_{index}"
-        head.append(text)
-    if parameters and parameters[-1].kind is _POSITIONAL_ONLY:
-        head.append("/")
-    shown = [each.name for each in parameters if each is not skipped and each.name != flat]
-    body = "{" + ", ".join(f"{each!r}: {each}" for each in shown) + "}"
-    if flat is not None:
-        body = f"{merge}({body}, {flat}) if {flat} else {body}"
-    # Nothing but identifiers of an existing signature goes into the text.
-    exec(f"def bind({', '.join(head)}): return {body}", scope)  # noqa: S102
-    function: types.FunctionType = scope["bind"]
-    function.__name__ = function.__qualname__ = name
-    return function
+def _followed(target: Any, step: Step, bound: bool, vouching: Vouching) -> Binder:
+    inner = compile_binder(step.inner, bound=bound, vouching=vouching)
+    if isinstance(inner, _Partial | _Dispatch):
+        # What reaches the function is not what the wrapper is called with, so it could not be passed explicitly.
+        raise refused(target)
+    return _Through(None if bound else target, step, inner)
 
 
-class _Partial(Binder):
-    """A ``functools.partial``: the parameters of what it calls, some of them given."""
+def _class(kind: Any, vouching: Vouching) -> Binder:
+    """A class takes what its constructor takes, when that is written in Python."""
+    makers = {}
+    for name in ("__init__", "__new__"):
+        maker = inspect.getattr_static(kind, name, None)
+        maker = maker.__func__ if type(maker) is staticmethod else maker
+        if type(maker) is types.FunctionType:
+            makers[name] = maker
+    if not makers:
+        parameters = parameters_of_builtin(kind)
+        return OpenBinder(kind) if parameters is None else BuiltinBinder(kind, parameters)
+    name, maker = next(iter(makers.items()))
+    if step_of(maker, vouching) is not None:
+        raise refused(maker)
 
-    __slots__ = ("_args", "_base", "_gaps", "_keywords")
+    def intact() -> bool:
+        found = inspect.getattr_static(kind, name, None)
+        return (found.__func__ if type(found) is staticmethod else found) is maker
 
-    def __init__(self, base: Binder, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        super().__init__(base.redacted)
+    # With both, each gets the call as it is written, and one may not take what the other has defaults for.
+    return FunctionBinder(maker, kind, skip_first=True, found=intact, explicit=len(makers) == 1)
+
+
+def _object(target: Any, vouching: Vouching) -> Binder:
+    kind = type(target)
+    call = call_of(kind)
+
+    def intact() -> bool:
+        return type(target) is kind and call_of(kind) is call
+
+    if type(call) is types.FunctionType and step_of(call, vouching) is None:
+        if _open_ended(call) and "__signature__" in getattr(target, "__dict__", ()):
+            raise refused(target)
+        return FunctionBinder(call, types.MethodType(call, target), skip_first=True, found=intact)
+    if type(call) is types.FunctionType and takes_instance(call, vouching):
+        binder = compile_binder(call, bound=True, vouching=vouching)
+        return _Through(types.MethodType(call, target), Step(call, intact), binder)
+    get = getattr(type(call), "__get__", None)
+    if call is None or get is None or type(call) is types.WrapperDescriptorType:
+        return OpenBinder(target)
+    return _followed(target, Step(get(call, target, kind), intact), False, vouching)
+
+
+def _open_ended(function: types.FunctionType) -> bool:
+    return bool(function.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS))
+
+
+class _Delegating(Binder):
+    """A binder with the parameters of another one."""
+
+    __slots__ = ("_base", "collected", "excluded", "names", "redacted", "vouched")
+
+    def __init__(self, target: Callable[..., Any] | None, base: Binder) -> None:
+        self.target = target
         self._base = base
-        self._args = args
-        self._keywords = dict(keywords)
-        self._gaps = sum(value is _PLACEHOLDER for value in args)
+        self.redacted, self.excluded, self.collected = base.redacted, base.excluded, base.collected
+        self.names, self.vouched = base.names, base.vouched
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        given = self._args
-        if self._gaps:
-            if len(args) < self._gaps:
+    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self._base.unbind(named)
+
+
+class _Partial(_Delegating):
+    """A ``functools.partial``: the parameters of what it calls, some of them given. That is what is called."""
+
+    __slots__ = ("_called", "_partial")
+
+    def __init__(self, partial: Any, base: Binder) -> None:
+        super().__init__(base.target, base)
+        self._partial, self._called = partial, _func(partial)
+
+    def chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binder:
+        base = self._base.chosen(*self._together(args, kwargs))
+        return self if base is self._base else _Partial(self._partial, base)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        return self._base.call(*self._together(args, kwargs))
+
+    def intact(self) -> bool:
+        return _func(self._partial) is self._called and self._base.intact()
+
+    def _together(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call's arguments after the partial's; a keyword of the call goes before one of the partial."""
+        given = _args(self._partial)
+        gaps = sum(value is _PLACEHOLDER for value in given)
+        if gaps:
+            if len(args) < gaps:
                 raise TypeError(
                     "missing positional arguments in 'partial' call; "
-                    f"expected at least {self._gaps}, got {len(args)}"
+                    f"expected at least {gaps}, got {len(args)}"
                 )
             filling = iter(args)
             given = tuple(next(filling) if value is _PLACEHOLDER else value for value in given)
             args = tuple(filling)
-        return self._base.bind(given + args, {**self._keywords, **kwargs})
-
-    def _call(self, named: dict[str, Any], keywords: frozenset[str]) -> _Call:
-        args, kwargs = self._base._call(named, keywords | self._keywords.keys())
-        filled = []
-        for index, fixed in enumerate(self._args):
-            value = args[index] if index < len(args) else _ABSENT
-            if fixed is _PLACEHOLDER and value is not _ABSENT:
-                filled.append(value)
-            elif value is not fixed and not (
-                type(value) is type(fixed) and type(value) in (str, int, bool) and value == fixed
-            ):
-                raise ValidationError(
-                    f"Argument {index + 1} was given to functools.partial by position, which fixes it; "
-                    "give it to the partial by keyword to let it be changed"
-                )
-        return (*filled, *args[len(self._args) :]), kwargs
+        return given + args, {**_keywords(self._partial), **kwargs}
 
 
-class _Open(Binder):
-    """A callable that does not say what it takes, as some builtins."""
+class _Through(_Delegating):
+    """A wrapper that passes its arguments through: the parameters of what it calls. The wrapper is what is called."""
 
-    __slots__ = ()
+    __slots__ = ("_step",)
 
-    def __init__(self) -> None:
-        super().__init__(frozenset())
+    def __init__(self, target: Callable[..., Any] | None, step: Step, inner: Binder) -> None:
+        super().__init__(target, inner)
+        self._step = step
+        if step.vouched is not None:
+            self.vouched = (step.vouched, *inner.vouched)
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {"args": args, "kwargs": _check_names(dict(kwargs))}
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        call = self._base.call(args, kwargs)
+        return call if self._step.explicit else (call[0], args, kwargs)
 
-    def _call(self, named: dict[str, Any], keywords: frozenset[str]) -> _Call:
-        if named.keys() - {"args", "kwargs"}:
-            raise ValidationError(
-                "This callable has no signature: its arguments are a list args, a dict kwargs"
-            )
-        args = _checked("args", named.get("args", _ABSENT), (tuple, list), "*")
-        return tuple(args), _check_names(
-            dict(_checked("kwargs", named.get("kwargs", _ABSENT), (dict,), "**"))
-        )
+    def intact(self) -> bool:
+        return self._step.intact() and self._base.intact()
 
 
-def _merge(named: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    for name in more:
-        if name in named:
-            raise ValidationError(
-                f"The keyword argument {name!r} has the name of a parameter it is not passed to, so a policy "
-                "could not tell the two apart; pass it under another name"
-            )
-    named.update(more)
-    return named
+class _Dispatch(_Delegating):
+    """What ``functools.singledispatch`` makes: each call ends in the overload that is registered for its first argument."""
 
+    __slots__ = ("_binders", "_choose", "_vouching")
 
-def _checked(name: str, value: Any, kinds: tuple[type, ...], stars: str) -> Any:
-    if value is _ABSENT:
-        return ()
-    if type(value) not in kinds:
-        raise ValidationError(
-            f"The argument {name!r} stands for {stars}{name}: give it a {kinds[-1].__name__}"
-        )
-    return value
+    def __init__(self, dispatcher: Any, vouching: Vouching) -> None:
+        choose = dispatcher_of(dispatcher)
+        assert choose is not None
+        self._choose, self._vouching = choose, vouching
+        self._binders: dict[int, tuple[Any, Binder]] = {}
+        super().__init__(dispatcher, compile_binder(choose((object(),)), vouching=vouching))
 
+    def chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binder:
+        if not args:
+            name = getattr(self.target, "__name__", "singledispatch function")
+            raise TypeError(f"{name} requires at least 1 positional argument")
+        overload = self._choose(args)
+        known = self._binders.get(id(overload))
+        if known is None or known[0] is not overload or not known[1].intact():
+            known = (overload, compile_binder(overload, vouching=self._vouching))
+            if type(overload) is types.FunctionType:  # a bound one is made anew for each call
+                self._binders[id(overload)] = known
+        return known[1].chosen(args, kwargs)
 
-def _check_names(kwargs: dict[str, Any]) -> dict[str, Any]:
-    if any(type(name) is not str for name in kwargs):
-        raise ValidationError("The name of a keyword argument is not text; name it with a str")
-    return kwargs
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        raise TypeError("the overload of a call is chosen first")

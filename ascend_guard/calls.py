@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import string
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 from msgspec import Struct
@@ -14,13 +12,14 @@ from msgspec import Struct
 from ._scope import Running, current, manner, plain_context, require_text, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
+from .descriptions import Describe, checked_names, describe, described
+from .descriptions import literal as literally
 from .drivers import ControlPlane
 from .errors import ConfigurationError, ValidationError, refuse_unknown
+from .exclusion import separate
 from .flow import OnPending
 from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, RiskLevel
-from .redaction import scrub
 
-Describe = Callable[[dict[str, Any]], str]
 OnDenied = Literal["raise", "return"]
 
 
@@ -34,6 +33,7 @@ class Options(Struct, frozen=True):
     risk_indicators: dict[str, Any] = {}
     context: dict[str, Any] = {}
     redact: frozenset[str] = frozenset()
+    exclude: frozenset[str] = frozenset()
     on_pending: OnPending = "wait"
     on_denied: OnDenied = "raise"
     timeout: float | None = None
@@ -49,8 +49,10 @@ class Details(TypedDict, total=False):
 
     ``resource`` and ``resource_id`` are strings, templates such as ``"customers/{customer_id}"``, or callables on the
     named arguments. ``risk_level`` is low, medium, high or critical, as policies see it in
-    ``risk.indicators.risk_level``. ``redact`` names parameters whose values must not leave the call; secret-looking
-    names are redacted anyway. ``timeout`` is how many seconds to wait for a person (None: as long as the approval is
+    ``risk.indicators.risk_level``. ``redact`` names what must not leave the call: ``"note"`` is a parameter (and any key of
+    that name inside the arguments), ``"card.number"`` a key inside one, ``"*.number"`` that key anywhere; secret-looking
+    names are redacted anyway. ``exclude`` names parameters that are passed to the tool and left out of the decision and of
+    every record, but for their names. ``timeout`` is how many seconds to wait for a person (None: as long as the approval is
     open). ``orchestration_session_id`` and ``parent_action_id`` link a root call; nested calls link to their parent by
     themselves. ``control_plane`` decides instead of the configured default.
     """
@@ -61,6 +63,7 @@ class Details(TypedDict, total=False):
     risk_indicators: Mapping[str, Any] | None
     context: Mapping[str, Any] | None
     redact: Collection[str]
+    exclude: Collection[str]
     timeout: float | None
     model_id: str | None
     mcp_server_name: str | None
@@ -95,13 +98,15 @@ def options(
     declared: Declaration | ToolDeclaration,
     *,
     parameters: Collection[str] | None = None,
+    excluded: Collection[str] = (),
     literal: bool = False,
     tool: bool = False,
 ) -> Options:
     """Check a declaration once, where it is written.
 
     Args:
-        parameters: names a template may use; None when they are not known yet.
+        parameters: names of the call's arguments; None when they are not known yet.
+        excluded: those that are excluded by their annotation.
         literal: strings are themselves, not templates.
         tool: ``on_denied`` can be said as well.
 
@@ -114,7 +119,8 @@ def options(
         raise ConfigurationError(f"on_denied is 'raise' or 'return', not {on_denied!r}.")
     on_pending = declared.get("on_pending", "wait")
     timeout = declared.get("timeout")
-    redact = declared.get("redact") or ()
+    redact = checked_names("redact", declared.get("redact"), parameters)
+    exclude = checked_names("exclude", declared.get("exclude"), parameters)
     risk_level = declared.get("risk_level")
     control_plane = declared.get("control_plane")
     if action_type is None or tool_name is None:
@@ -152,29 +158,22 @@ def options(
         )
     if timeout is not None and timeout > threading.TIMEOUT_MAX:
         timeout = None
-    if isinstance(redact, str):
-        raise ConfigurationError(f"redact is a tuple of parameter names: write redact=({redact!r},).")
-    if not isinstance(redact, Collection) or not all(isinstance(name, str) for name in redact):
-        raise ConfigurationError(
-            f"redact is a tuple of parameter names, such as ('password',), not {redact!r}."
-        )
     if risk_level is not None:
         if risk_level not in list(RiskLevel):
             raise ConfigurationError(f"risk_level is one of {', '.join(RiskLevel)}, not {risk_level!r}.")
         indicators["risk_level"] = str(risk_level)
     parent = _parent(declared.get("parent_action_id"))
-    if literal:
-        describe: Callable[..., Describe | None] = _literal
-    else:
-        describe = _describe
+    description = literally if literal else describe
+    hidden = exclude.union(excluded)
     return Options(
         action_type,
         tool_name,
-        describe("resource", declared.get("resource"), parameters),
-        describe("resource_id", declared.get("resource_id"), parameters),
+        description("resource", declared.get("resource"), parameters, hidden),
+        description("resource_id", declared.get("resource_id"), parameters, hidden),
         indicators,
         plain,
-        frozenset(redact),
+        redact,
+        exclude,
         on_pending,
         on_denied,
         timeout,
@@ -198,6 +197,7 @@ class BoundCall:
     __slots__ = (
         "_arguments",
         "_binder",
+        "_excluded",
         "_key",
         "_named",
         "_redact",
@@ -221,12 +221,20 @@ class BoundCall:
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> None:
-        self._named = named
         self._binder = binder
-        self._redact = options.redact if binder is None else options.redact | binder.redacted
+        if binder is None:
+            self._redact, hidden = options.redact, options.exclude
+            collected: tuple[str, ...] = ()
+            vouched: tuple[str, ...] = ()
+        else:
+            self._redact = options.redact | binder.redacted
+            hidden = options.exclude | binder.excluded
+            collected, vouched = binder.collected, binder.vouched
+        self._named, self._excluded = separate(named, hidden, collected)
         self._key = plane.digest_key
         self.args = args
         self.kwargs = kwargs or {}
+        named = self._named
         self._arguments = arguments = normalise(named, key=self._key, redact=self._redact)
         self.digest = arguments.digest
         self.repeatable = not arguments.opaque
@@ -235,7 +243,8 @@ class BoundCall:
         self.call_id = None if wanted is None else wanted.call_id
         self.approved = None if wanted is None else wanted.approved
         self.timeout = options.timeout
-        self.action = _action(options, plane, named, arguments)
+        left_out = () if self._excluded is None else self._excluded.names
+        self.action = _action(options, plane, named, arguments, left_out, vouched)
 
     @property
     def secrets(self) -> Sequence[str]:
@@ -246,6 +255,8 @@ class BoundCall:
         return self._arguments.identity
 
     def unchanged(self) -> bool:
+        if self._binder is not None and not self._binder.intact():
+            return False
         return not self._arguments.mutable or self.digest == digest_of(
             self._named, key=self._key, redact=self._redact
         )
@@ -256,15 +267,21 @@ class BoundCall:
             self.digest = digest_of(self._named, key=self._key, redact=self._redact)
 
     def edit(self, values: dict[str, Any]) -> str:
+        if self._excluded is not None:
+            for name in values:
+                if name in self._excluded.whole:
+                    raise ValidationError(
+                        f"The argument {name!r} is excluded from the decision, so an approver cannot edit it."
+                    )
         self._named = {**self._named, **values}
         if self._binder is not None:
-            self.args, self.kwargs = self._binder.unbind(self._named)
+            self.args, self.kwargs = self._binder.unbind(self.parameters())
         self._arguments = normalise(self._named, key=self._key, redact=self._redact)
         self.digest = self._arguments.digest
         return self.digest
 
     def parameters(self) -> dict[str, Any]:
-        return self._named
+        return self._named if self._excluded is None else self._excluded.restore(self._named)
 
     def running(self, action_id: str) -> Running:
         """What calls made inside this one link to."""
@@ -274,7 +291,12 @@ class BoundCall:
 
 
 def _action(
-    options: Options, plane: ControlPlane, named: dict[str, Any], arguments: Arguments
+    options: Options,
+    plane: ControlPlane,
+    named: dict[str, Any],
+    arguments: Arguments,
+    excluded: tuple[str, ...],
+    vouched: tuple[str, ...],
 ) -> AgentAction:
     scope = scoped()
     parent = current()
@@ -296,9 +318,9 @@ def _action(
         agent_id,
         (scope.agent_name or plane.agent_name) if scope.agent_id is None else (scope.agent_name or agent_id),
         options.action_type,
-        options.tool_name if resource is None else _text(resource, named, arguments),
+        options.tool_name if resource is None else described(resource, named, arguments),
         options.tool_name,
-        None if options.resource_id is None else _text(options.resource_id, named, arguments),
+        None if options.resource_id is None else described(options.resource_id, named, arguments),
         arguments.plain,
         {**options.context, **scope.context} if scope.context else options.context,
         options.risk_indicators,
@@ -308,27 +330,9 @@ def _action(
         orchestration,
         parent_id,
         depth,
+        excluded,
+        vouched,
     )
-
-
-def _text(describe: Describe, named: dict[str, Any], arguments: Arguments) -> str:
-    if isinstance(describe, _Template):
-        return describe(arguments.plain)
-    try:
-        text = describe(named)
-    except Exception as error:
-        # Without its cause: what it says about the arguments may be secret.
-        raise ValidationError(
-            f"Blocked: the resource of this call cannot be told: the callable that describes it raised "
-            f"{type(error).__name__}. Mend the callable."
-        ) from None
-    if not isinstance(text, str):
-        raise ValidationError(
-            f"Blocked: the resource of this call came out as {type(text).__name__}; "
-            f"the callable that describes it must return a string."
-        )
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return scrub(text, arguments.secrets)
 
 
 def _parent(given: int | str | None) -> int | None:
@@ -338,53 +342,3 @@ def _parent(given: int | str | None) -> int | None:
     if isinstance(given, bool | float) or not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
         raise ConfigurationError(f"parent_action_id is an action's id, not {given!r}.")
     return int(text)
-
-
-def _literal(what: str, given: str | Describe | None, parameters: Collection[str] | None) -> Describe | None:
-    return (lambda _: given) if isinstance(given, str) else _describe(what, given, parameters)
-
-
-def _describe(what: str, given: str | Describe | None, parameters: Collection[str] | None) -> Describe | None:
-    if given is None or (callable(given) and not isinstance(given, str)):
-        return given
-    if not isinstance(given, str):
-        raise ConfigurationError(
-            f"{what} is a string, a template such as 'customers/{{customer_id}}', or a callable."
-        )
-    return _Template(what, given, parameters)
-
-
-class _Template:
-    """``customers/{customer_id}``, filled from the redacted arguments."""
-
-    def __init__(self, what: str, template: str, parameters: Collection[str] | None) -> None:
-        try:
-            parsed = list(string.Formatter().parse(template))
-        except ValueError as error:
-            raise ConfigurationError(f"The {what} template {template!r} is malformed: {error}.") from None
-        self._parts = [(text, name) for text, name, _, _ in parsed]
-        for _, name, form, conversion in parsed:
-            if name is None:
-                continue
-            if form or conversion:
-                raise ConfigurationError(
-                    f"The {what} template {template!r} formats {{{name}}}; only parameter names can stand in braces. "
-                    f"For more, pass a callable: {what}=lambda args: ..."
-                )
-            if not name.isidentifier():
-                raise ConfigurationError(
-                    f"The {what} template {template!r} uses {{{name}}}; only parameter names can stand in braces. "
-                    f"For more, pass a callable: {what}=lambda args: ..."
-                )
-            if parameters is not None and name not in parameters:
-                raise ConfigurationError(
-                    f"The {what} template {template!r} uses {{{name}}}, which is no parameter; "
-                    f"there {'is' if len(parameters) == 1 else 'are'} {', '.join(sorted(parameters)) or 'none'}."
-                )
-
-    def __call__(self, plain: dict[str, Any]) -> str:
-        return "".join(text if name is None else text + _shown(plain.get(name)) for text, name in self._parts)
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

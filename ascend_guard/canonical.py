@@ -21,7 +21,18 @@ from operator import itemgetter
 from typing import Any
 
 from ascend_guard.redaction import REDACTED, is_secret_name
-from ascend_guard.walk import HIDDEN, Handler, Path, Walk, enter, refuse_change, refuse_size, tagged, wrap
+from ascend_guard.walk import (
+    HIDDEN,
+    Handler,
+    Path,
+    Walk,
+    enter,
+    is_redacted_here,
+    refuse_change,
+    refuse_size,
+    tagged,
+    wrap,
+)
 
 __all__ = ["BUILTIN", "hide", "join_order", "read_fields", "read_items", "read_pairs", "visit"]
 
@@ -202,7 +213,7 @@ def read_fields(
     for name, head, secret in fields:
         item = content[name]
         kind = type(item)
-        if secret or name in redact:
+        if secret or (name in redact and _redacted(walk, redact, path, name)):
             out.append(head)
             walk.left = left
             content[name] = hide(walk, item, (path, name), depth + 1)
@@ -254,6 +265,11 @@ def _shape(walk: Walk, names: tuple[str, ...], path: Path) -> _Shape:
     return shape
 
 
+def _redacted(walk: Walk, redact: frozenset[str], path: Path, name: str) -> bool:
+    # A class whose own annotations redact fields has a set of its own, in which the place does not matter.
+    return redact is not walk.redact or is_redacted_here(walk, path, name)
+
+
 def _unusual(name: str) -> bool:
     try:
         name.encode()
@@ -276,7 +292,9 @@ def read_pairs(
         name = key if type(key) is str else key.decode("ascii", "replace") if type(key) is bytes else shown
         here = (path, shown if type(shown) in (str, int) else ...)
         walk.out = []
-        if type(name) is str and (name in redact or is_secret_name(name)):
+        if type(name) is str and (
+            (name in redact and _redacted(walk, redact, path, name)) or is_secret_name(name)
+        ):
             view: Any = hide(walk, item, here, depth + 3)
         else:
             view = visit(walk, item, here, depth + 3)

@@ -101,7 +101,7 @@ def _record(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
             except TypeError:
                 state[name] = _COMPUTED
                 unseen(walk, value, path)
-    return read_fields(walk, state, path, depth, walk.redact | plan.redact)
+    return read_fields(walk, state, path, depth, (walk.redact | plan.redact if plan.redact else walk.redact))
 
 
 class _Computed:
@@ -127,7 +127,9 @@ def _base(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
         enter(walk, path, depth, len(content))
         walk.out.append(tagged("N", *plan.fields))
         fields = dict(zip(plan.fields, content, strict=True))
-        return read_fields(walk, fields, path, depth, walk.redact | plan.redact)
+        return read_fields(
+            walk, fields, path, depth, (walk.redact | plan.redact if plan.redact else walk.redact)
+        )
     return handler(walk, content, path, depth)
 
 

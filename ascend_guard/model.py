@@ -112,6 +112,8 @@ class AgentAction(Struct, frozen=True, omit_defaults=True):
         orchestration_session_id: groups a root call with every call made inside it.
         parent_action_id: the governed call this one was made in.
         orchestration_depth: 0 for a root call, at most 5.
+        excluded: names of arguments that were passed to the tool and left out of the decision and the record.
+        vouched_decorators: decorators between the gate and the tool that its developer vouches for.
     """
 
     agent_id: str
@@ -129,6 +131,8 @@ class AgentAction(Struct, frozen=True, omit_defaults=True):
     orchestration_session_id: str | None = None
     parent_action_id: int | None = None
     orchestration_depth: int = 0
+    excluded: tuple[str, ...] = ()
+    vouched_decorators: tuple[str, ...] = ()
 
 
 class ActionResult(Struct, frozen=True, omit_defaults=True):

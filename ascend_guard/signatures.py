@@ -1,13 +1,13 @@
-"""Which parameters a callable has, and which of them are annotated secret.
+"""Which parameters a callable has, and which of them its annotations mark.
 
-Those of the callable that will really be called. Where that only passes its arguments on (``*args, **kwargs``
-under ``functools.wraps``, a signature of its own making), the names come from what it says it wraps, as
-``inspect.signature`` finds them.
+Only those of the callable that is really called, read from its code. What it claims (``__wrapped__``, ``__signature__``)
+is no evidence; see ``wrappers``.
 """
 
 from __future__ import annotations
 
 import inspect
+import keyword
 import sys
 import types
 from collections.abc import Callable
@@ -16,71 +16,55 @@ from typing import Any
 
 from msgspec import Struct
 
+from ascend_guard.errors import ConfigurationError
+from ascend_guard.exclusion import is_excluded_hint
 from ascend_guard.redaction import annotations_of, is_redacted_hint
 
-__all__ = ["POSITIONAL", "Declared", "declared_by_class", "declared_by_function", "declared_by_other"]
+__all__ = ["POSITIONAL", "Marks", "marks_of", "parameters_of_builtin", "parameters_of_function"]
 
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class Declared(Struct, frozen=True):
-    """What a callable takes.
+class Marks(Struct, frozen=True):
+    """What annotations say.
 
     Args:
-        parameters: in the order of the signature, ``self`` included.
-        redacted: names of those annotated ``Redact``.
-        passes_on: they are what it says it wraps; it may take more, or put in some itself.
+        redacted: names of parameters annotated ``Redact``.
+        excluded: names of parameters annotated ``Exclude``, or provided by a framework.
     """
 
-    parameters: list[Parameter]
-    redacted: frozenset[str]
-    passes_on: bool
+    redacted: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
 
 
-def declared_by_function(function: types.FunctionType, skip_first: bool) -> Declared | None:
-    """What a Python function takes.
+def parameters_of_function(function: types.FunctionType) -> list[Parameter]:
+    """What a Python function takes, ``self`` included, with its present defaults.
 
-    Args:
-        skip_first: the first parameter is ``self`` or ``cls``, whatever it is called.
+    Raises:
+        ConfigurationError: its defaults do not fit its parameters.
     """
-    return _declared(function, _real(function), _stated(function), skip_first)
-
-
-def declared_by_class(kind: Any) -> tuple[Any, Declared | None]:
-    """What a class's constructor takes, and the method that says so, when it is one written in Python."""
-    if type(kind).__call__ is type.__call__:
-        for name in ("__init__", "__new__"):
-            maker = inspect.getattr_static(kind, name, None)
-            maker = maker.__func__ if type(maker) is staticmethod else maker
-            if type(maker) is not types.FunctionType:
-                continue
-            stated = _stated(maker)
-            # pydantic's classes state what their __init__(self, **data) takes.
-            own = inspect.getattr_static(kind, "__signature__", None) and _signature(kind)
-            if own:
-                stated = own.replace(parameters=[Parameter("self", POSITIONAL[0]), *own.parameters.values()])
-            return maker, _declared(maker, _real(maker), stated, True)
-    return kind, declared_by_other(kind)
-
-
-def declared_by_other(function: Any) -> Declared | None:
-    """What a builtin, a compiled function or any other callable takes, when it says so."""
-    return _declared(function, None, _signature(function), False)
-
-
-def _declared(
-    function: Any, real: Signature | None, stated: Signature | None, skip_first: bool
-) -> Declared | None:
-    signature = real or stated
+    bare = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    bare.__kwdefaults__ = function.__kwdefaults__
+    signature = _signature(bare)
     if signature is None:
+        raise ConfigurationError(
+            f"The parameters of {function.__qualname__} cannot be read: its __defaults__ do not fit them."
+        )
+    return list(signature.parameters.values())
+
+
+def parameters_of_builtin(function: Callable[..., Any]) -> list[Parameter] | None:
+    """What a builtin takes, when it says so, and no parameter has a name that no Python function could have."""
+    signature = _signature(function)
+    if signature is None or any(keyword.iskeyword(name) for name in signature.parameters):
         return None
-    passes_on = real is None and hasattr(function, "__wrapped__")
-    parameters = list(signature.parameters.values())
-    if real is not None and stated is not None:
-        merged = _merged(parameters, list(stated.parameters.values()), skip_first)
-        passes_on = merged is not None
-        parameters = merged or parameters
-    return Declared(parameters, _redacted(function, parameters), passes_on)
+    return list(signature.parameters.values())
 
 
 def _signature(function: Callable[..., Any]) -> Signature | None:
@@ -95,63 +79,34 @@ def _signature(function: Callable[..., Any]) -> Signature | None:
         return None
 
 
-def _real(function: types.FunctionType) -> Signature | None:
-    """What a function takes, whatever its ``__wrapped__`` and ``__signature__`` say."""
-    bare = types.FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    bare.__kwdefaults__ = function.__kwdefaults__
-    return _signature(bare)
+def marks_of(function: types.FunctionType) -> Marks:
+    """What a function's annotations say of its parameters.
 
-
-def _stated(function: types.FunctionType) -> Signature | None:
-    return _signature(function) if function.__dict__.keys() & {"__wrapped__", "__signature__"} else None
-
-
-def _merged(real: list[Parameter], stated: list[Parameter], skip_first: bool) -> list[Parameter] | None:
-    """The stated parameters, and the keywords a wrapper takes for itself; None if it does not pass on."""
-    if not {parameter.kind for parameter in real} & {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
-        return None
-    merged = list(stated)
-    own = []
-    for index, mine in enumerate(real):
-        if mine.kind is Parameter.KEYWORD_ONLY:
-            own.append(mine)
-        elif mine.kind in POSITIONAL:
-            theirs = merged[index] if index < len(merged) else None
-            if theirs is None or theirs.kind not in POSITIONAL:
-                return None
-            if theirs.name != mine.name and not (skip_first and index == 0):
-                return None
-            merged[index] = theirs.replace(default=mine.default)
-    if merged and merged[-1].kind is Parameter.VAR_KEYWORD:
-        own.append(merged.pop())
-    try:
-        return list(Signature([*merged, *own]).parameters.values())
-    except ValueError:  # one name twice, or a default before a parameter without
-        return None
-
-
-def _redacted(function: Any, parameters: list[Parameter]) -> frozenset[str]:
-    hints = {parameter.name: parameter.annotation for parameter in parameters}
-    found = set()
+    ``Redact`` also counts where a function says that it wraps another whose parameter of that name has it: redacting too
+    much is safe. ``Exclude`` counts on the function itself alone.
+    """
+    hints = annotations_of(function)
+    hints.pop("return", None)
+    scope, local = function.__globals__, _closure(function)
+    excluded = {name for name, hint in hints.items() if is_excluded_hint(hint, scope, local)}
+    redacted: set[str] = set()
+    wrapped: Any = function
     for _ in range(100):  # a chain of wrappers may be a ring
-        local: dict[str, Any] = {}
-        if type(function) is types.FunctionType:
-            hints |= annotations_of(function)
-            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-                try:
-                    local[name] = cell.cell_contents
-                except ValueError:  # not there yet
-                    continue
-        scope = getattr(function, "__globals__", {})
-        found |= {name for name, hint in hints.items() if is_redacted_hint(hint, scope, local)}
-        function = getattr(function, "__wrapped__", None)
-        if function is None:
+        redacted |= {name for name, hint in hints.items() if is_redacted_hint(hint, scope, local)}
+        wrapped = getattr(wrapped, "__wrapped__", None)
+        if wrapped is None:
             break
-        hints = {}
-    return frozenset(found - {"return"})
+        is_function = type(wrapped) is types.FunctionType
+        hints = annotations_of(wrapped) if is_function else {}
+        scope, local = getattr(wrapped, "__globals__", {}), _closure(wrapped) if is_function else {}
+    return Marks(frozenset(redacted - {"return"}), frozenset(excluded))
+
+
+def _closure(function: types.FunctionType) -> dict[str, Any]:
+    local: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            local[name] = cell.cell_contents
+        except ValueError:  # not there yet
+            continue
+    return local

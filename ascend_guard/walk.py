@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from msgspec import Struct, field
@@ -15,6 +16,7 @@ __all__ = [
     "Path",
     "Walk",
     "enter",
+    "is_redacted_here",
     "refuse_change",
     "refuse_size",
     "subject",
@@ -29,6 +31,8 @@ Path = tuple[Any, Any] | None
 Handler = Callable[["Walk", Any, Path, int], Any]
 """Writes the encoding of a value, found at a path and a depth, and returns its plain view."""
 
+_NOWHERE: Mapping[str, frozenset[tuple[str, ...]]] = MappingProxyType({})
+
 HIDDEN = object()
 """A step of a path below which nothing is named: the inside of a redacted value."""
 
@@ -38,7 +42,7 @@ class Walk(Struct, gc=False):
 
     Args:
         other: reads the values that are none of the builtin types.
-        redact: names to redact, besides those that look secret.
+        redact: names to redact, besides those that look secret. Those in ``places`` only where that says.
         limit: most bytes the whole encoding may have.
         depth: most containers inside one another.
         left: how much of the limit is left; what is too large is refused before it is copied.
@@ -49,6 +53,7 @@ class Walk(Struct, gc=False):
         excess: which bound was exceeded, ``size`` or ``depth``.
         opaque: where something could not be seen, or not in full.
         secrets: the text of what was redacted.
+        places: the whole paths of keys that are redacted in one place only, by the key.
     """
 
     other: Handler
@@ -64,6 +69,7 @@ class Walk(Struct, gc=False):
     inside: set[int] = field(default_factory=set)
     opaque: list[Path] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
+    places: Mapping[str, frozenset[tuple[str, ...]]] = _NOWHERE
 
     def __repr__(self) -> str:
         # It is full of secrets, and a local variable wherever something may be raised.
@@ -87,6 +93,19 @@ def where(path: Path) -> str:
         else:
             steps.append(f"[{step[:64]!a}]" if type(step) is str else f"[{step}]")
     return "".join(reversed(steps)).removeprefix(".")
+
+
+def is_redacted_here(walk: Walk, path: Path, name: str) -> bool:
+    """Whether a name to redact is to be redacted in what lies at this path. The places of list items do not count."""
+    places = walk.places.get(name)
+    if places is None:
+        return True
+    steps = [name]
+    while path is not None:
+        path, step = path
+        if type(step) is str:
+            steps.append(step)
+    return tuple(reversed(steps)) in places
 
 
 def subject(path: Path) -> str:

@@ -31,7 +31,8 @@ class SubmitBody(Struct, omit_defaults=True):
     ``call_id`` come from ascend-guard's own client: ``digest`` binds the approval to the arguments that will run,
     ``identity`` recognises the same call whatever the order of its keys (``digest`` when left out), ``runner`` is the
     process that will run them and takes the permit with the answer, ``call_id`` tells a call that is repeated from another
-    with the same arguments.
+    with the same arguments. ``excluded`` and ``vouched_decorators`` say what the client left out of the arguments, and for
+    which decorators its developer vouches.
     """
 
     agent_id: Text
@@ -57,6 +58,8 @@ class SubmitBody(Struct, omit_defaults=True):
     runner: Runner | None = None
     call_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     identity: Hex | None = None
+    excluded: Annotated[list[Text], Meta(max_length=1_000)] = []
+    vouched_decorators: Annotated[list[Text], Meta(max_length=100)] = []
 
 
 @masks("parameters", "context")
@@ -188,6 +191,8 @@ class ActionDetailBody(ActionBody, kw_only=True):
     approvals: list[Object] = field(default_factory=list)
     modified_arguments: Object | None = None
     error: str | None = None
+    excluded: list[str] = field(default_factory=list)
+    vouched_decorators: list[str] = field(default_factory=list)
     audit_trail: list[TrailEntry] = field(default_factory=list)
 
 

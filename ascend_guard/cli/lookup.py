@@ -223,6 +223,8 @@ def full_record(details: Details) -> dict[str, Any]:
         "model_id": asked.model_id,
         "mcp_server_name": asked.mcp_server_name,
         "parent_action_id": asked.parent_action_id,
+        "excluded": list(asked.excluded) or None,
+        "vouched_decorators": list(asked.vouched_decorators) or None,
         "cvss_vector": risk.get("cvss_vector"),
         "nist_controls": risk.get("nist_controls", []),
         "mitre_techniques": risk.get("mitre_techniques", []),

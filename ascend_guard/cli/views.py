@@ -154,6 +154,10 @@ def _fields(details: Details, brief: str | None) -> Table:
     add("Model", asked.model_id)
     if asked.parent_action_id is not None:
         add("Inside of", f"action {asked.parent_action_id}")
+    if asked.excluded:
+        add("Not judged", f"{', '.join(asked.excluded)} (excluded: passed to the tool, and not recorded)")
+    if asked.vouched_decorators:
+        add("Vouched for", f"{', '.join(asked.vouched_decorators)} (may change the arguments)")
     assessed = details.submission.get("risk") or {}
     add("Risk", risk(row.risk_score, row.risk_level, bar=True).append_text(_because(assessed.get("factors"))))
     add("Rule", row.rule or Text("none; the policy's default", "italic"))

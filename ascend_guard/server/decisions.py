@@ -130,6 +130,8 @@ def detail_body(reader: Reader, row: ActionRow) -> ActionDetailBody:
         ],
         modified_arguments=None if row.edits is None else msgspec.json.decode(row.edits),
         error=row.error,
+        excluded=list(asked.excluded),
+        vouched_decorators=list(asked.vouched_decorators),
         audit_trail=[_entry(record.body) for record in reader.trail(row.id)],
     )
 

@@ -74,6 +74,8 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
         orchestration_session_id=body.orchestration_session_id,
         parent_action_id=body.parent_action_id,
         orchestration_depth=body.orchestration_depth or 0,
+        excluded=tuple(body.excluded),
+        vouched_decorators=tuple(body.vouched_decorators),
     )
     return action, digest
 

@@ -108,10 +108,10 @@ class ToolArguments:
 class OneCall(Binder):
     """One call's arguments, there and, with an approver's values in them, back."""
 
-    __slots__ = ("_args", "_arguments", "_kwargs", "_named")
+    __slots__ = ("_args", "_arguments", "_kwargs", "_named", "redacted")
 
     def __init__(self, arguments: ToolArguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__(arguments.redacted)
+        self.redacted = arguments.redacted
         self._arguments = arguments
         self._args = args
         self._kwargs = kwargs
@@ -137,11 +137,6 @@ class OneCall(Binder):
                 )
         args = self._arguments.positional(self._args, read)
         return args, {**self._kwargs, **read}
-
-    def _call(
-        self, named: dict[str, Any], keywords: frozenset[str]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return self.unbind(named)
 
 
 def takes_anything(run: Callable[..., Any]) -> bool:

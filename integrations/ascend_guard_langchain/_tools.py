@@ -10,6 +10,7 @@ from langchain_core.tools import BaseTool
 
 from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.calls import Declaration, options
+from ascend_guard.descriptions import checked_names
 from ascend_guard.errors import ConfigurationError
 
 from ._arguments import HANDS_ON
@@ -45,6 +46,15 @@ def govern_tool(
     Raises:
         ConfigurationError: this is no tool, or it cannot be governed so.
     """
+    made = _governed(tool, action_type, tool_name, on_denied, declared)
+    if not decided_inside(tool):
+        _require_names(declared, [tool])
+    return made
+
+
+def _governed(
+    tool: T, action_type: str | None, tool_name: str | None, on_denied: OnDenied, declared: Declaration
+) -> T:
     if not isinstance(tool, BaseTool):
         raise ConfigurationError(
             f"govern_tool takes a LangChain tool, not {type(tool).__name__}: put @tool over the function first, or "
@@ -64,6 +74,18 @@ def govern_tool(
     else:
         chosen = options(action_type or _LANGCHAIN + tool.name, tool_name or tool.name, declared)
     return cast(T, with_gate(tool, ToolGate(type(tool), chosen, on_denied)))
+
+
+def _require_names(declared: Declaration, tools: list[BaseTool]) -> None:
+    """A name in ``redact`` or ``exclude`` that no tool has is a mistake, where the tools say what they take.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    if all(tool.args for tool in tools):
+        names = {name for tool in tools for name in tool.args}
+        for option in ("redact", "exclude"):
+            checked_names(option, declared.get(option), names)
 
 
 def govern_tools(
@@ -92,14 +114,16 @@ def govern_tools(
             f"There is no tool {unknown[0]!r} among {', '.join(tool.name for tool in given) or 'none'}: an action type "
             "for it would govern nothing."
         )
+    ungoverned = [tool for tool in given if isinstance(tool, BaseTool) and not is_governed(tool)]
+    if ungoverned:
+        _require_names(declared, ungoverned)
     governed = []
     for tool in given:
         if isinstance(tool, BaseTool) and is_governed(tool):
             governed.append(tool)
         else:
-            governed.append(
-                govern_tool(tool, table.get(getattr(tool, "name", "")), on_denied=on_denied, **declared)
-            )
+            action_type = table.get(getattr(tool, "name", ""))
+            governed.append(_governed(tool, action_type, None, on_denied, declared))
     return governed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 import time
@@ -327,9 +328,12 @@ def _kinds(style: str) -> list[Kind]:
     def _(gate: Gate, body: Body) -> Tool:
         return _class(tool=functools.partialmethod(gate(_method(style, body)), note="n"))().tool
 
-    @kind("over-another-decorator")
-    def _(gate: Gate, body: Body) -> Tool:
-        return gate(_passing_on(style, raw(style, body)))
+    if style in ("sync", "async"):
+
+        @kind("over-another-decorator")
+        def _(gate: Gate, body: Body) -> Tool:
+            around: Any = _Around() if style == "sync" else _AsyncAround()
+            return gate(around(raw(style, body)))
 
     @kind("under-another-decorator")
     def _(gate: Gate, body: Body) -> Tool:
@@ -358,6 +362,22 @@ def _renamed(method: Tool, first: str) -> Any:
     code = method.__code__  # type: ignore[attr-defined]
     method.__code__ = code.replace(co_varnames=(first, *code.co_varnames[1:]))  # type: ignore[attr-defined]
     return method
+
+
+class _Around(contextlib.ContextDecorator):
+    """A decorator that is known to pass its arguments on unchanged."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class _AsyncAround(contextlib.AsyncContextDecorator):
+    """The same for coroutines."""
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *error: object) -> None: ...
 
 
 def _passing_on(style: str, tool: Tool) -> Tool:

@@ -53,6 +53,33 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "redact as number": (declared(redact=5), r"redact"),
     "redact of lists": (declared(redact=[["password"]]), r"redact"),
     "redact of numbers": (declared(redact=[5]), r"redact"),
+    "redact of no parameter": (
+        declared(redact=("ordr",)),
+        r"redact names 'ordr', which is no parameter; did you mean 'order'\?.*'\*\.ordr'",
+    ),
+    "redact far from any": (declared(redact=("zzz",)), r"there are amount, order"),
+    "redact inside no parameter": (declared(redact=("ordr.card",)), r"'ordr\.card'.*did you mean 'order'"),
+    "redact of two stars": (declared(redact=("*.*",)), r"a key anywhere \('\*\.number'\)"),
+    "redact of a star": (declared(redact=("*",)), r"a key anywhere"),
+    "redact of an empty step": (declared(redact=("order..card",)), r"a key inside one \('card\.number'\)"),
+    "exclude as text": (declared(exclude="order"), r"exclude=\('order',\)"),
+    "exclude as number": (declared(exclude=5), r"exclude is a tuple"),
+    "exclude of no parameter": (declared(exclude=("ordr",)), r"exclude names 'ordr'.*did you mean 'order'\?"),
+    "exclude inside a parameter": (declared(exclude=("order.id",)), r"only whole parameters.*redact"),
+    "exclude anywhere": (declared(exclude=("*.id",)), r"only whole parameters"),
+    "excluded in a template": (
+        declared(exclude=("order",), resource="{order}"),
+        r"\{order\}, which is excluded",
+    ),
+    "guard: redact of no parameter": (
+        lambda: guard("x", parameters={"path": 1}, redact=("paht",)),
+        r"did you mean 'path'\?",
+    ),
+    "guard: exclude of no parameter": (
+        lambda: guard("x", parameters={"path": 1}, exclude=("pth",)),
+        r"'pth'",
+    ),
+    "guard: vouch_for": (lambda: guard("x", vouch_for=(tool,)), r"no option 'vouch_for'"),  # type: ignore[call-arg]
     "unknown option": (declared(on_pendig="raise"), r"'on_pendig'; did you mean 'on_pending'\?"),
     "unknown option far from any": (declared(zzz=1), r"no option 'zzz'"),
     "unknown placeholder": (declared(resource="o/{ordr}"), r"\{ordr\}.*amount, order"),
@@ -148,6 +175,68 @@ def test_templates_are_filled_from_the_arguments(
     assert action.resource == f"orders/{shown if isinstance(shown, str) else action.resource[7:-4]}/{{x}}"
     if type(amount) is int and abs(amount) < 2**63:
         assert action.resource_id == str(amount)
+
+
+NESTED: dict[str, Any] = {
+    "card": {"number": "4111", "name": "ann", "owner": {"number": 7}},
+    "items": [{"mark": "t1", "number": 1}, {"mark": "t2"}],
+    "number": "o-1",
+}
+
+
+@pytest.mark.parametrize(
+    ("redact", "hidden"),
+    [
+        (("card.number",), ["card.number"]),
+        (("card.owner.number",), ["card.owner.number"]),
+        (("items[].number", "card"), ["card", "items[0].number"]),
+        (("items.mark",), ["items[0].mark", "items[1].mark"]),
+        (("*.number",), ["card.number", "card.owner.number", "items[0].number", "number"]),
+        (("number",), ["card.number", "card.owner.number", "items[0].number", "number"]),
+        (("card.nothing",), []),
+    ],
+)
+@pytest.mark.parametrize("face", ["governed", "guard"])
+def test_keys_inside_arguments_are_redacted(
+    plane: EmbeddedControlPlane, redact: tuple[str, ...], hidden: list[str], face: str
+) -> None:
+    """By their place, or anywhere; everything else stays readable."""
+
+    def nested(card: Any, items: Any, number: Any) -> None: ...
+
+    if face == "governed":
+        governed("order_read", redact=redact)(nested)(**NESTED)
+    else:
+        with guard("order_read", parameters=NESTED, redact=redact):
+            pass
+    found = []
+
+    def look(value: Any, place: str) -> None:
+        if value == "[REDACTED]":
+            found.append(place)
+        for key, item in value.items() if isinstance(value, dict) else ():
+            look(item, f"{place}.{key}".removeprefix("."))
+        for index, item in enumerate(value) if isinstance(value, list) else ():
+            look(item, f"{place}[{index}]")
+
+    look(asked(plane, rows(plane)[-1].id).action_details, "")
+    assert sorted(found) == hidden
+
+
+def test_names_that_come_with_the_call(plane: EmbeddedControlPlane) -> None:
+    """A function that takes any keyword can be called with any name, so any can be redacted or excluded."""
+
+    @governed("order_read", redact=("note", "card.number"), exclude=("ctx",))
+    def anything(**given: Any) -> None: ...
+
+    anything(note="n", card={"number": 1, "name": "ann"}, ctx=object(), order="o-1")
+    action = asked(plane, rows(plane)[-1].id)
+    assert action.action_details == {
+        "note": "[REDACTED]",
+        "card": {"number": "[REDACTED]", "name": "ann"},
+        "order": "o-1",
+    }
+    assert action.excluded == ("ctx",)
 
 
 @pytest.mark.parametrize("wrong", [5, None, b"x", ["a"]])

@@ -294,7 +294,7 @@ def test_guard_scope_and_declarations_keep_secrets(
 @given(secret=secrets, where=st.sampled_from(["new name", "inside", "declared"]))
 def test_an_approvers_edits_keep_secrets(plane: EmbeddedControlPlane, secret: str, where: str) -> None:
     """A secret that comes in with an approver's edited arguments is one too: it is stored nowhere."""
-    tool = governed("refund", redact=("quiet",), on_pending="raise")(lambda amount, config: None)
+    tool = governed("refund", redact=("*.quiet",), on_pending="raise")(lambda amount, config: None)
     with pytest.raises(AscendError) as caught:
         tool(900.0, {"user": uuid.uuid4().hex})
     edited = {

@@ -29,6 +29,7 @@ CORE = (
         "arguments",
         "binding",
         "calls",
+        "descriptions",
         "config",
         "drivers",
         "errors",

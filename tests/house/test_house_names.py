@@ -27,6 +27,7 @@ PUBLIC = [
     "ControlPlane",
     "Decision",
     "EmbeddedControlPlane",
+    "Exclude",
     "KillSwitchError",
     "KillSwitchState",
     "NetworkError",

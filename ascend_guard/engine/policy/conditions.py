@@ -27,6 +27,8 @@ Reader = Callable[[AgentAction, Risk], object]
 
 VARIABLES: dict[str, tuple[str, Reader]] = {
     "action.type": ("STRING", lambda action, risk: action.action_type),
+    "action.excluded": ("DYN", lambda action, risk: [*action.excluded]),
+    "action.vouched_decorators": ("DYN", lambda action, risk: [*action.vouched_decorators]),
     "tool.name": ("STRING", lambda action, risk: action.tool_name),
     "tool.mcp_server_name": ("DYN", lambda action, risk: action.mcp_server_name),
     "resource.name": ("STRING", lambda action, risk: action.resource),
