@@ -18,6 +18,7 @@ from .calls import BoundCall, Declaration, Options, options
 from .config import default_control_plane
 from .errors import ConfigurationError
 from .execution import Execution
+from .hints import hints_of
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -186,6 +187,7 @@ class _Gate:
         self._bound_binder: Binder | None = None
         self._path = path_of(tool)
         self._first = _instance_parameter(tool)
+        self._hint = hints_of(tool)
 
     def __call__(
         self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -207,7 +209,7 @@ class _Gate:
         binder = self._binder_for(instance)
         plane = self._options.control_plane or default_control_plane()
         named = binder.bind(args, kwargs)
-        return Execution(BoundCall(self._options, plane, named, binder, args, kwargs), plane)
+        return Execution(BoundCall(self._options, plane, named, binder, args, kwargs, self._hint), plane)
 
     def _binder_for(self, instance: object) -> Binder:
         tool = self._tool

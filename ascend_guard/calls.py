@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
-import string
 import threading
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any, TypedDict
 
+import msgspec
 from msgspec import Struct
 
+from . import remedies
 from ._scope import Running, current, manner, plain_context, require_text, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
+from .descriptions import Describe, described, description
+from .descriptions import literal as literal_text
 from .drivers import ControlPlane
-from .errors import ConfigurationError, ValidationError, refuse_unknown
+from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError, refuse_unknown
 from .flow import OnPending
-from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, RiskLevel
-from .redaction import scrub
+from .hints import Hint, undeclared
+from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, RiskLevel
 
-Describe = Callable[[dict[str, Any]], str]
+_log = logging.getLogger("ascend_guard")
+_MOST_TOLD = 1024
+
+
+class Given(Struct, frozen=True):
+    """The arguments a call was made with, before anybody edited them; ``plain`` is what approvers saw."""
+
+    named: dict[str, Any]
+    plain: dict[str, Any]
 
 
 class Options(Struct, frozen=True):
-    """What a face declares once about all its calls; see ``governed``."""
+    """What a face declares once about all its calls; see ``governed``.
+
+    ``fixed`` names what was said of one call as text, and so cannot be described anew when its arguments are edited.
+    """
 
     action_type: str
     tool_name: str
@@ -40,6 +55,7 @@ class Options(Struct, frozen=True):
     orchestration_session_id: str | None = None
     parent_action_id: int | None = None
     control_plane: ControlPlane | None = None
+    fixed: tuple[str, ...] = ()
 
 
 class Details(TypedDict, total=False):
@@ -73,6 +89,9 @@ class Declaration(Details, total=False):
 
     on_pending: OnPending
 
+
+_DESCRIBED = ("resource", "resource_id", "risk_indicators")
+"""What is said of a call that may follow from its arguments, and that policies judge."""
 
 _OPTIONS = (*Details.__annotations__, "on_pending")
 
@@ -147,9 +166,9 @@ def options(
         indicators["risk_level"] = str(risk_level)
     parent = _parent(declared.get("parent_action_id"))
     if literal:
-        describe: Callable[..., Describe | None] = _literal
+        describe: Callable[..., Describe | None] = literal_text
     else:
-        describe = _describe
+        describe = description
     return Options(
         action_type,
         tool_name,
@@ -165,7 +184,12 @@ def options(
         declared.get("orchestration_session_id"),
         parent,
         control_plane,
+        tuple(name for name in _DESCRIBED if _is_fixed(declared.get(name))) if literal else (),
     )
+
+
+def _is_fixed(given: object) -> bool:
+    return isinstance(given, str) or (isinstance(given, Mapping) and bool(given))
 
 
 class BoundCall:
@@ -173,6 +197,7 @@ class BoundCall:
 
     Attributes:
         args, kwargs: what to call the tool with, an approver's edits included.
+        action, digest: what will run, an approver's edits included.
         approved: called before the body runs under a person's approval, when somebody wants to know.
         secrets: values that must not appear in any text about this call.
     """
@@ -180,8 +205,11 @@ class BoundCall:
     __slots__ = (
         "_arguments",
         "_binder",
+        "_given",
+        "_hint",
         "_key",
         "_named",
+        "_options",
         "_redact",
         "action",
         "approved",
@@ -202,9 +230,13 @@ class BoundCall:
         binder: Binder | None = None,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
+        hint: Hint = undeclared,
     ) -> None:
         self._named = named
         self._binder = binder
+        self._options = options
+        self._hint = hint
+        self._given: Given | None = None
         self._redact = options.redact if binder is None else options.redact | binder.redacted
         self._key = plane.digest_key
         self.args = args
@@ -228,13 +260,29 @@ class BoundCall:
             self._named, key=self._key, redact=self._redact
         )
 
-    def edit(self, values: dict[str, Any]) -> str:
-        self._named = {**self._named, **values}
+    def edit(self, values: dict[str, Any]) -> None:
+        from .edits import converted  # needed where an approver edited, and nowhere else
+
+        if self._options.fixed:
+            raise _not_editable(self._options)
+        # Edited again, the values replace the caller's, not those of the earlier edit.
+        if self._given is None:
+            self._given = Given(self._named, self._arguments.plain)
+        given = self._given
+        named = {**given.named, **converted(values, given.named, given.plain, self._hint)}
+        arguments = normalise(named, key=self._key, redact=self._redact)
+        action = msgspec.structs.replace(
+            self.action, action_details=arguments.plain, **_target(self._options, named, arguments)
+        )
         if self._binder is not None:
-            self.args, self.kwargs = self._binder.unbind(self._named)
-        self._arguments = normalise(self._named, key=self._key, redact=self._redact)
-        self.digest = self._arguments.digest
-        return self.digest
+            self.args, self.kwargs = self._binder.unbind(named)
+        self._named, self._arguments = named, arguments
+        self.digest = arguments.digest
+        self.action = action
+
+    def held(self, result: ActionResult) -> None:
+        action = self.action
+        _tell(self._key, result.action_id, action.action_type, action.tool_name, action.agent_id)
 
     def parameters(self) -> dict[str, Any]:
         return self._named
@@ -264,14 +312,14 @@ def _action(
                 f"{MAX_ORCHESTRATION_DEPTH} are allowed. Call it from a shallower one.",
                 reason="orchestration depth out of range",
             )
-    resource = options.resource
+    target = _target(options, named, arguments)
     return AgentAction(
         agent_id,
         (scope.agent_name or plane.agent_name) if scope.agent_id is None else (scope.agent_name or agent_id),
         options.action_type,
-        options.tool_name if resource is None else _text(resource, named, arguments),
+        target["resource"],
         options.tool_name,
-        None if options.resource_id is None else _text(options.resource_id, named, arguments),
+        target["resource_id"],
         arguments.plain,
         {**options.context, **scope.context} if scope.context else options.context,
         options.risk_indicators,
@@ -284,24 +332,43 @@ def _action(
     )
 
 
-def _text(describe: Describe, named: dict[str, Any], arguments: Arguments) -> str:
-    if isinstance(describe, _Template):
-        return describe(arguments.plain)
-    try:
-        text = describe(named)
-    except Exception as error:
-        # Without its cause: what it says about the arguments may be secret.
-        raise ValidationError(
-            f"Blocked: the resource of this call cannot be told: the callable that describes it raised "
-            f"{type(error).__name__}. Mend the callable."
-        ) from None
-    if not isinstance(text, str):
-        raise ValidationError(
-            f"Blocked: the resource of this call came out as {type(text).__name__}; "
-            f"the callable that describes it must return a string."
-        )
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return scrub(text, arguments.secrets)
+@lru_cache(_MOST_TOLD)
+def _tell(plane: bytes, action_id: str, action_type: str, tool_name: str, agent_id: str) -> None:
+    """Say once that an action waits, and how to decide it. Its arguments are not logged."""
+    _log.warning(
+        "Waiting for a person: %s by %s for agent %r (action %s). %s",
+        action_type,
+        tool_name,
+        agent_id,
+        action_id,
+        remedies.decide(action_id),
+    )
+
+
+def _not_editable(options: Options) -> AuthorizationDeniedError:
+    fixed = " and ".join(options.fixed)
+    reason = f"the edited arguments cannot be judged, because the block gives its {fixed} as fixed values"
+    return AuthorizationDeniedError(
+        f"Blocked: {options.action_type} by {options.tool_name} did not run: {reason}.",
+        reason=reason,
+        remedy="Give resource and resource_id as callables on the parameters, such as resource=lambda args: args['path'], "
+        "and risk_indicators with @governed; or deny the action and say what to change.",
+    )
+
+
+class _Target(TypedDict):
+    """What a call acts on, as its arguments tell."""
+
+    resource: str
+    resource_id: str | None
+
+
+def _target(options: Options, named: dict[str, Any], arguments: Arguments) -> _Target:
+    resource, resource_id = options.resource, options.resource_id
+    return {
+        "resource": options.tool_name if resource is None else described(resource, named, arguments),
+        "resource_id": None if resource_id is None else described(resource_id, named, arguments),
+    }
 
 
 def _parent(given: int | str | None) -> int | None:
@@ -311,53 +378,3 @@ def _parent(given: int | str | None) -> int | None:
     if isinstance(given, bool | float) or not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
         raise ConfigurationError(f"parent_action_id is an action's id, not {given!r}.")
     return int(text)
-
-
-def _literal(what: str, given: str | Describe | None, parameters: Collection[str] | None) -> Describe | None:
-    return (lambda _: given) if isinstance(given, str) else _describe(what, given, parameters)
-
-
-def _describe(what: str, given: str | Describe | None, parameters: Collection[str] | None) -> Describe | None:
-    if given is None or (callable(given) and not isinstance(given, str)):
-        return given
-    if not isinstance(given, str):
-        raise ConfigurationError(
-            f"{what} is a string, a template such as 'customers/{{customer_id}}', or a callable."
-        )
-    return _Template(what, given, parameters)
-
-
-class _Template:
-    """``customers/{customer_id}``, filled from the redacted arguments."""
-
-    def __init__(self, what: str, template: str, parameters: Collection[str] | None) -> None:
-        try:
-            parsed = list(string.Formatter().parse(template))
-        except ValueError as error:
-            raise ConfigurationError(f"The {what} template {template!r} is malformed: {error}.") from None
-        self._parts = [(text, name) for text, name, _, _ in parsed]
-        for _, name, form, conversion in parsed:
-            if name is None:
-                continue
-            if form or conversion:
-                raise ConfigurationError(
-                    f"The {what} template {template!r} formats {{{name}}}; only parameter names can stand in braces. "
-                    f"For more, pass a callable: {what}=lambda args: ..."
-                )
-            if not name.isidentifier():
-                raise ConfigurationError(
-                    f"The {what} template {template!r} uses {{{name}}}; only parameter names can stand in braces. "
-                    f"For more, pass a callable: {what}=lambda args: ..."
-                )
-            if parameters is not None and name not in parameters:
-                raise ConfigurationError(
-                    f"The {what} template {template!r} uses {{{name}}}, which is no parameter; "
-                    f"there {'is' if len(parameters) == 1 else 'are'} {', '.join(sorted(parameters)) or 'none'}."
-                )
-
-    def __call__(self, plain: dict[str, Any]) -> str:
-        return "".join(text if name is None else text + _shown(plain.get(name)) for text, name in self._parts)
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
