@@ -22,7 +22,9 @@ class guard:
             os.unlink(permit.parameters["path"])
 
     ``async with`` does the same without blocking the event loop. What the decision was made on is
-    ``permit.parameters``: use those, an approver may have edited them.
+    ``permit.parameters``: use those, an approver may have edited them. An edited call is judged again, so it does not run
+    where ``resource``, ``resource_id`` or ``risk_indicators`` were given as fixed values, which may not be true of it any
+    more; give the first two as callables (``resource=lambda args: args["path"]``) to let approvers edit.
 
     Args:
         action_type: action category, such as ``file_delete``.

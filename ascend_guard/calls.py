@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypedDict, cast
 
+import msgspec
 from msgspec import Struct
 
+from . import remedies
 from ._scope import Running, current, manner, plain_context, require_text, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
 from .descriptions import Describe, checked_names, describe, described
 from .descriptions import literal as literally
 from .drivers import ControlPlane
-from .errors import ConfigurationError, ValidationError, refuse_unknown
+from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError, refuse_unknown
 from .exclusion import separate
 from .flow import OnPending
-from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, RiskLevel
+from .hints import Hint, undeclared
+from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, RiskLevel
 
 OnDenied = Literal["raise", "return"]
 
+_log = logging.getLogger("ascend_guard")
+_MOST_TOLD = 1024
+
+
+class Given(Struct, frozen=True):
+    """The arguments a call was made with, before anybody edited them; ``plain`` is what approvers saw."""
+
+    named: dict[str, Any]
+    plain: dict[str, Any]
+
 
 class Options(Struct, frozen=True):
-    """What a face declares once about all its calls; see ``governed``."""
+    """What a face declares once about all its calls; see ``governed``.
+
+    ``fixed`` names what was said of one call as text, and so cannot be described anew when its arguments are edited.
+    """
 
     action_type: str
     tool_name: str
@@ -42,6 +60,7 @@ class Options(Struct, frozen=True):
     orchestration_session_id: str | None = None
     parent_action_id: int | None = None
     control_plane: ControlPlane | None = None
+    fixed: tuple[str, ...] = ()
 
 
 class Details(TypedDict, total=False):
@@ -87,6 +106,9 @@ class ToolDeclaration(Declaration, total=False):
 
     on_denied: OnDenied
 
+
+_DESCRIBED = ("resource", "resource_id", "risk_indicators")
+"""What is said of a call that may follow from its arguments, and that policies judge."""
 
 _OPTIONS = (*Details.__annotations__, "on_pending")
 _TOOL_OPTIONS = (*_OPTIONS, "on_denied")
@@ -182,7 +204,12 @@ def options(
         declared.get("orchestration_session_id"),
         parent,
         control_plane,
+        tuple(name for name in _DESCRIBED if _is_fixed(declared.get(name))) if literal else (),
     )
+
+
+def _is_fixed(given: object) -> bool:
+    return isinstance(given, str) or (isinstance(given, Mapping) and bool(given))
 
 
 class BoundCall:
@@ -190,6 +217,7 @@ class BoundCall:
 
     Attributes:
         args, kwargs: what to call the tool with, an approver's edits included.
+        action, digest: what will run, an approver's edits included.
         approved: called before the body runs under a person's approval, when somebody wants to know.
         secrets: values that must not appear in any text about this call.
     """
@@ -198,8 +226,11 @@ class BoundCall:
         "_arguments",
         "_binder",
         "_excluded",
+        "_given",
+        "_hint",
         "_key",
         "_named",
+        "_options",
         "_redact",
         "action",
         "approved",
@@ -220,8 +251,12 @@ class BoundCall:
         binder: Binder | None = None,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
+        hint: Hint = undeclared,
     ) -> None:
         self._binder = binder
+        self._options = options
+        self._hint = hint
+        self._given: Given | None = None
         if binder is None:
             self._redact, hidden = options.redact, options.exclude
             collected: tuple[str, ...] = ()
@@ -266,22 +301,41 @@ class BoundCall:
         if self._arguments.mutable:
             self.digest = digest_of(self._named, key=self._key, redact=self._redact)
 
-    def edit(self, values: dict[str, Any]) -> str:
+    def edit(self, values: dict[str, Any]) -> None:
+        from .edits import converted  # needed where an approver edited, and nowhere else
+
+        if self._options.fixed:
+            raise _not_editable(self._options)
         if self._excluded is not None:
             for name in values:
                 if name in self._excluded.whole:
                     raise ValidationError(
                         f"The argument {name!r} is excluded from the decision, so an approver cannot edit it."
                     )
-        self._named = {**self._named, **values}
+        # Edited again, the values replace the caller's, not those of the earlier edit.
+        if self._given is None:
+            self._given = Given(self._named, self._arguments.plain)
+        given = self._given
+        named = {**given.named, **converted(values, given.named, given.plain, self._hint)}
+        arguments = normalise(named, key=self._key, redact=self._redact)
+        action = msgspec.structs.replace(
+            self.action, action_details=arguments.plain, **_target(self._options, named, arguments)
+        )
         if self._binder is not None:
-            self.args, self.kwargs = self._binder.unbind(self.parameters())
-        self._arguments = normalise(self._named, key=self._key, redact=self._redact)
-        self.digest = self._arguments.digest
-        return self.digest
+            self.args, self.kwargs = self._binder.unbind(self._passed(named))
+        self._named, self._arguments = named, arguments
+        self.digest = arguments.digest
+        self.action = action
+
+    def _passed(self, named: dict[str, Any]) -> dict[str, Any]:
+        return named if self._excluded is None else self._excluded.restore(named)
+
+    def held(self, result: ActionResult) -> None:
+        action = self.action
+        _tell(self._key, result.action_id, action.action_type, action.tool_name, action.agent_id)
 
     def parameters(self) -> dict[str, Any]:
-        return self._named if self._excluded is None else self._excluded.restore(self._named)
+        return self._passed(self._named)
 
     def running(self, action_id: str) -> Running:
         """What calls made inside this one link to."""
@@ -313,14 +367,14 @@ def _action(
                 f"{MAX_ORCHESTRATION_DEPTH} are allowed. Call it from a shallower one.",
                 reason="orchestration depth out of range",
             )
-    resource = options.resource
+    target = _target(options, named, arguments)
     return AgentAction(
         agent_id,
         (scope.agent_name or plane.agent_name) if scope.agent_id is None else (scope.agent_name or agent_id),
         options.action_type,
-        options.tool_name if resource is None else described(resource, named, arguments),
+        target["resource"],
         options.tool_name,
-        None if options.resource_id is None else described(options.resource_id, named, arguments),
+        target["resource_id"],
         arguments.plain,
         {**options.context, **scope.context} if scope.context else options.context,
         options.risk_indicators,
@@ -333,6 +387,45 @@ def _action(
         excluded,
         vouched,
     )
+
+
+@lru_cache(_MOST_TOLD)
+def _tell(plane: bytes, action_id: str, action_type: str, tool_name: str, agent_id: str) -> None:
+    """Say once that an action waits, and how to decide it. Its arguments are not logged."""
+    _log.warning(
+        "Waiting for a person: %s by %s for agent %r (action %s). %s",
+        action_type,
+        tool_name,
+        agent_id,
+        action_id,
+        remedies.decide(action_id),
+    )
+
+
+def _not_editable(options: Options) -> AuthorizationDeniedError:
+    fixed = " and ".join(options.fixed)
+    reason = f"the edited arguments cannot be judged, because the block gives its {fixed} as fixed values"
+    return AuthorizationDeniedError(
+        f"Blocked: {options.action_type} by {options.tool_name} did not run: {reason}.",
+        reason=reason,
+        remedy="Give resource and resource_id as callables on the parameters, such as resource=lambda args: args['path'], "
+        "and risk_indicators with @governed; or deny the action and say what to change.",
+    )
+
+
+class _Target(TypedDict):
+    """What a call acts on, as its arguments tell."""
+
+    resource: str
+    resource_id: str | None
+
+
+def _target(options: Options, named: dict[str, Any], arguments: Arguments) -> _Target:
+    resource, resource_id = options.resource, options.resource_id
+    return {
+        "resource": options.tool_name if resource is None else described(resource, named, arguments),
+        "resource_id": None if resource_id is None else described(resource_id, named, arguments),
+    }
 
 
 def _parent(given: int | str | None) -> int | None:

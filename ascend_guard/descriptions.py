@@ -7,9 +7,9 @@ import string
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .arguments import Arguments
-from .errors import ConfigurationError, ValidationError
-from .redaction import scrub
+from ascend_guard.arguments import Arguments
+from ascend_guard.errors import ConfigurationError, ValidationError
+from ascend_guard.redaction import scrub
 
 __all__ = ["Describe", "checked_names", "describe", "described", "literal"]
 
@@ -58,6 +58,11 @@ def _nearest(name: str, parameters: Collection[str]) -> str:
 
 
 def described(describe: Describe, named: dict[str, Any], arguments: Arguments) -> str:
+    """The description of one call, without its secrets.
+
+    Raises:
+        ValidationError: the callable failed, or returned no text.
+    """
     if isinstance(describe, _Template):
         return describe(arguments.plain)
     try:
@@ -80,12 +85,24 @@ def described(describe: Describe, named: dict[str, Any], arguments: Arguments) -
 def literal(
     what: str, given: str | Describe | None, parameters: Collection[str] | None, excluded: Collection[str]
 ) -> Describe | None:
+    """As ``describe``, where strings are themselves, not templates."""
     return (lambda _: given) if isinstance(given, str) else describe(what, given, parameters, excluded)
 
 
 def describe(
     what: str, given: str | Describe | None, parameters: Collection[str] | None, excluded: Collection[str]
 ) -> Describe | None:
+    """How to describe a call, as it was declared.
+
+    Args:
+        what: the name of what is described, for errors.
+        given: as declared.
+        parameters: names a template may use; None when they are not known.
+        excluded: those of them that are excluded from the decision.
+
+    Raises:
+        ConfigurationError: it is of the wrong type, or a template that names no parameter, or an excluded one.
+    """
     if given is None or (callable(given) and not isinstance(given, str)):
         return given
     if not isinstance(given, str):

@@ -19,6 +19,10 @@ Each is also the builtin that Python people would catch::
         └── StoreError(OSError)                 its database failed
 
 Whatever is raised before the tool's body ran means that the body did not run.
+
+A message may reach a model, so no message, argument, note or traceback of an error names a command that approves, clears a
+denial or turns the kill switch off. What a developer or operator can do, commands included, is in ``remedy``; those texts
+are in ``remedies``, away from the lines that raise.
 """
 
 from __future__ import annotations
@@ -53,12 +57,14 @@ class AscendError(Exception):
         action_id: the action it is about, when there is one.
         rule: the name of the policy rule that decided, when one did.
         reason: the bare reason, without the advice around it.
+        remedy: what a developer or operator can do, commands included. Never show it to a model.
 
     Attributes:
         half_way: it left the body of a governed call, which had begun by then.
     """
 
     half_way: bool = False
+    remedy: str | None = None
 
     def __init__(
         self,
@@ -67,12 +73,14 @@ class AscendError(Exception):
         action_id: str | None = None,
         rule: str | None = None,
         reason: str | None = None,
+        remedy: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.action_id = action_id
         self.rule = rule
         self.reason = reason
+        self.remedy = remedy
 
     def __str__(self) -> str:
         return self.message

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+import msgspec
+
+from . import unrun
 from .errors import (
-    ActionPendingError,
     AscendError,
     AuthenticationError,
     AuthorizationDeniedError,
@@ -22,7 +24,6 @@ from .errors import (
     KillSwitchError,
     ServerError,
     StoreError,
-    TimeoutError,
 )
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome, OutcomeStatus, Permit
 
@@ -30,6 +31,9 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 OnPending = Literal["wait", "raise"]
+
+_MOST_ROUNDS = 16
+"""How often one call may go back to people, because an edit needs other approval than was given."""
 
 
 class Effect(Generic[R_co]):
@@ -113,15 +117,34 @@ class AwaitDecision(Effect[ActionResult]):
 
 
 class Claim(Effect[ActionResult]):
-    """Take the one permit an approval is good for. ``running`` is the digest of the arguments that will run."""
+    """Take the one permit an approval is good for.
 
-    __slots__ = ("action", "action_id", "digest", "running")
+    Args:
+        action: the whole call as it will run, described again where an approver edited it.
+        action_id: the approved action.
+        digest: of the arguments it was submitted with.
+        running: of the arguments that will run.
+        edits: the approver's values that ``action`` was made with.
 
-    def __init__(self, action: AgentAction, action_id: str, digest: str, running: str) -> None:
+    An edited call is judged again. When it needs other approval than was given, the answer is pending: people decide it
+    anew, under the same identifier, and it is claimed after that.
+    """
+
+    __slots__ = ("action", "action_id", "digest", "edits", "running")
+
+    def __init__(
+        self,
+        action: AgentAction,
+        action_id: str,
+        digest: str,
+        running: str,
+        edits: dict[str, Any] | None = None,
+    ) -> None:
         self.action = action
         self.action_id = action_id
         self.digest = digest
         self.running = running
+        self.edits = edits
 
 
 class Withdraw(Effect[None]):
@@ -173,8 +196,17 @@ class Call(Protocol):
         """Whether the arguments that would run now still have this digest."""
         ...
 
-    def edit(self, values: dict[str, Any]) -> str:
-        """Replace arguments by an approver's values; ``digest`` becomes, and the answer is, that of what will run now."""
+    def edit(self, values: dict[str, Any]) -> None:
+        """Replace arguments by an approver's values, each converted to its parameter's type. ``digest`` and ``action``
+        become those of what will run now: resource and resource id are described again.
+
+        Raises:
+            AscendError: a value cannot be converted, or the call cannot be described any more.
+        """
+        ...
+
+    def held(self, result: ActionResult) -> None:
+        """It waits for a person: tell whoever operates the agent."""
         ...
 
     def parameters(self) -> dict[str, Any]:
@@ -199,8 +231,8 @@ def authorize(call: Call) -> Flow[Permit]:
         raise
     except Exception as error:
         raise ServerError(
-            f"Blocked: {_what(call.action)} did not run, because the control plane failed "
-            f"({type(error).__name__}: {error}). Nothing was executed; mend the control plane and call again."
+            f"Blocked: {unrun.what(call.action)} did not run, because the control plane failed "
+            f"({type(error).__name__}: {error}). Nothing was executed; repair the control plane and call again."
         ) from error
 
 
@@ -236,44 +268,41 @@ def check_running(call: Call, permit: Permit, *, begun: bool = True) -> Flow[Non
 
 
 def _authorize(call: Call) -> Flow[Permit]:
-    action = call.action
-    yield from _check_kill_switch(CheckKillSwitch(action, "submit"))
-    parked = call.on_pending == "raise"
+    yield from _check_kill_switch(CheckKillSwitch(call.action, "submit"))
+    approved = call.digest
     submit = Submit(
-        action,
-        call.digest,
-        parked=parked,
+        call.action,
+        approved,
+        parked=call.on_pending == "raise",
         repeatable=call.repeatable,
         call_id=call.call_id,
         identity=call.identity if call.repeatable else None,
     )
     result = yield from do(submit)
     waited = result.status is Decision.PENDING
-    if waited:
-        if parked:
-            raise _pending(action, result, call.repeatable)
-        result = yield from do(AwaitDecision(action, result.action_id, call.timeout))
+    for _ in range(_MOST_ROUNDS):
         if result.status is Decision.PENDING:
-            raise _timed_out(action, result, call.timeout)
-    if result.status is not Decision.APPROVED:
-        raise _denied(action, result)
-
-    edits = result.modified_arguments
-    running = approved = call.digest
-    if not result.claimed:
-        try:
-            _require_unchanged(call, result)
-            if edits:
-                running = call.edit(edits)
-        except AscendError as error:
-            yield from do(Withdraw(result.action_id, error.reason or str(error)))
-            raise
-        result = yield from do(Claim(action, result.action_id, approved, running))
+            result = yield from _decided(call, result)
+        if result.status is not Decision.APPROVED:
+            raise unrun.denied(call.action, result)
+        if result.claimed:
+            if result.modified_arguments:
+                yield from _refuse_unjudged(call, result)
+            break
+        edits = result.modified_arguments
+        result = yield from _claimed(call, result, approved)
+        if result.status is Decision.PENDING and edits:
+            continue  # the edited call needs other approval than was given
         if result.status is not Decision.APPROVED or not result.claimed:
-            raise _denied(action, result)
+            raise unrun.denied(call.action, result)
+        if edits:
+            result = msgspec.structs.replace(result, modified_arguments=edits)
+        break
+    else:
+        raise unrun.denied(call.action, result)
     if waited:
         try:
-            yield from _check_kill_switch(CheckKillSwitch(action, "start", result.action_id))
+            yield from _check_kill_switch(CheckKillSwitch(call.action, "start", result.action_id))
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -282,7 +311,39 @@ def _authorize(call: Call) -> Flow[Permit]:
                 Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}"))
             )
             raise
-    return Permit(result.action_id, running, result, call.parameters(), frozenset(edits or ()))
+    edited = frozenset(result.modified_arguments or ())
+    return Permit(result.action_id, call.digest, result, call.parameters(), edited)
+
+
+def _decided(call: Call, result: ActionResult) -> Flow[ActionResult]:
+    """What people decide on a pending action; an error when nobody waits for them, or nobody decides in time."""
+    call.held(result)
+    if call.on_pending == "raise":
+        raise unrun.pending(call.action, result, call.repeatable)
+    result = yield from do(AwaitDecision(call.action, result.action_id, call.timeout))
+    if result.status is Decision.PENDING:
+        raise unrun.timed_out(call.action, result, call.timeout)
+    return result
+
+
+def _refuse_unjudged(call: Call, result: ActionResult) -> Flow[None]:
+    """Edited arguments are judged when they are claimed, so a permit for them cannot come before that."""
+    outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {unrun.UNJUDGED}")
+    yield from do(Settle(result.action_id, outcome))
+    raise unrun.unjudged(call.action, result)
+
+
+def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResult]:
+    """Take the permit for the call as it will run, with the approver's values in it."""
+    edits = result.modified_arguments
+    try:
+        _require_unchanged(call, result)
+        if edits:
+            call.edit(edits)
+    except AscendError as error:
+        yield from do(Withdraw(result.action_id, error.reason or str(error)))
+        raise
+    return (yield from do(Claim(call.action, result.action_id, approved, call.digest, edits)))
 
 
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
@@ -295,94 +356,19 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
         raise
     except Exception as error:
         raise KillSwitchError(
-            f"Blocked: {_what(check.action)} did not run, because the state of the kill switch cannot be known, "
+            f"Blocked: {unrun.what(check.action)} did not run, because the state of the kill switch cannot be known, "
             f"which counts as on ({type(error).__name__}: {error}).",
             action_id=check.action_id,
             reason="kill switch state unknown",
         ) from error
     if blocked is not False:
-        raise kill_switch_error(check.action, state, check.action_id, check.stage)
+        raise unrun.stopped(check.action, state, check.action_id, check.stage)
 
 
 def _require_unchanged(call: Call, result: ActionResult) -> None:
     if not call.unchanged():
-        raise AuthorizationDeniedError(
-            f"Blocked: {_what(call.action)} (action {result.action_id}) did not run, because its arguments changed "
-            f"after it was submitted. What was approved is what runs: call it again with the arguments you mean.",
-            action_id=result.action_id,
-            rule=result.policy_matched,
-            reason="arguments changed after the action was submitted",
-        )
+        raise unrun.changed(call.action, result)
 
 
-def _what(action: AgentAction) -> str:
-    tool = "" if action.tool_name == action.action_type else f" by {action.tool_name}"
-    return f"{action.action_type}{tool} for agent {action.agent_id!r}"
-
-
-def _by_rule(result: ActionResult) -> str:
-    return f" (rule {result.policy_matched})" if result.policy_matched else ""
-
-
-def kill_switch_error(
-    action: AgentAction, state: KillSwitchState, action_id: str | None, stage: str
-) -> KillSwitchError:
-    """The error for a kill switch that is on; ``stage`` as in ``CheckKillSwitch``."""
-    whom = f"agent {state.agent_id!r}" if state.agent_id else "every agent"
-    done = "was stopped half way" if stage == "stream" else "did not run"
-    because = f": {state.reason}" if state.reason else ""
-    return KillSwitchError(
-        f"Blocked: {_what(action)} {done}. The kill switch is on for {whom}{because}. "
-        f"When it is safe, turn it off with `ascend-guard kill-switch off"
-        f"{' --agent ' + state.agent_id if state.agent_id else ''}`.",
-        action_id=action_id,
-        reason=state.reason or "kill switch on",
-    )
-
-
-def _denied(action: AgentAction, result: ActionResult) -> AscendError:
-    if result.status is Decision.PENDING:
-        return ServerError(
-            f"Blocked: {_what(action)} (action {result.action_id}) did not run: "
-            f"the control plane answered {result.status!s} where only approved or denied make sense.",
-            action_id=result.action_id,
-        )
-    reason = result.reason or "no reason given"
-    return AuthorizationDeniedError(
-        f"Denied: {_what(action)} (action {result.action_id}) did not run. {reason}{_by_rule(result)} "
-        f"See `ascend-guard actions show {result.action_id}`.",
-        action_id=result.action_id,
-        rule=result.policy_matched,
-        reason=reason,
-    )
-
-
-def _pending(action: AgentAction, result: ActionResult, repeatable: bool) -> AscendError:
-    again = (
-        "then make the same call again: it takes this action up"
-        if repeatable
-        else "but this call has an argument whose content cannot be seen, so the same call cannot be recognised "
-        'later: pass plain data, or use on_pending="wait"'
-    )
-    error = ActionPendingError(
-        f"Pending: {_what(action)} (action {result.action_id}) did not run; it waits for a person. "
-        f"{result.reason}{_by_rule(result)} Decide with `ascend-guard approvals approve {result.action_id}`, {again}.",
-        action_id=result.action_id,
-        rule=result.policy_matched,
-        reason=result.reason,
-    )
-    error.repeatable = repeatable
-    return error
-
-
-def _timed_out(action: AgentAction, result: ActionResult, timeout: float | None) -> TimeoutError:
-    return TimeoutError(
-        f"Timed out: {_what(action)} (action {result.action_id}) did not run; nobody decided within "
-        f"{timeout:g} s. It still waits: decide with `ascend-guard approvals approve {result.action_id}`, "
-        f"then make the same call again."
-        if timeout is not None
-        else f"Timed out: {_what(action)} (action {result.action_id}) did not run; it is still pending.",
-        action_id=result.action_id,
-        rule=result.policy_matched,
-        reason="nobody decided in time",
-    )
+kill_switch_error = unrun.stopped
+"""The error for a kill switch that is on, for control planes."""

@@ -41,6 +41,7 @@ class ScriptedControlPlane:
 
     Attributes:
         asked: the actions submitted, in order.
+        ran: the actions whose permit was taken, by action id, an approver's edits included.
         outcomes: what came of those that ran, by action id.
     """
 
@@ -50,6 +51,7 @@ class ScriptedControlPlane:
         self.agent_id = agent_id
         self.agent_name = agent_name
         self.asked: list[AgentAction] = []
+        self.ran: dict[str, AgentAction] = {}
         self.outcomes: dict[str, Outcome] = {}
         self._answers: dict[str, tuple[Decision, str]] = {}
         self._results: dict[str, ActionResult] = {}
@@ -155,6 +157,7 @@ class ScriptedControlPlane:
                     f"Action {effect.action_id} cannot be claimed.", action_id=effect.action_id
                 )
             self._claimed.add(effect.action_id)
+            self.ran[effect.action_id] = effect.action
         return ActionResult(
             result.action_id,
             result.status,

@@ -179,7 +179,10 @@ class ActionBody(Struct, kw_only=True):
 
 
 class ActionDetailBody(ActionBody, kw_only=True):
-    """An action with its arguments, as they were submitted, and its audit trail."""
+    """An action with its arguments, as they were submitted, and its audit trail.
+
+    ``resource`` and ``resource_id`` are those of the call that ran, where an approver edited it; its trail says which
+    arguments ran."""
 
     resource_id: str | None = None
     action_details: Object = field(default_factory=dict)
@@ -215,12 +218,20 @@ class ActionPage(Struct):
     has_more: bool
 
 
-class ClaimBody(Struct):
-    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run."""
+class ClaimBody(Struct, omit_defaults=True):
+    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run.
+
+    The rest describes a call that an approver edited, as it will run; it is judged again. ``modified_arguments`` are the
+    approver's values that it was made with. When it needs other approval than was given, the answer is ``pending``.
+    """
 
     digest: Hex
     running: Hex
     runner: Runner
+    resource: Prose | None = None
+    resource_id: Annotated[str, Meta(max_length=2_000)] | None = None
+    action_details: Object | None = None
+    modified_arguments: Object | None = None
 
 
 class DetachBody(Struct):
@@ -314,7 +325,8 @@ class EvaluateAnswer(Struct):
 
 @masks("arguments")
 class ApproveBody(Struct, omit_defaults=True):
-    """A person's yes. ``arguments`` replace the caller's; the policy judges them again."""
+    """Approve an action. ``arguments`` replace the caller's; the policy judges them now, and the whole edited call, with its
+    resource described anew, when it runs."""
 
     comments: Prose | None = None
     comment: Prose | None = None
@@ -322,11 +334,18 @@ class ApproveBody(Struct, omit_defaults=True):
 
 
 class DenyBody(Struct, omit_defaults=True):
-    """A person's no."""
+    """Deny an action. The denial answers the same call until it ends or is cleared."""
 
     comments: Prose | None = None
     comment: Prose | None = None
     reason: Prose | None = None
+
+
+class ClearBody(Struct, omit_defaults=True):
+    """End a denial: the same call made again asks people anew."""
+
+    comments: Prose | None = None
+    comment: Prose | None = None
 
 
 class DecidedAnswer(Struct, omit_defaults=True):

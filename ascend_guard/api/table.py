@@ -66,6 +66,11 @@ ACTIONS: tuple[Endpoint, ...] = (
         aliases=("/api/governance/workflows/{action_id}/deny",), summary="A person's no.",
     ),
     Endpoint(
+        "clear_denial", "POST", "/api/actions/{action_id}/clear-denial", actions.DecidedAnswer, actions.ClearBody,
+        access=Access.PERSON, refuses=(403, 404, 409), body_optional=True,
+        summary="End a person's denial: the same call made again asks people anew.",
+    ),
+    Endpoint(
         "get_approval", "GET", "/api/sdk/approval/{approval_id}", actions.ApprovalBody,
         refuses=(404,), summary="How an approval stands.",
     ),

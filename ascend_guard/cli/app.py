@@ -104,7 +104,8 @@ def _run(arguments: list[str]) -> int:
     except Refusal as refusal:
         return _failed(refusal.message, error_record(refusal), refusal.code, json)
     except AscendError as error:
-        return _failed(error.message, error_record(error), 1, json)
+        message = f"{error.message} {error.remedy}" if error.remedy else error.message
+        return _failed(message, error_record(error), 1, json)
     except OSError as error:
         message = f"{type(error).__name__}: {error}"
         return _failed(message, {"error": {"type": type(error).__name__, "message": str(error)}}, 1, json)

@@ -107,12 +107,13 @@ def approve(
         typer.Option(
             "--set",
             metavar="NAME=JSON",
-            help="Run with this argument value instead; the policy judges it again. Repeatable.",
+            help="Run with this argument value instead. The policy judges it here, and the whole edited call, with its "
+            "resource described anew, when it runs. Repeatable.",
         ),
     ] = None,
     yes: YesOption = False,
 ) -> None:
-    """Say yes to an action. Shows what will run and asks first."""
+    """Approve an action. Shows what will run and asks first."""
     from .views import action_view
 
     edits = _edits(set_ or [])
@@ -145,7 +146,7 @@ def approve(
 
 @command(app, "deny")
 def deny(run: Run, action_id: ActionArgument, comment: CommentOption = None) -> None:
-    """Say no to an action: it will not run."""
+    """Deny an action: it will not run, and the same call is denied as well until the denial ends."""
     from .lookup import find_row, record
 
     details = details_of(run, action_id)
@@ -158,6 +159,33 @@ def deny(run: Run, action_id: ActionArgument, comment: CommentOption = None) -> 
         from .output import shown
 
         run.say(shown(f"Denied: action {row.id} will not run. Recorded as {who}'s decision."))
+
+
+@command(app, "clear-denial")
+def clear_denial(
+    run: Run, action_id: ActionArgument, comment: CommentOption = None, yes: YesOption = False
+) -> None:
+    """End a denial that still answers the same call: made again, the call waits for a person."""
+    from .lookup import find_row, record
+    from .output import shown
+
+    if not yes:
+        run.require_person(f"approvals clear-denial {action_id}")
+    details = details_of(run, action_id)
+    who, row = approver(), details.row
+    if not yes and not run.confirm(f"Ask people again about the call of action {row.id}, as {who}?"):
+        raise Declined(f"Not cleared: the denial of action {row.id} still holds.")
+    plane = run.plane()
+    plane.clear_denial(str(row.id), by=who, comment=comment)
+    row = plane.read(lambda reader: find_row(reader, plane.organization, action_id))
+    run.emit(record(row, None) | {"cleared_by": who})
+    if not run.json:
+        run.say(
+            shown(
+                f"Cleared: the denial of action {row.id} no longer answers the same call; made again, it waits for a "
+                f"person. Recorded as {who}'s decision."
+            )
+        )
 
 
 @command(app, "watch")
@@ -209,5 +237,12 @@ def _report_approval(run: Run, details: Details, who: str) -> None:
     else:
         said = f"Approved: action {row.id} may run once, as it was shown. Recorded as {who}'s decision."
     run.say(shown(said))
+    if details.edits:
+        run.say(
+            shown(
+                "The agent's process describes the edited call anew when it runs: its policy judges resource, risk and "
+                "arguments, and may deny it or ask for more approval. Values that do not fit the tool's types are refused."
+            )
+        )
     if details.switch is not None:
         run.warn("The kill switch is on: nothing runs before it is off.")

@@ -233,6 +233,7 @@ def error_record(error: AscendError | Refusal) -> dict[str, Any]:
     record: dict[str, Any] = {"type": type(error).__name__, "message": error.message}
     if isinstance(error, AscendError):
         more = {"action_id": error.action_id, "policy_matched": error.rule, "reason": error.reason}
+        more["remedy"] = error.remedy
         record |= {name: value for name, value in more.items() if value is not None}
     return {"error": record}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.engine.approve import submitted
+from ascend_guard import remedies
+from ascend_guard.engine.approve import AsItRuns, as_it_runs, submitted
 from ascend_guard.engine.results import pending_approvers
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import AgentAction, KillSwitchState, iso
@@ -36,6 +37,7 @@ class Details(msgspec.Struct, frozen=True):
         outcome: what came of it, if anything has.
         asked: what was asked, arguments included.
         submission: the audit record of its submission.
+        runs: how an edited call was described when it ran, or was to run; None where it is as submitted.
         trail: all its audit records, in order.
         approvals: those so far.
         earlier: what the same session did before, newest first.
@@ -47,6 +49,7 @@ class Details(msgspec.Struct, frozen=True):
     outcome: str | None
     asked: AgentAction
     submission: dict[str, Any]
+    runs: AsItRuns | None
     trail: list[dict[str, Any]]
     approvals: list[Approval]
     earlier: list[ActionRow]
@@ -125,7 +128,7 @@ def find_row(reader: Reader, organization: str, action_id: str) -> ActionRow:
     row = reader.action(organization, number)
     if row is None:
         raise NotFoundError(
-            f"There is no action {action_id!r}. See `ascend-guard actions list`.", action_id=action_id
+            f"There is no action {action_id!r}.", action_id=action_id, remedy=remedies.listed()
         )
     return row
 
@@ -145,7 +148,8 @@ def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[
     from ascend_guard.engine.kill import stopped
 
     row = find_row(reader, organization, action_id)
-    trail = [msgspec.json.decode(record.body, type=dict[str, Any]) for record in reader.trail(row.id)]
+    records = reader.trail(row.id)
+    trail = [msgspec.json.decode(record.body, type=dict[str, Any]) for record in records]
     earlier = (
         reader.actions(organization, session_id=row.session_id, before=row.id, limit=_EARLIER)
         if row.session_id is not None
@@ -156,6 +160,7 @@ def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[
         outcome=outcome_of(reader, row),
         asked=submitted(reader, row.id).action,
         submission=next(record for record in trail if record.get("event") == "submitted"),
+        runs=as_it_runs(record.body for record in records),
         trail=trail,
         approvals=reader.approvals(row.id),
         earlier=earlier,
@@ -213,10 +218,11 @@ def records(found: Found, limit: int, offset: int) -> dict[str, Any]:
 
 def full_record(details: Details) -> dict[str, Any]:
     """One action with everything known of it, as JSON."""
-    asked = details.asked
-    risk = details.submission.get("risk") or {}
+    asked, runs = details.asked, details.runs
+    risk = (runs and runs.risk) or details.submission.get("risk") or {}
     fields = record(details.row, details.outcome) | {
-        "resource_id": asked.resource_id,
+        "resource_id": (runs or asked).resource_id,
+        "arguments_run": runs and runs.arguments,
         "action_details": asked.action_details,
         "context": asked.context,
         "risk_indicators": asked.risk_indicators,

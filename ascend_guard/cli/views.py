@@ -147,7 +147,11 @@ def _fields(details: Details, brief: str | None) -> Table:
         Text.assemble(_whole(row.action_type, brief, "bold"), " by ", _whole(row.tool_name, brief, "bold")),
     )
     add("Resource", row.resource)
-    add("Resource id", asked.resource_id)
+    if details.edits and details.runs is None:
+        add("", Text("described anew from the edited arguments when it runs", "yellow"))
+    elif details.runs is not None and details.runs.resource != asked.resource:
+        add("", Text.assemble(("submitted for ", "yellow"), _whole(asked.resource, brief)))
+    add("Resource id", (details.runs or asked).resource_id)
     add("Agent", _named(row.agent_id, row.agent_name, brief))
     add("Session", row.session_id)
     add("MCP server", asked.mcp_server_name)
@@ -158,7 +162,7 @@ def _fields(details: Details, brief: str | None) -> Table:
         add("Not judged", f"{', '.join(asked.excluded)} (excluded: passed to the tool, and not recorded)")
     if asked.vouched_decorators:
         add("Vouched for", f"{', '.join(asked.vouched_decorators)} (may change the arguments)")
-    assessed = details.submission.get("risk") or {}
+    assessed = (details.runs and details.runs.risk) or details.submission.get("risk") or {}
     add("Risk", risk(row.risk_score, row.risk_level, bar=True).append_text(_because(assessed.get("factors"))))
     add("Rule", row.rule or Text("none; the policy's default", "italic"))
     add("Reason", row.reason)
@@ -256,6 +260,9 @@ _EVENTS = {
     "approved": "green",
     "denied": "red",
     "expired": "red",
+    "reopened": "yellow",
+    "repeated": "red",
+    "denial_cleared": "yellow",
     "started": "cyan",
     "completed": "green",
     "failed": "red",
@@ -297,7 +304,10 @@ def _said(entry: dict[str, Any]) -> Iterator[Text]:
         yield Text.assemble("by the kill switch, at ", stage, ": ", reason)
     elif entry.get("reason"):
         yield shown(str(entry["reason"]))
-    if entry.get("edits"):
+    if event in ("started", "reopened") and entry.get("resource"):
+        what = "runs with" if event == "started" else "needs other approval for"
+        yield Text.assemble((f"{what} the resource ", "yellow"), shown(str(entry["resource"])))
+    elif entry.get("edits"):
         yield Text("earlier approvals were for other arguments, and no longer count", "yellow")
     for name, value in (entry.get("edits") or {}).items():
         new = shown(json.dumps(value, ensure_ascii=False), "bold")

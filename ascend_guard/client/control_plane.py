@@ -40,6 +40,7 @@ from ascend_guard.flow import (
 )
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 
+from . import protocol
 from .answers import kill_switch_of
 from .asking import ask, decided, told
 from .exchange import GUARD, Exchange, Retry, arun, run
@@ -48,7 +49,7 @@ from .grants import Grants, Underway, renewed_in_children
 from .identity import identity_of
 from .outbox import Outbox
 from .outcomes import Outcomes, reported
-from .protocol import Features, digest_key_of, features_of, nobody_knows, submission
+from .protocol import Features
 from .transport import Answer, Stream, Transport
 from .waiting import Inbox, Listen, Waiting, aplay, play
 
@@ -119,7 +120,7 @@ class RemoteControlPlane:
         )
         self.agent_id, self.agent_name = self._api.agent()
         # The same key in every process that uses it, so that a call can be recognised by another one.
-        self.digest_key = digest_key_of(self._api.api_key)
+        self.digest_key = protocol.digest_key_of(self._api.api_key)
         self._transport = Transport(
             self._api.api_url, headers=self._api.headers(), timeout=timeout, session=session
         )
@@ -163,12 +164,8 @@ class RemoteControlPlane:
 
     def always_denies(self, action_type: str, tool_name: str) -> bool:
         """Whether the policy denies every such call of this agent, whatever its arguments. Raises ``AscendError``."""
-        body = {
-            "action_type": action_type,
-            "tool_name": tool_name,
-            "resource": tool_name,
-            "agent_id": scoped().agent_id or self.agent_id,
-        }
+        body = {"action_type": action_type, "tool_name": tool_name, "resource": tool_name}
+        body["agent_id"] = scoped().agent_id or self.agent_id
         answer = run(told(self._api, "evaluate_policy", body=body), self._transport)
         return answer.get("always_denied") is True  # other servers do not say
 
@@ -227,8 +224,7 @@ class RemoteControlPlane:
             result = decided(answer)
         except AscendError:
             return  # nothing was granted
-        keeps = self._features is not None and self._features.claims
-        if result.is_approved() and (result.claimed or not keeps):
+        if result.is_approved() and (result.claimed or not (self._features and self._features.claims)):
             outcome = Outcome(OutcomeStatus.FAILED, error="not started: the caller was cancelled")
             self._outbox.post(partial(reported, self._api, Settle(result.action_id, outcome)))
         else:
@@ -246,7 +242,7 @@ class RemoteControlPlane:
         if self._features is None:
             try:
                 answer = yield from ask(self._api, "deployment_info", retry=self._retry)
-                self._features = features_of(answer.body)
+                self._features = protocol.features_of(answer.body)
             except NotFoundError:
                 self._features = Features()
         if self._push and self._features.stream:
@@ -266,7 +262,7 @@ class RemoteControlPlane:
 
     def _submit(self, effect: Submit) -> Exchange[ActionResult]:
         features = yield from self._known()
-        body = submission(effect, features, self.runner)
+        body = protocol.submission(effect, features, self.runner)
         answer = yield from ask(
             self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=self._retry
         )
@@ -288,12 +284,15 @@ class RemoteControlPlane:
     def _claim(self, effect: Claim) -> Exchange[ActionResult]:
         features = yield from self._known()
         if not features.claims:
+            if effect.edits:
+                yield from self._withdraw(Withdraw(effect.action_id, protocol.NOT_JUDGED))
+                raise protocol.not_judged(effect)
             return self._grants.take(effect.action_id)
         answer = yield from ask(
             self._api,
             "claim_action",
             parameters={"action_id": effect.action_id},
-            body={"digest": effect.digest, "running": effect.running, "runner": self.runner},
+            body=protocol.claiming(effect, self.runner),
             key=uuid.uuid4().hex,
             retry=self._retry,
         )
@@ -303,13 +302,8 @@ class RemoteControlPlane:
         features = yield from self._known()
         if features.claims:
             body: dict[str, Any] = {"reason": effect.reason}
-            yield from ask(
-                self._api,
-                "withdraw_action",
-                parameters={"action_id": effect.action_id},
-                body=body,
-                retry=self._retry,
-            )
+            path = {"action_id": effect.action_id}
+            yield from ask(self._api, "withdraw_action", parameters=path, body=body, retry=self._retry)
             return
         self._grants.drop(effect.action_id)
         outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {effect.reason}")
@@ -353,7 +347,7 @@ class RemoteControlPlane:
                     if ends is not None and clock() >= ends:
                         raise
                     if clock() - max(known, self._feed.heard) > self._feed.patience:
-                        raise nobody_knows(effect, error) from error
+                        raise protocol.nobody_knows(effect, error) from error
                 while True:
                     if isinstance(news, KillSwitchState):
                         raise kill_switch_error(effect.action, news, effect.action_id, "start")

@@ -34,13 +34,13 @@ def approve_action(
     token: str,
     arguments: Mapping[str, Any] | None = None,
 ) -> Exchange[Data]:
-    """A person's yes. An API key can never give it (REST API document, "Authentication Requirements Per Endpoint").
+    """Approve an action. An API key can never do that (REST API document, "Authentication Requirements Per Endpoint").
 
     Args:
         action_id: the action's.
         comments: for the audit trail.
         token: the person's own, sent instead of the API key.
-        arguments: replace the caller's; the policy judges them again.
+        arguments: replace the caller's; the policy judges them now, and the whole edited call when it runs.
 
     Raises:
         AuthenticationError: the token is nobody's, or has expired.
@@ -54,7 +54,7 @@ def approve_action(
 def deny_action(
     api: Identity, /, action_id: str, comments: str | None = None, *, token: str, reason: str | None = None
 ) -> Exchange[Data]:
-    """A person's no.
+    """Deny an action. The denial answers the same call until it ends or is cleared.
 
     Args:
         action_id: the action's.
@@ -71,11 +71,33 @@ def deny_action(
     return (yield from told(api, "deny_action", body=body, token=token, action_id=action_id))
 
 
+def clear_denial(
+    api: Identity, /, action_id: str, comments: str | None = None, *, token: str
+) -> Exchange[Data]:
+    """End a person's denial: the same call made again asks people anew.
+
+    Args:
+        action_id: the denied action's.
+        comments: for the audit trail.
+        token: the person's own, sent instead of the API key.
+
+    Raises:
+        AuthenticationError: the token is nobody's, or has expired.
+        ConflictError: no person's denial of it holds.
+    """
+    _require_person()
+    return (
+        yield from told(
+            api, "clear_denial", body=present(comments=comments), token=token, action_id=action_id
+        )
+    )
+
+
 def _require_person() -> None:
     """An agent cannot approve itself: whoever is inside a governed call is no person, whatever token it holds."""
     if current() is not None:
         raise AuthenticationError(
-            "A governed tool cannot approve or deny: only a person can, from outside the agent's calls."
+            "A governed tool cannot approve, deny or clear a denial: only a person can, from outside the agent's calls."
         )
 
 

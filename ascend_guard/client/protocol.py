@@ -8,10 +8,13 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.errors import AscendError, KillSwitchError, ServerError
-from ascend_guard.flow import AwaitDecision, Settle, Submit
+from ascend_guard.errors import AscendError, AuthorizationDeniedError, KillSwitchError, ServerError
+from ascend_guard.flow import AwaitDecision, Claim, Settle, Submit
 from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import OutcomeStatus
+
+NOT_JUDGED = "an approver edited the arguments, and this server cannot judge the edited call"
+"""Why an edited call does not run under a server that judges only what is submitted."""
 
 LONGEST_ERROR = 10_000
 """Characters of an error's text that are reported."""
@@ -80,6 +83,28 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
     if session is not None:
         body["context"] = {"session_id": session, **body.get("context", {})}
     return body
+
+
+def claiming(effect: Claim, runner: str) -> dict[str, Any]:
+    """The body that takes a permit; with the whole call as it will run, where an approver edited it."""
+    body: dict[str, Any] = {"digest": effect.digest, "running": effect.running, "runner": runner}
+    if effect.edits:
+        action = effect.action
+        body |= {"resource": action.resource, "action_details": action.action_details}
+        body["modified_arguments"] = effect.edits
+        if action.resource_id is not None:
+            body["resource_id"] = action.resource_id
+    return body
+
+
+def not_judged(effect: Claim) -> AuthorizationDeniedError:
+    """An edited call on a server that judges only what is submitted."""
+    return AuthorizationDeniedError(
+        f"Blocked: action {effect.action_id} did not run, because {NOT_JUDGED}.",
+        action_id=effect.action_id,
+        reason=NOT_JUDGED,
+        remedy="Deny the action there and say what to change; the agent can then call with other arguments.",
+    )
 
 
 def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:

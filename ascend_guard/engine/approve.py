@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from ascend_guard import remedies
 from ascend_guard.arguments import normalise
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.redaction import REDACTED
 from ascend_guard.store.port import ActionRow, Approval, Reader, Transaction
 
+from . import denials
 from .policy import Effect, Policy, Requirement
 from .presence import API
 from .results import encoded, pending_approvers, requirements_of, result_of
 from .risk import assess
+
+_BYTES = "$bytes"
+_NUMBERS = frozenset(("$decimal", "$float", "$integer"))
+"""What stands for a value that JSON cannot say, and that an approver can write as well: ``{"$decimal": "1.10"}``."""
+
+
+class AsItRuns(msgspec.Struct):
+    """The part of an audit record that describes an edited call as the agent's process did."""
+
+    resource: str | None = None
+    resource_id: str | None = None
+    arguments: dict[str, Any] | None = None
+    risk: dict[str, Any] | None = None
+
+
+def as_it_runs(trail: Iterable[bytes]) -> AsItRuns | None:
+    """The newest description of an edited call among an action's audit records; None where it runs as it was submitted."""
+    found = None
+    for body in trail:
+        read = msgspec.json.decode(body, type=_Event)
+        if read.event in ("started", "reopened") and read.arguments is not None:
+            found = msgspec.json.decode(body, type=AsItRuns)
+    return found
+
+
+class _Event(msgspec.Struct):
+    event: str
+    arguments: dict[str, Any] | None = None
 
 
 class Submitted(msgspec.Struct):
@@ -31,9 +62,7 @@ def submitted(reader: Reader, action_id: int) -> Submitted:
     for record in reader.trail(action_id):
         if record.event == "submitted":
             return msgspec.json.decode(record.body, type=Submitted)
-    raise ConflictError(
-        f"The audit trail has no record of action {action_id}. See `ascend-guard audit verify`."
-    )
+    raise ConflictError(f"The audit trail has no record of action {action_id}.", remedy=remedies.verify())
 
 
 def approve(
@@ -46,10 +75,11 @@ def approve(
     seen: ActionRow | None,
     groups: frozenset[str] | None = None,
 ) -> ActionResult | AscendError:
-    """One person's yes. With enough of them, as every rule that asked for approval wants, the action is approved.
+    """Approve an action, as one person. With enough of them, as every rule that asked for approval wants, it is approved.
 
-    Edited arguments are judged by the policy again, and set aside the approvals given to the unedited ones. An error
-    that is returned goes with a change that must be kept. ``groups`` are the person's, where people sign in; None
+    Edited arguments are judged by the approver's policy here, and by the agent's, with the resource described again, when
+    the call runs (``edited``). They set aside the approvals given to the unedited ones. An error that is returned goes with
+    a change that must be kept. ``groups`` are the person's, where people sign in; None
     where they do not, and then groups are not asked for.
 
     Raises:
@@ -74,7 +104,7 @@ def approve(
     given = tx.approvals(row.id)
     approvers = sorted({approval.approver for approval in given})
     quorum = row.quorum or 1
-    if len(approvers) < quorum or not _satisfied(row, given):
+    if len(approvers) < quorum or not satisfied(requirements_of(row), given):
         event = "approval"
     else:
         event = "approved"
@@ -115,8 +145,8 @@ def _counts(approver: str, groups: frozenset[str], wanted: Requirement) -> bool:
     return not wanted.approvers or approver in wanted.approvers or not groups.isdisjoint(wanted.approvers)
 
 
-def _satisfied(row: ActionRow, given: list[Approval]) -> bool:
-    """Whether every rule that asked has as many of its own people as it wants."""
+def satisfied(requirements: Iterable[Requirement], given: list[Approval]) -> bool:
+    """Whether every rule that asks has as many of its own people as it wants."""
     return all(
         len(
             {
@@ -127,17 +157,17 @@ def _satisfied(row: ActionRow, given: list[Approval]) -> bool:
             }
         )
         >= wanted.quorum
-        for wanted in requirements_of(row)
+        for wanted in requirements
     )
 
 
 def _asked(row: ActionRow) -> tuple[object, ...]:
-    """What a person says yes to."""
-    return row.id, row.digest, row.edits, row.rule, row.quorum, row.requirements
+    """What a person approves."""
+    return row.id, row.digest, row.edits, row.resource, row.rule, row.quorum, row.requirements
 
 
 def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) -> ActionResult | AscendError:
-    """One person's no decides.
+    """Deny an action. One person's denial decides, and lasts (``denials``).
 
     Raises:
         ConflictError: it is decided.
@@ -146,7 +176,7 @@ def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) ->
     if late is not None:
         return late
     row.status, row.decided_at, row.decided_by = "denied", tx.now, approver
-    row.reason = f"{approver} said no: {comment}" if comment else f"{approver} said no."
+    row.reason = f"{approver} denied it: {comment}" if comment else f"{approver} denied it."
     tx.update_action(
         row.id, status="denied", decided_at=tx.now, decided_by=approver, reason=row.reason, expires_at=None
     )
@@ -158,12 +188,13 @@ def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) ->
         reason=row.reason,
         **({"comment": comment} if comment else {}),
     )
+    denials.keep(tx, row)
     return result_of(row)
 
 
 def expire(tx: Transaction, row: ActionRow) -> None:
-    """The deadline has passed: nobody decided, or nobody used the approval. Either way it is denied. The same call learns
-    of the first when it is made again; after the second it asks anew, for nobody said no to it."""
+    """The deadline has passed: nobody decided, or nobody used the approval. Either way it is denied, but no person denied
+    it: the same call learns of the first once and then asks anew; after the second it asks anew at once."""
     lapsed = {} if row.status == "pending" else {"fingerprint": None}
     row.reason = (
         "Nobody decided before the deadline."
@@ -200,7 +231,20 @@ def _plain(row: ActionRow, edits: dict[str, Any]) -> dict[str, Any]:
         raise ValidationError(
             f"Action {row.id} cannot be edited so: {', '.join(seen.opaque) or 'a value'} is secret or no plain JSON data."
         )
-    return seen.plain
+    plain: dict[str, Any] = _tags_kept(seen.plain)
+    return plain
+
+
+def _tags_kept(view: Any) -> Any:
+    """``{"$bytes": "<base64>"}`` as approvers see and write it; reading makes a map with a strange key of it."""
+    if isinstance(view, list):
+        return [_tags_kept(item) for item in view]
+    if not isinstance(view, dict):
+        return view
+    pairs = view.get("$map")
+    if len(view) == 1 and isinstance(pairs, list) and len(pairs) == 1 and pairs[0][0] in _NUMBERS | {_BYTES}:
+        return {pairs[0][0]: pairs[0][1]}
+    return {name: _tags_kept(item) for name, item in view.items()}
 
 
 def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy | None) -> None:
@@ -216,12 +260,13 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
                 f"Action {row.id} has no argument {name!r}; it has {', '.join(asked.action_details) or 'none'}."
             )
         original = asked.action_details[name]
-        if not _editable(original, _keys(original)):
+        keys, tags = _keys(original), _tags(original)
+        if not _editable(original, keys, tags):
             raise ValidationError(
                 f"Argument {name!r} of action {row.id} cannot be edited: its content is redacted, opaque or not plain "
                 f"JSON, so an edited value would not be of its type. Deny the action and say why."
             )
-        if not _editable(value, _keys(original)):
+        if not _editable(value, keys, tags):
             raise ValidationError(
                 f"The edited {name!r} of action {row.id} is not plain JSON data with the same fields as the original. "
                 f"Change values, not the shape."
@@ -257,12 +302,31 @@ def _keys(value: Any) -> frozenset[str]:
     return frozenset()
 
 
-def _editable(value: Any, keys: frozenset[str]) -> bool:
-    """Plain JSON all the way down: nothing redacted, nothing that stands for something else."""
+def _tags(value: Any) -> frozenset[str]:
+    """What may stand for a value in an edit: what does in the original, and every way to write a number if it has one."""
     if isinstance(value, dict):
+        tag = _tag(value)
+        return frozenset().union(*map(_tags, value.values())) if tag is None else frozenset((tag,))
+    if isinstance(value, list):
+        return frozenset().union(*map(_tags, value))
+    return _NUMBERS if type(value) in (int, float) else frozenset()
+
+
+def _tag(value: dict[str, Any]) -> str | None:
+    name, content = next(iter(value.items())) if len(value) == 1 else (None, None)
+    return name if name in _NUMBERS | {_BYTES} and isinstance(content, str) else None
+
+
+def _editable(value: Any, keys: frozenset[str], tags: frozenset[str]) -> bool:
+    """Plain JSON all the way down, or a value that has a written form: nothing redacted, nothing that was not read."""
+    if isinstance(value, dict):
+        tag = _tag(value)
+        if tag is not None:
+            return tag in tags
         return all(
-            key in keys and not key.startswith("$") and _editable(item, keys) for key, item in value.items()
+            key in keys and not key.startswith("$") and _editable(item, keys, tags)
+            for key, item in value.items()
         )
     if isinstance(value, list):
-        return all(_editable(item, keys) for item in value)
+        return all(_editable(item, keys, tags) for item in value)
     return bool(value != REDACTED)

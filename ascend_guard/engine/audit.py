@@ -132,7 +132,13 @@ def _check_head(chain: _Chain, head: Head, key: bytes) -> None:
         chain.problems.append(Problem(chain.seq, "the last record is not the one that was written"))
 
 
-_STATUS_AFTER = {"approved": "approved", "denied": "denied", "expired": "denied", "withdrawn": "denied"}
+_STATUS_AFTER = {
+    "approved": "approved",
+    "denied": "denied",
+    "expired": "denied",
+    "withdrawn": "denied",
+    "reopened": "pending",
+}
 _OUTCOMES = tuple(OutcomeStatus)
 
 

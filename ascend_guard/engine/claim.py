@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from typing import Any
 
+from ascend_guard import remedies
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.flow import Claim, Withdraw
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Reader, Transaction
 
+from . import edited
 from .approve import expire
+from .edited import Judge
 from .kill import block, stopped
 from .results import result_of
 
 
 def claim(
-    tx: Transaction, organization: str, runner: str, effect: Claim
+    tx: Transaction, organization: str, runner: str, effect: Claim, judge: Judge
 ) -> ActionResult | KillSwitchState | AscendError:
     """Take the one permit an approval is good for. An error that is returned goes with a change that must be kept.
+
+    An edited call is judged again, by ``judge``; when it needs other approval than was given, the answer is pending.
 
     Raises:
         NotFoundError: there is no such action.
@@ -35,6 +41,7 @@ def claim(
             f"Blocked: the approval of action {row.id} has been used; one approval is good for one run. "
             f"Call again to ask anew.",
             action_id=str(row.id),
+            remedy=remedies.inspect(str(row.id)),
         )
     if row.status == "approved" and row.expires_at is not None and row.expires_at <= tx.now:
         expire(tx, row)
@@ -47,18 +54,38 @@ def claim(
         raise AuthorizationDeniedError(
             f"Blocked: action {row.id} was approved for other arguments than these.", action_id=str(row.id)
         )
-    take(tx, row, runner, effect.running)
+    ran: dict[str, Any] = {}
+    if row.edits is not None:
+        judged = edited.judged(tx, row, effect, judge)
+        if not isinstance(judged, dict):
+            return judged
+        ran = judged
+    take(tx, row, runner, effect.running, ran)
     return result_of(row, claimed=True)
 
 
-def take(tx: Transaction, row: ActionRow, runner: str, running: str) -> None:
-    """Mark the permit as taken by this process. From here until its outcome the action counts as running."""
+def take(
+    tx: Transaction, row: ActionRow, runner: str, running: str, ran: dict[str, Any] | None = None
+) -> None:
+    """Mark the permit as taken by this process. From here until its outcome the action counts as running.
+
+    Args:
+        running: the digest of the arguments that run.
+        ran: what else the record of the start says, of a call that is not as it was submitted.
+    """
     row.claimed_at, row.runner = tx.now, runner
     tx.add_runner(runner, row.id)
     tx.update_action(
         row.id, claimed_at=tx.now, runner=runner, started_seq=tx.next_seq, waiter=None, expires_at=None
     )
-    tx.record("started", organization=row.organization, actor=row.agent_id, action_id=row.id, digest=running)
+    tx.record(
+        "started",
+        organization=row.organization,
+        actor=row.agent_id,
+        action_id=row.id,
+        digest=running,
+        **(ran or {}),
+    )
 
 
 def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
@@ -80,7 +107,7 @@ def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
 
 
 def stop_waiting(tx: Transaction, organization: str, action_id: str, runner: str) -> None:
-    """This process waits for it no more, so the same call made later may take it up, unless its end is known by now."""
+    """Stop waiting in this process: the same call made later may resume the action, unless its end is known by now."""
     row = tx.action(organization, number(action_id))
     if row is not None and row.waiter == runner:
         told = {"fingerprint": None} if row.status == "denied" else {}
@@ -158,6 +185,4 @@ def number(action_id: str) -> int:
 
 
 def _unknown(action_id: str) -> NotFoundError:
-    return NotFoundError(
-        f"There is no action {action_id!r}. See `ascend-guard actions list`.", action_id=action_id
-    )
+    return NotFoundError(f"There is no action {action_id!r}.", action_id=action_id, remedy=remedies.listed())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
+from ascend_guard import remedies
 from ascend_guard._scope import current, scoped
 from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError
 from ascend_guard.flow import (
@@ -24,7 +25,7 @@ from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
 
-from . import approve, audit, claim, decide, kill, tidying
+from . import approve, audit, claim, decide, denials, kill, tidying
 from .policy import Policy
 from .presence import living
 from .risk import prepare
@@ -127,12 +128,7 @@ class EmbeddedControlPlane:
         return self._unless_refused(await self.store.awrite(work, self._orphaned), effect.action, "submit")
 
     def _submission(self, effect: Submit) -> Callable[[Transaction], ActionResult | KillSwitchState]:
-        if self.policy is None:
-            raise ConfigurationError(
-                "No policy is configured here, so nothing can be decided. Name one with configure(policy=...) or "
-                "ASCEND_POLICY; `ascend-guard init` writes one to start from."
-            )
-        judgement = decide.judge(effect.action, self.policy)
+        judgement = self._judge(effect.action)
         store = self.store
         if self._registered != store.runner:  # first call, or first after a fork
             store.write(lambda tx: tx.add_runner(store.runner, tx.last_action() + 1))
@@ -195,7 +191,16 @@ class EmbeddedControlPlane:
     def _claiming(
         self, effect: Claim
     ) -> Callable[[Transaction], ActionResult | KillSwitchState | AscendError]:
-        return lambda tx: claim.claim(tx, self.organization, self.store.runner, effect)
+        return lambda tx: claim.claim(tx, self.organization, self.store.runner, effect, self._judge)
+
+    def _judge(self, action: AgentAction) -> decide.Judgement:
+        if self.policy is None:
+            raise ConfigurationError(
+                "No policy is configured here, so nothing can be decided. Name one with configure(policy=...) or "
+                "ASCEND_POLICY.",
+                remedy=remedies.start(),
+            )
+        return decide.judge(action, self.policy)
 
     def _withdraw(self, effect: Withdraw) -> None:
         self._post(effect.action_id, lambda tx: claim.withdraw(tx, self.organization, effect), effect.reason)
@@ -245,14 +250,15 @@ class EmbeddedControlPlane:
         arguments: dict[str, Any] | None = None,
         seen: ActionRow | None = None,
     ) -> ActionResult:
-        """One person's yes.
+        """Approve an action, as one person.
 
         Args:
             action_id: the action.
             approver: who says so.
             comment: why, for the audit trail.
-            arguments: argument values to run with instead of the caller's; the policy judges them again.
-            seen: the action as the approver was shown it; a yes does not count for what somebody edited meanwhile.
+            arguments: argument values to run with instead of the caller's. They are judged here, and again, as a whole
+                call with its resource described anew, by the agent's policy when the call runs.
+            seen: the action as the approver was shown it; an approval does not count for what somebody edited meanwhile.
 
         Raises:
             NotFoundError: there is no such action.
@@ -270,7 +276,10 @@ class EmbeddedControlPlane:
         return _unless_error(self.store.write(work))
 
     def deny(self, action_id: str, *, approver: str, comment: str | None = None) -> ActionResult:
-        """One person's no, which decides. Raises as ``approve``."""
+        """Deny an action, as one person, which decides. The same call is answered with it for as long as denials last.
+
+        Raises as ``approve``.
+        """
         _require_person()
 
         def work(tx: Transaction) -> ActionResult | AscendError:
@@ -279,6 +288,24 @@ class EmbeddedControlPlane:
             return approve.deny(tx, row, approver, comment)
 
         return _unless_error(self.store.write(work))
+
+    def clear_denial(self, action_id: str, *, by: str, comment: str | None = None) -> None:
+        """End a person's denial: the same call made again asks people anew.
+
+        Args:
+            action_id: the denied action.
+            by: who says so.
+            comment: why, for the audit trail.
+
+        Raises:
+            NotFoundError: there is no such action.
+            ConflictError: no person's denial of it holds.
+            AuthenticationError: a governed tool tried.
+        """
+        _require_person()
+        self.store.write(
+            lambda tx: denials.clear(tx, claim.known(tx, self.organization, action_id), by, comment)
+        )
 
     def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> KillSwitchState:
         """Stop one agent, or every agent: no call starts after this returns, waits end, streams stop."""
@@ -352,6 +379,7 @@ def _require_person() -> None:
     """An agent cannot approve itself: whoever is inside a governed call is no person."""
     if current() is not None:
         raise AuthenticationError(
-            "A governed tool cannot approve, deny or release: only a person can, from outside the agent's calls. "
-            "Use `ascend-guard approvals`."
+            "A governed tool cannot approve, deny, clear a denial or release: only a person can, from outside the agent's "
+            "calls.",
+            remedy=remedies.decided(),
         )

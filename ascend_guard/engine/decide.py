@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +12,14 @@ from ascend_guard.flow import Submit
 from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Decision, KillSwitchState
 from ascend_guard.store.port import ActionRow, Transaction
 
+from . import denials
 from .approve import expire
 from .claim import take
 from .kill import block, stopped
 from .policy import DEFAULT_TIMEOUT, Effect, Policy, Requirement, Verdict
 from .results import encoded, result_of
 from .risk import Risk, assess
+from .same_call import approval_key, call_key
 
 _STATUS = {
     Effect.ALLOW: Decision.APPROVED,
@@ -28,12 +29,18 @@ _STATUS = {
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """What policy and risk say of an action. Needs no database, so it is made outside the transaction."""
+    """What policy and risk say of an action. Needs no database, so it is made outside the transaction.
+
+    Args:
+        policy: the digest of the policy.
+        denials_last: seconds for which a person's denial answers the same call.
+    """
 
     action: AgentAction
     risk: Risk
     verdict: Verdict
     policy: str
+    denials_last: float
 
 
 def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judgement:
@@ -55,7 +62,7 @@ def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judg
             timeout=DEFAULT_TIMEOUT,
             requirements=(Requirement("require_human_approval", (), 1),),
         )
-    return Judgement(action, risk, verdict, policy.digest)
+    return Judgement(action, risk, verdict, policy.digest, policy.denials_last)
 
 
 def require_depth(action: AgentAction, depth: int) -> None:
@@ -80,7 +87,8 @@ def submit(
     judgement: Judgement,
     effect: Submit,
 ) -> ActionResult | KillSwitchState:
-    """Record a judged action. An approved one is claimed at once; a pending one is taken up again where it exists."""
+    """Record a judged action. An approved one is claimed at once; a pending one is resumed where it exists, and answered by
+    a denial that lasts."""
     action, verdict = judgement.action, judgement.verdict
     state = stopped(tx, organization, action.agent_id)
     if state is not None:
@@ -118,12 +126,17 @@ def submit(
         digest=effect.digest,
         created_at=tx.now,
     )
+    call = None
     if status is Decision.PENDING:
+        call = call_key(effect)
         if effect.repeatable:
-            row.fingerprint = _fingerprint(action, effect, verdict)
-            earlier = _take_up(tx, row, runner, alive, effect)
+            row.fingerprint = approval_key(effect, verdict)
+            earlier = _resume(tx, row, runner, alive, effect)
             if earlier is not None:
                 return earlier
+        denied = denials.answer(tx, organization, call, effect, judgement.denials_last)
+        if denied is not None:
+            return denied
         row.requirements = encoded(verdict.requirements)
         row.quorum = verdict.quorum
         row.timeout = verdict.timeout
@@ -133,7 +146,7 @@ def submit(
         row.runner = runner
         row.claimed_at = tx.now
     row.id = tx.insert_action(row)
-    _record(tx, row, judgement, verdict)
+    _record(tx, row, judgement, verdict, call)
     if status is Decision.APPROVED:
         tx.record(
             "started",
@@ -145,13 +158,17 @@ def submit(
     return result_of(row, claimed=status is Decision.APPROVED, risk=judgement.risk, timestamp=tx.timestamp)
 
 
-def _record(tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verdict) -> None:
+def _record(
+    tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verdict, call: str | None
+) -> None:
     extra: dict[str, Any] = {"errors": verdict.errors} if verdict.errors else {}
     if row.status == "pending":
         extra |= {
             "approvers": verdict.approvers,
             "quorum": verdict.quorum,
             "requirements": verdict.requirements,
+            "call": call,
+            "denials_last": judgement.denials_last,
         }
     tx.record(
         "submitted",
@@ -169,29 +186,10 @@ def _record(tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verd
     )
 
 
-def _fingerprint(action: AgentAction, effect: Submit, verdict: Verdict) -> str:
-    """Equal for the same call under the same requirement, so that an approval is never taken up under another one."""
-    same: tuple[object, ...] = (
-        action.agent_id,
-        action.action_type,
-        action.tool_name,
-        action.resource,
-        action.resource_id,
-        action.session_id,
-        effect.identity,
-        verdict.rules,
-        verdict.requirements,
-        verdict.quorum,
-    )
-    if effect.call_id is not None or action.mcp_server_name is not None:
-        same = (*same, effect.call_id, action.mcp_server_name)
-    return hashlib.sha256(msgspec.json.encode(same)).hexdigest()
-
-
-def _take_up(
+def _resume(
     tx: Transaction, asked: ActionRow, runner: str, alive: Callable[[str], bool], effect: Submit
 ) -> ActionResult | None:
-    """Go on with an earlier action of the very same call, if there is one."""
+    """Go on with an earlier action of the same call, if there is one."""
     assert asked.fingerprint is not None
     for row in tx.repeatable(asked.organization, asked.fingerprint):
         if row.waiter is not None and alive(row.waiter):
@@ -203,7 +201,7 @@ def _take_up(
                 continue
         if row.status == "denied":
             if effect.call_id is None:
-                tx.update_action(row.id, fingerprint=None)  # told once; the next such call asks anew
+                tx.update_action(row.id, fingerprint=None)  # told once; what lasts after that is in denials
                 if row.decided_at is None or tx.now - row.decided_at > (row.timeout or DEFAULT_TIMEOUT):
                     continue
             return result_of(row)

@@ -21,6 +21,7 @@ from ascend_guard.store.port import ActionRow, Store, Transaction
 from . import decide
 from .claim import claim, known, settle, take
 from .decide import Judgement
+from .edited import Judge
 from .kill import stopped
 from .policy import Policy
 from .presence import API, Register, living
@@ -128,14 +129,18 @@ class Intake:
                 return state
             if earlier.runner == runner and earlier.outcome is None:
                 return result_of(earlier, claimed=True)
-        refused = self._violation(tx, organization, effect.action)
-        if refused is not None:
-            return refused
+        governed = govern(tx, organization, effect.action)
+        if isinstance(governed, GovernanceViolation):
+            record_violation(tx, organization, effect.action, governed)
+            return governed
         self._register.see(tx, runner)
-        answer = claim(tx, organization, runner, effect)
-        if isinstance(answer, ActionResult):
+        answer = claim(tx, organization, runner, effect, self._judging(governed))
+        if isinstance(answer, ActionResult) and answer.claimed:
             _keep(tx, organization, key, int(answer.action_id))
         return answer
+
+    def _judging(self, governed: Governance) -> Judge:
+        return lambda action: self._with(governed, decide.judge(action, self._policy))
 
     def hand_out(self, tx: Transaction, organization: str, action_id: str, action: AgentAction) -> Answer:
         """Tell a caller of the plain API that its action is approved, which takes the permit.
@@ -146,22 +151,16 @@ class Intake:
         row = known(tx, organization, action_id)
         if not waits_to_be_told(row):
             return result_of(row)
-        refused = self._violation(tx, organization, action)
-        if refused is not None:
-            return refused
-        answer = claim(tx, organization, API, Claim(action, action_id, row.digest, row.digest))
+        governed = govern(tx, organization, action)
+        if isinstance(governed, GovernanceViolation):
+            # What was suspended, deactivated or blocked while an action waited is not begun.
+            record_violation(tx, organization, action, governed)
+            return governed
+        effect = Claim(action, action_id, row.digest, row.digest)
+        answer = claim(tx, organization, API, effect, self._judging(governed))
         if isinstance(answer, AscendError):  # its deadline had passed
             return result_of(known(tx, organization, action_id))
         return answer
-
-    @staticmethod
-    def _violation(tx: Transaction, organization: str, action: AgentAction) -> GovernanceViolation | None:
-        """What was suspended, deactivated or blocked while an action waited is not begun."""
-        governed = govern(tx, organization, action)
-        if not isinstance(governed, GovernanceViolation):
-            return None
-        record_violation(tx, organization, action, governed)
-        return governed
 
     def settle(self, tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:
         """Record an outcome. Raises as ``claim.settle``."""

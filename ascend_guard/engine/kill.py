@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ascend_guard import remedies
 from ascend_guard.errors import NotFoundError, ValidationError
 from ascend_guard.model import AgentAction, KillSwitchState
 from ascend_guard.store.port import Reader, Transaction
@@ -42,7 +43,7 @@ def release(tx: Transaction, organization: str, agent_id: str | None, reason: st
     _require_name(agent_id)
     if not tx.revive(organization, agent_id or EVERYONE):
         whom = f"agent {agent_id!r}" if agent_id else "the whole organization"
-        raise NotFoundError(f"The kill switch is not on for {whom}. See `ascend-guard kill-switch status`.")
+        raise NotFoundError(f"The kill switch is not on for {whom}.", remedy=remedies.blocked())
     tx.record("kill_switch.off", organization=organization, actor=by, agent_id=agent_id, reason=reason)
 
 

@@ -1,4 +1,4 @@
-"""What time brings about: deadlines that pass, processes that die, keys of resent requests that are forgotten."""
+"""Housekeeping: deadlines that pass, processes that die, keys of resent requests and denials that end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ascend_guard.store.port import Reader, Store, Transaction
 
 from .approve import expire
 from .claim import bury
+from .denials import DENIAL
 from .presence import living
 
 SUBMISSION = "submission"
@@ -15,7 +16,7 @@ SUBMISSION = "submission"
 
 
 def tidy(store: Store, now: float, expired: Callable[[], None]) -> None:
-    """Deny what is overdue, say ``unknown`` of what dead processes left running, forget old idempotency keys.
+    """Deny what is overdue, say ``unknown`` of what dead processes left running, forget what has ended.
 
     Args:
         store: where.
@@ -26,7 +27,8 @@ def tidy(store: Store, now: float, expired: Callable[[], None]) -> None:
     def look(reader: Reader) -> tuple[list[str], bool, bool]:
         alive = living(store, reader, now)
         dead = [runner for runner in reader.runners() if not alive(runner)]
-        return dead, bool(reader.overdue(now)), bool(reader.due_records(SUBMISSION, now, limit=1))
+        old = any(reader.due_records(kind, now, limit=1) for kind in (SUBMISSION, DENIAL))
+        return dead, bool(reader.overdue(now)), old
 
     dead, overdue, old = store.read(look)
     if not (dead or overdue or old):
@@ -39,7 +41,8 @@ def tidy(store: Store, now: float, expired: Callable[[], None]) -> None:
         for row in tx.overdue(tx.now):
             expire(tx, row)
             tx.after_commit(expired)
-        for record in tx.due_records(SUBMISSION, tx.now, limit=1000):
-            tx.remove_record(record.organization, SUBMISSION, record.name)
+        for kind in (SUBMISSION, DENIAL):
+            for record in tx.due_records(kind, tx.now, limit=1000):
+                tx.remove_record(record.organization, kind, record.name)
 
     store.write(mend)

@@ -32,6 +32,7 @@ OF: Mapping[str, tuple[str, ...]] = {
     "denied": ("action.denied",),
     "expired": ("action.expired", "action.denied"),
     "withdrawn": ("action.withdrawn", "action.denied"),
+    "reopened": ("action.pending",),  # an edited call needs other approval than was given
     "blocked": ("action.blocked",),
     "completed": ("action.completed",),
     "failed": ("action.failed",),

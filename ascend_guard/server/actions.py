@@ -33,7 +33,7 @@ from ascend_guard.store.port import ActionRow, Reader, Transaction
 from .decisions import decision_body, standing
 from .failures import Refused
 from .handling import Call, Caller, Handler
-from .incoming import asked, asked_of_mcp
+from .incoming import as_edited, asked, asked_of_mcp
 
 _LONGEST_KEY = 255
 
@@ -122,8 +122,8 @@ async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
     body, key = call.body, _key(call)
 
     def work(tx: Transaction) -> tuple[Answer, AgentAction]:
-        action = submitted(tx, row.id).action
-        effect = Claim(action, str(row.id), body.digest, body.running)
+        action, edits = as_edited(submitted(tx, row.id).action, body)
+        effect = Claim(action, str(row.id), body.digest, body.running, edits)
         runner = REMOTE + body.runner
         return call.services.intake.claim(tx, call.organization, runner, effect, key), action
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ascend_guard.api.actions import ApprovalBody, ApproveBody, DecidedAnswer, DenyBody
+from ascend_guard.api.actions import ApprovalBody, ApproveBody, ClearBody, DecidedAnswer, DenyBody
 from ascend_guard.engine.approve import approve, deny
 from ascend_guard.engine.claim import known
+from ascend_guard.engine.denials import clear
 from ascend_guard.engine.intake import waits_to_be_told
 from ascend_guard.errors import AscendError, AuthorizationDeniedError
 from ascend_guard.model import ActionResult, iso
@@ -19,7 +20,7 @@ _MAY_DECIDE = ("approver", "admin")
 
 
 async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
-    """One person's yes."""
+    """Approve an action, as one person."""
     _require_approver(call.caller)
     body, caller = call.body, call.caller
     comment = _comment(body.comments or body.comment)
@@ -48,7 +49,7 @@ async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
 
 
 async def denied(call: Call[DenyBody, None]) -> DecidedAnswer:
-    """One person's no, which decides."""
+    """Deny an action, as one person, which decides."""
     _require_approver(call.caller)
     body, caller = call.body, call.caller
     comment = _comment(body.comments or body.comment or body.reason)
@@ -67,6 +68,28 @@ async def denied(call: Call[DenyBody, None]) -> DecidedAnswer:
         denied_at=iso(row.decided_at or call.services.clock()),
         comments=comment,
         reason=result.reason,
+        quorum=row.quorum or 1,
+    )
+
+
+async def denial_cleared(call: Call[ClearBody, None]) -> DecidedAnswer:
+    """End a person's denial."""
+    _require_approver(call.caller)
+    body, caller = call.body, call.caller
+    comment = _comment(body.comments or body.comment)
+
+    def work(tx: Transaction) -> ActionRow:
+        row = known(tx, call.organization, call.path["action_id"])
+        clear(tx, row, caller.name, comment)
+        return row
+
+    row = await call.write(work)
+    return DecidedAnswer(
+        str(row.id),
+        row.status,
+        denied_by=row.decided_by,
+        comments=comment,
+        reason=f"{caller.name} ended this denial: the same call made again asks people anew.",
         quorum=row.quorum or 1,
     )
 
@@ -93,5 +116,6 @@ def _comment(text: str | None) -> str | None:
 HANDLERS: dict[str, Handler] = {
     "approve_action": approved,
     "deny_action": denied,
+    "clear_denial": denial_cleared,
     "get_approval": approval,
 }

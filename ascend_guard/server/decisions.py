@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ascend_guard.api.actions import ActionBody, ActionDetailBody, ApprovalBody, DecisionBody, TrailEntry
-from ascend_guard.engine.approve import submitted
+from ascend_guard.engine.approve import as_it_runs, submitted
 from ascend_guard.engine.registry import Governance
 from ascend_guard.engine.results import pending_approvers, result_of
 from ascend_guard.engine.risk import Risk
@@ -115,9 +115,10 @@ def action_body(row: ActionRow) -> ActionBody:
 def detail_body(reader: Reader, row: ActionRow) -> ActionDetailBody:
     """An action with its arguments and its story."""
     asked = submitted(reader, row.id).action
+    runs = as_it_runs(record.body for record in reader.trail(row.id))
     return ActionDetailBody(
         **_listed(row),
-        resource_id=asked.resource_id,
+        resource_id=(runs or asked).resource_id,
         action_details=asked.action_details,
         context=asked.context,
         decided_by=row.decided_by,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ascend_guard.api.actions import McpSubmitBody, SubmitBody
+import msgspec
+
+from ascend_guard.api.actions import ClaimBody, McpSubmitBody, SubmitBody
 from ascend_guard.arguments import MAX_DEPTH, normalise
 from ascend_guard.errors import ValidationError
 from ascend_guard.model import AgentAction
@@ -105,6 +107,20 @@ def asked_of_mcp(body: McpSubmitBody, caller: Caller, key: bytes) -> tuple[Agent
         caller,
         key,
     )
+
+
+def as_edited(action: AgentAction, body: ClaimBody) -> tuple[AgentAction, dict[str, Any] | None]:
+    """A submitted action as it will run with an approver's values, and these values; itself and None where the client does
+    not describe the whole edited call."""
+    if body.modified_arguments is None or body.resource is None or body.action_details is None:
+        return action, None
+    edited = msgspec.structs.replace(
+        action,
+        resource=_scrubbed(body.resource),
+        resource_id=None if body.resource_id is None else scrub(body.resource_id),
+        action_details=_plain(body.action_details),
+    )
+    return edited, body.modified_arguments
 
 
 def _scrubbed(resource: str) -> str:

@@ -14,6 +14,7 @@ from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.arguments import normalise
 from ascend_guard.binding import Binder, compile_binder
 from ascend_guard.errors import ValidationError
+from ascend_guard.hints import hints_of
 
 _FRAMEWORKS = ("langchain", "langchain_core", "langgraph")
 _DIRECT: Any = getattr(
@@ -51,6 +52,7 @@ class ToolArguments:
     Attributes:
         inside: the function that will be called is ``@governed``, and decides itself.
         redacted: parameters annotated ``Annotated[T, Redact]``.
+        hint: the declared types of its parameters.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class ToolArguments:
         self._parameters = _parameters(target, bound=own)
         self._binder = compile_binder(target, bound=own)
         self.redacted = self._binder.redacted
+        self.hint = hints_of(target)
         # LangChain gives _run what it asks for by these names, and _run gives the function what that one asks for.
         given = {"run_manager"} & _parameters(run, bound=True).keys()
         if not own:
@@ -108,7 +111,7 @@ class ToolArguments:
 class OneCall(Binder):
     """One call's arguments, there and, with an approver's values in them, back."""
 
-    __slots__ = ("_args", "_arguments", "_kwargs", "_named", "redacted")
+    __slots__ = ("_args", "_arguments", "_kwargs", "_named", "hint", "redacted")
 
     def __init__(self, arguments: ToolArguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.redacted = arguments.redacted
@@ -116,6 +119,7 @@ class OneCall(Binder):
         self._args = args
         self._kwargs = kwargs
         self._named = arguments.named(args, kwargs)
+        self.hint = arguments.hint
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         return self._named
@@ -129,7 +133,7 @@ class OneCall(Binder):
         edited = {name: value for name, value in named.items() if value is not self._named.get(name, self)}
         read = _read(self._arguments.tool, self._kwargs, edited)
         for name, value in edited.items():
-            if not _same(normalise({name: read[name]}, key=b"").plain[name], value):
+            if not _same(_plain(read[name]), _plain(value)):
                 raise ValidationError(
                     f"The edited {name!r} is something else to the tool than what was approved. Approve it again with "
                     "the value in the form the tool takes.",
@@ -137,6 +141,10 @@ class OneCall(Binder):
                 )
         args = self._arguments.positional(self._args, read)
         return args, {**self._kwargs, **read}
+
+
+def _plain(value: Any) -> Any:
+    return normalise({"value": value}, key=b"").plain["value"]
 
 
 def takes_anything(run: Callable[..., Any]) -> bool:

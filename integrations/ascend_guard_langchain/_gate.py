@@ -83,7 +83,8 @@ class ToolGate:
         plane = self.declared.control_plane or default_control_plane()
         binder = OneCall(self._known(method, tool), args, kwargs)
         return Execution(
-            BoundCall(self.declared, plane, binder.bind(args, kwargs), binder, args, kwargs), plane
+            BoundCall(self.declared, plane, binder.bind(args, kwargs), binder, args, kwargs, binder.hint),
+            plane,
         )
 
     def decides(self, method: str, tool: BaseTool) -> bool:

@@ -210,8 +210,7 @@ def _waiting(error: ActionPendingError, request: ToolCallRequest) -> dict[str, A
         "tool_call_id": request.tool_call["id"],
         "reason": error.reason,
         "rule": error.rule,
-        "message": f"A person must decide on action {error.action_id} (ascend-guard approvals approve {error.action_id}); "
-        "then resume the graph, with any value.",
+        "message": f"A person must decide on action {error.action_id}; then resume the graph, with any value.",
     }
 
 

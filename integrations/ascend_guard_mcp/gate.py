@@ -14,6 +14,7 @@ from ascend_guard.config import default_control_plane
 from ascend_guard.drivers import ControlPlane
 from ascend_guard.errors import AscendError, ConfigurationError, ValidationError, refuse_unknown
 from ascend_guard.execution import Execution
+from ascend_guard.hints import json_value
 from ascend_guard.refusals import refusal
 
 __all__ = ["Admission", "GateOptions", "ToolFailed", "ToolGate", "refusal"]
@@ -111,7 +112,7 @@ class ToolGate:
         named = dict(arguments or {})
         said = {"namespace": self.namespace, "verb": tool, **(context or {})}
         with scope(session_id=scoped().session_id or session_id, context=said):
-            call = BoundCall(declared, plane, named)
+            call = BoundCall(declared, plane, named, hint=json_value)
         execution = Execution(call, plane)
         await execution.aauthorize()
         return Admission(execution)

@@ -244,11 +244,30 @@ def test_deny(shop: Any) -> None:
     assert answer.code == 0
     assert "will not run" in answer.out
     assert row(shop, asked.action_id).status == "denied"
-    another = shop.ask()
+    another = shop.ask(resource="orders/8")
     record = shop.run("approvals", "deny", another.action_id, "--json").json
     assert record["status"] == "denied"
     assert record["denied_by"] == ME
-    assert record["denial_reason"] == f"{ME} said no."
+    assert record["denial_reason"] == f"{ME} denied it."
+
+
+def test_clear_a_denial(shop: Any) -> None:
+    """The denial answers the same call until a person clears it, at a terminal or with --yes; then people are asked."""
+    asked = shop.ask()
+    shop.run("approvals", "deny", asked.action_id, "-m", "not ours")
+    assert shop.ask().action_id == asked.action_id
+    unasked = shop.run("approvals", "clear-denial", asked.action_id)
+    assert (unasked.code, "--yes" in unasked.err) == (2, True)
+    assert shop.ask().action_id == asked.action_id
+    answer = shop.run("approvals", "clear-denial", asked.action_id, "--yes", "-m", "the customer called")
+    assert answer.code == 0
+    assert f"action {asked.action_id}" in answer.out
+    assert shop.ask().is_pending()
+    story = shop.run("actions", "show", asked.action_id).out
+    assert "denial_cleared" in story
+    assert "the customer called" in story
+    again = shop.run("approvals", "clear-denial", asked.action_id, "--yes", "--json")
+    assert (again.code, again.json["error"]["type"]) == (1, "ConflictError")
 
 
 @pytest.mark.parametrize("words", ["approve {} --yes", "deny {}"])

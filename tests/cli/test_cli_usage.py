@@ -34,7 +34,8 @@ def test_the_commands() -> None:
     """All there are; one more needs its own tests, and its place in this list."""
     assert {" ".join(path) for path in COMMANDS} == {
         "init", "demo", "doctor", "approvals list", "approvals show", "approvals approve", "approvals deny",
-        "approvals watch", "actions list", "actions show", "kill-switch on", "kill-switch off", "kill-switch status",
+        "approvals clear-denial", "approvals watch", "actions list", "actions show",
+        "kill-switch on", "kill-switch off", "kill-switch status",
         "policy check", "policy explain", "audit verify", "audit export",
         "serve", "keys create", "keys list", "keys revoke", "token", "mcp-proxy install", "mcp-proxy uninstall",
     }  # fmt: skip

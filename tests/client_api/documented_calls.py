@@ -52,6 +52,7 @@ OTHERS: dict[str, Call] = {
     "get_approval": lambda api: system.get_approval(api, "apr_1"),
     "approve_action": lambda api: system.approve_action(api, "7", "fine", token="a.person.s"),
     "deny_action": lambda api: system.deny_action(api, "7", token="a.person.s", reason="no"),
+    "clear_denial": lambda api: system.clear_denial(api, "7", token="a.person.s"),
     "evaluate_policy": lambda api: system.evaluate_policy(api, "refund", "orders", parameters={"amount": 1}),
     "trigger_kill_switch": lambda api: system.trigger_kill_switch(api, 1, "looks very wrong"),
     "release_kill_switch": lambda api: system.release_kill_switch(api, 1, "looks right again"),

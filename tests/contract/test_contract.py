@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from contract_worlds import World
 from serving import eventually
@@ -15,6 +17,7 @@ from ascend_guard import (
     AuthorizationDeniedError,
     KillSwitchError,
     TimeoutError,
+    ValidationError,
 )
 from ascend_guard._scope import in_manner
 
@@ -89,6 +92,43 @@ def test_edited_arguments_are_what_runs(here: World) -> None:
     assert here.sound()
 
 
+@pytest.mark.parametrize("parked", [False, True])
+def test_an_edited_call_runs_as_it_was_described_anew(here: World, parked: bool) -> None:
+    """The values have the caller's types and the record says what ran; a value of another type runs nothing."""
+    tool = here.tool(
+        lambda amount, items: (amount, items),
+        resource="orders/{items}",
+        on_pending="raise" if parked else "wait",
+    )
+    given = (Decimal(900), "A-1")
+    for edits in ({"amount": "950.50", "items": "B-2"}, {"amount": "many"}):
+        if parked:
+            with pytest.raises(ActionPendingError):
+                tool(*given)
+        else:
+            call = here.beside(tool, *given)
+        action_id = here.pending()
+        here.people.approve(action_id, edits=edits)
+        if parked:
+            call = here.beside(tool, *given)
+        end = call.end()
+        trail = [
+            msgspec.json.decode(row.body, type=dict[str, Any])
+            for row in here.store.read(lambda reader, action_id=action_id: reader.trail(int(action_id)))  # type: ignore[misc]
+        ]
+        if edits["amount"] == "many":
+            assert isinstance(end.error, ValidationError)
+            eventually(lambda: here.rows()[1].status == "denied")
+            continue
+        assert (end.result, type(end.result[0])) == ((Decimal("950.50"), "B-2"), Decimal)
+        (started,) = [record for record in trail if record["event"] == "started"]
+        assert (started["resource"], started["edits"]) == ("orders/B-2", edits)
+        assert started["arguments"] == {"amount": 950.5, "items": "B-2"}
+        assert here.rows()[0].resource == "orders/B-2"
+    assert here.ran == [Decimal("950.50")]
+    assert here.sound()
+
+
 def test_arguments_that_change_while_waiting_block(here: World) -> None:
     """What was approved is what runs."""
     items = [1]
@@ -137,25 +177,26 @@ def test_a_parked_call_is_taken_up_once(here: World) -> None:
     assert here.sound()
 
 
-def test_a_parked_call_learns_of_the_no(here: World) -> None:
-    """The same call is told once who said no and why; the one after that asks anew."""
+def test_a_denial_answers_the_same_call(here: World) -> None:
+    """However often a denied call is made again: who denied it and why, and nobody is asked."""
     tool = here.tool(on_pending="raise")
     with pytest.raises(ActionPendingError):
         tool(900)
     first = here.pending()
     here.people.deny(first)
-    with pytest.raises(AuthorizationDeniedError, match="said no") as told:
-        tool(900)
-    assert told.value.action_id == first
+    for _ in range(3):
+        with pytest.raises(AuthorizationDeniedError, match="denied it") as told:
+            tool(900)
+        assert told.value.action_id == first
     with pytest.raises(ActionPendingError) as other:
-        tool(900)
+        tool(901)
     assert other.value.action_id != first
     assert here.ran == []
     assert here.sound()
 
 
 def test_a_parked_call_learns_of_the_deadline(here: World) -> None:
-    """Nobody decided: that is a no as well, told once."""
+    """Nobody decided: no person's denial, so it is told once."""
     tool = here.tool(on_pending="raise")
     with pytest.raises(ActionPendingError):
         tool(900)
@@ -169,7 +210,7 @@ def test_a_parked_call_learns_of_the_deadline(here: World) -> None:
 
 
 def test_a_call_with_a_name_of_its_own(here: World) -> None:
-    """Equal calls with different names are two requests; each finds its own again, and a no holds however often it asks."""
+    """Equal calls with different names are two requests, each found again; a denial of one answers every later one."""
     tool = here.tool()
 
     def named(name: str) -> Any:
@@ -185,11 +226,13 @@ def test_a_call_with_a_name_of_its_own(here: World) -> None:
     here.people.deny(str(ids[0]))
     here.people.approve(str(ids[1]))
     for _ in range(3):
-        with pytest.raises(AuthorizationDeniedError, match="said no"):
+        with pytest.raises(AuthorizationDeniedError, match="denied it"):
             named("one")
     assert named("two") == 900
-    with pytest.raises(ActionPendingError):
-        named("two")
+    for name in ("two", "three"):
+        with pytest.raises(AuthorizationDeniedError, match="denied it") as denied:
+            named(name)
+        assert denied.value.action_id == ids[0]
     assert here.ran == [900]
     assert here.sound()
 

@@ -92,7 +92,7 @@ def test_pending_then_denied_does_not_run(plane: EmbeddedControlPlane, kind: Kin
     tool = kind.make(governed("refund", "orders"), body)
     with (
         Meanwhile(plane, lambda row: plane.deny(str(row.id), approver="ann", comment="not today")),
-        pytest.raises(AuthorizationDeniedError, match="ann said no: not today"),
+        pytest.raises(AuthorizationDeniedError, match="ann denied it: not today"),
     ):
         kind.run(tool, "o-1", 900.0)
     settled(plane)

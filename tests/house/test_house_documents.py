@@ -137,7 +137,10 @@ def test_the_first_sixty_seconds(tmp_path: Path) -> None:
         assert agent.poll() is None
         type_in("approvals", "approve", "2", "--yes")  # at a terminal it asks instead
         out, err = agent.communicate(timeout=20)
-        assert (out, err, agent.returncode) == ("refunded 900 for A-18\n", "", 0)
+        assert (out, agent.returncode) == ("refunded 900 for A-18\n", 0)
+        (waited,) = err.splitlines()
+        assert waited.startswith("Waiting for a person: refund by billing ")
+        assert "`ascend-guard approvals approve 2`" in waited
     finally:
         agent.kill()
         agent.communicate()

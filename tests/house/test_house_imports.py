@@ -18,6 +18,8 @@ PACKAGE = Path(ascend_guard.__file__).parent
 LAYERS = (
     ("_version", "decoding", "hidden", "interrupts"),
     ("errors", "model", "secret_names", "secret_values"),
+    ("remedies", "hints"),
+    ("unrun",),
     (
         "redaction",
         "exclusion",
@@ -35,7 +37,9 @@ LAYERS = (
     ("instances", "binders"),
     ("binding",),
     ("arguments",),
-    ("_scope", "descriptions"),
+    ("descriptions", "edit_records", "edit_values"),
+    ("edits",),
+    ("_scope",),
     ("drivers",),
     ("telemetry", "calls", "client"),
     ("execution", "_handed"),

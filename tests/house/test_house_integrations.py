@@ -35,7 +35,7 @@ CORE = (
         "errors",
         "execution",
     ),
-    *("flow", "model", "redaction", "refusals"),
+    *("flow", "hints", "model", "redaction", "refusals"),
 )
 """What of ``ascend_guard`` the integrations may stand on: no engine, no store, no server, no command line."""
 

@@ -666,8 +666,8 @@ def test_denials_that_are_raised(world: World, asynchronous: bool, mode: str) ->
 
 
 @both_ways
-def test_a_denial_is_told_once(world: World, asynchronous: bool) -> None:
-    """``on_pending="return"``: pending, asked again, denied; the call after that is a new request."""
+def test_a_denial_answers_every_repeat(world: World, asynchronous: bool) -> None:
+    """``on_pending="return"``: pending, asked again, denied; the same call after that is denied too, and nobody is asked."""
     shop = Shop()
     config = thread()
     saver = InMemorySaver()
@@ -679,8 +679,8 @@ def test_a_denial_is_told_once(world: World, asynchronous: bool) -> None:
     assert len(world.rows()) == 1
     world.deny(1)
     told = answers(run(made, asynchronous, config=config))[2:]
-    assert [message.content.partition(":")[0] for message in told] == ["Denied", "Pending"]
-    assert len(world.rows()) == 2
+    assert [message.content.partition(":")[0] for message in told] == ["Denied", "Denied"]
+    assert len(world.rows()) == 1
     assert shop.ran == []
 
 

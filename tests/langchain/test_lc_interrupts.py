@@ -111,16 +111,17 @@ def test_a_rejection_holds(world: World, bench: Bench) -> None:
     assert [row.status for row in world.rows()] == ["denied"]
 
 
-def test_another_call_is_asked_for_anew_after_a_rejection(world: World, bench: Bench) -> None:
-    """A no is for that call: the same arguments under another id are another action."""
+def test_a_denial_answers_the_same_arguments_under_another_id(world: World, bench: Bench) -> None:
+    """A model that asks again gives the call another id: nobody is asked. Other arguments are another call."""
     shop = Shop()
-    bench.start(paying(shop, call("pay", {"amount": 5}), call("pay", {"amount": 5}, "c2")))
+    again = [call("pay", {"amount": amount}, f"c{number}") for number, amount in enumerate((5, 5, 5, 6), 2)]
+    bench.start(paying(shop, call("pay", {"amount": 5}), *again))
     world.deny(world.pending()[0])
     asked = only(bench.resume())
-    assert (asked["tool_call_id"], asked["action_id"]) == ("c2", "2")
+    assert (asked["tool_call_id"], asked["action_id"]) == ("c5", "2")
     world.approve(2)
     bench.resume()
-    assert shop.ran == [5]
+    assert shop.ran == [6]
 
 
 def test_an_approval_is_for_one_call(world: World, bench: Bench) -> None:

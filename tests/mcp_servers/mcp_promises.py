@@ -237,17 +237,18 @@ async def test_a_tool_that_is_not_there(kind: str, mode: str, world: World) -> N
 
 
 async def test_edits_are_validated(any_kind: str, world: World) -> None:
-    """Where the SDK validates arguments, it validates what an approver made of them."""
+    """An edit of another type never starts; where the SDK validates arguments, it validates the edited ones."""
     if any_kind == "mcp-2-low":
         return  # its handlers validate for themselves
-    order = world.order()
-    async with connected(any_kind, governed(any_kind, world)) as peer:
-        asking = asyncio.create_task(peer.call("pay", call(order)))
-        world.approve(await waiting(world, order), amount="many")
-        said = await asking
-    assert said.failed
-    assert world.journal.of(order) == []
-    assert [row.outcome for row in world.of(order)] == ["failed"]
+    for edit, outcome in (("many", None), (5.5, "failed")):
+        order = world.order()
+        async with connected(any_kind, governed(any_kind, world)) as peer:
+            asking = asyncio.create_task(peer.call("pay", call(order)))
+            world.approve(await waiting(world, order), amount=edit)
+            said = await asking
+        assert said.failed
+        assert world.journal.of(order) == []
+        assert [row.outcome for row in world.of(order)] == [outcome]
 
 
 async def test_the_kill_switch(kind: str, mode: str, world: World) -> None:

@@ -26,8 +26,11 @@ class Call:
     def unchanged(self) -> bool:
         return True
 
-    def edit(self, values: dict[str, Any]) -> str:
+    def edit(self, values: dict[str, Any]) -> None:
         raise AssertionError
+
+    def held(self, result: ActionResult) -> None:
+        """Nobody listens."""
 
     def parameters(self) -> dict[str, Any]:
         return {}

@@ -79,9 +79,8 @@ def test_no_guess_reaches_another_organizations_action(
         ):
             with pytest.raises(NotFoundError) as error:
                 attempt()
-            assert str(error.value).replace(repr(action_id), "") == (
-                "There is no action . See `ascend-guard actions list`."
-            )
+            assert str(error.value).replace(repr(action_id), "") == "There is no action ."
+            assert error.value.remedy == "See `ascend-guard actions list`."
     ours.perform(
         Settle(existing, Outcome(OutcomeStatus.COMPLETED))
     )  # nobody waits for an outcome; this one goes nowhere

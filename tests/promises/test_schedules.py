@@ -112,7 +112,7 @@ def without_accidents(records: Story) -> list[Any]:
     """The trail without what differs from run to run: random identifiers and durations."""
     kept = []
     for record in records:
-        record = {k: v for k, v in record.items() if k not in ("duration", "error", "digest")}
+        record = {k: v for k, v in record.items() if k not in ("duration", "error", "digest", "call")}
         record["action"] = {
             k: v for k, v in record.get("action", {}).items() if k != "orchestration_session_id"
         }

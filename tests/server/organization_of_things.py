@@ -208,6 +208,7 @@ _BODIES: dict[str, Any] = {
     ],
     "approve_action": lambda ids: [{}, {"arguments": {"amount": 1}}],
     "deny_action": lambda ids: [{"reason": "r"}],
+    "clear_denial": lambda ids: [{}],
     "trigger_kill_switch": lambda ids: [
         {"reason": "ten characters"},
         {"reason": "ten characters", "agent_id": ids["agent"]},

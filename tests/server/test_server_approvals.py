@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ rules:
   - {name: money, actions: ["pay*"], effect: require_approval, approvers: [finance], quorum: 2, timeout: 30m}
   - {name: abroad, actions: ["*_abroad"], effect: require_approval, approvers: [legal, security], timeout: 30m}
   - {name: refunds, actions: [refund], effect: require_approval, approvers: [finance], timeout: 30m}
+  - {name: vips, resources: ["vip/*"], effect: deny, reason: Not for VIPs.}
+  - {name: shared, resources: ["shared/*"], effect: require_approval, quorum: 2, timeout: 30m}
   - {name: huge, actions: [refund], when: args.amount > 1000.0, effect: deny, reason: Too much.}
 """
 
@@ -34,7 +37,7 @@ DIGEST, RUNNER = "ab" * 32, "cd" * 16
 
 APPROVING = [
     path.replace("{action_id}", "{}")
-    for name in ("approve_action", "deny_action")
+    for name in ("approve_action", "deny_action", "clear_denial")
     for path in (BY_NAME[name].path, *BY_NAME[name].aliases)
 ]
 
@@ -52,6 +55,7 @@ class World:
         """A pending action of agent a's, bound to its digest."""
         body = {"agent_id": "a", "agent_name": "A", "action_type": action_type, "resource": "r", **more}
         body.setdefault("action_details", {"amount": 7.0})
+        body.setdefault("session_id", uuid.uuid4().hex)  # another call, so that no earlier denial answers it
         own = {"digest": DIGEST, "runner": RUNNER}
         answer = self.server.ask("POST", "/api/v1/actions/submit", self.key, own | body)
         assert answer.status_code == 200, answer.text
@@ -70,9 +74,9 @@ class World:
         """A person's no."""
         return self.server.ask("POST", f"/api/actions/{action}/deny", token, body or None)
 
-    def claim(self, action: str, runner: str = RUNNER) -> requests.Response:
-        """Take the permit."""
-        body = {"digest": DIGEST, "running": DIGEST, "runner": runner}
+    def claim(self, action: str, runner: str = RUNNER, **edited: Any) -> requests.Response:
+        """Take the permit; ``edited`` describes a call that an approver edited."""
+        body = {"digest": DIGEST, "running": DIGEST, "runner": runner, **edited}
         return self.server.ask("POST", f"/api/v1/actions/{action}/claim", self.key, body)
 
     def status(self, action: str) -> str:
@@ -388,7 +392,84 @@ def test_edited_arguments_are_judged_again(world: World, amount: float) -> None:
         assert detail["modified_arguments"] is None
     else:
         assert answer.status_code == 200
-        assert world.claim(action).json()["modified_arguments"] == {"amount": amount}
+        assert world.claim(action, **described(amount=amount)).json()["modified_arguments"] == {
+            "amount": amount
+        }
+
+
+def described(resource: str = "r", **edits: Any) -> dict[str, Any]:
+    """What our client sends with the claim of an edited call."""
+    return {"resource": resource, "action_details": {"amount": 7.0} | edits, "modified_arguments": edits}
+
+
+def test_an_edited_call_is_judged_as_it_will_run(world: World) -> None:
+    """By the server's policy, on the resource as described: denied, held for more people, or run as the action says."""
+    ann, bob = world.person("ann@example.com", "finance"), world.person("bob@example.com", "finance")
+    denied, held = world.submit(), world.submit()
+    for action in (denied, held):
+        assert world.approve(action, ann, arguments={"amount": 8.0}).json()["status"] == "approved"
+    refused = world.claim(denied, **described("vip/1", amount=8.0))
+    assert refused.status_code == 403
+    assert "Not for VIPs" in refused.json()["detail"]
+    assert (world.status(denied), world.story(denied)[-1]) == ("denied", "withdrawn")
+    asked = world.claim(held, **described("shared/1", amount=8.0)).json()
+    assert (asked["status"], asked["claimed"], asked["quorum"]) == ("pending", False, 2)
+    assert world.story(held)[-1] == "reopened"
+    assert world.claim(held, **described("shared/1", amount=8.0)).status_code == 409
+    assert world.approve(held, bob).json()["status"] == "approved"
+    # The agent's process may describe it differently by now: what runs is what is judged last.
+    assert world.claim(held, **described("shared/2", amount=8.0)).json()["claimed"] is True
+    detail = world.server.ask("GET", f"/api/v1/actions/{held}", world.key).json()
+    assert detail["resource"] == "shared/2"
+    (started,) = [entry for entry in detail["audit_trail"] if entry["event"] == "started"]
+    assert started["details"]["resource"] == "shared/2"
+    assert started["details"]["arguments"] == {"amount": 8.0}
+    assert started["details"]["edits"] == {"amount": 8.0}
+    assert started["details"]["risk"]["score"] == detail["risk_score"]
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        {},
+        {"modified_arguments": {"amount": 8.0}},
+        described(amount=9.0),
+        described(amount=8.0) | {"action_details": {"amount": 8.0, "to": "x"}},
+    ],
+    ids=["an old client", "half", "other edits", "other arguments"],
+)
+def test_a_claim_that_does_not_describe_the_edited_call(world: World, claimed: dict[str, Any]) -> None:
+    """Nothing runs: the approval is withdrawn, with the reason."""
+    action = world.submit()
+    ann = world.person("ann@example.com", "finance")
+    assert world.approve(action, ann, arguments={"amount": 8.0}).ok
+    assert world.claim(action, **claimed).status_code == 403
+    assert world.story(action)[-1] == "withdrawn"
+    assert world.claim(action, **described(amount=8.0)).status_code == 409
+
+
+def test_only_a_person_clears_a_denial(world: World) -> None:
+    """The denial answers the same call until an approver clears it; an API key or a viewer cannot."""
+    ann = world.person("ann@example.com", "finance")
+    action = world.submit(session_id="s")
+    again = {"agent_id": "a", "agent_name": "A", "action_type": "refund", "resource": "r", "session_id": "s"}
+    again |= {"action_details": {"amount": 7.0}, "digest": DIGEST, "runner": RUNNER}
+
+    def submit() -> dict[str, Any]:
+        answer: dict[str, Any] = world.server.ask("POST", "/api/v1/actions/submit", world.key, again).json()
+        return answer
+
+    clear = f"/api/actions/{action}/clear-denial"
+    assert world.server.ask("POST", clear, ann, {}).status_code == 409  # it is pending
+    assert world.deny(action, ann, comments="no").ok
+    assert (submit()["status"], submit()["action_id"]) == ("denied", action)
+    assert world.server.ask("POST", clear, world.key, {}).status_code in (401, 403)
+    viewer = world.person("vic@example.com", "finance", role="viewer")
+    assert world.server.ask("POST", clear, viewer, {}).status_code == 403
+    assert submit()["action_id"] == action
+    assert world.server.ask("POST", clear, ann, {"comments": "a mistake"}).ok
+    assert world.server.ask("POST", clear, ann, {}).status_code == 409
+    assert submit()["status"] == "pending"
 
 
 def test_an_edit_sets_aside_what_was_agreed_before(world: World) -> None:
@@ -400,7 +481,7 @@ def test_an_edit_sets_aside_what_was_agreed_before(world: World) -> None:
     assert (edited.json()["status"], edited.json()["approvals"]) == ("pending", 1)
     assert world.approve(action, bob).json()["status"] == "pending"
     assert world.approve(action, ann).json()["status"] == "approved"
-    assert world.claim(action).json()["modified_arguments"] == {"amount": 8.0}
+    assert world.claim(action, **described(amount=8.0)).json()["modified_arguments"] == {"amount": 8.0}
 
 
 @pytest.mark.parametrize(

@@ -377,7 +377,8 @@ class Actions(RuleBasedStateMachine):
     @rule(target=actions, kind=st.sampled_from(sorted(KINDS)), make=st.sampled_from([asked, ours]))
     def submit(self, kind: str, make: Any) -> Any:
         """A new action."""
-        key, body = self.world.fresh(), make(kind)
+        key = self.world.fresh()
+        body = make(kind) | {"session_id": key}  # another call, so that no earlier denial answers it
         answer = self.world.submit(body, Idempotency_Key=key).json()
         model = Model(answer["action_id"], body, key)
         assert (answer["status"], answer["claimed"]) == (model.status, model.runner is not None)

@@ -116,7 +116,7 @@ def test_a_person_at_another_replica_decides(replica: Callable[[], EmbeddedContr
     assert refund(901) == 600
     person.join()
     person = answering(there, lambda action: there.deny(action, approver="ann"))
-    with pytest.raises(AuthorizationDeniedError, match="ann said no"):
+    with pytest.raises(AuthorizationDeniedError, match="ann denied it"):
         refund(902)
     person.join()
 

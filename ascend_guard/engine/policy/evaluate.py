@@ -29,6 +29,9 @@ __all__ = ["DEFAULT_TIMEOUT", "CompiledRule", "Effect", "Policy", "Requirement",
 DEFAULT_TIMEOUT = 24 * 3600.0
 """Seconds an approval is waited for when a rule does not say."""
 
+DENIALS_LAST = 24 * 3600.0
+"""Seconds for which a person's denial answers the same call, when a policy does not say."""
+
 _REMEMBERED_CALLS = 4096
 _REMEMBERED_SETS = 1024
 _REMEMBERED_LENGTH = 512
@@ -170,6 +173,7 @@ class Policy:
         source: where it came from, for people.
         digest: SHA-256 of its text, in hexadecimal.
         conditions: those already compiled, by their text.
+        denials_last: seconds for which a person's denial answers the same call; 0 when it does not.
 
     Raises:
         ConditionError: a rule's condition does not compile.
@@ -183,7 +187,9 @@ class Policy:
         source: str = "<policy>",
         digest: str = "",
         conditions: Mapping[str, Condition] | None = None,
+        denials_last: float = DENIALS_LAST,
     ) -> None:
+        self.denials_last = denials_last
         self.source = source
         self.default = default
         self.rules = tuple(rules)

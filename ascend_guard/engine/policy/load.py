@@ -14,7 +14,7 @@ from ascend_guard.errors import PolicyError
 
 from .check import Mistake, find_mistakes
 from .conditions import Condition, ConditionError, compile_condition
-from .evaluate import DEFAULT_TIMEOUT, Effect, Policy, Rule
+from .evaluate import DEFAULT_TIMEOUT, DENIALS_LAST, Effect, Policy, Rule
 from .tree import KINDS, List, Map, Node, Scalar, Unreadable, described, read_tree, shown
 
 __all__ = ["load_policy", "parse_policy", "starter_policy"]
@@ -26,7 +26,7 @@ _LONGEST_PATTERN = 1000
 _MOST_APPROVALS = 1000
 _LONGEST_TIMEOUT = 365 * 86_400
 
-_FILE_FIELDS = ("version", "default", "rules")
+_FILE_FIELDS = ("version", "default", "denials_last", "rules")
 _SCOPE_FIELDS = ("actions", "tools", "agents", "resources")
 _APPROVAL_FIELDS = ("approvers", "quorum", "timeout")
 _RULE_FIELDS = ("name", *_SCOPE_FIELDS, "when", "effect", "reason", *_APPROVAL_FIELDS)
@@ -81,10 +81,10 @@ def parse_policy(text: str, source: str = "<policy>") -> Policy:
     _refuse_if_large(len(text), source)
     reading = _Reading()
     try:
-        default, rules = reading.file(read_tree(text.removeprefix("\ufeff")))
+        default, denials_last, rules = reading.file(read_tree(text.removeprefix("\ufeff")))
     except Unreadable as wrong:
         reading.wrong(wrong.line, wrong.what, wrong.mend)
-        default, rules = Effect.DENY, []
+        default, denials_last, rules = Effect.DENY, DENIALS_LAST, []
     mistakes = sorted([*reading.mistakes, *find_mistakes(rules, reading.conditions)])
     if mistakes:
         lines = [f"{source}:{line}: {what}; {mend}" for line, what, mend in mistakes[:_SHOWN]]
@@ -92,7 +92,14 @@ def parse_policy(text: str, source: str = "<policy>") -> Policy:
             lines.append(f"... and {len(mistakes) - _SHOWN} more")
         raise PolicyError("\n".join(lines))
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return Policy(rules, default, source=source, digest=digest, conditions=reading.conditions)
+    return Policy(
+        rules,
+        default,
+        source=source,
+        digest=digest,
+        conditions=reading.conditions,
+        denials_last=denials_last,
+    )
 
 
 def starter_policy() -> str:
@@ -119,23 +126,35 @@ class _Reading:
     def wrong(self, line: int, what: str, mend: str) -> None:
         self.mistakes.append((line, what, mend))
 
-    def file(self, tree: Node) -> tuple[Effect, list[Rule]]:
+    def file(self, tree: Node) -> tuple[Effect, float, list[Rule]]:
         fields = self.fields(tree, _FILE_FIELDS, "a policy")
         if fields is None:
-            return Effect.DENY, []
+            return Effect.DENY, DENIALS_LAST, []
         version = fields.get("version")
         if version is None:
             self.wrong(1, "`version` is missing", "begin with `version: 1`")
         elif not (isinstance(version, Scalar) and version.kind == "int" and version.text == "1"):
             self.wrong(version.line, f"`version` is {described(version)}", "write `version: 1`")
         default = self.effect(fields["default"], "default") if "default" in fields else Effect.DENY
+        denials_last = self.denials_last(fields.get("denials_last"))
         listed = fields.get("rules")
+        rules: list[Rule] = []
         if isinstance(listed, List):
             rules = [rule for node in listed.items if (rule := self.rule(node)) is not None]
-            return default or Effect.DENY, rules
-        if listed is not None and described(listed) != "empty":
+        elif listed is not None and described(listed) != "empty":
             self.wrong(listed.line, f"`rules` is {described(listed)}", "begin each rule with `- name:`")
-        return default or Effect.DENY, []
+        return default or Effect.DENY, denials_last, rules
+
+    def denials_last(self, node: Node | None) -> float:
+        if node is None:
+            return DENIALS_LAST
+        if isinstance(node, Scalar) and node.kind == "int" and node.text == "0":
+            return 0.0
+        seconds = _duration(node.text) if isinstance(node, Scalar) else None
+        if seconds is None:
+            mend = "write a number and a unit, at most a year: 30m, 24h or 7d; or 0, and denials do not last"
+            self.wrong(node.line, f"`denials_last` is {described(node)}", mend)
+        return seconds or DENIALS_LAST
 
     def rule(self, node: Node) -> Rule | None:
         before = len(self.mistakes)

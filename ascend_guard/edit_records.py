@@ -1,0 +1,68 @@
+"""Records of every kind that Python people use: the types of their fields, and how one is built from values."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from typing import Any
+
+import msgspec
+
+from ascend_guard.hints import UNDECLARED
+
+__all__ = ["NONE", "fields_of", "rebuilt"]
+
+NONE: Any = object()
+"""There is no such value."""
+
+
+def fields_of(kind: type) -> dict[str, Any] | None:
+    """The declared types of a record's fields by name; None for what is no record."""
+    pydantic = getattr(sys.modules.get("pydantic"), "BaseModel", None)
+    names: list[str]
+    if pydantic is not None and issubclass(kind, pydantic):
+        names = list(kind.model_fields)  # type: ignore[attr-defined]  # checked by the line above
+    elif dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+    elif issubclass(kind, msgspec.Struct):
+        names = list(kind.__struct_fields__)
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [field.name for field in kind.__attrs_attrs__]
+    elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        names = list(getattr(kind, "_fields"))  # noqa: B009 - not every tuple has it
+    else:
+        return None
+    try:
+        hints = typing.get_type_hints(kind, include_extras=True)
+    except Exception:  # annotations are anybody's code
+        hints = {}
+    return {name: hints.get(name, UNDECLARED) for name in names}
+
+
+def rebuilt(kind: Any, made: dict[str, Any], changed: dict[str, Any], own: Any) -> Any:
+    """A record.
+
+    Args:
+        kind: its class.
+        made: every field's value.
+        changed: those that differ from the caller's own.
+        own: the caller's own record; ``NONE`` when it had none of this class.
+    """
+    if hasattr(kind, "model_validate"):
+        return kind.model_validate(
+            {_alias(kind.model_fields[name], name): made[name] for name in made}, strict=True
+        )
+    if own is not NONE and dataclasses.is_dataclass(kind):
+        return dataclasses.replace(own, **changed)
+    if own is not NONE and issubclass(kind, msgspec.Struct):
+        return msgspec.structs.replace(own, **changed)
+    attributes = {field.name: field for field in getattr(kind, "__attrs_attrs__", ())}
+    return kind(**{getattr(attributes.get(name), "alias", None) or name: made[name] for name in made})
+
+
+def _alias(field: Any, name: str) -> str:
+    for alias in (field.validation_alias, field.alias):
+        if isinstance(alias, str):
+            return alias
+    return name

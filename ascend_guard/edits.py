@@ -1,0 +1,388 @@
+"""An approver's values, converted to the types that the tool's parameters have.
+
+Approvers write JSON, tools take Python values. Rules, each for promise 2 (what was approved is what runs):
+
+1. A value that an approver left as it was shown stays the caller's own object, at every depth.
+2. Where a type is declared, the value is converted to that type, strictly: ``"5"`` is no number, ``true`` is no number,
+   ``1.0`` is no integer.
+3. Where none is declared, the type of the caller's own value decides.
+4. What cannot be converted is refused with the type that is expected; the call does not run.
+5. Nothing is filled in: a record needs every field it was shown with, and takes no other.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import types
+import typing
+from collections import abc
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any, Literal
+
+from ascend_guard.arguments import normalise
+from ascend_guard.edit_records import NONE, fields_of, rebuilt
+from ascend_guard.edit_values import LEAVES, Unfit, path, require, unfit
+from ascend_guard.errors import ValidationError
+from ascend_guard.hints import JSON, UNDECLARED, Hint
+
+__all__ = ["converted"]
+
+_CONTAINERS = (
+    *(tuple, list, set, frozenset, dict),
+    *(collections.OrderedDict, collections.defaultdict, collections.Counter, collections.deque),
+)
+_TAGS = frozenset(("$bytes", "$decimal", "$float", "$integer", "$map"))
+
+
+def converted(
+    values: Mapping[str, Any], given: Mapping[str, Any], plain: Mapping[str, Any], hint: Hint
+) -> dict[str, Any]:
+    """An approver's values as the tool's parameters take them.
+
+    Args:
+        values: the approver's, plain JSON data by argument name.
+        given: the caller's own arguments.
+        plain: what the approver saw of them.
+        hint: the declared type of a parameter.
+
+    Raises:
+        ValidationError: a value cannot be converted, or there is no such argument.
+    """
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in given:
+            raise _refused(name, "an argument of this call")
+        try:
+            made[name] = _convert(value, hint(name), given[name], plain.get(name, NONE), name)
+        except Unfit as unfit:
+            raise _refused(unfit.where, unfit.expected) from None
+        except (
+            Exception
+        ) as error:  # constructors and validators are the tool's own code, and may quote the value
+            raise _refused(name, f"what its type accepts ({type(error).__name__})") from None
+    return made
+
+
+def _refused(where: str, expected: str) -> ValidationError:
+    return ValidationError(
+        f"Blocked: an approver's value does not fit the tool: {where[:200]} must be {expected}. Nothing ran. Make the call "
+        f"again; it needs a new decision.",
+        reason=f"the edited {where[:200]} is not {expected}",
+    )
+
+
+def _convert(value: Any, hint: Any, given: Any, shown: Any, where: str) -> Any:
+    """One value, by its declared type; ``given`` and ``shown`` are the caller's and what was seen of it."""
+    if shown is not NONE and _same(value, shown):
+        return given
+    if any(hint is each for each in (UNDECLARED, JSON, Any, object)) or isinstance(
+        hint, typing.TypeVar | str | typing.ForwardRef
+    ):
+        return _by_value(value, given, shown, where, hint is JSON)
+    if hint is None or hint is type(None):
+        return value if value is None else unfit(where, "null")
+    alias = getattr(hint, "__value__", None)  # ``type X = ...``
+    if alias is not None and type(hint).__name__ == "TypeAliasType":
+        return _convert(value, alias, given, shown, where)
+    if hasattr(hint, "__supertype__"):
+        return _convert(value, hint.__supertype__, given, shown, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        made = _convert(value, arguments[0], given, shown, where)
+        for constraint in arguments[1:]:
+            require(made, constraint, where)
+        return made
+    if origin in (typing.Required, typing.NotRequired, typing.Final, typing.ClassVar):
+        return _convert(value, arguments[0], given, shown, where)
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(value, arguments, given, shown, where)
+    if origin is Literal:
+        return _literal(value, arguments, where)
+    kind = origin or hint
+    if not isinstance(kind, type):
+        return _by_value(value, given, shown, where, False)
+    return _by_class(value, kind, arguments, given, shown, where)
+
+
+def _by_class(value: Any, kind: type, arguments: tuple[Any, ...], given: Any, shown: Any, where: str) -> Any:
+    for base, convert in LEAVES.items():
+        if kind is base:
+            return convert(value, given, where)
+    if issubclass(kind, enum.Enum):
+        return _member(value, kind, where)
+    if typing.is_typeddict(kind):
+        return _typed_dict(value, kind, given, shown, where)
+    fields = fields_of(kind)
+    if fields is not None:
+        return _record(value, kind, fields, given, shown, where)
+    if kind in _CONTAINERS or _is_abstract_container(kind):
+        return _container(value, kind, arguments, given, shown, where)
+    if issubclass(kind, PurePath):
+        return path(value, kind, given, where)
+    for base in (str, int, float, bytes, Decimal, tuple, list, set, frozenset, dict):
+        if issubclass(kind, base):  # a class of one's own on top of a value
+            return _own_class(_by_class(value, base, arguments, given, shown, where), kind, where)
+    if type(given) is not kind and isinstance(given, kind):  # an abstract class or a protocol
+        return _by_value(value, given, shown, where, False)
+    return unfit(where, f"left as it is: values of {_name(kind)} cannot be written as JSON")
+
+
+def _own_class(value: Any, kind: Any, where: str) -> Any:
+    made = kind(value)
+    if type(made) is not kind or not _same(_shown(made), _shown(value)):
+        unfit(where, f"a value that {_name(kind)} takes as it is")
+    return made
+
+
+# --- by the caller's own value ---------------------------------------------------------------------------------------
+
+
+def _by_value(value: Any, given: Any, shown: Any, where: str, json: bool) -> Any:
+    """One value, where no type is declared."""
+    if given is NONE:
+        return _plain(value, where)
+    kind = type(given)
+    if json and kind in (int, float) and type(value) in (int, float):
+        return value
+    if kind is list or kind is tuple:
+        items = _list(value, where)
+        seen = shown if isinstance(shown, list) and len(shown) == len(given) else [NONE] * len(given)
+        made = []
+        for index, item in enumerate(items):
+            own, was = NONE, NONE
+            if index < len(given):
+                own, was = given[index], seen[index]
+            elif given and len({type(each) for each in given}) > 1:
+                unfit(where, f"a {kind.__name__} of the same length, because its items differ in type")
+            elif given:
+                own = given[-1]
+            made.append(_by_value_or_same(item, own, was, f"{where}[{index}]", json))
+        return made if kind is list else tuple(made)
+    if kind is dict or kind is collections.OrderedDict:
+        content = _object(value, where)
+        was = shown if isinstance(shown, dict) else {}
+        return kind(
+            (
+                name,
+                _by_value_or_same(item, given.get(name, NONE), was.get(name, NONE), f"{where}.{name}", json),
+            )
+            for name, item in content.items()
+        )
+    if kind is set or kind is frozenset:
+        kinds = {type(each) for each in given}
+        if len(kinds) > 1:
+            unfit(where, f"left as it is: a {kind.__name__} of several types")
+        like_this = next(iter(given), NONE)
+        return kind(
+            _by_value_or_same(item, like_this, NONE, f"{where}[{index}]", json)
+            for index, item in enumerate(_list(value, where))
+        )
+    return _by_class(value, kind, (), given, shown, where)
+
+
+def _by_value_or_same(value: Any, given: Any, shown: Any, where: str, json: bool) -> Any:
+    return _convert(value, JSON if json else UNDECLARED, given, shown, where)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A value of which nothing is known, as JSON has it."""
+    if isinstance(value, list):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, dict):
+        if any(name.startswith("$") for name in value):
+            unfit(where, "plain JSON")
+        return {name: _plain(item, where) for name, item in value.items()}
+    return value
+
+
+# --- several possible types -----------------------------------------------------------------------------------------
+
+
+def _one_of(value: Any, members: tuple[Any, ...], given: Any, shown: Any, where: str) -> Any:
+    """The caller's own type first, so that a Decimal stays one where a float is allowed as well."""
+    if value is None and any(each in (None, type(None)) for each in members):
+        return None
+    ordered = sorted(members, key=lambda each: not _fits(given, each))
+    for member in ordered:
+        if member in (None, type(None)):
+            continue
+        try:
+            fits = _fits(given, member)
+            return _convert(value, member, given if fits else NONE, shown if fits else NONE, where)
+        except (Unfit, ValueError, TypeError):
+            continue
+    return unfit(where, " or ".join(map(_name, members)))
+
+
+def _fits(given: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _fits(given, typing.get_args(hint)[0])
+    if origin is Literal:
+        return any(type(each) is type(given) and each == given for each in typing.get_args(hint))
+    kind = origin or hint
+    if typing.is_typeddict(kind):
+        return type(given) is dict
+    return isinstance(kind, type) and type(given) is kind
+
+
+def _literal(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
+    for each in allowed:
+        if isinstance(each, enum.Enum):
+            if _same(value, _shown(each.value)) or value == each.name:
+                return each
+        elif type(each) is type(value) and each == value:
+            return each
+    return unfit(where, "one of " + ", ".join(repr(each) for each in allowed))
+
+
+def _member(value: Any, kind: type[enum.Enum], where: str) -> enum.Enum:
+    for member in kind:
+        if _same(value, _shown(member.value)):
+            return member
+    if isinstance(value, str) and value in kind.__members__:
+        return kind.__members__[value]
+    if issubclass(kind, enum.Flag) and type(value) is int:
+        return kind(value)
+    return unfit(where, "one of " + ", ".join(kind.__members__))
+
+
+# --- containers and records ------------------------------------------------------------------------------------------
+
+
+def _is_abstract_container(kind: type) -> bool:
+    return kind.__module__ == "collections.abc" and any(
+        isinstance(each, kind) for each in (list[Any](), set[Any](), dict[str, Any]())
+    )
+
+
+def _container(value: Any, kind: type, arguments: tuple[Any, ...], given: Any, shown: Any, where: str) -> Any:
+    own: Any = given if isinstance(given, kind) else NONE
+    if isinstance(own, str | bytes | bytearray) or (
+        not arguments and type(own) in (list, tuple, set, frozenset)
+    ):
+        return _by_value(value, own, shown, where, False)
+    if issubclass(kind, abc.Mapping) or (type(own) is dict and not issubclass(kind, abc.Sequence | abc.Set)):
+        return _built(_entries(value, kind, arguments, own, shown, where), kind, own, dict)
+    items = _list(value, where)
+    fixed = kind is tuple and bool(arguments) and arguments[-1] is not Ellipsis
+    if fixed and len(items) != len(arguments):
+        unfit(where, f"a list of {len(arguments)}")
+    wanted = arguments if fixed else (arguments[0] if arguments else UNDECLARED,) * len(items)
+    unordered = issubclass(kind, abc.Set)
+    held = [] if own is NONE or unordered else list(own)
+    was = shown if isinstance(shown, list) and len(shown) == len(held) else [NONE] * len(held)
+    made = [
+        _convert(
+            item,
+            wanted[index],
+            held[index] if index < len(held) else NONE,
+            was[index] if index < len(held) else NONE,
+            f"{where}[{index}]",
+        )
+        for index, item in enumerate(items)
+    ]
+    return _built(made, kind, own, set if unordered else list)
+
+
+def _entries(
+    value: Any, kind: type, arguments: tuple[Any, ...], own: Any, shown: Any, where: str
+) -> dict[Any, Any]:
+    content, was = _object(value, where), shown if isinstance(shown, dict) else {}
+    keys, items = arguments if len(arguments) == 2 else (str, UNDECLARED)
+    if kind is collections.Counter:
+        keys, items = arguments[0] if arguments else str, int
+    held = {} if own is NONE else own
+    return {
+        _convert(name, keys, NONE, NONE, f"{where} (a key)"): _convert(
+            item, items, held.get(name, NONE), was.get(name, NONE), f"{where}.{name}"
+        )
+        for name, item in content.items()
+    }
+
+
+def _built(content: Any, kind: Any, own: Any, default: type) -> Any:
+    """The container itself: of the caller's class where that is a known one, of a builtin one for an abstract class."""
+    if type(own) in _CONTAINERS:
+        kind = type(own)
+    if kind is collections.defaultdict:
+        return kind(None if own is NONE else own.default_factory, content)
+    if kind is collections.deque:
+        return kind(content, None if own is NONE else own.maxlen)
+    return kind(content) if kind in _CONTAINERS else default(content)
+
+
+def _record(value: Any, kind: type, fields: dict[str, Any], given: Any, shown: Any, where: str) -> Any:
+    content = _object(value, where)
+    if content.keys() != fields.keys():
+        unfit(where, f"an object with the fields {', '.join(fields)}")
+    own = given if type(given) is kind else NONE
+    was = shown if own is not NONE and isinstance(shown, dict) else {}
+    made = {
+        name: _convert(
+            content[name],
+            hint,
+            NONE if own is NONE else getattr(own, name, NONE),
+            was.get(name, NONE),
+            f"{where}.{name}",
+        )
+        for name, hint in fields.items()
+    }
+    changed = {
+        name: item for name, item in made.items() if name not in was or not _same(content[name], was[name])
+    }
+    result = rebuilt(kind, made, changed, own)
+    if type(result) is not kind:
+        unfit(where, _name(kind))
+    for name, item in made.items():
+        if not _same(_shown(getattr(result, name)), _shown(item)):
+            unfit(f"{where}.{name}", f"a value that {_name(kind)} takes as it is")
+    return result
+
+
+def _typed_dict(value: Any, kind: Any, given: Any, shown: Any, where: str) -> dict[str, Any]:
+    content = _object(value, where)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if not content.keys() <= hints.keys() or not content.keys() >= kind.__required_keys__:
+        unfit(where, f"an object with the fields {', '.join(hints)}")
+    own = given if type(given) is dict else {}
+    was = shown if isinstance(shown, dict) else {}
+    return {
+        name: _convert(item, hints[name], own.get(name, NONE), was.get(name, NONE), f"{where}.{name}")
+        for name, item in content.items()
+    }
+
+
+# --- small things ----------------------------------------------------------------------------------------------------
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    return value if type(value) is list else unfit(where, "a list")
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if type(value) is not dict or not _TAGS.isdisjoint(value):
+        unfit(where, "an object")
+    return typing.cast(dict[str, Any], value)
+
+
+def _shown(value: Any) -> Any:
+    return normalise({"value": value}, key=b"").plain["value"]
+
+
+def _same(value: Any, shown: Any) -> bool:
+    """Whether plain data is the same, types and order included."""
+    if type(value) is not type(shown):
+        return False
+    if type(value) is dict:
+        return list(value) == list(shown) and all(_same(value[name], shown[name]) for name in value)
+    if type(value) is list:
+        return len(value) == len(shown) and all(map(_same, value, shown))
+    return bool(value == shown)
+
+
+def _name(hint: Any) -> str:
+    return "null" if hint in (None, type(None)) else getattr(hint, "__name__", None) or str(hint)

@@ -1,0 +1,113 @@
+"""Denials that last: what one person denied, nobody is asked again for a while.
+
+1. Only a person's denial lasts. A deadline that passed, an approval that was not used and a policy's denial are none.
+2. It answers the same call (``same_call.call_key``), whoever waits for it and however it is named.
+3. It lasts as long as the policy said when the call was submitted, and as the policy says when it is repeated: the shorter
+   of the two. A call that the policy now allows or denies is not held: the policy decides first.
+4. Only a person ends it earlier (promise 6), and that is recorded.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ascend_guard.errors import ConflictError
+from ascend_guard.flow import Submit
+from ascend_guard.model import ActionResult, iso
+from ascend_guard.store.port import ActionRow, Reader, Transaction
+
+from .results import result_of
+
+DENIAL = "denial"
+"""Kind of the records that keep a denial, under the call's key."""
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """What is kept: the denied action, and when it was denied, in seconds since the epoch."""
+
+    action_id: int
+    at: float
+
+
+class _Submitted(msgspec.Struct):
+    """The part of a ``submitted`` audit record that a denial needs; both were not written before denials lasted."""
+
+    call: str | None = None
+    denials_last: float = 0.0
+
+
+def keep(tx: Transaction, row: ActionRow) -> None:
+    """A person has just denied this action: remember it for the same call."""
+    asked = _submitted(tx, row.id)
+    if asked.call is None or not asked.denials_last:
+        return
+    body = msgspec.json.encode(Denial(row.id, tx.now))
+    tx.put_record(row.organization, DENIAL, asked.call, body, due_at=tx.now + asked.denials_last)
+
+
+def answer(
+    tx: Transaction, organization: str, call: str, effect: Submit, lasts: float
+) -> ActionResult | None:
+    """The denial that answers this call, if one does; that it was repeated is recorded.
+
+    Args:
+        tx: where.
+        organization: whose call it is.
+        call: its key.
+        effect: the call.
+        lasts: seconds a denial lasts, by the policy that judged the call.
+    """
+    record = tx.record_of(organization, DENIAL, call)
+    if record is None:
+        return None
+    denial = msgspec.json.decode(record.body, type=Denial)
+    until = min(denial.at + lasts, record.due_at or denial.at)
+    row = tx.action(organization, denial.action_id)
+    if tx.now >= until or row is None or row.status != "denied":
+        return None
+    tx.record(
+        "repeated",
+        organization=organization,
+        actor=effect.action.agent_id,
+        action_id=row.id,
+        reason="the same call was made again; the denial answers it",
+    )
+    result = result_of(row)
+    return msgspec.structs.replace(
+        result,
+        reason=f"{row.reason} (Decided by {row.decided_by} at {iso(denial.at)}; it holds until {iso(until)}.)",
+        metadata={**result.metadata, "denial_lasts_until": iso(until)},
+    )
+
+
+def clear(tx: Transaction, row: ActionRow, by: str, comment: str | None) -> None:
+    """End a denial: the same call made again asks people anew.
+
+    Raises:
+        ConflictError: no person's denial of this action holds.
+    """
+    asked = _submitted(tx, row.id)
+    record = None if asked.call is None else tx.record_of(row.organization, DENIAL, asked.call)
+    holds = record is not None and msgspec.json.decode(record.body, type=Denial).action_id == row.id
+    if row.status != "denied" or row.decided_by is None or not (holds or row.fingerprint is not None):
+        raise ConflictError(
+            f"Action {row.id} has no denial that holds, so there is nothing to clear. The same call is asked about anew.",
+            action_id=str(row.id),
+        )
+    if record is not None and holds:
+        tx.remove_record(row.organization, DENIAL, record.name)
+    tx.update_action(row.id, fingerprint=None)
+    tx.record(
+        "denial_cleared",
+        organization=row.organization,
+        actor=by,
+        action_id=row.id,
+        **({"comment": comment} if comment else {}),
+    )
+
+
+def _submitted(reader: Reader, action_id: int) -> _Submitted:
+    for record in reader.trail(action_id):
+        if record.event == "submitted":
+            return msgspec.json.decode(record.body, type=_Submitted)
+    return _Submitted()

@@ -1,0 +1,146 @@
+"""An edited call, judged as it will run.
+
+1. What is judged is the whole call as the agent's process describes it with the approver's values in it: resource, resource
+   id and arguments. Everything else is as it was submitted (promise 2).
+2. It is judged by the policy that the claim is made under, which is the agent's, and its risk is assessed again.
+3. Denied: the approval is withdrawn with the reason. More approval needed than was given for these arguments: the action is
+   pending again, with what now runs as its resource; approvals given for these arguments still count.
+4. What runs is recorded with the start: resource, resource id, arguments, edits, risk, rule and policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ascend_guard import remedies
+from ascend_guard.errors import AscendError, AuthorizationDeniedError
+from ascend_guard.flow import Claim
+from ascend_guard.model import ActionResult, AgentAction
+from ascend_guard.store.port import ActionRow, Transaction
+
+from .approve import satisfied, submitted
+from .policy import Effect
+from .results import encoded, result_of
+
+if TYPE_CHECKING:
+    from .decide import Judgement
+
+Judge = Callable[[AgentAction], "Judgement"]
+
+
+def judged(
+    tx: Transaction, row: ActionRow, effect: Claim, judge: Judge
+) -> dict[str, Any] | ActionResult | AscendError:
+    """Judge the edited call; the fields of the record of its start when it may run.
+
+    Otherwise what to answer, which goes with a change that must be kept: the action as it is pending again, or why it was
+    withdrawn.
+    """
+    edits = msgspec.json.decode(row.edits or "{}")
+    if effect.edits is None:
+        return refused(
+            tx,
+            row,
+            "an approver edited the arguments, and this client does not say what the edited call acts on",
+            "Update ascend-guard in the agent's process, or deny the action and say what to change.",
+        )
+    asked = submitted(tx, row.id).action
+    names = effect.action.action_details.keys()
+    if (
+        effect.edits != edits
+        or names != asked.action_details.keys()
+        or _others(effect.action, edits) != _others(asked, edits)
+    ):
+        return refused(tx, row, "the edited call is not the one that was approved")
+    action = msgspec.structs.replace(
+        asked,
+        resource=effect.action.resource,
+        resource_id=effect.action.resource_id,
+        action_details=effect.action.action_details,
+        orchestration_session_id=row.orchestration_session_id,
+        parent_action_id=row.parent_action_id,
+        orchestration_depth=row.depth,
+    )
+    judgement = judge(action)
+    verdict, risk = judgement.verdict, judgement.risk
+    if verdict.effect is Effect.DENY:
+        return refused(tx, row, f"the policy denies the edited call: {verdict.reason}", rule=verdict.rule)
+    row.resource, row.risk_score, row.risk_level = action.resource, risk.score, risk.level.value
+    tx.update_action(row.id, resource=row.resource, risk_score=row.risk_score, risk_level=row.risk_level)
+    ran = {
+        "resource": action.resource,
+        "resource_id": action.resource_id,
+        "arguments": action.action_details,
+        "edits": edits,
+        "rule": verdict.rule,
+        "risk": risk,
+        "policy": judgement.policy,
+    }
+    if verdict.effect is Effect.REQUIRE_APPROVAL and not _approved(tx, row, judgement):
+        return _reopened(tx, row, judgement, ran)
+    return ran
+
+
+def refused(
+    tx: Transaction, row: ActionRow, why: str, advice: str | None = None, *, rule: str | None = None
+) -> AscendError:
+    """Withdraw an approval that its own call cannot use, so that nobody else uses it."""
+    tx.update_action(row.id, status="denied", reason=why, expires_at=None, waiter=None, fingerprint=None)
+    tx.record("withdrawn", organization=row.organization, actor=row.agent_id, action_id=row.id, reason=why)
+    return AuthorizationDeniedError(
+        f"Blocked: action {row.id} did not run, because {why}.",
+        action_id=str(row.id),
+        rule=rule,
+        reason=why,
+        remedy=advice or remedies.inspect(str(row.id)),
+    )
+
+
+def _others(action: AgentAction, edits: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in action.action_details.items() if name not in edits}
+
+
+def _approved(tx: Transaction, row: ActionRow, judgement: Judgement) -> bool:
+    given, verdict = tx.approvals(row.id), judgement.verdict
+    people = {approval.approver for approval in given}
+    return len(people) >= verdict.quorum and satisfied(verdict.requirements, given)
+
+
+def _reopened(tx: Transaction, row: ActionRow, judgement: Judgement, ran: dict[str, Any]) -> ActionResult:
+    verdict = judgement.verdict
+    row.status, row.rule, row.reason = "pending", verdict.rule, verdict.reason
+    row.requirements, row.quorum, row.timeout = (
+        encoded(verdict.requirements),
+        verdict.quorum,
+        verdict.timeout,
+    )
+    row.decided_at = row.decided_by = None
+    row.expires_at = None if verdict.timeout is None else tx.now + verdict.timeout
+    tx.update_action(
+        row.id,
+        status=row.status,
+        rule=row.rule,
+        reason=row.reason,
+        requirements=row.requirements,
+        quorum=row.quorum,
+        timeout=row.timeout,
+        decided_at=None,
+        decided_by=None,
+        expires_at=row.expires_at,
+    )
+    tx.record(
+        "reopened",
+        organization=row.organization,
+        actor=row.agent_id,
+        action_id=row.id,
+        decision=row.status,
+        reason=verdict.reason,
+        approvers=verdict.approvers,
+        quorum=verdict.quorum,
+        requirements=verdict.requirements,
+        **ran,
+    )
+    return result_of(row, risk=judgement.risk)

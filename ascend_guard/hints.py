@@ -1,0 +1,91 @@
+"""What type a tool declares for each of its parameters. Asked only when an approver edited an argument."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["JSON", "UNDECLARED", "Hint", "hints_of", "json_value", "undeclared"]
+
+Hint = Callable[[str], Any]
+"""The type of a parameter, by the parameter's name."""
+
+
+class _Mark:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+UNDECLARED = _Mark("UNDECLARED")
+"""Nothing is declared: the type of the caller's own value decides."""
+
+JSON = _Mark("JSON")
+"""The same for values that came as JSON, which has one kind of number."""
+
+
+def undeclared(name: str) -> Any:
+    """Nothing is known of any parameter."""
+    return UNDECLARED
+
+
+def json_value(name: str) -> Any:
+    """Every argument came as JSON."""
+    return JSON
+
+
+def hints_of(tool: object) -> Hint:
+    """The declared types of a callable's parameters; read when first asked for.
+
+    Annotations that cannot be resolved count as not declared.
+    """
+    known: list[dict[str, Any]] = []
+
+    def hint(name: str) -> Any:
+        if not known:
+            known.append(_read(tool))
+        declared = known[0]
+        return declared.get(name, declared.get("**", UNDECLARED))
+
+    return hint
+
+
+def _read(tool: object) -> dict[str, Any]:
+    function = _function(tool)
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(typing.cast(Callable[..., Any], function)).parameters.values()
+    except Exception:  # annotations are anybody's code
+        return {}
+    read: dict[str, Any] = {}
+    for parameter in parameters:
+        declared = hints.get(parameter.name, UNDECLARED)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            read[parameter.name] = (
+                typing.cast(Any, tuple)[declared, ...] if declared is not UNDECLARED else UNDECLARED
+            )
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            read["**"] = declared
+        else:
+            read[parameter.name] = declared
+    return read
+
+
+def _function(tool: Any) -> Any:
+    while True:
+        if isinstance(tool, functools.partial):
+            tool = tool.func
+        elif isinstance(tool, staticmethod | classmethod | types.MethodType):
+            tool = tool.__func__
+        elif isinstance(tool, type):
+            return typing.cast(Any, tool).__init__
+        elif inspect.isroutine(tool) or hasattr(tool, "__code__"):
+            return inspect.unwrap(tool)
+        else:
+            return getattr(type(tool), "__call__", tool)  # noqa: B004 - its own function is wanted, not whether it is callable

@@ -1,0 +1,117 @@
+"""The errors of a call that did not run. A model may read them: what an operator can do is in their ``remedy``."""
+
+from __future__ import annotations
+
+from . import remedies
+from .errors import (
+    ActionPendingError,
+    AscendError,
+    AuthorizationDeniedError,
+    KillSwitchError,
+    ServerError,
+    TimeoutError,
+)
+from .model import ActionResult, AgentAction, Decision, KillSwitchState
+
+__all__ = ["changed", "denied", "pending", "stopped", "timed_out", "unjudged", "what"]
+
+UNJUDGED = "the control plane gave a permit for edited arguments that were never judged as a whole call"
+
+
+def what(action: AgentAction) -> str:
+    """A call in words, without its arguments."""
+    tool = "" if action.tool_name == action.action_type else f" by {action.tool_name}"
+    return f"{action.action_type}{tool} for agent {action.agent_id!r}"
+
+
+def changed(action: AgentAction, result: ActionResult) -> AscendError:
+    """Its arguments changed while it waited."""
+    return AuthorizationDeniedError(
+        f"Blocked: {what(action)} (action {result.action_id}) did not run, because its arguments changed "
+        f"after it was submitted. What was approved is what runs: call it again with the arguments you mean.",
+        action_id=result.action_id,
+        rule=result.policy_matched,
+        reason="arguments changed after the action was submitted",
+    )
+
+
+def unjudged(action: AgentAction, result: ActionResult) -> AscendError:
+    """Edited arguments are judged when they are claimed, so a permit for them cannot come before that."""
+    return ServerError(
+        f"Blocked: {what(action)} (action {result.action_id}) did not run: {UNJUDGED}.",
+        action_id=result.action_id,
+        remedy=remedies.inspect(result.action_id),
+    )
+
+
+def stopped(
+    action: AgentAction, state: KillSwitchState, action_id: str | None, stage: str
+) -> KillSwitchError:
+    """The kill switch is on; ``stage`` as in ``CheckKillSwitch``."""
+    whom = f"agent {state.agent_id!r}" if state.agent_id else "every agent"
+    done = "was stopped half way" if stage == "stream" else "did not run"
+    because = f": {state.reason}" if state.reason else ""
+    return KillSwitchError(
+        f"Blocked: {what(action)} {done}. The kill switch is on for {whom}{because}. "
+        f"Stop, and tell the people who run this agent.",
+        action_id=action_id,
+        reason=state.reason or "kill switch on",
+        remedy=remedies.release(state),
+    )
+
+
+def denied(action: AgentAction, result: ActionResult) -> AscendError:
+    """A decision was no, or no decision at all."""
+    if result.status is not Decision.DENIED:
+        return ServerError(
+            f"Blocked: {what(action)} (action {result.action_id}) did not run: "
+            f"the control plane answered {result.status!s} without a permit, where only approved or denied make sense.",
+            action_id=result.action_id,
+            remedy=remedies.inspect(result.action_id),
+        )
+    reason = result.reason or "no reason given"
+    return AuthorizationDeniedError(
+        f"Denied: {what(action)} (action {result.action_id}) did not run. {reason}{_by_rule(result)}",
+        action_id=result.action_id,
+        rule=result.policy_matched,
+        reason=reason,
+        remedy=remedies.forget(result.action_id) if result.decided_by else remedies.inspect(result.action_id),
+    )
+
+
+def pending(action: AgentAction, result: ActionResult, repeatable: bool) -> AscendError:
+    """It waits for a person, and the call does not."""
+    again = (
+        "After the decision, make the same call again: it resumes this action."
+        if repeatable
+        else "This call has an argument whose content cannot be seen, so the same call cannot be recognised later: pass "
+        'plain data, or use on_pending="wait".'
+    )
+    error = ActionPendingError(
+        f"Pending: {what(action)} (action {result.action_id}) did not run; it waits for a person. "
+        f"{result.reason}{_by_rule(result)} {again}",
+        action_id=result.action_id,
+        rule=result.policy_matched,
+        reason=result.reason,
+        remedy=remedies.repeat(result.action_id, repeatable),
+    )
+    error.repeatable = repeatable
+    return error
+
+
+def timed_out(action: AgentAction, result: ActionResult, timeout: float | None) -> TimeoutError:
+    """Nobody decided in the seconds the call waits."""
+    return TimeoutError(
+        f"Timed out: {what(action)} (action {result.action_id}) did not run; nobody decided within "
+        f"{timeout:g} s. It still waits for a person: after the decision, make the same call again."
+        if timeout is not None
+        else f"Timed out: {what(action)} (action {result.action_id}) did not run; it is still pending.",
+        action_id=result.action_id,
+        rule=result.policy_matched,
+        reason="nobody decided in time",
+        remedy=remedies.repeat(result.action_id, True),
+    )
+
+
+def _by_rule(result: ActionResult) -> str:
+    return f" (rule {result.policy_matched})" if result.policy_matched else ""
