@@ -21,7 +21,14 @@ from ascend_guard.flow import (
     Withdraw,
     kill_switch_error,
 )
-from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.model import (
+    ActionResult,
+    AgentAction,
+    Killed,
+    KillSwitchState,
+    Outcome,
+    OutcomeStatus,
+)
 from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
 
 from . import approve, audit, claim, decide, kill, tidying
@@ -67,7 +74,7 @@ class EmbeddedControlPlane:
         self._waits = Waits(store, organization, self.tidy, clock)
         self._handlers: dict[type[Effect[Any]], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
             CheckKillSwitch: (self._check_kill_switch, self._acheck_kill_switch),
-            Begin: (self._check_kill_switch, self._acheck_kill_switch),
+            Begin: (self._begin, self._abegin),
             Submit: (self._submit, self._asubmit),
             AwaitDecision: (self._await_decision, self._aawait_decision),
             Claim: (self._claim, self._aclaim),
@@ -75,6 +82,8 @@ class EmbeddedControlPlane:
             Settle: (self._settle, self._asettle),
         }
         self._registered = ""
+        self._lost: set[str] = set()  # ended, and the outcome could not be recorded
+        self._unsettled: set[str] | None = None  # those that closing left without an outcome
         self.tidy()
 
     # --- the guard's side ------------------------------------------------------------------------------------------
@@ -87,28 +96,30 @@ class EmbeddedControlPlane:
         """Perform one effect of a flow without blocking the event loop. Raises ``AscendError``."""
         return cast(R, await self._handlers[type(effect)][1](effect))
 
+    def _begin(self, effect: Begin) -> KillSwitchState:
+        assert effect.action_id is not None
+        state = self.store.begin(self.organization, effect.action.agent_id, effect.action_id)
+        return kill.RUNNING if state is None else self._blocked(effect, state)
+
+    async def _abegin(self, effect: Begin) -> KillSwitchState:
+        return self._begin(effect)
+
     def _check_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
-        state = self._stopped(effect)
-        if state is None:
-            return kill.RUNNING
-        self.store.write(lambda tx: self._block(tx, effect, state))
-        return state
+        if effect.stage == "submit":
+            return kill.RUNNING  # asked for certain by the very transaction that decides
+        state = self.store.stopped(self.organization, effect.action.agent_id)
+        return kill.RUNNING if state is None else self._blocked(effect, state)
 
     async def _acheck_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
-        state = None
-        if effect.stage != "submit":
-            agent_id = effect.action.agent_id
-            state = await self.store.aread(lambda reader: kill.stopped(reader, self.organization, agent_id))
-        if state is None:
-            return kill.RUNNING
-        await self.store.awrite(lambda tx: self._block(tx, effect, state))
-        return state
-
-    def _stopped(self, effect: CheckKillSwitch) -> KillSwitchState | None:
         if effect.stage == "submit":
-            return None  # asked for certain by the very transaction that decides
-        agent_id = effect.action.agent_id
-        return self.store.read(lambda reader: kill.stopped(reader, self.organization, agent_id), latest=False)
+            return kill.RUNNING
+        state = await self.store.astopped(self.organization, effect.action.agent_id)
+        return kill.RUNNING if state is None else self._blocked(effect, state)
+
+    def _blocked(self, effect: CheckKillSwitch, state: KillSwitchState) -> KillSwitchState:
+        # Not waited for: the database may be locked, and the call is blocked either way.
+        self.store.post(lambda tx: self._block(tx, effect, state))
+        return state
 
     def _block(self, tx: Transaction, effect: CheckKillSwitch, state: KillSwitchState) -> None:
         action_id = None if effect.action_id is None else int(effect.action_id)
@@ -197,6 +208,9 @@ class EmbeddedControlPlane:
 
     def _settle(self, effect: Settle) -> None:
         outcome = effect.outcome
+        self.store.ended(effect.action_id)
+        if self._unsettled is not None and effect.action_id not in self._unsettled:
+            return  # closing has settled it as not started
         # Nobody has to wait for this: until it is durable the action counts as running, and if it never is, as unknown.
         self._post(
             effect.action_id,
@@ -209,6 +223,7 @@ class EmbeddedControlPlane:
 
     def _post(self, action_id: str, work: Callable[[Transaction], None], what: str) -> None:
         def failed(error: BaseException) -> None:
+            self._lost.add(action_id)
             _log.error("Action %s ended (%s), but that could not be recorded: %s", action_id, what, error)
 
         self.store.post(work, failed)
@@ -275,14 +290,18 @@ class EmbeddedControlPlane:
 
         return _unless_error(self.store.write(work))
 
-    def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> KillSwitchState:
-        """Stop one agent, or every agent: no call starts after this returns, waits end, streams stop."""
+    def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> Killed:
+        """Stop one agent, or every agent: no call passes its last check after this returns, waits end, streams stop.
 
-        def work(tx: Transaction) -> KillSwitchState:
-            tx.after_commit(self._waits.poke)
-            return kill.pull(tx, self.organization, agent_id, reason, by)
+        The answer lists the calls that had passed it and may still act. It works while the database is locked.
 
-        return self.store.write(work)
+        Raises:
+            StoreError: agents are not stopped, or the switch could not be kept.
+            ValidationError: the agent's name is empty.
+        """
+        killed = kill.stop(self.store, self.organization, agent_id, reason, by)
+        self._waits.poke()
+        return killed
 
     def release(self, *, reason: str, by: str, agent_id: str | None = None) -> None:
         """Let them go on.
@@ -290,9 +309,11 @@ class EmbeddedControlPlane:
         Raises:
             NotFoundError: the switch was not on.
             AuthenticationError: a governed tool tried.
+            StoreError: it is still on.
         """
         _require_person()
         self.store.write(lambda tx: kill.release(tx, self.organization, agent_id, reason, by))
+        self.store.require_released()
 
     def always_denies(self, action_type: str, tool_name: str) -> bool:
         """Whether the policy denies every such call of this agent, whatever its arguments."""
@@ -329,8 +350,18 @@ class EmbeddedControlPlane:
         """Finish what is being written and let go of the store. Closing twice is no error."""
         registered, self._registered = self._registered, ""
         if registered and registered == self.store.runner:
-            self.store.post(lambda tx: None if tx.running(registered) else tx.remove_runner(registered))
-        self.store.close()
+            self.store.close(lambda tx, begun: self._leave(tx, registered, begun))
+        else:
+            self.store.close()
+
+    def _leave(self, tx: Transaction, runner: str, begun: set[str]) -> None:
+        unsettled = begun | self._lost
+        claim.leave(tx, runner, unsettled)
+
+        def settled() -> None:
+            self._unsettled = unsettled
+
+        tx.after_commit(settled)
 
 
 def _unless_error(answer: ActionResult | AscendError) -> ActionResult:

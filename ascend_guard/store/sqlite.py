@@ -1,7 +1,7 @@
 """The embedded store: one SQLite file in WAL mode, shared by threads, tasks and processes.
 
 Every write passes the group commit of its process and then the turnstile between processes, so nobody ever meets
-``database is locked``. Readers need neither.
+``database is locked``. Readers need neither. The kill switch needs nothing of the database; see ``barrier``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ascend_guard.errors import ConfigurationError, StoreError
+import msgspec
 
+from ascend_guard.errors import ConfigurationError, StoreError
+from ascend_guard.model import Killed, KillSwitchState
+
+from . import barrier
 from .chain import GENESIS, seal, sealed
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
@@ -25,7 +29,9 @@ from .locks import Presence, Turnstile, alive
 from .mends import BUSY_TIMEOUT, emptied, explain, replaced, tampered
 from .migrations import migrate
 from .port import Reader, Transaction
-from .sqlite_queries import SQLiteReader, SQLiteTransaction
+from .sqlite_queries import SQLiteReader, SQLiteTransaction, foreign, mark_up_to, marked, table
+from .switch_file import SwitchFile, switch_path
+from .switch_records import Snapshot
 from .writer import GroupCommit, Ticket
 
 R = TypeVar("R")
@@ -34,6 +40,9 @@ _OPEN, _CLOSED, _FORKED = range(3)
 
 Durability = Literal["power", "process"]
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL"}
+
+RECORDING = 0.5
+"""Seconds that turning a kill switch on waits for its record in the audit trail."""
 
 
 class SQLiteStore:
@@ -61,7 +70,7 @@ class SQLiteStore:
         self.path = Path(path).absolute()
         self.durability = durability
         self.clock = clock
-        self._runners = self.path.with_name(self.path.name + ".runners")
+        self._runners = barrier.runners_path(self.path)
         self._state = _CLOSED
         self._reopening = threading.Lock()
         self._open()
@@ -100,14 +109,21 @@ class SQLiteStore:
             self._presence = Presence(self._runners, uuid.uuid4().hex)
             self._forget_dead_presences()
             self._found_trail()
+            self._switches = SwitchFile(
+                switch_path(self.path),
+                self.secret,
+                sync=self.durability == "power",
+                confirm=self._foreign,
+            )
+            self._found_switches()
         self._reader_connection = self._connect()
         self._watch_connection = self._connect()
         self._watched = -1
         self._reader_lock = threading.RLock()
         self._watch_lock = threading.RLock()
-        self._reader = SQLiteReader(self._reader_connection)
+        self._reader = SQLiteReader(self._reader_connection, self._switches)
         self._writer = GroupCommit(self._commit)
-        transaction = SQLiteTransaction(self._connection, self.secret)
+        transaction = SQLiteTransaction(self._connection, self.secret, self._switches)
         self._committer = Committer(transaction, self.clock, self._explain)
         self._files = self._identities()
 
@@ -150,6 +166,29 @@ class SQLiteStore:
         elif not sealed(self.secret, *row):
             raise tampered(self.path)
 
+    def _found_switches(self) -> None:
+        """Make the switch file of a database that has none, with the switches its table holds; or adopt one that is there."""
+        if marked(self._connection) is not None:
+            return
+        if not os.path.lexists(self._switches.path):
+            draft, file = self._switches.draft(table(self._connection))
+            self._switches.install(draft)
+            mark_up_to(self._connection, file.mark())
+            return
+        file = self._switches.now()
+        if file.nonce is not None:  # all it says is recorded anew
+            mark_up_to(self._connection, file.beginning())
+            known = {(entry.organization, entry.agent) for entry in file.on}
+            self._switches.append(
+                *(on for on in table(self._connection) if (on.organization, on.agent) not in known)
+            )
+
+    def _foreign(self, file: Snapshot) -> str | None:
+        try:
+            return foreign(self.path, file)
+        except sqlite3.Error as error:
+            return f"is new, and the database cannot say whether it is the right one ({error})"
+
     def _forget_dead_presences(self) -> None:
         for name in os.listdir(self._runners):
             if name != self._presence.name:
@@ -181,7 +220,7 @@ class SQLiteStore:
             connection = self._connect()
             try:
                 connection.execute("BEGIN")
-                return work(SQLiteReader(connection))
+                return work(SQLiteReader(connection, self._switches))
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -238,16 +277,81 @@ class SQLiteStore:
     def alive(self, runner: str) -> bool:
         return runner == self.runner or alive(self._runners, runner)
 
-    def close(self) -> None:
+    # --- the kill switch -----------------------------------------------------------------------------------------
+
+    def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        if self._state is not _OPEN:
+            self._reopen()
+        return self._switches.stopped(organization, agent_id)
+
+    async def astopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        return self.stopped(organization, agent_id)
+
+    def turns(self) -> object:
+        return self._switches.now()
+
+    def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
+        if self._state is not _OPEN:
+            self._reopen()
+        try:
+            state = barrier.begin(self._switches, self._presence, organization, agent_id, action_id)
+        except barrier.Closing:
+            raise self._gone() from None
+        except OSError as error:
+            raise error if isinstance(error, StoreError) else explain(error, self.path) from error
+        return state
+
+    def ended(self, action_id: str) -> None:
+        self._presence.ended(action_id)
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
+        if self._state is not _OPEN:
+            self._reopen()
+        recorded = threading.Event()
+        killed = barrier.kill(self._switches, self._runners, organization, agent_id, reason, by, self.clock())
+        if killed is None:  # the file is damaged beyond repair, and so stops every agent
+            self._writer.post(
+                lambda tx: self._kill_in_database(tx, organization, agent_id, reason, by, recorded)
+            )
+            self._writer.hurry()
+            if not recorded.wait(RECORDING):
+                raise barrier.undone(self._switches)
+            return barrier.damaged(self._switches, self._runners, organization, agent_id)
+        self._writer.post(lambda tx: tx.after_commit(recorded.set))
+        self._writer.hurry()
+        return msgspec.structs.replace(killed, recorded=recorded.wait(RECORDING) and killed.recorded)
+
+    @staticmethod
+    def _kill_in_database(
+        tx: Transaction, organization: str, agent_id: str, reason: str, by: str, recorded: threading.Event
+    ) -> None:
+        tx.kill(organization, agent_id, reason, by)
+        tx.record(
+            "kill_switch.on", organization=organization, actor=by, agent_id=agent_id or None, reason=reason
+        )
+        tx.after_commit(recorded.set)
+
+    def require_released(self) -> None:
+        failed, self._switches.unreleased = self._switches.unreleased, None
+        if failed is not None:
+            raise explain(failed, self._switches.path) from failed
+
+    # --- closing -------------------------------------------------------------------------------------------------
+
+    def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         forget(self)
         if self._state is not _OPEN:
             self._state = _CLOSED
             return
-        self._writer.close(self._close_connections)
+        barrier.shut(self._presence)
+        self._writer.close(lambda: self._close_connections(last))
         self._presence.leave()
         self._turnstile.close()
 
-    def _close_connections(self) -> None:
+    def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+        if last is not None:  # nothing can be committed any more but this
+            begun = self._presence.slots.begun
+            self._commit([Ticket(lambda tx: last(tx, begun))])
         # Under every lock: a connection closed while another thread uses it takes the process down.
         with self._reader_lock, self._watch_lock:
             self._state = _CLOSED

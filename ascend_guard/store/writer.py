@@ -147,6 +147,10 @@ class GroupCommit:
         if not self._signal.is_set() or self._thread is None:
             self._wake()
 
+    def hurry(self) -> None:
+        """Do not let what was posted lie in the queue: somebody waits for it, but not for ever."""
+        self._urgent.set()
+
     def flush(self) -> None:
         """Return once what was posted is committed, by this thread or another, unless this very thread is committing."""
         if self._leader != threading.get_ident():
