@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from ascend_guard.model import RunningCall
+
 from .endpoint import Limit, Offset, Prose, Text
 
 Depth = Annotated[int, Meta(ge=0, le=5)]
@@ -371,7 +373,12 @@ class KillBody(Struct, omit_defaults=True):
 
 
 class KillAnswer(Struct):
-    """That it was turned."""
+    """That it was turned.
+
+    Args:
+        running: calls that had begun when it was turned on, and may still act.
+        recorded: whether the audit trail has it yet.
+    """
 
     success: bool
     status: str
@@ -379,3 +386,5 @@ class KillAnswer(Struct):
     blocked: bool
     reason: str
     message: str
+    running: list[RunningCall] = field(default_factory=list)
+    recorded: bool = True

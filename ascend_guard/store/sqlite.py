@@ -123,7 +123,7 @@ class SQLiteStore:
         self._watch_lock = threading.RLock()
         self._reader = SQLiteReader(self._reader_connection, self._switches)
         self._writer = GroupCommit(self._commit)
-        transaction = SQLiteTransaction(self._connection, self.secret, self._switches)
+        transaction = SQLiteTransaction(self._connection, self.secret, self._switches, self._runners)
         self._committer = Committer(transaction, self.clock, self._explain)
         self._files = self._identities()
 

@@ -21,6 +21,7 @@ import msgspec
 from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
 
+from .barrier import still_running
 from .mends import explain
 from .port import ActionRow
 from .queries import COLUMNS, Changes, Queries
@@ -48,12 +49,15 @@ class SQLiteReader(Queries):
 class SQLiteTransaction(Changes):
     """The one transaction of the process's writer."""
 
-    def __init__(self, connection: sqlite3.Connection, key: bytes, switches: SwitchFile) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, key: bytes, switches: SwitchFile, runners: Path
+    ) -> None:
         # One cursor for all statements: each result is read before the next statement, and making one takes time.
         super().__init__(connection.cursor().execute, key)
         self._change = self._do = self._execute
         self._connection = connection
         self._switches = switches
+        self._runners = runners
         self._file = switches.now()
         self._recorded: Snapshot | None = None
         self._turned: dict[tuple[str, str], KillSwitchState | None] = {}
@@ -93,7 +97,9 @@ class SQLiteTransaction(Changes):
         self._head = head
 
     def committed(self) -> None:
-        """Tell those who asked to be told, once what was turned off is off."""
+        """Tell those who asked to be told, once what was turned on stops everything, and what was turned off is off."""
+        for organization in {entry.organization for entry in self._on}:
+            still_running(self._runners, organization, EVERYONE)
         if self._off or self._draft is not None:
             self._write_off()
         if self._turned:

@@ -11,7 +11,7 @@ from ascend_guard.errors import KillSwitchError
 
 def test_on_never_asks(shop: Any, types: Any) -> None:
     """No question, terminal or not; agents are stopped when it returns."""
-    shop.ask("data_read")
+    shop.begin(shop.ask("data_read"))
     types()
     answer = shop.run("kill-switch on --reason fire")
     assert answer.code == 0

@@ -146,10 +146,10 @@ def test_closed_while_everybody_is_busy(tmp_path: Path, again: Any) -> None:
     reopened = again()
     claimed = [row for row in rows(reopened) if row.claimed_at]
     # A call that had its permit and had not begun is settled by closing; nothing is left without an outcome.
-    begun = [row for row in claimed if not (row.error or "").startswith("not started")]
-    assert len(begun) == len(ran)
-    assert {row.outcome for row in begun} <= {"completed", "unknown"}
-    assert {row.outcome for row in claimed if row not in begun} <= {"failed"}
+    ran_rows = [row for row in claimed if not (row.error or "").startswith("not started")]
+    assert len(ran_rows) == len(ran)
+    assert {row.outcome for row in ran_rows} <= {"completed", "unknown"}
+    assert {row.outcome for row in claimed if row not in ran_rows} <= {"failed"}
     settled(reopened)
 
 

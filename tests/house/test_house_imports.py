@@ -41,8 +41,21 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 STORE = (
-    *("chain", "keyfile", "locks", "mends", "migrations", "port", "writer", "commits", "forks", "queries"),
-    *("sqlite_queries", "sqlite", "postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
+    *(
+        "chain",
+        "keyfile",
+        "slots",
+        "locks",
+        "mends",
+        "migrations",
+        "port",
+        "writer",
+        "commits",
+        "forks",
+        "queries",
+    ),
+    *("switch_records", "switch_file", "barrier", "sqlite_queries", "sqlite", "beside"),
+    *("postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
 )
 
 HEAVY = (
