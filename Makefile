@@ -6,7 +6,7 @@ DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check bench format clean
+.PHONY: help demo test test-full check bench model format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ check: $(DEV_READY)  ## lint, format, types
 
 bench: $(DEV_READY)  ## what a governed call costs, as ratios measured in one run
 	$(BIN)/python -m benchmarks
+
+model:  ## check the model of the governed call and the kill switch (needs spin)
+	model/check.sh
 
 format: $(DEV_READY)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
