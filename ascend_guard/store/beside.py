@@ -7,7 +7,6 @@ thread that is not waited for longer than a person should wait.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from . import barrier
 from .forks import forget
 from .keyfile import load_secret
 from .sqlite import RECORDING, Durability, SQLiteStore
-from .sqlite_queries import foreign
+from .sqlite_queries import UNASKED, foreign
 from .switch_file import SwitchFile, switch_path
 from .switch_records import Snapshot
 
@@ -57,10 +56,9 @@ class Beside:
         self._file = SwitchFile(switches, secret, sync=durability == "power", confirm=self._foreign)
 
     def _foreign(self, file: Snapshot) -> str | None:
-        try:
-            return foreign(self._path, file)
-        except sqlite3.Error:
-            return None  # it is locked; every agent's process asks for itself
+        wrong = foreign(self._path, file)
+        # Locked: every agent's process asks for itself.
+        return None if wrong is not None and wrong.startswith(UNASKED) else wrong
 
     def switches(self, organization: str) -> list[KillSwitchState]:
         """Those that are on."""

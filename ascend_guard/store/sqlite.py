@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -29,9 +30,8 @@ from .locks import Presence, Turnstile, alive
 from .mends import BUSY_TIMEOUT, emptied, explain, replaced, tampered
 from .migrations import migrate
 from .port import Reader, Transaction
-from .sqlite_queries import SQLiteReader, SQLiteTransaction, foreign, mark_up_to, marked, table
+from .sqlite_queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
-from .switch_records import Snapshot
 from .writer import GroupCommit, Ticket
 
 R = TypeVar("R")
@@ -113,9 +113,9 @@ class SQLiteStore:
                 switch_path(self.path),
                 self.secret,
                 sync=self.durability == "power",
-                confirm=self._foreign,
+                confirm=partial(foreign, self.path),
             )
-            self._found_switches()
+            found_switches(self._connection, self._switches)
         self._reader_connection = self._connect()
         self._watch_connection = self._connect()
         self._watched = -1
@@ -165,29 +165,6 @@ class SQLiteStore:
             self._connection.execute("COMMIT")
         elif not sealed(self.secret, *row):
             raise tampered(self.path)
-
-    def _found_switches(self) -> None:
-        """Make the switch file of a database that has none, with the switches its table holds; or adopt one that is there."""
-        if marked(self._connection) is not None:
-            return
-        if not os.path.lexists(self._switches.path):
-            draft, file = self._switches.draft(table(self._connection))
-            self._switches.install(draft)
-            mark_up_to(self._connection, file.mark())
-            return
-        file = self._switches.now()
-        if file.nonce is not None:  # all it says is recorded anew
-            mark_up_to(self._connection, file.beginning())
-            known = {(entry.organization, entry.agent) for entry in file.on}
-            self._switches.append(
-                *(on for on in table(self._connection) if (on.organization, on.agent) not in known)
-            )
-
-    def _foreign(self, file: Snapshot) -> str | None:
-        try:
-            return foreign(self.path, file)
-        except sqlite3.Error as error:
-            return f"is new, and the database cannot say whether it is the right one ({error})"
 
     def _forget_dead_presences(self) -> None:
         for name in os.listdir(self._runners):

@@ -15,6 +15,7 @@ import logging
 import os
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -276,23 +277,35 @@ def table(connection: sqlite3.Connection) -> list[Entry]:
     return [turned_on(*row) for row in rows]
 
 
-def foreign(database: Path, file: Snapshot) -> str | None:
-    """What is wrong with a switch file that the database does not name; None when nothing is.
+def found_switches(connection: sqlite3.Connection, switches: SwitchFile) -> None:
+    """Make the switch file of a database that has none, with the switches of its table; or adopt one that is there."""
+    if marked(connection) is not None:
+        return
+    if not os.path.lexists(switches.path):
+        draft, file = switches.draft(table(connection))
+        switches.install(draft)
+        mark_up_to(connection, file.mark())
+        return
+    file = switches.now()
+    if file.nonce is not None:  # all it says is recorded anew
+        mark_up_to(connection, file.beginning())
+        known = {(entry.organization, entry.agent) for entry in file.on}
+        switches.append(*(on for on in table(connection) if (on.organization, on.agent) not in known))
 
-    Raises:
-        sqlite3.Error: the database cannot say.
-    """
-    connection = sqlite3.connect(f"file:{_quoted(database)}?mode=ro", uri=True, timeout=0.2)
+
+def foreign(database: Path, file: Snapshot) -> str | None:
+    """What is wrong with a switch file that this process has not seen before; None when it is the one the database names."""
     try:
-        mark = marked(connection)
-    finally:
-        connection.close()
+        connection = sqlite3.connect(f"file:{quote(os.fspath(database))}?mode=ro", uri=True, timeout=0.2)
+        try:
+            mark = marked(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return f"{UNASKED} ({error})"
     if mark is None or file.contains(mark):
         return None
     return "is not the one that the database names, or is an older copy"
 
 
-def _quoted(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(os.fspath(path))
+UNASKED = "is new to this process, and the database cannot be asked whether it is the right one"

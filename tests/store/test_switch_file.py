@@ -243,8 +243,7 @@ def died(plane: EmbeddedControlPlane) -> None:
 
 
 def test_random_turns_agree_with_a_model() -> None:
-    """Who is stopped is what the turns say, in every process; a release that was not finished leaves the switch on; each
-    turn is in the trail once."""
+    """Who is stopped is what the turns say, in every process and after every crash; each turn is in the trail once."""
     reached: Counter[str] = Counter()
 
     @given(st.lists(STEPS, min_size=3, max_size=14))
