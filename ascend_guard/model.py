@@ -212,10 +212,10 @@ class RunningCall(Struct, frozen=True, omit_defaults=True):
     Args:
         action_id: its action.
         agent_id: its agent.
-        begun: it had passed its last check, so it may act. False: it was held up at the check, and is blocked when it goes on.
+        begun: it had passed its last check, so it may act. False: it was held up there, and is blocked when it goes on.
         since: when it reached its last check, or claimed its permit, ISO 8601, UTC.
         pid: its process; None when it runs behind HTTP or on another machine.
-        state: of its process: ``running``, ``sleeping``, ``stopped`` (it goes on when it is resumed), ``ended`` or ``unknown``.
+        state: of its process: ``running``, ``sleeping``, ``stopped`` (goes on when it is resumed), ``ended``, ``unknown``.
     """
 
     action_id: str

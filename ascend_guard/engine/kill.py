@@ -1,7 +1,7 @@
 """The kill switch: for every agent of an organization, or for one.
 
-``stopped``, ``pull`` and ``release`` work inside a transaction. ``stop`` is how a switch is turned on by itself: it waits for no database,
-and says which calls had begun (``store.barrier``).
+``stopped``, ``pull`` and ``release`` work inside a transaction. ``stop`` is how a switch is turned on by itself: it
+waits for no database, and says which calls had begun (``store.barrier``).
 """
 
 from __future__ import annotations

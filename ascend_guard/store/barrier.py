@@ -1,4 +1,4 @@
-"""The kill switch as a barrier: once ``Barrier.kill`` has returned, no call that it stops passes its last check, in any process.
+"""The kill switch as a barrier: once ``kill`` has returned, no call that it stops passes its last check, in any process.
 
 A starting call (``begin``)                          A killer (``kill``)
 
@@ -9,8 +9,9 @@ A starting call (``begin``)                          A killer (``kill``)
                                                      5. revokes those that are still there, and waits as in 2
                                                      6. returns the calls that had begun
 
-A call that announces itself after 2 reads the file after 1, and is blocked. One that did so earlier is found in 3; in 6 it has begun
-and is listed, or has not begun, and is blocked by the file or by having been revoked, however long its process was stopped.
+A call that announces itself after 2 reads the file after 1, and is blocked. One that did so earlier is found in 3; in 6 it
+has begun and is listed, or has not begun, and is blocked by the file or by having been revoked, however long its process was
+stopped.
 None of this needs the database, or a lock that a stopped process may hold (promise 4).
 """
 
@@ -40,8 +41,8 @@ _RUNG = (
     "and the reason is not kept."
 )
 _DAMAGED = (
-    "The kill switch's file is missing or damaged, which stops every agent of this database. This switch was recorded in the "
-    "database, and will be in the file that takes its place."
+    "The kill switch's file is missing or damaged, which stops every agent of this database. This switch was recorded in "
+    "the database, and will be in the file that takes its place."
 )
 
 
@@ -52,7 +53,7 @@ class Closing(Exception):
 def begin(
     file: SwitchFile, presence: Presence, organization: str, agent_id: str, action_id: str
 ) -> KillSwitchState | None:
-    """The last check of one call: None when it has begun, else the switch that blocks it. Raises ``OSError`` and ``Closing``."""
+    """The last check of one call: None when it has begun, else what blocks it. Raises ``OSError``, ``Closing``."""
     slots = presence.slots
     at = slots.announce(organization, agent_id, action_id)
     state = None

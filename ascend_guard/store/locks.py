@@ -66,7 +66,7 @@ class Presence:
         os.close(self._file)
 
     def leave(self) -> None:
-        """Say goodbye in good order. Calls that are still running stay listed, under a name that no longer claims anything."""
+        """Leave in good order. Calls that still run stay listed, under a name that no longer claims anything."""
         self._left = True
         if not len(self.slots):
             self._remove()

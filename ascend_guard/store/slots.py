@@ -3,15 +3,17 @@
 The table is in the process's presence file (``locks.Presence``), 128 bytes each, the first a header::
 
     header   magic, process id, start time of the process in clock ticks, its pid namespace's inode, 0 ...
-    slot     word, revoked, action id, began at (nanoseconds since the epoch), organization and agent (tags), agent (80 bytes of UTF-8)
+    slot     word, revoked, action id, began at (nanoseconds since the epoch), organization and agent (tags),
+             agent (80 bytes of UTF-8)
 
-``word`` is a count of the slot's uses, shifted, and one of ``IDLE``, ``CHECKING`` and ``BEGUN``. It is written with one aligned store of
-eight bytes, after the fields it vouches for.
+``word`` is a count of the slot's uses, shifted, and one of ``IDLE``, ``CHECKING`` and ``BEGUN``. It is written with one
+aligned store of eight bytes, after the fields it vouches for.
 
-A call announces itself (``CHECKING``), reads the kill switch, and passes (``BEGUN``). Then it looks whether it was revoked: a killer that
-has waited long enough for a call that is still ``CHECKING`` writes that very word into ``revoked``. So either the killer sees the
-call ``BEGUN``, or the call sees that it was revoked. Both sides store one word and then load another, which processors may do the
-other way round; the killer waits ``SETTLING`` between the two, after which the caller's stores have reached memory (promise 4).
+A call announces itself (``CHECKING``), reads the kill switch, and passes (``BEGUN``). Then it looks whether it was
+revoked: a killer that has waited long enough for a call that is still ``CHECKING`` writes that very word into
+``revoked``. So either the killer sees the call ``BEGUN``, or the call sees that it was revoked. Both sides store one
+word and then load another, which processors may do the other way round; the killer waits ``SETTLING`` between the two,
+after which the caller's stores have reached memory (promise 4).
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Slots:
     """The table of this process.
 
     Args:
-        path: the presence file, empty. It is opened anew: a mapping keeps its descriptor, and must not keep the lock with it.
+        path: the presence file, empty. It is opened anew: a mapping keeps its descriptor, which must not hold the lock.
 
     Raises:
         OSError: there is no space for it.

@@ -2,8 +2,9 @@
 
 The switch file says which kill switches are on; the table ``kill_switches`` and the audit trail record it.
 
-1. On: the file first, then the database. A switch that is in the file and not yet in the database was turned on by a process that could
-   not wait for it. Whichever process writes next records it (``_catch_up``), once: ``switch_file`` says up to where that was done.
+1. On: the file first, then the database. A switch that is in the file and not yet in the database was turned on by a
+   process that could not wait for it. Whichever process writes next records it (``_catch_up``), once: ``switch_file``
+   says up to where that was done.
 2. Off: the database first, then the file. When the process dies in between, the switch stays on (promise 4).
 3. What stops an agent is what the file said when the transaction began, and what the transaction has turned itself.
 4. Nothing is recorded from a file that is not the one the database names.

@@ -7,19 +7,21 @@
     {"id":…,"kind":"on","organization":…,"agent":…,"reason":…,"by":…,"at":…}<tab><mac>
     {"id":…,"kind":"off","released":[…],…}<tab><mac>
 
-1. A switch is on while its ``on`` record has been written and no ``off`` record names its ``id``. Turning on needs no lock: one
-   ``write`` to the end of the file, whatever else is locked or stopped. An ``off`` releases the switches that were seen when it was
-   decided, so it cannot undo a switch that is turned on at the same moment (promise 4).
-2. Each record carries a MAC over the file's nonce and the record, with a key made of the store's secret. Records are not chained: that
-   would need a lock. What was read once must stay as it is (3), and the database remembers what it has recorded (4).
-3. The file only grows. When it is deleted, replaced, cut or changed, when a record does not verify, is torn or comes twice, it is
-   damaged, and a damaged file stops every agent (promise 4: a state that is not known counts as on).
-4. A file with another nonce than before, and the first file a process sees, must be the one the database names, and must contain what
-   the database has recorded. ``confirm`` asks; no answer is no.
-5. A full disk cannot keep a switch from being turned on: where no record can be written, random digits are written over the alarm,
-   which needs no space, and the file is damaged.
-6. Turning the switch off for every agent repairs: an ``off`` record names the damage it clears, byte range and content, so that
-   damage nobody has seen is not cleared. A file that cannot be used any more is replaced by a new one (``draft``).
+1. A switch is on while its ``on`` record has been written and no ``off`` record names its ``id``. Turning on needs no
+   lock: one ``write`` to the end of the file, whatever else is locked or stopped. An ``off`` releases the switches that
+   were seen when it was decided, so it cannot undo a switch that is turned on at the same moment (promise 4).
+2. Each record carries a MAC over the file's nonce and the record, with a key made of the store's secret. Records are
+   not chained: that would need a lock. What was read once must stay as it is (3), and the database remembers what it
+   has recorded (4).
+3. The file only grows. When it is deleted, replaced, cut or changed, when a record does not verify, is torn or comes
+   twice, it is damaged, and a damaged file stops every agent (promise 4: a state that is not known counts as on).
+4. A file with another nonce than before, and the first file a process sees, must be the one the database names, and
+   must contain what the database has recorded. ``confirm`` asks; no answer is no.
+5. A full disk cannot keep a switch from being turned on: where no record can be written, random digits are written over
+   the alarm, which needs no space, and the file is damaged.
+6. Turning the switch off for every agent repairs: an ``off`` record names the damage it clears, byte range and content,
+   so that damage nobody has seen is not cleared. A file that cannot be used any more is replaced by a new one
+   (``draft``).
 
 Every record begins and ends with a line break, so that one torn by a crash spoils nothing but itself.
 """
@@ -40,7 +42,7 @@ from ascend_guard.model import KillSwitchState
 from .switch_records import EVERYONE, QUIET, START, Codec, Damage, Entry, Identity, Snapshot, damage_of
 
 _RACY = 50_000_000
-"""Nanoseconds for which the time stamps of a file that was just changed do not tell a further change (their clock is coarse)."""
+"""Nanoseconds after a change during which time stamps do not tell a further change: their clock is coarse."""
 
 
 class SwitchFile:
@@ -50,7 +52,7 @@ class SwitchFile:
         path: where it is.
         secret: the store's.
         sync: whether a record must survive a power cut.
-        confirm: whether a file that this process has not seen before is the database's; None is yes, a text says what is wrong.
+        confirm: what is wrong with a file that this process has not seen before; None when it is the database's.
     """
 
     def __init__(
@@ -96,14 +98,15 @@ class SwitchFile:
 
     def _load(self) -> Snapshot:
         with self._lock:
-            for _ in range(4):
-                try:
+            try:
+                identity, content = self._read()
+                for _ in range(3):
+                    if content.endswith(b"\n"):
+                        break
+                    time.sleep(0.0005)  # it may be half way through a write
                     identity, content = self._read()
-                except OSError as error:
-                    return self._unreadable(error)
-                if content.endswith(b"\n"):
-                    break
-                time.sleep(0.0005)  # it may be half way through a write
+            except OSError as error:
+                return self._unreadable(error)
             seen = self._seen
             if seen is not None and seen.content == content and seen.damage is None:
                 seen = Snapshot(identity, content, seen.nonce, seen.entries)
@@ -205,7 +208,7 @@ class SwitchFile:
             os.close(file)
 
     def draft(self, entries: Sequence[Entry]) -> tuple[Path, Snapshot]:
-        """Write a new file with these records, durable, under another name; ``install`` puts it in place. Raises ``OSError``."""
+        """Write a new file with these records under another name; ``install`` puts it in place. Raises ``OSError``."""
         nonce, content = self._codec.new(entries)
         path = self.path.with_name(f"{self.path.name}.{nonce[:8]}.new")
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

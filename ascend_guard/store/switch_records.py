@@ -1,4 +1,4 @@
-"""What a switch file says: its records, what is wrong with it, and which switches are on. ``switch_file`` states the rules."""
+"""What a switch file says: its records, what is wrong with it, and which switches are on. See ``switch_file``."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def turned_on(organization: str, agent_id: str, reason: str, by: str, at: float)
 
 
 def turned_off(organization: str, agent_id: str, at: float, seen: Snapshot) -> Entry:
-    """A new ``off`` record for the switches of this agent that are on in a snapshot. For every agent, it clears damage too."""
+    """A new ``off`` record for this agent's switches in a snapshot. For every agent, it clears damage too."""
     released = tuple(
         entry.id for entry in seen.on if (entry.organization, entry.agent) == (organization, agent_id)
     )

@@ -76,9 +76,9 @@ class Shop:
         action = AgentAction("seller", "Seller", "refund", "orders/7", "stripe")
         self.plane.perform(Claim(action, result.action_id, self.digest, self.digest))
 
-    def begin(self, result: ActionResult) -> None:
+    def begin(self, result: ActionResult, agent_id: str = "seller") -> None:
         """The started call passes its last check."""
-        action = AgentAction("seller", "Seller", "refund", "orders/7", "stripe")
+        action = AgentAction(agent_id, "Seller", "refund", "orders/7", "stripe")
         assert not self.plane.perform(Begin(action, result.action_id)).blocked
 
     def finish(self, result: ActionResult, error: str | None = None) -> None:

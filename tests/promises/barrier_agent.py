@@ -1,8 +1,8 @@
 """A process of agents for the tests of the kill switch: ``barrier_agent.py FOLDER MODE [WHERE]``.
 
-``busy``: threads and tasks call a governed tool as fast as they can, until a file ``stop`` appears. Each body's first statement takes the
-time; it goes to a log of this process with the action's number.
-``halt``: one call, and the process stops itself with SIGSTOP at WHERE: on the way into a function, or out of it.
+``busy``: threads and tasks call a governed tool as fast as they can, until a file ``stop`` appears. Each body's first
+statement takes the time; it goes to a log of this process with the action's number. ``halt``: one call, and the process
+stops itself with SIGSTOP at WHERE: on the way into a function, or out of it.
 """
 
 from __future__ import annotations
