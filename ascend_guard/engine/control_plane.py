@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
 from ascend_guard._scope import current, scoped
-from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError
+from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError, ConflictError
 from ascend_guard.flow import (
     AwaitDecision,
     Begin,
@@ -82,6 +82,9 @@ class EmbeddedControlPlane:
             Settle: (self._settle, self._asettle),
         }
         self._registered = ""
+        self._claimed: dict[
+            str, str
+        ] = {}  # which process took the permit: a forked child inherits calls, not permits
         self._lost: set[str] = set()  # ended, and the outcome could not be recorded
         self._unsettled: set[str] | None = None  # those that closing left without an outcome
         self.tidy()
@@ -98,6 +101,12 @@ class EmbeddedControlPlane:
 
     def _begin(self, effect: Begin) -> KillSwitchState:
         assert effect.action_id is not None
+        if self._claimed.get(effect.action_id) != self.store.runner:
+            raise ConflictError(
+                f"Blocked: action {effect.action_id} did not run here. Its permit was taken by another process, such as the "
+                f"parent of this one. Call again to ask anew.",
+                action_id=effect.action_id,
+            )
         state = self.store.begin(self.organization, effect.action.agent_id, effect.action_id)
         return kill.RUNNING if state is None else self._blocked(effect, state)
 
@@ -144,8 +153,9 @@ class EmbeddedControlPlane:
         if self._registered != store.runner:  # first call, or first after a fork
             store.write(lambda tx: tx.add_runner(store.runner, tx.last_action() + 1))
             self._registered = store.runner
-        return lambda tx: decide.submit(
-            tx, self.organization, store.runner, living(store, tx, tx.now), judgement, effect
+        runner = store.runner
+        return lambda tx: self._noted(
+            decide.submit(tx, self.organization, runner, living(store, tx, tx.now), judgement, effect), runner
         )
 
     def _await_decision(self, effect: AwaitDecision) -> ActionResult:
@@ -198,7 +208,8 @@ class EmbeddedControlPlane:
     def _claiming(
         self, effect: Claim
     ) -> Callable[[Transaction], ActionResult | KillSwitchState | AscendError]:
-        return lambda tx: claim.claim(tx, self.organization, self.store.runner, effect)
+        runner = self.store.runner
+        return lambda tx: self._noted(claim.claim(tx, self.organization, runner, effect), runner)
 
     def _withdraw(self, effect: Withdraw) -> None:
         self._post(effect.action_id, lambda tx: claim.withdraw(tx, self.organization, effect), effect.reason)
@@ -209,6 +220,7 @@ class EmbeddedControlPlane:
     def _settle(self, effect: Settle) -> None:
         outcome = effect.outcome
         self.store.ended(effect.action_id)
+        self._claimed.pop(effect.action_id, None)
         if self._unsettled is not None and effect.action_id not in self._unsettled:
             return  # closing has settled it as not started
         # Nobody has to wait for this: until it is durable the action counts as running, and if it never is, as unknown.
@@ -235,6 +247,12 @@ class EmbeddedControlPlane:
             self._settle(Settle(answer.action_id, outcome))
         elif isinstance(answer, ActionResult) and answer.is_pending():
             self._stop_waiting(answer.action_id)
+
+    def _noted(self, answer: R, runner: str) -> R:
+        """Remember, while it is committed, which process takes a permit: the caller may be resumed in a forked child."""
+        if isinstance(answer, ActionResult) and answer.claimed:
+            self._claimed[answer.action_id] = runner
+        return answer
 
     @staticmethod
     def _unless_refused(

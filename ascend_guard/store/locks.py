@@ -60,6 +60,11 @@ class Presence:
         if self.slots.end(action_id) and self._left and not len(self.slots):
             self._remove()
 
+    @property
+    def seen(self) -> bool:
+        """Whether others can see it: its file was not deleted."""
+        return os.fstat(self._file).st_nlink > 0
+
     def abandon(self) -> None:
         """Close without leaving: for a child process that inherited the descriptor, and for tests of crashes."""
         self.slots.forget()

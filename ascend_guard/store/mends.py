@@ -72,6 +72,14 @@ def replaced(path: Path) -> StoreError:
     )
 
 
+def hidden(folder: Path) -> StoreError:
+    """The error for a process that others cannot see any more."""
+    return StoreError(
+        f"A file of this process in {folder} was deleted while it was in use. Leave that folder alone, and configure the "
+        f"control plane again."
+    )
+
+
 _POSTGRES = {
     "28": "It does not let this user in: check the user and the password in the URL, and the server's pg_hba.conf.",
     "3D000": "There is no such database: create it (createdb), or correct the name at the end of the URL.",

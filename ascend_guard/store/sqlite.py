@@ -27,7 +27,7 @@ from .commits import Committer, fail
 from .forks import forget, is_worker, remember
 from .keyfile import load_secret
 from .locks import Presence, Turnstile, alive
-from .mends import BUSY_TIMEOUT, emptied, explain, replaced, tampered
+from .mends import BUSY_TIMEOUT, emptied, explain, hidden, replaced, tampered
 from .migrations import migrate
 from .port import Reader, Transaction
 from .sqlite_queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
@@ -344,6 +344,8 @@ class SQLiteStore:
         try:
             with self._turnstile:
                 self._require_files()
+                if not self._presence.seen:
+                    raise hidden(self._runners)
                 if len(group) == 1 or not self._committer.together(group):
                     self._committer.one_by_one(group)
         except OSError as error:

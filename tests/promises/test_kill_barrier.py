@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from support import PROFILE
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane, KillSwitchError, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.model import RunningCall
+from ascend_guard.errors import ConflictError, StoreError
+from ascend_guard.flow import Begin, Submit
+from ascend_guard.model import AgentAction, RunningCall
 from ascend_guard.store.beside import Beside
 from ascend_guard.store.sqlite import SQLiteStore
 
@@ -203,6 +206,55 @@ def test_a_child_is_not_its_parent(tmp_path: Path, person: EmbeddedControlPlane)
     running = forking()
     assert [call.pid for call in running] == [os.getpid(), children[0], os.getpid()]
     assert person.kill(reason="third", by="ann").running == ()
+
+
+def test_a_child_does_not_inherit_a_permit(tmp_path: Path, person: EmbeddedControlPlane) -> None:
+    """A call that was decided and had not begun when its process forked: it begins in the parent alone."""
+    action = AgentAction("worker", "worker", "work", "work", "work")
+    permit = person.perform(Submit(action, "00" * 32, parked=False, repeatable=False))
+    assert permit.claimed
+    child = os.fork()
+    if child == 0:
+        try:
+            person.perform(Begin(action, permit.action_id))
+        except ConflictError as error:
+            os._exit(7 if "another process" in str(error) else 8)
+        finally:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert not person.perform(Begin(action, permit.action_id)).blocked
+
+
+def test_a_process_that_nobody_can_see(tmp_path: Path, person: EmbeddedControlPlane) -> None:
+    """Its presence file was deleted, so no killer could find its calls: none is made."""
+    tool = governed("work")(lambda: "ran")
+    assert tool() == "ran"
+    for path in (tmp_path / "ascend.db.runners").iterdir():
+        path.unlink()
+    with pytest.raises(StoreError, match="deleted"):
+        tool()
+
+
+def test_calls_that_outlive_their_control_plane(tmp_path: Path, person: EmbeddedControlPlane) -> None:
+    """A call that had begun when its control plane was closed is still listed, until it ends."""
+    began, go = threading.Event(), threading.Event()
+
+    @governed("work")
+    def tool() -> None:
+        began.set()
+        go.wait()
+
+    thread = threading.Thread(target=tool)
+    thread.start()
+    began.wait()
+    person.close()
+    other = EmbeddedControlPlane(SQLiteStore(tmp_path / "ascend.db", durability="process"))
+    assert [call.begun for call in other.kill(reason="fire", by="ann").running] == [True]
+    go.set()
+    thread.join()
+    assert other.kill(reason="again", by="ann").running == ()
+    assert len(list((tmp_path / "ascend.db.runners").iterdir())) == 1
+    other.close()
 
 
 def test_many_calls_at_once(person: EmbeddedControlPlane) -> None:

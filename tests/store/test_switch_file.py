@@ -293,7 +293,9 @@ def _turns(steps: list[tuple[str, str]], reached: Counter[str]) -> None:
             elif step == "die":
                 died(plane)
                 plane = opened(folder)
-            elif step == "die before the release" and agent in on:
+            elif step == "die before the release" and on:
+                agent = min(on)
+                named = agent or None
                 # Committed, and not written to the file: as if the process had died in between.
                 path = switch_path(folder / "a.db")
                 for one in (plane, other):
