@@ -53,6 +53,9 @@ model:  ## check the model of the governed call (needs spin)
 bench: $(DEV_READY)  ## what a governed call costs, as ratios measured in one run
 	$(BIN)/python -m benchmarks
 
+model:  ## check the model of the governed call and the kill switch (needs spin)
+	model/check.sh
+
 format: $(DEV_READY)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

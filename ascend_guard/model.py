@@ -17,10 +17,12 @@ __all__ = [
     "AgentAction",
     "Decision",
     "KillSwitchState",
+    "Killed",
     "Outcome",
     "OutcomeStatus",
     "Permit",
     "RiskLevel",
+    "RunningCall",
 ]
 
 MAX_ORCHESTRATION_DEPTH = 5
@@ -208,6 +210,40 @@ class KillSwitchState(Struct, frozen=True, omit_defaults=True):
     agent_id: str | None = None
     activated_at: str | None = None
     activated_by: str | None = None
+
+
+class RunningCall(Struct, frozen=True, omit_defaults=True):
+    """A call that had begun, or was at its last check, when a kill switch was turned on.
+
+    Args:
+        action_id: its action.
+        agent_id: its agent.
+        begun: it had passed its last check, so it may act. False: it was held up there, and is blocked when it goes on.
+        since: when it reached its last check, or claimed its permit, ISO 8601, UTC.
+        pid: its process; None when it runs behind HTTP or on another machine.
+        state: of its process: ``running``, ``sleeping``, ``stopped`` (goes on when it is resumed), ``ended``, ``unknown``.
+    """
+
+    action_id: str
+    agent_id: str
+    begun: bool
+    since: str
+    pid: int | None = None
+    state: str = "unknown"
+
+
+class Killed(KillSwitchState, frozen=True, omit_defaults=True):
+    """A kill switch that was turned on. No call that it stops passes its last check any more.
+
+    Args:
+        running: the calls that had begun, and may still act.
+        recorded: the audit trail has it. False: the next process that writes to the database records it.
+        remark: what else a person must know, such as that the disk is full.
+    """
+
+    running: tuple[RunningCall, ...] = ()
+    recorded: bool = True
+    remark: str | None = None
 
 
 class Permit:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from ascend_guard.hidden import masks
-from ascend_guard.model import OutcomeStatus
+from ascend_guard.model import OutcomeStatus, RunningCall
 
 from .endpoint import Limit, Offset, Prose, Text
 
@@ -403,7 +403,12 @@ class KillBody(Struct, omit_defaults=True):
 
 
 class KillAnswer(Struct):
-    """That it was turned."""
+    """That it was turned.
+
+    Args:
+        running: calls that had begun when it was turned on, and may still act.
+        recorded: whether the audit trail has it yet.
+    """
 
     success: bool
     status: str
@@ -411,3 +416,5 @@ class KillAnswer(Struct):
     blocked: bool
     reason: str
     message: str
+    running: list[RunningCall] = field(default_factory=list)
+    recorded: bool = True

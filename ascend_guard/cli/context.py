@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ascend_guard.config import Settings
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
+    from ascend_guard.store.beside import Beside
 
 _SLOW = 0.5
 
@@ -77,7 +78,31 @@ class Run:
         if settings.remote or settings.postgres:
             return None
         path = settings.database()[0]
-        return None if path.exists() else path
+        if path.exists():
+            return None
+        if (
+            settings.policy is not None
+            and settings.database_url is None
+            and not os.path.exists(settings.policy)
+        ):
+            # Most likely a relative path, and another folder: a database made here would be nobody's.
+            raise Refusal(
+                f"There is no policy file at {Path(settings.policy).absolute()}, and no database beside it. Name the "
+                f"policy that your agents use with --policy or ASCEND_POLICY, best by its absolute path.",
+                1,
+            )
+        return path
+
+    def beside(self) -> Beside | None:
+        """The kill switch of a SQLite database that exists, without opening the database; None where there is none."""
+        settings = self.settings()
+        if settings.remote or settings.postgres or self.missing():
+            return None
+        from ascend_guard.store.beside import Beside
+
+        path, options = settings.database()
+        durability: Any = settings.durability or options.get("durability") or "power"
+        return Beside(path, durability)
 
     def plane(self, *, judging: bool = False) -> EmbeddedControlPlane:
         """The control plane, opened; its database is made when there is none.

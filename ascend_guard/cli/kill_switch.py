@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +12,6 @@ from .context import Declined, Refusal, Run, approver, nothing_yet
 if TYPE_CHECKING:
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
     from ascend_guard.model import KillSwitchState
-    from ascend_guard.store.port import ActionRow, Reader
 
 app = typer.Typer(help="Stop every agent, or one, at once.", no_args_is_help=True, rich_markup_mode="rich")
 
@@ -44,28 +42,14 @@ def on(
     ] = False,
 ) -> None:
     """Stop now. Never asks: no call starts once this returns, waits end, streams stop at their next chunk."""
+    from . import killing
+
     missing = run.missing()
     who = approver()
-    plane = run.plane()
-    state = plane.kill(reason=reason or f"{who} pulled it and gave no reason", by=who, agent_id=agent)
-    run.emit(_record(state))
-    if missing:
-        run.warn(
-            f"There was no database at {missing} until now, so no agent has used it yet. "
-            f"If agents are running, they use another one: check with ascend-guard doctor."
-        )
-    if run.json:
-        return
-    from .output import shown
-
-    run.say(shown(f"■ Stopped: {_whom(agent)}. No call starts until the kill switch is off.", "bold red"))
-    running = plane.read(lambda reader: sum(agent in (None, row.agent_id) for row in _running(reader)))
-    if running:
-        run.say(
-            f"{running} {'call was' if running == 1 else 'calls were'} running already and may still finish; "
-            f"streams stop at their next chunk. See: ascend-guard actions list --status running"
-        )
-    run.say(shown(f"When it is safe: ascend-guard kill-switch off{_agent_option(agent)}"))
+    killed, known = killing.turn_on(run, agent, reason or f"{who} pulled it and gave no reason", who)
+    run.emit(_record(killed) | killing.record(killed))
+    killing.warn(run, agent, missing, known)
+    run.say(*killing.view(killed, f"ascend-guard kill-switch off{_agent_option(agent)}"))
 
 
 @command(app, "off")
@@ -108,9 +92,10 @@ def off(
 @command(app, "status")
 def status(run: Run, agent: AgentOption = None) -> None:
     """Say who is stopped, since when and why."""
-    plane = run.existing()
-    switches = plane.kill_switches() if plane is not None else []
-    state = None if plane is None else _stopping(plane, agent)
+    from .killing import standing
+
+    missing = run.missing()
+    switches, state = ([], None) if missing else standing(run, agent)
     run.emit(_record(state) | {"kill_switches": [_record(switch) for switch in switches]})
     if run.json:
         return
@@ -122,7 +107,7 @@ def status(run: Run, agent: AgentOption = None) -> None:
         run.say(shown(f"Agent {agent} is {'stopped' if state else 'not stopped'}.", "" if state else "green"))
     elif not switches:
         run.say(shown("The kill switch is off.", "green"))
-    if plane is None:
+    if missing:
         run.say(nothing_yet(run.database()))
 
 
@@ -131,11 +116,6 @@ def _stopping(plane: EmbeddedControlPlane, agent: str | None) -> KillSwitchState
     from ascend_guard.engine.kill import EVERYONE, stopped
 
     return plane.read(lambda reader: stopped(reader, plane.organization, agent or EVERYONE))
-
-
-def _running(reader: Reader) -> Iterator[ActionRow]:
-    for runner in reader.runners():
-        yield from reader.running(runner)
 
 
 def _record(state: KillSwitchState | None) -> dict[str, Any]:

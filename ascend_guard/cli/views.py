@@ -97,8 +97,11 @@ def switch_banner(switches: Iterable[KillSwitchState]) -> Iterator[Text]:
     """One warning for each kill switch that is on."""
     for switch in switches:
         whom = ("every agent",) if switch.agent_id is None else ("agent ", cell(switch.agent_id))
-        since = ago(timestamp(switch.activated_at))
-        said = (": ", cell(switch.reason), f" ({since}, by ", cell(switch.activated_by), ")")
+        said: tuple[str | Text, ...] = (": ", cell(switch.reason))
+        if (
+            switch.activated_at is not None
+        ):  # turned on by somebody, as opposed to a switch file that is damaged
+            said = (*said, f" ({ago(timestamp(switch.activated_at))}, by ", cell(switch.activated_by), ")")
         yield Text.assemble(("■ Kill switch on for ", "bold red"), *whom, *said)
 
 

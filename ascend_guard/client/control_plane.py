@@ -44,7 +44,7 @@ from . import protocol
 from .answers import kill_switch_of
 from .asking import ask, decided, told
 from .exchange import GUARD, Exchange, Retry, arun, run
-from .feed import Feed, News
+from .feed import Feed, LastWord, News
 from .grants import Grants, Underway, renewed_in_children
 from .identity import identity_of
 from .outbox import Outbox
@@ -133,6 +133,7 @@ class RemoteControlPlane:
         self._channel = channel
         self._features: Features | None = None
         self._feed = Feed(self._open_stream, self._api.clock)
+        self._word = LastWord(self._feed.patience, self._api.clock)
         self._outbox = Outbox(self._transport)
         self._outcomes = Outcomes(self._api, self._transport, self._outbox)
         self.renew()
@@ -179,11 +180,14 @@ class RemoteControlPlane:
             return cast(R, self._outcomes.settle(effect, self._features))
         if isinstance(effect, CheckKillSwitch):
             state = self._known_state(effect.action.agent_id)
+            if state is None and isinstance(effect, Begin):
+                state = self._word.state(effect.action.agent_id)
             if state is not None:
                 return cast(R, state)
-            if isinstance(effect, Begin):
-                return cast(R, KillSwitchState(False))  # nothing is pushed: the server was asked a moment ago
-        return cast(R, run(self._flows[type(effect)](effect), self._transport))
+        asked = self._api.clock()
+        answer = run(self._flows[type(effect)](effect), self._transport)
+        self._word.note(effect, asked, answer)
+        return cast(R, answer)
 
     async def aperform(self, effect: Effect[R]) -> R:
         """Perform one effect of a flow without blocking the event loop. Raises ``AscendError``."""
@@ -201,8 +205,11 @@ class RemoteControlPlane:
                 return cast(R, state)
         # What is under way cannot be called back. If it takes a permit, say that nothing was run with it.
         underway = Underway(self._transport, partial(self._orphaned, effect))
+        asked = self._api.clock()
         try:
-            return cast(R, await arun(self._flows[type(effect)](effect), underway, self._threads()))
+            answer = await arun(self._flows[type(effect)](effect), underway, self._threads())
+            self._word.note(effect, asked, answer)
+            return cast(R, answer)
         except (asyncio.CancelledError, GeneratorExit):
             underway.abandon()
             if isinstance(effect, Claim):  # where it was not sent, the same call may take the approval up
@@ -390,7 +397,6 @@ class RemoteControlPlane:
             )
 
     def _open_stream(self, last_id: str | None, silence: float) -> Stream:
-        headers = self._api.call_headers(None)
-        if last_id is not None:
-            headers["Last-Event-ID"] = last_id
+        resumed = {} if last_id is None else {"Last-Event-ID": last_id}
+        headers = {**self._api.call_headers(None), **resumed}
         return self._listening.open(f"/api/v1/stream?runner={self.runner}", headers=headers, silence=silence)

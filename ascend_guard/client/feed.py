@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from ascend_guard.errors import AscendError, NetworkError, ServerError
+from ascend_guard.flow import CheckKillSwitch, Effect, Submit
 from ascend_guard.model import ActionResult, KillSwitchState
 
 from .answers import decision_of
@@ -270,6 +271,37 @@ class Feed:
         if not self._told_lost and self._clock() - self._lost > self.patience:
             self._told_lost = True
             self._tell_all(None)
+
+
+class LastWord:
+    """When the server last said that an agent is not stopped: what a call's last check goes by where no stream is live.
+
+    Args:
+        patience: seconds for which that counts.
+        clock: seconds.
+    """
+
+    def __init__(self, patience: float, clock: Callable[[], float]) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def note(self, effect: Effect[Any], asked: float, answer: object) -> None:
+        """It answered what was asked then: with a state, or a permit, which our server gives only when the switch is off."""
+        off = isinstance(answer, KillSwitchState) and not answer.blocked
+        permit = isinstance(effect, Submit) and isinstance(answer, ActionResult) and answer.claimed
+        if isinstance(effect, CheckKillSwitch | Submit) and (off or permit):
+            if len(self._said) > 10_000:
+                self._said.clear()
+            self._said[effect.action.agent_id] = asked
+
+    def state(self, agent_id: str) -> KillSwitchState:
+        """Not stopped, as it said; or stopped, when that is too long ago."""
+        said = self._said.get(agent_id)
+        if said is not None and 0.0 <= self._clock() - said < self._patience:
+            return RUNNING
+        reason = f"nothing was heard of the control plane for {self._patience:g} s, so nobody knows whether it is on"
+        return KillSwitchState(True, reason)
 
 
 class Event(Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ascend_guard import remedies
@@ -141,6 +141,19 @@ def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome)
         **({"error": outcome.error} if outcome.error else {}),
         **({"detail": outcome.detail} if outcome.detail else {}),
     )
+
+
+def leave(tx: Transaction, runner: str, begun: Collection[str]) -> None:
+    """This process goes in good order: what it claimed and never began was not started; what has begun may go on."""
+    left = False
+    for row in tx.running(runner):
+        if str(row.id) in begun:
+            left = True
+        else:
+            outcome = Outcome(OutcomeStatus.FAILED, error="not started: the control plane was closed")
+            settle(tx, row.organization, str(row.id), outcome)
+    if not left:
+        tx.remove_runner(runner)
 
 
 def bury(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:

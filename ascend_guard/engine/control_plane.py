@@ -9,7 +9,7 @@ from typing import IO, Any, TypeVar, cast
 
 from ascend_guard import remedies
 from ascend_guard._scope import current, scoped
-from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError
+from ascend_guard.errors import AscendError, AuthenticationError, ConfigurationError, ConflictError
 from ascend_guard.flow import (
     AwaitDecision,
     Begin,
@@ -22,7 +22,14 @@ from ascend_guard.flow import (
     kill_switch_error,
 )
 from ascend_guard.hidden import HiddenKey
-from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.model import (
+    ActionResult,
+    AgentAction,
+    Killed,
+    KillSwitchState,
+    Outcome,
+    OutcomeStatus,
+)
 from ascend_guard.store.port import ActionRow, Reader, Store, Transaction
 
 from . import approve, audit, claim, decide, denials, kill, tidying
@@ -70,7 +77,7 @@ class EmbeddedControlPlane:
         self._waits = Waits(store, organization, self.tidy, clock)
         self._handlers: dict[type[Effect[Any]], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
             CheckKillSwitch: (self._check_kill_switch, self._acheck_kill_switch),
-            Begin: (self._check_kill_switch, self._acheck_kill_switch),
+            Begin: (self._begin, self._abegin),
             Submit: (self._submit, self._asubmit),
             AwaitDecision: (self._await_decision, self._aawait_decision),
             Claim: (self._claim, self._aclaim),
@@ -80,6 +87,11 @@ class EmbeddedControlPlane:
         self._registered = ""
         if policy is not None:
             prepare()  # an import during the first call could be cut off by a fork, and then hang the child
+        self._claimed: dict[
+            str, str
+        ] = {}  # which process took the permit: a forked child inherits calls, not permits
+        self._lost: set[str] = set()  # ended, and the outcome could not be recorded
+        self._unsettled: set[str] | None = None  # those that closing left without an outcome
         self.tidy()
 
     # --- the guard's side ------------------------------------------------------------------------------------------
@@ -92,28 +104,36 @@ class EmbeddedControlPlane:
         """Perform one effect of a flow without blocking the event loop. Raises ``AscendError``."""
         return cast(R, await self._handlers[type(effect)][1](effect))
 
+    def _begin(self, effect: Begin) -> KillSwitchState:
+        assert effect.action_id is not None
+        if self._claimed.get(effect.action_id) != self.store.runner:
+            raise ConflictError(
+                f"Blocked: action {effect.action_id} did not run here. Its permit was taken by another process, such as the "
+                f"parent of this one. Call again to ask anew.",
+                action_id=effect.action_id,
+            )
+        state = self.store.begin(self.organization, effect.action.agent_id, effect.action_id)
+        return kill.RUNNING if state is None else self._blocked(effect, state)
+
+    async def _abegin(self, effect: Begin) -> KillSwitchState:
+        return self._begin(effect)
+
     def _check_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
-        state = self._stopped(effect)
-        if state is None:
-            return kill.RUNNING
-        self.store.write(lambda tx: self._block(tx, effect, state))
-        return state
+        if effect.stage == "submit":
+            return kill.RUNNING  # asked for certain by the very transaction that decides
+        state = self.store.stopped(self.organization, effect.action.agent_id)
+        return kill.RUNNING if state is None else self._blocked(effect, state)
 
     async def _acheck_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
-        state = None
-        if effect.stage != "submit":
-            agent_id = effect.action.agent_id
-            state = await self.store.aread(lambda reader: kill.stopped(reader, self.organization, agent_id))
-        if state is None:
-            return kill.RUNNING
-        await self.store.awrite(lambda tx: self._block(tx, effect, state))
-        return state
-
-    def _stopped(self, effect: CheckKillSwitch) -> KillSwitchState | None:
         if effect.stage == "submit":
-            return None  # asked for certain by the very transaction that decides
-        agent_id = effect.action.agent_id
-        return self.store.read(lambda reader: kill.stopped(reader, self.organization, agent_id), latest=False)
+            return kill.RUNNING
+        state = await self.store.astopped(self.organization, effect.action.agent_id)
+        return kill.RUNNING if state is None else self._blocked(effect, state)
+
+    def _blocked(self, effect: CheckKillSwitch, state: KillSwitchState) -> KillSwitchState:
+        # Not waited for: the database may be locked, and the call is blocked either way.
+        self.store.post(lambda tx: self._block(tx, effect, state), "A kill switch stopped a call")
+        return state
 
     def _block(self, tx: Transaction, effect: CheckKillSwitch, state: KillSwitchState) -> None:
         action_id = None if effect.action_id is None else int(effect.action_id)
@@ -133,8 +153,9 @@ class EmbeddedControlPlane:
         if self._registered != store.runner:  # first call, or first after a fork
             store.write(lambda tx: tx.add_runner(store.runner, tx.last_action() + 1))
             self._registered = store.runner
-        return lambda tx: decide.submit(
-            tx, self.organization, store.runner, living(store, tx, tx.now), judgement, effect
+        runner = store.runner
+        return lambda tx: self._noted(
+            decide.submit(tx, self.organization, runner, living(store, tx, tx.now), judgement, effect), runner
         )
 
     def _await_decision(self, effect: AwaitDecision) -> ActionResult:
@@ -191,7 +212,8 @@ class EmbeddedControlPlane:
     def _claiming(
         self, effect: Claim
     ) -> Callable[[Transaction], ActionResult | KillSwitchState | AscendError]:
-        return lambda tx: claim.claim(tx, self.organization, self.store.runner, effect, self._judge)
+        runner = self.store.runner
+        return lambda tx: self._noted(claim.claim(tx, self.organization, runner, effect, self._judge), runner)
 
     def _judge(self, action: AgentAction) -> decide.Judgement:
         if self.policy is None:
@@ -210,6 +232,10 @@ class EmbeddedControlPlane:
 
     def _settle(self, effect: Settle) -> None:
         outcome = effect.outcome
+        self.store.ended(effect.action_id)
+        self._claimed.pop(effect.action_id, None)
+        if self._unsettled is not None and effect.action_id not in self._unsettled:
+            return  # closing has settled it as not started
         # Nobody has to wait for this: until it is durable the action counts as running, and if it never is, as unknown.
         self._post(
             effect.action_id,
@@ -221,7 +247,7 @@ class EmbeddedControlPlane:
         self._settle(effect)
 
     def _post(self, action_id: str, work: Callable[[Transaction], None], what: str) -> None:
-        self.store.post(work, f"Action {action_id} ended ({what})")
+        self.store.post(work, f"Action {action_id} ended ({what})", lambda _: self._lost.add(action_id))
 
     def _orphaned(self, answer: ActionResult | KillSwitchState | AscendError) -> None:
         """The caller was cancelled while its permit was being taken: the tool never began."""
@@ -230,6 +256,12 @@ class EmbeddedControlPlane:
             self._settle(Settle(answer.action_id, outcome))
         elif isinstance(answer, ActionResult) and answer.is_pending():
             self._stop_waiting(answer.action_id)
+
+    def _noted(self, answer: R, runner: str) -> R:
+        """Remember, while it is committed, which process takes a permit: the caller may be resumed in a forked child."""
+        if isinstance(answer, ActionResult) and answer.claimed:
+            self._claimed[answer.action_id] = runner
+        return answer
 
     @staticmethod
     def _unless_refused(
@@ -307,14 +339,18 @@ class EmbeddedControlPlane:
             lambda tx: denials.clear(tx, claim.known(tx, self.organization, action_id), by, comment)
         )
 
-    def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> KillSwitchState:
-        """Stop one agent, or every agent: no call starts after this returns, waits end, streams stop."""
+    def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> Killed:
+        """Stop one agent, or every agent: no call passes its last check after this returns, waits end, streams stop.
 
-        def work(tx: Transaction) -> KillSwitchState:
-            tx.after_commit(self._waits.poke)
-            return kill.pull(tx, self.organization, agent_id, reason, by)
+        The answer lists the calls that had passed it and may still act. It works while the database is locked.
 
-        return self.store.write(work)
+        Raises:
+            StoreError: agents are not stopped, or the switch could not be kept.
+            ValidationError: the agent's name is empty.
+        """
+        killed = kill.stop(self.store, self.organization, agent_id, reason, by)
+        self._waits.poke()
+        return killed
 
     def release(self, *, reason: str, by: str, agent_id: str | None = None) -> None:
         """Let them go on.
@@ -322,9 +358,11 @@ class EmbeddedControlPlane:
         Raises:
             NotFoundError: the switch was not on.
             AuthenticationError: a governed tool tried.
+            StoreError: it is still on.
         """
         _require_person()
         self.store.write(lambda tx: kill.release(tx, self.organization, agent_id, reason, by))
+        self.store.require_released()
 
     def always_denies(self, action_type: str, tool_name: str) -> bool:
         """Whether the policy denies every such call of this agent, whatever its arguments."""
@@ -361,11 +399,18 @@ class EmbeddedControlPlane:
         """Finish what is being written and let go of the store. Closing twice is no error."""
         registered, self._registered = self._registered, ""
         if registered and registered == self.store.runner:
-            self.store.post(
-                lambda tx: None if tx.running(registered) else tx.remove_runner(registered),
-                "This process ended",
-            )
-        self.store.close()
+            self.store.close(lambda tx, begun: self._leave(tx, registered, begun))
+        else:
+            self.store.close()
+
+    def _leave(self, tx: Transaction, runner: str, begun: set[str]) -> None:
+        unsettled = begun | self._lost
+        claim.leave(tx, runner, unsettled)
+
+        def settled() -> None:
+            self._unsettled = unsettled
+
+        tx.after_commit(settled)
 
 
 def _unless_error(answer: ActionResult | AscendError) -> ActionResult:

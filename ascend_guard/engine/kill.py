@@ -1,13 +1,21 @@
-"""The kill switch: for every agent of an organization, or for one."""
+"""The kill switch: for every agent of an organization, or for one.
+
+``stopped``, ``pull`` and ``release`` work inside a transaction. ``stop`` is how a switch is turned on by itself: it
+waits for no database, and says which calls had begun (``store.barrier``).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from ascend_guard import remedies
-from ascend_guard.errors import NotFoundError, ValidationError
-from ascend_guard.model import AgentAction, KillSwitchState
-from ascend_guard.store.port import Reader, Transaction
+from ascend_guard.errors import NotFoundError, StoreError, ValidationError
+from ascend_guard.model import AgentAction, Killed, KillSwitchState
+from ascend_guard.store.port import Reader, Store, Transaction, running_calls
+
+from .presence import behind_http
 
 EVERYONE = ""
 RUNNING = KillSwitchState(False)
@@ -19,6 +27,32 @@ def stopped(reader: Reader, organization: str, agent_id: str) -> KillSwitchState
     if not switches:
         return None
     return switches.get(EVERYONE) or switches.get(agent_id)
+
+
+def stop(store: Store, organization: str, agent_id: str | None, reason: str, by: str) -> Killed:
+    """Turn the switch on for one agent, or for all. No call of theirs passes its last check once this has returned.
+
+    Calls behind HTTP are listed where the database can be read; see ``docs/kill-switch.md`` for what holds for them.
+
+    Raises:
+        StoreError: agents are not stopped, or the switch could not be kept.
+        ValidationError: the agent's name is empty, which must not mean everybody.
+    """
+    _require_name(agent_id)
+    killed = store.kill(organization, agent_id or EVERYONE, reason, by)
+    if not killed.recorded:
+        return killed  # the database is busy, or locked
+    here = {call.action_id for call in killed.running}
+    try:
+        behind = store.read(
+            lambda reader: running_calls(reader, organization, agent_id or EVERYONE, behind_http),
+            latest=False,
+        )
+    except StoreError:
+        return killed
+    return msgspec.structs.replace(
+        killed, running=(*killed.running, *(call for call in behind if call.action_id not in here))
+    )
 
 
 def pull(tx: Transaction, organization: str, agent_id: str | None, reason: str, by: str) -> KillSwitchState:

@@ -23,6 +23,11 @@ RENEWAL = 15.0
 """Seconds between two notes that one was heard of."""
 
 
+def behind_http(runner: str) -> bool:
+    """Whether a process does not have the database open itself."""
+    return runner == API or runner.startswith(REMOTE)
+
+
 def living(store: Store, reader: Reader, now: float) -> Callable[[str], bool]:
     """Answers whether a process lives, by its name."""
 

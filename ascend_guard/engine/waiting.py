@@ -118,6 +118,7 @@ class Waits:
 
     def _watch(self) -> None:
         seen = -1
+        turns: object = None
         deadline: float | None = None
         while True:
             self._poke.wait(INTERVAL)
@@ -128,6 +129,14 @@ class Waits:
                     return
                 waiting = list(self._waiting.values())
             try:
+                # First, and without the database: a kill switch ends waits while the database is locked.
+                now = self._store.turns()
+                if now is not turns:
+                    turns = now
+                    for _, agent_id, deliver in waiting:
+                        state = self._store.stopped(self._organization, agent_id)
+                        if state is not None:
+                            deliver(state)
                 if deadline is not None and deadline <= self._clock():
                     self._expire_overdue()
                 if not self._store.changed():

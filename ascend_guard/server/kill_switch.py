@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ascend_guard.api.actions import KillAnswer, KillBody, KillQuery, KillSwitchBody
 from ascend_guard.engine.keys import organization_number
-from ascend_guard.engine.kill import pull, release, stopped
+from ascend_guard.engine.kill import release, stop, stopped
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import KillSwitchState
 from ascend_guard.redaction import scrub
@@ -46,8 +48,13 @@ async def trigger(call: Call[KillBody, None]) -> KillAnswer:
     """Stop an agent, or all of them."""
     await _require_organization(call)
     body, reason = call.body, scrub(call.body.reason)
-    await call.write(lambda tx: pull(tx, call.organization, body.agent_id, reason, call.caller.name))
-    return KillAnswer(True, "active", call.path["organization_id"], True, reason, f"Stopped: {_whom(body)}.")
+    store, by = call.services.store, call.caller.name
+    killed = await asyncio.to_thread(stop, store, call.organization, body.agent_id, reason, by)
+    organization, running = call.path["organization_id"], list(killed.running)
+    message = (
+        f"Stopped: {_whom(body)}." if killed.remark is None else f"Stopped: {_whom(body)}. {killed.remark}"
+    )
+    return KillAnswer(True, "active", organization, True, reason, message, running, killed.recorded)
 
 
 async def let_go(call: Call[KillBody, None]) -> KillAnswer:
@@ -55,6 +62,7 @@ async def let_go(call: Call[KillBody, None]) -> KillAnswer:
     await _require_organization(call)
     body, reason = call.body, scrub(call.body.reason)
     await call.write(lambda tx: release(tx, call.organization, body.agent_id, reason, call.caller.name))
+    call.services.store.require_released()
     return KillAnswer(
         True, "released", call.path["organization_id"], False, reason, f"Released: {_whom(body)}."
     )

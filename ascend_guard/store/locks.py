@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ascend_guard.interrupts import interruptibly
+
+from .slots import Slots
 
 
 class Turnstile:
@@ -48,7 +51,7 @@ class Presence:
     """Shows other processes that this one lives: a file it keeps locked for as long as it runs.
 
     A process identifier would be reused one day; a lock cannot be. The name is taken up by ``name``, and whoever can lock
-    the file knows that its owner is gone.
+    the file knows that its owner is gone. The file holds the table of this process's running calls.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -57,15 +60,43 @@ class Presence:
         self._path = folder / name
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._left = False
+        self.closing = False
+        self.slots = Slots(self._path)
+
+    def ended(self, action_id: str) -> None:
+        """A call of this process has ended. The last one that outlived ``leave`` takes the file with it."""
+        if self.slots.end(action_id) and self._left and not len(self.slots):
+            self._remove()
+
+    @property
+    def seen(self) -> bool:
+        """Whether others can see it: its file was not deleted."""
+        return os.fstat(self._file).st_nlink > 0
 
     def abandon(self) -> None:
         """Close without leaving: for a child process that inherited the descriptor, and for tests of crashes."""
+        self.slots.forget()
         os.close(self._file)
 
     def leave(self) -> None:
-        """Say goodbye in good order."""
+        """Leave in good order. Calls that still run stay listed, under a name that no longer claims anything."""
+        self._left = True
+        if not len(self.slots):
+            self._remove()
+            return
+        closed = self._path.with_name(f"{self.name}.closed")
+        with suppress(FileNotFoundError):
+            self._path.rename(closed)
+        self._path = closed
+        if not len(self.slots):  # it ended meanwhile, and did not know
+            self._remove()
+
+    def _remove(self) -> None:
         self._path.unlink(missing_ok=True)
-        os.close(self._file)
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
 
 def alive(folder: Path, name: str) -> bool:

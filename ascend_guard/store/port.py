@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
-from ascend_guard.model import KillSwitchState
+from ascend_guard.model import Killed, KillSwitchState, RunningCall, iso
 
 R = TypeVar("R")
 
@@ -343,6 +343,58 @@ class Store(Protocol):
         """Whether that process still runs."""
         ...
 
-    def close(self) -> None:
-        """Finish what was posted and let go of the database."""
+    def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        """The switch that stops this agent at this moment, or None. Never waits for a lock. Raises ``StoreError``."""
         ...
+
+    async def astopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        """The same from a coroutine."""
+        ...
+
+    def turns(self) -> object:
+        """Something that is another object after a kill switch was turned that ``changed`` may not tell of."""
+        ...
+
+    def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
+        """The last check of a claimed call: None when it has begun, else the switch that blocks it.
+
+        A call that has begun counts as running until ``ended``. Raises ``StoreError``, and then it has not begun.
+        """
+        ...
+
+    def ended(self, action_id: str) -> None:
+        """A call that may have begun in this process runs no more. Never raises, also when the store is closed."""
+        ...
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
+        """Turn a kill switch on; ``''`` is every agent. No call that it stops passes ``begin`` once this has returned.
+
+        Raises:
+            StoreError: agents are not stopped, or the switch is not kept.
+        """
+        ...
+
+    def require_released(self) -> None:
+        """After a write that turned a switch off: make sure that it is off. Raises ``StoreError``."""
+        ...
+
+    def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+        """Finish what was posted and let go of the database. No call of this process begins any more.
+
+        Args:
+            last: what is written at the very end; it gets the actions that have begun here and not ended.
+        """
+        ...
+
+
+def running_calls(
+    reader: Reader, organization: str, agent_id: str, among: Callable[[str], bool] = bool
+) -> list[RunningCall]:
+    """What has been claimed and has no outcome, by processes ``among`` these; ``''`` is every agent."""
+    return [
+        RunningCall(str(row.id), row.agent_id, True, iso(row.claimed_at or row.created_at))
+        for runner in reader.runners()
+        if among(runner)
+        for row in reader.running(runner)
+        if row.organization == organization and agent_id in ("", row.agent_id)
+    ]

@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.hidden import HiddenKey
 from ascend_guard.interrupts import uninterrupted
+from ascend_guard.model import Killed, KillSwitchState
 
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
 from .migrations import migrate_postgres
-from .port import Reader, Transaction
+from .port import Reader, Transaction, running_calls
 from .writer import GroupCommit, Ticket
 
 try:
@@ -93,6 +94,7 @@ class PostgresStore:
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ascend-guard-reader")
         self._state = _OPEN
         self._worker = is_worker()
+        self._begun: set[str] = set()
         remember(self)
 
     def _require_utf8(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
@@ -203,16 +205,67 @@ class PostgresStore:
             return True
         return self._answer(lambda reader: alive(reader.connection, runner))
 
-    def close(self) -> None:
+    # --- the kill switch -----------------------------------------------------------------------------------------
+
+    def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        return self.read(partial(_stopped, organization=organization, agent_id=agent_id), latest=False)
+
+    async def astopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        return await self.aread(partial(_stopped, organization=organization, agent_id=agent_id))
+
+    def turns(self) -> object:
+        return None  # ``changed`` tells of every turn
+
+    def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
+        # Known to be running before the switch is read: whoever turns it on reads what is running afterwards.
+        self._begun.add(action_id)
+        state: KillSwitchState | None = None
+        begun = False
+        try:
+            state = self.stopped(organization, agent_id)
+            begun = state is None
+        finally:
+            if not begun:
+                self._begun.discard(action_id)
+        return state
+
+    def ended(self, action_id: str) -> None:
+        self._begun.discard(action_id)
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
+        def turn(tx: Transaction) -> KillSwitchState:
+            tx.kill(organization, agent_id, reason, by)
+            tx.record(
+                "kill_switch.on",
+                organization=organization,
+                actor=by,
+                agent_id=agent_id or None,
+                reason=reason,
+            )
+            return tx.kill_switches(organization)[agent_id]
+
+        on = self.write(turn)
+        running = self.read(lambda reader: running_calls(reader, organization, agent_id), latest=False)
+        return Killed(True, on.reason, on.agent_id, on.activated_at, on.activated_by, running=tuple(running))
+
+    def require_released(self) -> None:
+        pass  # what is committed is off
+
+    # --- closing -------------------------------------------------------------------------------------------------
+
+    def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         if self._state is not _OPEN:
             forget(self)
             self._state = _CLOSED
             return
-        self._writer.close(self._close_connections)
+        self._writer.close(partial(self._close_connections, last))
         forget(self)
         self._threads.shutdown(wait=False)
 
-    def _close_connections(self) -> None:
+    def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+        if last is not None:  # nothing can be committed any more but this
+            begun = set(self._begun)
+            self._commit([Ticket(lambda tx: last(tx, begun))])
         self._state = _CLOSED
         self._transaction.close()
         self._readers.close()
@@ -268,3 +321,8 @@ class PostgresStore:
 
 _ANSWERS = frozenset(("55P03", "57014"))
 """Time-outs: answers of a server that is there."""
+
+
+def _stopped(reader: Reader, organization: str, agent_id: str) -> KillSwitchState | None:
+    switches = reader.kill_switches(organization)
+    return switches.get("") or switches.get(agent_id)

@@ -1,7 +1,7 @@
 """The embedded store: one SQLite file in WAL mode, shared by threads, tasks and processes.
 
 Every write passes the group commit of its process and then the turnstile between processes, so nobody ever meets
-``database is locked``. Readers need neither.
+``database is locked``. Readers need neither. The kill switch needs nothing of the database; see ``barrier``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.hidden import HiddenKey
 from ascend_guard.interrupts import uninterrupted
+from ascend_guard.model import Killed, KillSwitchState
 
+from . import barrier
 from .chain import GENESIS, seal, sealed
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember
@@ -27,7 +32,8 @@ from .locks import Presence, Turnstile, alive
 from .mends import BESIDE, BUSY_TIMEOUT, emptied, explain, replaced, tampered
 from .migrations import migrate
 from .port import Reader, Transaction
-from .sqlite_queries import SQLiteReader, SQLiteTransaction
+from .sqlite_queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
+from .switch_file import SwitchFile, switch_path
 from .watched import Watched
 from .writer import GroupCommit, Ticket
 
@@ -35,8 +41,13 @@ R = TypeVar("R")
 
 _OPEN, _CLOSED, _FORKED = range(3)
 
+_TURNED = "A kill switch was turned on"
+
 Durability = Literal["power", "process"]
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL"}
+
+RECORDING = 0.5
+"""Seconds that turning a kill switch on waits for its record in the audit trail."""
 
 
 class SQLiteStore:
@@ -64,7 +75,7 @@ class SQLiteStore:
         self.path = Path(path).absolute()
         self.durability = durability
         self.clock = clock
-        self._runners = self._beside(".runners")
+        self._runners = barrier.runners_path(self.path)
         self._state = _CLOSED
         self._reopening = threading.Lock()
         self._open()
@@ -110,6 +121,13 @@ class SQLiteStore:
             undo.append(self._presence.leave)
             self._forget_dead_presences()
             self._found_trail()
+            self._switches = SwitchFile(
+                switch_path(self.path),
+                self.secret,
+                sync=self.durability == "power",
+                confirm=partial(foreign, self.path),
+            )
+            found_switches(self._connection, self._switches)
         self._reader_connection = self._connect()
         undo.append(self._reader_connection.close)
         self._watch_connection = self._connect()
@@ -117,9 +135,11 @@ class SQLiteStore:
         self._watched = -1
         self._reader_lock = threading.RLock()
         self._watch_lock = threading.RLock()
-        self._reader = SQLiteReader(self._reader_connection)
+        self._reader = SQLiteReader(self._reader_connection, self._switches)
         self._writer = GroupCommit(self._commit)
-        transaction = SQLiteTransaction(self._connection, self.secret, self.path)
+        transaction = SQLiteTransaction(
+            self._connection, self.secret, self.path, self._switches, self._runners
+        )
         self._committer = Committer(transaction, self.clock, self._explain)
         present = self._runners / self._presence.name  # without it others believe that this process is dead
         self._files = Watched(folder, self._runners, (self.path, *map(self._beside, BESIDE), present))
@@ -188,7 +208,7 @@ class SQLiteStore:
             connection = self._connect()
             try:
                 connection.execute("BEGIN")
-                return work(SQLiteReader(connection))
+                return work(SQLiteReader(connection, self._switches))
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -255,17 +275,82 @@ class SQLiteStore:
     def alive(self, runner: str) -> bool:
         return runner == self.runner or alive(self._runners, runner)
 
-    def close(self) -> None:
+    # --- the kill switch -----------------------------------------------------------------------------------------
+
+    def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        if self._state is not _OPEN:
+            self._reopen()
+        return self._switches.stopped(organization, agent_id)
+
+    async def astopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        return self.stopped(organization, agent_id)
+
+    def turns(self) -> object:
+        return self._switches.now()
+
+    def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
+        if self._state is not _OPEN:
+            self._reopen()
+        try:
+            state = barrier.begin(self._switches, self._presence, organization, agent_id, action_id)
+        except barrier.Closing:
+            raise self._gone() from None
+        except OSError as error:
+            raise error if isinstance(error, StoreError) else explain(error, self.path) from error
+        return state
+
+    def ended(self, action_id: str) -> None:
+        self._presence.ended(action_id)
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
+        if self._state is not _OPEN:
+            self._reopen()
+        recorded = threading.Event()
+        killed = barrier.kill(self._switches, self._runners, organization, agent_id, reason, by, self.clock())
+        if killed is None:  # the file is damaged beyond repair, and so stops every agent
+            self._writer.post(
+                lambda tx: self._kill_in_database(tx, organization, agent_id, reason, by, recorded), _TURNED
+            )
+            self._writer.hurry()
+            if not recorded.wait(RECORDING):
+                raise barrier.undone(self._switches)
+            return barrier.damaged(self._switches, self._runners, organization, agent_id)
+        self._writer.post(lambda tx: tx.after_commit(recorded.set), _TURNED)
+        self._writer.hurry()
+        return msgspec.structs.replace(killed, recorded=recorded.wait(RECORDING) and killed.recorded)
+
+    @staticmethod
+    def _kill_in_database(
+        tx: Transaction, organization: str, agent_id: str, reason: str, by: str, recorded: threading.Event
+    ) -> None:
+        tx.kill(organization, agent_id, reason, by)
+        tx.record(
+            "kill_switch.on", organization=organization, actor=by, agent_id=agent_id or None, reason=reason
+        )
+        tx.after_commit(recorded.set)
+
+    def require_released(self) -> None:
+        failed, self._switches.unreleased = self._switches.unreleased, None
+        if failed is not None:
+            raise explain(failed, self._switches.path) from failed
+
+    # --- closing -------------------------------------------------------------------------------------------------
+
+    def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         with uninterrupted():
             if self._state is _OPEN:
-                self._writer.close(self._close_connections)
+                barrier.shut(self._presence)
+                self._writer.close(lambda: self._close_connections(last))
                 self._files.close()
                 self._presence.leave()
                 self._turnstile.close()
             self._state = _CLOSED
             forget(self)
 
-    def _close_connections(self) -> None:
+    def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+        if last is not None:  # nothing can be committed any more but this
+            begun = self._presence.slots.begun
+            self._commit([Ticket(lambda tx: last(tx, begun))])
         # Under every lock: a connection closed while another thread uses it takes the process down.
         with self._reader_lock, self._watch_lock:
             self._state = _CLOSED

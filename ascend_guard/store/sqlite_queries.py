@@ -1,35 +1,80 @@
-"""The store's questions and changes in SQLite's dialect."""
+"""The store's questions and changes in SQLite's dialect, and how the database keeps up with the switch file.
+
+The switch file says which kill switches are on; the table ``kill_switches`` and the audit trail record it.
+
+1. On: the file first, then the database. A switch that is in the file and not yet in the database was turned on by a
+   process that could not wait for it. Whichever process writes next records it (``_catch_up``), once: ``switch_file``
+   says up to where that was done.
+2. Off: the database first, then the file. When the process dies in between, the switch stays on (promise 4).
+3. What stops an agent is what the file said when the transaction began, and what the transaction has turned itself.
+4. Nothing is recorded from a file that is not the one the database names.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
-from .mends import restored
+from ascend_guard.errors import StoreError
+from ascend_guard.model import KillSwitchState, iso
+
+from .barrier import still_running
+from .mends import explain, restored
 from .port import ActionRow
 from .queries import COLUMNS, Changes, Queries
+from .switch_file import SwitchFile
+from .switch_records import EVERYONE, Entry, Mark, Snapshot, turned_off, turned_on
 
+_log = logging.getLogger("ascend_guard")
 _INSERT = f"INSERT INTO actions ({', '.join(COLUMNS[1:])}) VALUES ({', '.join('?' * (len(COLUMNS) - 1))})"
+_MARK = "SELECT nonce, size, digest FROM switch_file"
 
 
 class SQLiteReader(Queries):
-    """Answers from one connection."""
+    """Answers from one connection; of the kill switches, from their file where it is given, else as they are recorded."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, switches: SwitchFile | None = None) -> None:
         super().__init__(connection.execute)
+        self._switches = switches
+
+    def kill_switches(self, organization: str) -> dict[str, KillSwitchState]:
+        if self._switches is None:
+            return super().kill_switches(organization)
+        return self._switches.now().switches(organization)
 
 
 class SQLiteTransaction(Changes):
     """The one transaction of the process's writer."""
 
-    def __init__(self, connection: sqlite3.Connection, key: bytes, path: Path) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        key: bytes,
+        path: Path,
+        switches: SwitchFile,
+        runners: Path,
+    ) -> None:
         # One cursor for all statements: each result is read before the next statement, and making one takes time.
         super().__init__(connection.cursor().execute, key)
         self._change = self._do = self._execute
         self._connection = connection
         self._path = path
+        self._switches = switches
+        self._runners = runners
+        self._file = switches.now()
+        self._recorded: Snapshot | None = None
+        self._turned: dict[tuple[str, str], KillSwitchState | None] = {}
+        self._on: list[Entry] = []
+        self._off: list[Entry] = []
+        self._renewing = False
+        self._draft: Path | None = None
+
+    # --- the life of a transaction -----------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
         """Start.
@@ -46,9 +91,16 @@ class SQLiteTransaction(Changes):
             if found is None or found[0] != last.hash:
                 self._head = last
                 raise restored(self._path)
+        self._file = self._switches.now()
+        if self._file is not self._recorded:
+            self._catch_up()
 
     def commit(self) -> None:
         """Make everything durable."""
+        if self._on:
+            self._write_on()
+        if self._renewing:
+            self._renew()
         if self._trail:
             self._connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", self._trail)
         head = self._next_head()
@@ -59,9 +111,21 @@ class SQLiteTransaction(Changes):
         self._execute("COMMIT")
         self._head = head
 
+    def committed(self) -> None:
+        """Tell those who asked to be told, once what was turned on stops everything, and what was turned off is off."""
+        for organization in {entry.organization for entry in self._on}:
+            still_running(self._runners, organization, EVERYONE)
+        if self._off or self._draft is not None:
+            self._write_off()
+        if self._turned:
+            self._forget_turns()
+        super().committed()
+
     def rollback(self) -> None:
         """Undo everything."""
         super().rollback()
+        self._forget_turns()
+        self._recorded = None
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
 
@@ -74,3 +138,189 @@ class SQLiteTransaction(Changes):
         cursor = self._execute(_INSERT, msgspec.structs.astuple(row)[1:])
         number: int = cursor.lastrowid
         return number
+
+    # --- kill switches -----------------------------------------------------------------------------------------------
+
+    def kill_switches(self, organization: str) -> dict[str, KillSwitchState]:
+        switches = self._file.switches(organization)
+        for (of, agent_id), state in self._turned.items():
+            if of == organization:
+                if state is None:
+                    switches.pop(agent_id, None)
+                else:
+                    switches[agent_id] = state
+        return switches
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
+        super().kill(organization, agent_id, reason, by)
+        entry = turned_on(organization, agent_id, reason, by, self.now)
+        self._on.append(entry)
+        self._turned[organization, agent_id] = entry.state
+
+    def revive(self, organization: str, agent_id: str) -> bool:
+        super().revive(organization, agent_id)
+        turned = self._turned.get((organization, agent_id))
+        if turned is None and (organization, agent_id) in self._turned:
+            return False
+        self._on = [
+            entry for entry in self._on if (entry.organization, entry.agent) != (organization, agent_id)
+        ]
+        entry = turned_off(organization, agent_id, self.now, self._file)
+        damage = self._file.damage if agent_id == EVERYONE else None
+        if turned is None and not entry.released and damage is None:
+            return False
+        self._turned[organization, agent_id] = None
+        if damage is not None:
+            self.record("kill_switch.repaired", organization=organization, actor="system", reason=damage.what)
+        if damage is not None and damage.beyond_repair:
+            self._renewing = True
+        elif entry.released or damage is not None:
+            self._off.append(entry)
+        return True
+
+    def _catch_up(self) -> None:
+        """Record what the switch file says and the database does not know."""
+        file = self._file
+        damage = file.damage
+        if file.nonce is None or (damage is not None and damage.beyond_repair):
+            return
+        mark = marked(self._connection)
+        if mark is None or not file.contains(mark):
+            self._switches.distrust("is not the one that the database names, or was cut")
+            self._file = self._switches.now()
+            return
+        if len(file.content) > mark.size:
+            released = {id_: entry for _, entry in file.entries for id_ in entry.released}
+            own = {entry.id for entry in self._on}
+            for end, entry in file.entries:
+                if end > mark.size and entry.kind == "on" and entry.id not in own:
+                    self._record_on(entry)
+                    if entry.id in released:  # the database was restored from before that
+                        self._record_off(released[entry.id])
+            mark_up_to(self._connection, file.mark())
+        self._recorded = file
+
+    def _record_on(self, entry: Entry) -> None:
+        super().kill(entry.organization, entry.agent, entry.reason, entry.by)
+        self.record(
+            "kill_switch.on",
+            organization=entry.organization,
+            actor=entry.by,
+            agent_id=entry.agent or None,
+            reason=entry.reason,
+            activated_at=iso(entry.at),
+        )
+
+    def _record_off(self, entry: Entry) -> None:
+        super().revive(entry.organization, entry.agent)
+        self.record(
+            "kill_switch.off",
+            organization=entry.organization,
+            actor="system",
+            agent_id=entry.agent or None,
+            reason="it was turned off before the database was restored",
+        )
+
+    def _write_on(self) -> None:
+        damage = self._file.damage
+        if damage is not None and damage.beyond_repair:
+            return  # every agent is stopped; the file that takes its place is made from the database
+        try:
+            self._switches.append(*self._on)
+        except OSError as error:
+            raise error if isinstance(error, StoreError) else explain(error, self._switches.path) from error
+        self._file = self._switches.now()
+        self._catch_up()
+
+    def _renew(self) -> None:
+        """Prepare a new file in place of one that is beyond repair, with every switch known to be on."""
+        known = {
+            (entry.organization, entry.agent): entry for entry in (*self._file.on, *table(self._connection))
+        }
+        entries = [entry for turn, entry in known.items() if self._turned.get(turn, entry) is not None]
+        try:
+            self._draft, file = self._switches.draft(entries)
+        except OSError as error:
+            raise explain(error, self._switches.path) from error
+        mark_up_to(self._connection, file.mark())
+
+    def _write_off(self) -> None:
+        try:
+            if self._draft is not None:
+                self._switches.install(self._draft)
+                self._draft = None
+            if self._off:
+                self._switches.append(*self._off)
+        except OSError as error:
+            self._switches.unreleased = error
+            _log.error(
+                "The kill switch stays on: its release is recorded, but %s failed: %s",
+                self._switches.path,
+                error,
+            )
+
+    def _forget_turns(self) -> None:
+        self._turned.clear()
+        self._on.clear()
+        self._off.clear()
+        self._renewing = False
+        if self._draft is not None:
+            self._draft.unlink(missing_ok=True)
+            self._draft = None
+
+
+def marked(connection: sqlite3.Connection) -> Mark | None:
+    """Which switch file the database names, and up to where it has recorded it."""
+    row = connection.execute(_MARK).fetchone()
+    return None if row is None else Mark(*row)
+
+
+def mark_up_to(connection: sqlite3.Connection, mark: Mark) -> None:
+    """Remember it."""
+    connection.execute(
+        "INSERT INTO switch_file VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET "
+        "nonce=excluded.nonce, size=excluded.size, digest=excluded.digest",
+        msgspec.structs.astuple(mark),
+    )
+
+
+def table(connection: sqlite3.Connection) -> list[Entry]:
+    """The switches that the database has recorded as on."""
+    rows = connection.execute(
+        "SELECT organization, agent_id, reason, activated_by, activated_at FROM kill_switches"
+    )
+    return [turned_on(*row) for row in rows]
+
+
+def found_switches(connection: sqlite3.Connection, switches: SwitchFile) -> None:
+    """Make the switch file of a database that has none, with the switches of its table; or adopt one that is there."""
+    if marked(connection) is not None:
+        return
+    if not os.path.lexists(switches.path):
+        draft, file = switches.draft(table(connection))
+        switches.install(draft)
+        mark_up_to(connection, file.mark())
+        return
+    file = switches.now()
+    if file.nonce is not None:  # all it says is recorded anew
+        mark_up_to(connection, file.beginning())
+        known = {(entry.organization, entry.agent) for entry in file.on}
+        switches.append(*(on for on in table(connection) if (on.organization, on.agent) not in known))
+
+
+def foreign(database: Path, file: Snapshot) -> str | None:
+    """What is wrong with a switch file that this process has not seen before; None when it is the one the database names."""
+    try:
+        connection = sqlite3.connect(f"file:{quote(os.fspath(database))}?mode=ro", uri=True, timeout=0.2)
+        try:
+            mark = marked(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return f"{UNASKED} ({error})"
+    if mark is None or file.contains(mark):
+        return None
+    return "is not the one that the database names, or is an older copy"
+
+
+UNASKED = "is new to this process, and the database cannot be asked whether it is the right one"

@@ -188,6 +188,10 @@ class GroupCommit:
         if self._thread_is is _ASLEEP:
             self._wake(_LATER)
 
+    def hurry(self) -> None:
+        """Do not let what was posted lie in the queue: somebody waits for it, but not for ever."""
+        self._wake(_NOW)
+
     def flush(self) -> None:
         """Return once what was posted is committed, by this thread or another, unless this very thread is committing."""
         if self._leader != get_ident():

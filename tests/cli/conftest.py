@@ -13,7 +13,7 @@ import pytest
 from ascend_guard.cli import main
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.flow import Claim, Settle, Submit
+from ascend_guard.flow import Begin, Claim, Settle, Submit
 from ascend_guard.model import ActionResult, AgentAction, Outcome, OutcomeStatus
 from ascend_guard.store.sqlite import SQLiteStore
 
@@ -75,6 +75,11 @@ class Shop:
         """The approved call starts."""
         action = AgentAction("seller", "Seller", "refund", "orders/7", "stripe")
         self.plane.perform(Claim(action, result.action_id, self.digest, self.digest))
+
+    def begin(self, result: ActionResult, agent_id: str = "seller") -> None:
+        """The started call passes its last check."""
+        action = AgentAction(agent_id, "Seller", "refund", "orders/7", "stripe")
+        assert not self.plane.perform(Begin(action, result.action_id)).blocked
 
     def finish(self, result: ActionResult, error: str | None = None) -> None:
         """It ends."""

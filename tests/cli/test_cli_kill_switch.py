@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from ascend_guard.errors import KillSwitchError
 
 def test_on_never_asks(shop: Any, types: Any) -> None:
     """No question, terminal or not; agents are stopped when it returns."""
-    shop.ask("data_read")
+    shop.begin(shop.ask("data_read"))
     types()
     answer = shop.run("kill-switch on --reason fire")
     assert answer.code == 0
@@ -116,3 +118,68 @@ def test_status(shop: Any) -> None:
     assert "by carol" in answer.out
     [switch] = shop.run("kill-switch status --json").json["kill_switches"]
     assert switch["activated_by"] == "carol"
+
+
+def test_on_lists_what_was_running(shop: Any) -> None:
+    """Process, agent, action and state; only of the agents that are stopped; also for programs."""
+    ours, theirs = shop.ask("data_read"), shop.ask("data_read", agent_id="buyer")
+    shop.begin(ours)
+    shop.begin(theirs, "buyer")
+    [call] = shop.run("kill-switch on --agent buyer --json").json["running"]
+    assert (call["action_id"], call["agent_id"], call["pid"]) == (theirs.action_id, "buyer", os.getpid())
+    answer = shop.run("kill-switch on")
+    assert "2 calls were running already" in answer.out
+    assert str(os.getpid()) in answer.out
+    shop.finish(ours)
+    shop.finish(theirs)
+    assert "No call was running" in shop.run("kill-switch on").out
+
+
+def test_on_for_an_agent_that_nobody_knows(shop: Any) -> None:
+    """The switch is on for that name, and the name that was probably meant is told."""
+    shop.ask("data_read")
+    answer = shop.run("kill-switch on --agent seler")
+    assert answer.code == 0
+    assert "Did you mean seller?" in answer.err
+    assert "seler" not in shop.run("kill-switch on --agent seller").err
+
+
+def test_where_there_is_no_policy_file(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path in another folder: refused, and no database is made there."""
+    monkeypatch.setenv("ASCEND_POLICY", "no-such-policy.yaml")
+    for command in ("kill-switch on", "kill-switch status", "approvals list"):
+        answer = shop.run(command)
+        assert answer.code == 1
+        assert "no-such-policy.yaml" in answer.err
+
+
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_on_and_status_while_the_database_is_locked(
+    shop: Any, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    """By whatever holds our lock: both answer, and say that the trail does not have the switch yet."""
+    monkeypatch.setenv("ASCEND_DURABILITY", durability)
+    shop.ask("data_read")
+    shop.plane.store.flush()
+    with shop.database.with_name("ascend.db.lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        answer = shop.run("kill-switch on --reason fire")
+        assert answer.code == 0
+        assert "The audit trail does not have it yet" in answer.out
+        assert shop.run("kill-switch on --json").json["recorded"] is False
+        assert "Agent seller is stopped" in shop.run("kill-switch status --agent seller").out
+        assert shop.run("kill-switch status --json").json["blocked"] is True
+    with pytest.raises(KillSwitchError):
+        shop.ask("data_read")
+    assert shop.run("kill-switch on --json").json["recorded"] is True
+
+
+def test_a_damaged_switch_file(shop: Any) -> None:
+    """Status says so, and off repairs it."""
+    shop.ask("data_read")
+    switches = shop.database.with_name("ascend.db.switch")
+    switches.unlink()
+    assert "is missing" in " ".join(shop.run("kill-switch status").out.split())
+    assert shop.run("kill-switch off --yes").code == 0
+    assert "The kill switch is off." in shop.run("kill-switch status").out
+    assert shop.ask("data_read").is_approved()

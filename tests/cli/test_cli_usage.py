@@ -58,6 +58,7 @@ def test_options_before_and_after(shop: Any, tmp_path: Path, monkeypatch: pytest
     """An option after the command wins over the same before it, and both over the environment."""
     asked = shop.ask()
     url = f"sqlite:///{shop.database}"
+    (tmp_path / "elsewhere.yaml").touch()
     monkeypatch.setenv("ASCEND_POLICY", str(tmp_path / "elsewhere.yaml"))
     assert shop.run("approvals", "list", "--json").json["total"] == 0
     for words in (

@@ -64,6 +64,7 @@ STORE = (
     *(
         "chain",
         "keyfile",
+        "slots",
         "locks",
         "mends",
         "migrations",
@@ -74,7 +75,8 @@ STORE = (
         "forks",
         "queries",
     ),
-    *("sqlite_queries", "sqlite", "postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
+    *("switch_records", "switch_file", "barrier", "sqlite_queries", "sqlite", "beside"),
+    *("postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
 )
 
 HEAVY = (

@@ -1,0 +1,113 @@
+"""The kill switch of a SQLite database for a process that does not have the database open, and may not be able to open it.
+
+Opening takes locks that a stopped process may hold. Here the switch is turned first; the database is opened afterwards, in a
+thread that is not waited for longer than a person should wait.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from ascend_guard.errors import StoreError
+from ascend_guard.model import Killed, KillSwitchState
+
+from . import barrier
+from .forks import forget
+from .keyfile import load_secret
+from .sqlite import RECORDING, Durability, SQLiteStore
+from .sqlite_queries import UNASKED, foreign
+from .switch_file import SwitchFile, switch_path
+from .switch_records import Snapshot
+
+R = TypeVar("R")
+
+OPENING = 5.0
+"""Seconds that opening the database may take where nothing can be done without it."""
+
+
+class Beside:
+    """The kill switch of the database at ``path``, which exists.
+
+    Args:
+        path: the database.
+        durability: see ``SQLiteStore``.
+
+    Raises:
+        StoreError: the key cannot be read, or a database of an older version cannot be opened.
+    """
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        self._path = path
+        self._durability: Durability = durability
+        switches = switch_path(path)
+        if not os.path.lexists(switches):
+            self._opened(lambda store: None, OPENING)  # an older version's; or one whose file is missing
+        try:
+            secret = load_secret(path.with_name(path.name + ".key"), may_make=False)
+        except OSError as error:
+            raise StoreError(f"The key of {path} cannot be read ({error}).") from error
+        self._file = SwitchFile(switches, secret, sync=durability == "power", confirm=self._foreign)
+
+    def _foreign(self, file: Snapshot) -> str | None:
+        wrong = foreign(self._path, file)
+        # Locked: every agent's process asks for itself.
+        return None if wrong is not None and wrong.startswith(UNASKED) else wrong
+
+    def switches(self, organization: str) -> list[KillSwitchState]:
+        """Those that are on."""
+        return list(self._file.now().switches(organization).values())
+
+    def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
+        """The switch that stops this agent, or None; ``''`` asks for every agent."""
+        return self._file.stopped(organization, agent_id)
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
+        """Turn a switch on; ``recorded`` is left for ``followed``. Raises as ``Store.kill``."""
+        folder = barrier.runners_path(self._path)
+        killed = barrier.kill(self._file, folder, organization, agent_id, reason, by, time.time())
+        if killed is None:
+            found = self._opened(lambda store: store.kill(organization, agent_id, reason, by), OPENING)
+            if found is None:
+                raise barrier.undone(self._file)
+            return found
+        return msgspec.structs.replace(killed, recorded=False)
+
+    def followed(self, work: Callable[[SQLiteStore], R]) -> R | None:
+        """Open the database, which records the switch, and ask it something; None where that takes too long or fails."""
+        try:
+            return self._opened(work, RECORDING)
+        except StoreError:
+            return None
+
+    def _opened(self, work: Callable[[SQLiteStore], R], seconds: float) -> R | None:
+        answers: list[R | StoreError] = []
+        done = threading.Event()
+
+        def open_() -> None:
+            try:
+                store = SQLiteStore(self._path, durability=self._durability)
+                forget(store)  # the end of this process does not wait for it
+                try:
+                    store.write(lambda tx: None)
+                    answers.append(work(store))
+                finally:
+                    store.close()
+            except StoreError as error:
+                answers.append(error)
+            finally:
+                done.set()
+
+        threading.Thread(target=open_, name="ascend-guard-recording", daemon=True).start()
+        if not done.wait(seconds) or not answers:
+            return None
+        [answer] = answers
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
