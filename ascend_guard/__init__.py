@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine.control_plane import EmbeddedControlPlane
     from .errors import (
         ActionPendingError,
+        AlreadyRanError,
         AscendError,
         AuthenticationError,
         AuthorizationDeniedError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         ActionType,
         AgentAction,
         Decision,
+        Edit,
         KillSwitchState,
         Outcome,
         OutcomeStatus,
@@ -56,6 +58,7 @@ _HOMES = {
     "engine.control_plane": ("EmbeddedControlPlane",),
     "errors": (
         "ActionPendingError",
+        "AlreadyRanError",
         "AscendError",
         "AuthenticationError",
         "AuthorizationDeniedError",
@@ -78,6 +81,7 @@ _HOMES = {
         "ActionType",
         "AgentAction",
         "Decision",
+        "Edit",
         "KillSwitchState",
         "Outcome",
         "OutcomeStatus",
@@ -94,6 +98,7 @@ __all__ = [
     "ActionResult",
     "ActionType",
     "AgentAction",
+    "AlreadyRanError",
     "AscendClient",
     "AscendError",
     "AsyncAscendClient",
@@ -103,6 +108,7 @@ __all__ = [
     "ConflictError",
     "ControlPlane",
     "Decision",
+    "Edit",
     "EmbeddedControlPlane",
     "KillSwitchError",
     "KillSwitchState",

@@ -17,7 +17,7 @@ from .binding import Binder
 from .drivers import ControlPlane
 from .errors import ConfigurationError, ValidationError, refuse_unknown
 from .flow import OnPending
-from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, RiskLevel
+from .model import MAX_ORCHESTRATION_DEPTH, AgentAction, Permit, RiskLevel
 from .redaction import scrub
 
 Describe = Callable[[dict[str, Any]], str]
@@ -173,7 +173,7 @@ class BoundCall:
 
     Attributes:
         args, kwargs: what to call the tool with, an approver's edits included.
-        approved: called before the body runs under a person's approval, when somebody wants to know.
+        approved: called with the permit before the body runs under a person's approval, when somebody wants to know.
         secrets: values that must not appear in any text about this call.
     """
 
@@ -190,6 +190,7 @@ class BoundCall:
         "digest",
         "kwargs",
         "on_pending",
+        "once",
         "repeatable",
         "timeout",
     )
@@ -213,9 +214,13 @@ class BoundCall:
         self.digest = arguments.digest
         self.repeatable = not arguments.opaque
         wanted = manner()
-        self.on_pending: OnPending = options.on_pending if wanted is None else wanted.on_pending
-        self.call_id = None if wanted is None else wanted.call_id
-        self.approved = None if wanted is None else wanted.approved
+        self.on_pending: OnPending = options.on_pending
+        self.call_id: str | None = None
+        self.once: str | None = None
+        self.approved: Callable[[Permit], None] | None = None
+        if wanted is not None:
+            self.on_pending = wanted.on_pending or options.on_pending
+            self.call_id, self.once, self.approved = wanted.call_id, wanted.once, wanted.approved
         self.timeout = options.timeout
         self.action = _action(options, plane, named, arguments)
 
@@ -238,6 +243,10 @@ class BoundCall:
 
     def parameters(self) -> dict[str, Any]:
         return self._named
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        return self._arguments.plain
 
     def running(self, action_id: str) -> Running:
         """What calls made inside this one link to."""

@@ -14,13 +14,17 @@ from . import telemetry
 from ._scope import Running, enter, leave
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
-from .errors import AscendError
+from .errors import ActionPendingError, AscendError
 from .flow import authorize, begin, check_running, settle
-from .model import Outcome, OutcomeStatus, Permit
+from .model import NOT_STARTED, SUSPENDED, Outcome, OutcomeStatus, Permit
 from .redaction import scrub
 
 _log = logging.getLogger("ascend_guard")
 _LONGEST_ERROR = 500
+
+
+class Unfinished(Exception):
+    """The body began, and it cannot be known how it ended: settled with this, the outcome is ``unknown``."""
 
 
 class Execution:
@@ -90,7 +94,7 @@ class Execution:
         """
         if self._approved is not None:
             approved, self._approved = self._approved, None
-            approved()
+            approved(self.permit)
         self._token = enter(self._running)
         if self._observer is not None:
             self._span = self._observer.enter()
@@ -102,6 +106,11 @@ class Execution:
                 raise
             self._begun = True
         return self
+
+    @property
+    def begun(self) -> bool:
+        """Whether the last check was passed, so that the body may have acted."""
+        return self._begun
 
     def defer(self) -> None:
         """The body handed work back that has not started: the last check is made again before its first step."""
@@ -145,13 +154,21 @@ class Execution:
     def _outcome(self, error: BaseException | None, detail: str | None) -> Outcome:
         if not self._begun:
             why = "closed by the caller" if error is None else describe_error(error, self.call.secrets)
-            return Outcome(OutcomeStatus.FAILED, error=f"not started: {why}")
+            return Outcome(OutcomeStatus.FAILED, error=NOT_STARTED + why)
         duration = perf_counter() - self._started
         if error is None:
             return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)
+        if _is_graph_interrupt(error) or self._interrupts_graph(error):
+            return Outcome(OutcomeStatus.FAILED, duration, SUSPENDED, detail)
+        if isinstance(error, Unfinished):
+            return Outcome(OutcomeStatus.UNKNOWN, duration, describe_error(error, self.call.secrets), detail)
         if isinstance(error, AscendError):
             error.half_way = True
         return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
+
+    def _interrupts_graph(self, error: BaseException) -> bool:
+        """Whether the caller of this call interrupts its graph now, because something inside the body is pending."""
+        return self.call.call_id is not None and isinstance(error, ActionPendingError) and error.repeatable
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
         if failure is not None:
@@ -163,6 +180,14 @@ class Execution:
             )
         if self._observer is not None:
             self._observer.end(outcome, error)
+
+
+def _is_graph_interrupt(error: BaseException) -> bool:
+    """Whether this is how LangGraph leaves a tool, to run it again from its beginning; told without importing it."""
+    return any(
+        kind.__name__ == "GraphInterrupt" and kind.__module__ == "langgraph.errors"
+        for kind in type(error).__mro__
+    )
 
 
 def describe_error(error: BaseException, secrets: tuple[str, ...]) -> str:

@@ -10,11 +10,12 @@ No clock, randomness, sleep, span or context variable: those are effects, or bel
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from .errors import (
     ActionPendingError,
+    AlreadyRanError,
     AscendError,
     AuthenticationError,
     AuthorizationDeniedError,
@@ -30,6 +31,9 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 OnPending = Literal["wait", "raise"]
+
+ALREADY_RAN = "already_ran"
+"""In a result's metadata: this very call has begun before (``Submit.once``), as ``action_id``, and ended as ``outcome``."""
 
 
 class Effect(Generic[R_co]):
@@ -72,20 +76,30 @@ class Submit(Effect[ActionResult]):
         repeatable: the same call made later gives the same digest, so it can be taken up again.
         call_id: names this very call where its caller may repeat it, as a graph does that was interrupted. Another call
             with the same arguments is then another action, and a person's no holds however often it is repeated.
+        once: names this very call where it may run at most once. When a call of this agent with that name has begun,
+            the answer is a denial whose metadata has ``already_ran``, and nothing is recorded.
 
     An action approved at once is claimed in the same step (``ActionResult.claimed``) where the control plane can.
     """
 
-    __slots__ = ("action", "call_id", "digest", "parked", "repeatable")
+    __slots__ = ("action", "call_id", "digest", "once", "parked", "repeatable")
 
     def __init__(
-        self, action: AgentAction, digest: str, *, parked: bool, repeatable: bool, call_id: str | None = None
+        self,
+        action: AgentAction,
+        digest: str,
+        *,
+        parked: bool,
+        repeatable: bool,
+        call_id: str | None = None,
+        once: str | None = None,
     ) -> None:
         self.action = action
         self.digest = digest
         self.parked = parked
         self.repeatable = repeatable
         self.call_id = call_id
+        self.once = once
 
 
 class AwaitDecision(Effect[ActionResult]):
@@ -103,15 +117,19 @@ class AwaitDecision(Effect[ActionResult]):
 
 
 class Claim(Effect[ActionResult]):
-    """Take the one permit an approval is good for. ``running`` is the digest of the arguments that will run."""
+    """Take the one permit an approval is good for. ``running`` is the digest of the arguments that will run; ``once`` as
+    in ``Submit``."""
 
-    __slots__ = ("action", "action_id", "digest", "running")
+    __slots__ = ("action", "action_id", "digest", "once", "running")
 
-    def __init__(self, action: AgentAction, action_id: str, digest: str, running: str) -> None:
+    def __init__(
+        self, action: AgentAction, action_id: str, digest: str, running: str, once: str | None = None
+    ) -> None:
         self.action = action
         self.action_id = action_id
         self.digest = digest
         self.running = running
+        self.once = once
 
 
 class Withdraw(Effect[None]):
@@ -144,6 +162,7 @@ class Call(Protocol):
     digest: str
     repeatable: bool
     call_id: str | None
+    once: str | None
     on_pending: OnPending
     timeout: float | None
 
@@ -157,6 +176,11 @@ class Call(Protocol):
 
     def parameters(self) -> dict[str, Any]:
         """The named arguments that will run."""
+        ...
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The named arguments that will run as they may be shown: plain JSON data, redacted."""
         ...
 
 
@@ -208,7 +232,14 @@ def _authorize(call: Call) -> Flow[Permit]:
     action = call.action
     yield from _check_kill_switch(CheckKillSwitch(action, "submit"))
     parked = call.on_pending == "raise"
-    submit = Submit(action, call.digest, parked=parked, repeatable=call.repeatable, call_id=call.call_id)
+    submit = Submit(
+        action,
+        call.digest,
+        parked=parked,
+        repeatable=call.repeatable,
+        call_id=call.call_id,
+        once=call.once,
+    )
     result = yield from do(submit)
     waited = result.status is Decision.PENDING
     if waited:
@@ -221,6 +252,7 @@ def _authorize(call: Call) -> Flow[Permit]:
         raise _denied(action, result)
 
     edits = result.modified_arguments
+    asked = call.plain
     running = approved = call.digest
     if not result.claimed:
         try:
@@ -230,7 +262,7 @@ def _authorize(call: Call) -> Flow[Permit]:
         except AscendError as error:
             yield from do(Withdraw(result.action_id, error.reason or str(error)))
             raise
-        result = yield from do(Claim(action, result.action_id, approved, running))
+        result = yield from do(Claim(action, result.action_id, approved, running, call.once))
         if result.status is not Decision.APPROVED or not result.claimed:
             raise _denied(action, result)
     if waited:
@@ -244,7 +276,7 @@ def _authorize(call: Call) -> Flow[Permit]:
                 Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}"))
             )
             raise
-    return Permit(result.action_id, running, result, call.parameters(), frozenset(edits or ()))
+    return Permit.of(result, running, call.parameters(), edits, asked, call.plain)
 
 
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
@@ -302,7 +334,20 @@ def kill_switch_error(
     )
 
 
+def _already_ran(action: AgentAction, result: ActionResult, earlier: Mapping[str, Any]) -> AlreadyRanError:
+    action_id = str(earlier.get("action_id") or result.action_id)
+    error = AlreadyRanError(
+        f"Already ran, action {action_id}: {_what(action)} was not run again. {result.reason}",
+        action_id=action_id,
+        reason=result.reason,
+    )
+    error.outcome = str(earlier.get("outcome") or "unknown")
+    return error
+
+
 def _denied(action: AgentAction, result: ActionResult) -> AscendError:
+    if isinstance(earlier := result.metadata.get(ALREADY_RAN), dict):
+        return _already_ran(action, result, earlier)
     if result.status is Decision.PENDING:
         return ServerError(
             f"Blocked: {_what(action)} (action {result.action_id}) did not run: "

@@ -5,6 +5,7 @@ Field names are the Ascend API's own (SDK document, "AgentAction Model" and "Act
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -16,12 +17,19 @@ __all__ = [
     "ActionType",
     "AgentAction",
     "Decision",
+    "Edit",
     "KillSwitchState",
     "Outcome",
     "OutcomeStatus",
     "Permit",
     "RiskLevel",
 ]
+
+NOT_STARTED = "not started: "
+"""How the recorded error of an action begins whose permit was taken and whose body never began."""
+
+SUSPENDED = "Suspended: something inside it waits; the graph runs it again when it is resumed"
+"""The recorded error of an action inside of which a graph was interrupted."""
 
 MAX_ORCHESTRATION_DEPTH = 5
 """Deepest nesting of governed calls (SDK document, "Multi-agent orchestration": depth 0..5)."""
@@ -204,6 +212,18 @@ class KillSwitchState(Struct, frozen=True, omit_defaults=True):
     activated_by: str | None = None
 
 
+class Edit(Struct, frozen=True):
+    """An argument that an approver changed, as it may be shown: plain JSON data, redacted.
+
+    Args:
+        before: what the agent asked for.
+        after: what runs.
+    """
+
+    before: Any
+    after: Any
+
+
 class Permit(Struct, frozen=True):
     """Leave to run one call once, with these arguments and no others.
 
@@ -212,14 +232,40 @@ class Permit(Struct, frozen=True):
         digest: the keyed digest of the arguments that will run, in hexadecimal.
         result: the decision behind it.
         parameters: the named arguments that will run, an approver's edits included.
-        edited: names of the arguments an approver changed.
+        edits: the arguments an approver changed, by name.
     """
 
     action_id: str
     digest: str
     result: ActionResult
     parameters: dict[str, Any] = field(default_factory=dict)
-    edited: frozenset[str] = frozenset()
+    edits: dict[str, Edit] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        result: ActionResult,
+        digest: str,
+        parameters: dict[str, Any],
+        edited: Collection[str] | None,
+        asked: dict[str, Any],
+        running: dict[str, Any],
+    ) -> Permit:
+        """The permit of a decision.
+
+        Args:
+            result, digest, parameters: see above.
+            edited: names of the arguments an approver changed.
+            asked: the arguments as the agent asked, as they may be shown.
+            running: the same as they run.
+        """
+        edits = {name: Edit(asked.get(name), running.get(name)) for name in edited} if edited else {}
+        return cls(result.action_id, digest, result, parameters, edits)
+
+    @property
+    def edited(self) -> frozenset[str]:
+        """Names of the arguments an approver changed."""
+        return frozenset(self.edits)
 
     def __repr__(self) -> str:
         return f"Permit(action_id={self.action_id!r}, digest={self.digest[:12]!r}...)"

@@ -26,7 +26,7 @@ class SubmitBody(Struct, omit_defaults=True):
     ``parameters`` says the same as ``action_details``. ``digest``, ``parked``, ``repeatable``, ``runner`` and ``call_id``
     come from ascend-guard's own client: ``digest`` binds the approval to the arguments that will run, ``runner`` is the
     process that will run them and takes the permit with the answer, ``call_id`` tells a call that is repeated from another
-    with the same arguments.
+    with the same arguments, ``once`` names a call that may begin at most once.
     """
 
     agent_id: Text
@@ -51,6 +51,7 @@ class SubmitBody(Struct, omit_defaults=True):
     repeatable: bool = False
     runner: Runner | None = None
     call_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    once: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
 class McpSubmitBody(Struct, omit_defaults=True):
@@ -204,11 +205,13 @@ class ActionPage(Struct):
 
 
 class ClaimBody(Struct):
-    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run."""
+    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run. ``once`` as when
+    it was submitted."""
 
     digest: Hex
     running: Hex
     runner: Runner
+    once: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
 class DetachBody(Struct):
@@ -224,7 +227,8 @@ class ReasonBody(Struct):
 
 
 class OutcomeBody(Struct, omit_defaults=True):
-    """What came of an action that was started; both the published SDK's bodies and ours."""
+    """What came of an action that was started; both the published SDK's bodies and ours. ``unknown``, beside ``failed``:
+    it began, and it cannot be known how it ended."""
 
     status: Literal["completed", "failed"] | None = None
     action_id: Any = None
@@ -234,16 +238,18 @@ class OutcomeBody(Struct, omit_defaults=True):
     error: Any = None
     duration_ms: Annotated[float, Meta(ge=0)] | None = None
     detail: Prose | None = None
+    unknown: bool = False
 
 
 class OutcomeItem(Struct, omit_defaults=True):
-    """One of several outcomes that are reported together."""
+    """One of several outcomes that are reported together; ``unknown`` as in ``OutcomeBody``."""
 
     action_id: Text
     status: Literal["completed", "failed"]
     duration_ms: Annotated[float, Meta(ge=0)] = 0.0
     error: Annotated[str, Meta(max_length=100_000)] | None = None
     detail: Prose | None = None
+    unknown: bool = False
 
 
 class OutcomesBody(Struct):

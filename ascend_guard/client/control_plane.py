@@ -48,7 +48,7 @@ from .grants import Grants, Underway, renewed_in_children
 from .identity import identity_of
 from .outbox import Outbox
 from .outcomes import Outcomes, reported
-from .protocol import Features, digest_key_of, features_of, nobody_knows, submission
+from .protocol import Features, claiming, digest_key_of, features_of, nobody_knows, submission
 from .transport import Answer, Stream, Transport
 from .waiting import Inbox, Listen, Waiting, aplay, play
 
@@ -294,7 +294,7 @@ class RemoteControlPlane:
             self._api,
             "claim_action",
             parameters={"action_id": effect.action_id},
-            body={"digest": effect.digest, "running": effect.running, "runner": self.runner},
+            body=claiming(effect, self.runner),
             key=uuid.uuid4().hex,
             retry=self._retry,
         )

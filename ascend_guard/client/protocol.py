@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.errors import AscendError, KillSwitchError, ServerError
-from ascend_guard.flow import AwaitDecision, Settle, Submit
+from ascend_guard.errors import AscendError, ConfigurationError, KillSwitchError, ServerError
+from ascend_guard.flow import AwaitDecision, Claim, Settle, Submit
 from ascend_guard.model import OutcomeStatus
 
 LONGEST_ERROR = 10_000
@@ -23,11 +23,13 @@ class Features(msgspec.Struct, frozen=True):
         claims: it keeps permits, binds them to digests, and knows each agent's own kill switch.
         stream: it pushes decisions and the kill switch.
         outcomes: it takes several outcomes in one request.
+        once: it knows which named calls have begun.
     """
 
     claims: bool = False
     stream: bool = False
     outcomes: bool = False
+    once: bool = False
 
 
 class _Deployment(msgspec.Struct):
@@ -48,7 +50,9 @@ def features_of(body: bytes) -> Features:
             "address."
         ) from error
     claims = "claims" in named
-    return Features(claims, claims and "stream" in named, claims and "outcomes" in named)
+    return Features(
+        claims, claims and "stream" in named, claims and "outcomes" in named, claims and "once" in named
+    )
 
 
 def digest_key_of(api_key: str) -> bytes:
@@ -57,8 +61,18 @@ def digest_key_of(api_key: str) -> bytes:
 
 
 def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any]:
-    """The body that submits an action (REST API document, "Submit Action")."""
+    """The body that submits an action (REST API document, "Submit Action").
+
+    Raises:
+        ConfigurationError: its caller repeats the call, and the server does not know which calls have begun.
+    """
     action = effect.action
+    if effect.call_id is not None and effect.once is not None and not features.once:
+        raise ConfigurationError(
+            f"Blocked: {action.action_type} by {action.tool_name} did not run. An interrupted graph repeats its calls, "
+            "and this control plane does not record which of them have begun, so one might run twice. Use "
+            'on_pending="wait" or "return" with it.'
+        )
     body = msgspec.to_builtins(action)
     assert isinstance(body, dict)
     if features.claims:
@@ -70,6 +84,8 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
         }
         if effect.call_id is not None:
             body["call_id"] = effect.call_id
+        if effect.once is not None:
+            body["once"] = effect.once
         return body
     # Other servers read ``description``, and ``session_id`` in the context.
     body["description"] = action.resource
@@ -77,6 +93,12 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
     if session is not None:
         body["context"] = {"session_id": session, **body.get("context", {})}
     return body
+
+
+def claiming(effect: Claim, runner: str) -> dict[str, Any]:
+    """The body that takes a permit."""
+    body = {"digest": effect.digest, "running": effect.running, "runner": runner}
+    return body if effect.once is None else {**body, "once": effect.once}
 
 
 def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
@@ -91,6 +113,8 @@ def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
     }
     if not completed:
         body["error"] = outcome.error or outcome.status.value
+    if outcome.status is OutcomeStatus.UNKNOWN:
+        body["unknown"] = True
     if outcome.detail is not None:
         body["detail"] = outcome.detail
     return ("complete_action" if completed else "fail_action"), body
@@ -106,6 +130,8 @@ def outcome_item(effect: Settle) -> dict[str, Any]:
     }
     if item["status"] == "failed":
         item["error"] = (outcome.error or outcome.status.value)[:LONGEST_ERROR]
+    if outcome.status is OutcomeStatus.UNKNOWN:
+        item["unknown"] = True
     if outcome.detail is not None:
         item["detail"] = outcome.detail[:LONGEST_ERROR]
     return item

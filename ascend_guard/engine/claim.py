@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
+import msgspec
+
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.flow import Claim, Withdraw
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
@@ -12,6 +14,7 @@ from ascend_guard.store.port import ActionRow, Reader, Transaction
 
 from .approve import expire
 from .kill import block, stopped
+from .repeats import already_ran, begins
 from .results import result_of
 
 
@@ -47,7 +50,12 @@ def claim(
         raise AuthorizationDeniedError(
             f"Blocked: action {row.id} was approved for other arguments than these.", action_id=str(row.id)
         )
+    repeat = already_ran(tx, organization, row.agent_id, effect.once)
+    if repeat is not None:
+        withdraw(tx, organization, Withdraw(effect.action_id, repeat.reason))
+        return msgspec.structs.replace(repeat, action_id=effect.action_id)  # the answer is about this one
     take(tx, row, runner, effect.running)
+    begins(tx, organization, row.agent_id, effect.once, row.id)
     return result_of(row, claimed=True)
 
 

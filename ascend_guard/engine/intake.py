@@ -13,7 +13,7 @@ import hmac
 import msgspec
 
 from ascend_guard.errors import AscendError, ConflictError
-from ascend_guard.flow import Claim, Submit
+from ascend_guard.flow import ALREADY_RAN, Claim, Submit
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome
 from ascend_guard.store.port import ActionRow, Store, Transaction
 
@@ -101,7 +101,8 @@ class Intake:
         self._register.see(tx, runner)
         alive = living(self._store, tx, tx.now)
         answer = decide.submit(tx, organization, runner, alive, judgement, effect)
-        if isinstance(answer, ActionResult):
+        # An answer about another call's action is no action of this request.
+        if isinstance(answer, ActionResult) and ALREADY_RAN not in answer.metadata:
             _keep(tx, organization, key, int(answer.action_id))
         return answer, governed
 
@@ -132,7 +133,7 @@ class Intake:
             return refused
         self._register.see(tx, runner)
         answer = claim(tx, organization, runner, effect)
-        if isinstance(answer, ActionResult):
+        if isinstance(answer, ActionResult) and ALREADY_RAN not in answer.metadata:
             _keep(tx, organization, key, int(answer.action_id))
         return answer
 

@@ -63,6 +63,7 @@ async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body:
         parked=named and body.parked,
         repeatable=named and body.repeatable,
         call_id=body.call_id,
+        once=body.once if named else None,
     )
     runner = API if body.runner is None else REMOTE + body.runner
     key = _key(call)
@@ -122,7 +123,7 @@ async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
 
     def work(tx: Transaction) -> tuple[Answer, AgentAction]:
         action = submitted(tx, row.id).action
-        effect = Claim(action, str(row.id), body.digest, body.running)
+        effect = Claim(action, str(row.id), body.digest, body.running, body.once)
         runner = REMOTE + body.runner
         return call.services.intake.claim(tx, call.organization, runner, effect, key), action
 

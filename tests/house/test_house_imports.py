@@ -18,8 +18,8 @@ PACKAGE = Path(ascend_guard.__file__).parent
 LAYERS = (
     ("_version",),
     ("errors", "model"),
-    ("redaction", "walk", "exceptions", "mcp", "api", "flow", "refusals"),
-    ("canonical", "objects", "signatures"),
+    ("redaction", "walk", "exceptions", "mcp", "api", "flow"),
+    ("canonical", "objects", "signatures", "refusals"),
     ("instances", "binding"),
     ("arguments",),
     ("_scope",),
