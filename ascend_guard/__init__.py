@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine.control_plane import EmbeddedControlPlane
     from .errors import (
         ActionPendingError,
+        AlreadyRanError,
         AscendError,
         AuthenticationError,
         AuthorizationDeniedError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         ActionType,
         AgentAction,
         Decision,
+        Edit,
         KillSwitchState,
         Outcome,
         OutcomeStatus,
@@ -57,6 +59,7 @@ _HOMES = {
     "engine.control_plane": ("EmbeddedControlPlane",),
     "errors": (
         "ActionPendingError",
+        "AlreadyRanError",
         "AscendError",
         "AuthenticationError",
         "AuthorizationDeniedError",
@@ -80,6 +83,7 @@ _HOMES = {
         "ActionType",
         "AgentAction",
         "Decision",
+        "Edit",
         "KillSwitchState",
         "Outcome",
         "OutcomeStatus",
@@ -96,6 +100,7 @@ __all__ = [
     "ActionResult",
     "ActionType",
     "AgentAction",
+    "AlreadyRanError",
     "AscendClient",
     "AscendError",
     "AsyncAscendClient",
@@ -105,6 +110,7 @@ __all__ = [
     "ConflictError",
     "ControlPlane",
     "Decision",
+    "Edit",
     "EmbeddedControlPlane",
     "Exclude",
     "KillSwitchError",

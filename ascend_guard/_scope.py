@@ -12,6 +12,7 @@ from msgspec import Struct
 from .arguments import normalise
 from .errors import ValidationError
 from .flow import OnPending
+from .model import Permit
 
 
 class Scope(Struct, frozen=True):
@@ -34,9 +35,10 @@ class Running(Struct, frozen=True):
 class Manner(Struct, frozen=True):
     """How the next governed call is to be made, as the framework around it wants it."""
 
-    on_pending: OnPending
+    on_pending: OnPending | None
     call_id: str | None
-    approved: Callable[[], None] | None
+    once: str | None
+    approved: Callable[[Permit], None] | None
     inside: Running | None
 
 
@@ -67,17 +69,20 @@ def leave(running: Running, outer: Running | None) -> None:
 
 @contextmanager
 def in_manner(
-    on_pending: OnPending, call_id: str | None, approved: Callable[[], None] | None = None
+    on_pending: OnPending | None,
+    call_id: str | None,
+    approved: Callable[[Permit], None] | None = None,
+    once: str | None = None,
 ) -> Iterator[None]:
     """Governed calls inside the block wait for a person, or do not, whatever they were declared to do; those made
     inside one of them are not concerned.
 
     Args:
-        on_pending: as in ``Declaration``.
-        call_id: as in ``Submit``.
-        approved: called before the tool's body runs under a person's approval.
+        on_pending: as in ``Declaration``; None leaves each call what it was declared to do.
+        call_id, once: as in ``Submit``.
+        approved: called with the permit before the tool's body runs under a person's approval.
     """
-    token = _manner.set(Manner(on_pending, call_id, approved, current()))
+    token = _manner.set(Manner(on_pending, call_id, once, approved, current()))
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, TypedDict, cast
 
@@ -23,7 +23,7 @@ from .errors import AuthorizationDeniedError, ConfigurationError, ValidationErro
 from .exclusion import separate
 from .flow import OnPending
 from .hints import Hint, undeclared
-from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, RiskLevel
+from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Permit, RiskLevel
 
 OnDenied = Literal["raise", "return"]
 
@@ -218,7 +218,7 @@ class BoundCall:
     Attributes:
         args, kwargs: what to call the tool with, an approver's edits included.
         action, digest: what will run, an approver's edits included.
-        approved: called before the body runs under a person's approval, when somebody wants to know.
+        approved: called with the permit before the body runs under a person's approval, when somebody wants to know.
         secrets: values that must not appear in any text about this call.
     """
 
@@ -239,6 +239,7 @@ class BoundCall:
         "digest",
         "kwargs",
         "on_pending",
+        "once",
         "repeatable",
         "timeout",
     )
@@ -274,9 +275,13 @@ class BoundCall:
         self.digest = arguments.digest
         self.repeatable = not arguments.opaque
         wanted = manner()
-        self.on_pending: OnPending = options.on_pending if wanted is None else wanted.on_pending
-        self.call_id = None if wanted is None else wanted.call_id
-        self.approved = None if wanted is None else wanted.approved
+        self.on_pending: OnPending = options.on_pending
+        self.call_id: str | None = None
+        self.once: str | None = None
+        self.approved: Callable[[Permit], None] | None = None
+        if wanted is not None:
+            self.on_pending = wanted.on_pending or options.on_pending
+            self.call_id, self.once, self.approved = wanted.call_id, wanted.once, wanted.approved
         self.timeout = options.timeout
         left_out = () if self._excluded is None else self._excluded.names
         self.action = _action(options, plane, named, arguments, left_out, vouched)
@@ -336,6 +341,10 @@ class BoundCall:
 
     def parameters(self) -> dict[str, Any]:
         return self._passed(self._named)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        return self._arguments.plain
 
     def running(self, action_id: str) -> Running:
         """What calls made inside this one link to."""

@@ -9,6 +9,7 @@ Each is also the builtin that Python people would catch::
     ├── AuthenticationError(PermissionError)    no such key, or not allowed to ask
     ├── AuthorizationDeniedError(PermissionError)  a decision said no
     │   ├── KillSwitchError                     the kill switch is on, or its state cannot be known
+    │   ├── AlreadyRanError                     this very call has begun before, and runs at most once
     │   └── ActionPendingError                  nobody has decided yet; the same call later re-attaches
     ├── TimeoutError(builtins.TimeoutError)     nobody decided in time
     ├── RateLimitError
@@ -32,6 +33,7 @@ from collections.abc import Collection, Iterable
 
 __all__ = [
     "ActionPendingError",
+    "AlreadyRanError",
     "AscendError",
     "AuthenticationError",
     "AuthorizationDeniedError",
@@ -119,6 +121,16 @@ class AuthorizationDeniedError(AscendError, PermissionError):
 
 class KillSwitchError(AuthorizationDeniedError):
     """The kill switch is on, or its state cannot be known. The tool did not run, or was stopped half way."""
+
+
+class AlreadyRanError(AuthorizationDeniedError):
+    """This very call has begun before. It was not run again.
+
+    Attributes:
+        outcome: how it ended: ``completed``, ``failed``, ``unknown``, or ``running`` when it has not ended.
+    """
+
+    outcome: str = "unknown"
 
 
 class ActionPendingError(AuthorizationDeniedError):

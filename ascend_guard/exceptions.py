@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .errors import (
     ActionPendingError,
+    AlreadyRanError,
     AscendError,
     AuthenticationError,
     AuthorizationDeniedError,
@@ -22,6 +23,7 @@ from .errors import (
 
 __all__ = [
     "ActionPendingError",
+    "AlreadyRanError",
     "AscendError",
     "AuthenticationError",
     "AuthorizationDeniedError",

@@ -26,16 +26,20 @@ from . import telemetry
 from ._scope import Running, current, enter, leave, restore
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
-from .errors import AscendError, ConflictError
+from .errors import ActionPendingError, AscendError, ConflictError
 from .flow import authorize, begin, check_running, settle
 from .interrupts import ELSEWHERE, hold, release
-from .model import AgentAction, Outcome, OutcomeStatus, Permit
+from .model import NOT_STARTED, SUSPENDED, AgentAction, Outcome, OutcomeStatus, Permit
 from .redaction import scrub
 
 _log = logging.getLogger("ascend_guard")
 _LONGEST_ERROR = 500
 _LONGEST_NAME = 200
 _MOST_READ = 20_000
+
+
+class Unfinished(Exception):
+    """The body began, and it cannot be known how it ended: settled with this, the outcome is ``unknown``."""
 
 
 class Execution:
@@ -156,7 +160,7 @@ class Execution:
     def _begin(self) -> None:
         approved, self._approved = self._approved, None
         if approved is not None and self.permit.result.decided_by:
-            approved()
+            approved(self.permit)
         run(begin(self.call, self.permit), self._plane)
         self._started = perf_counter()
         self.begun = self.acted = True
@@ -259,16 +263,24 @@ class Execution:
     def _outcome_of(self, error: BaseException | None, detail: str | None) -> Outcome:
         if not self.begun:
             why = "closed by the caller" if error is None else describe_error(error, self.call.secrets)
-            return Outcome(OutcomeStatus.FAILED, error=f"not started: {why}", detail=detail)
+            return Outcome(OutcomeStatus.FAILED, error=NOT_STARTED + why, detail=detail)
         duration = perf_counter() - self._started
         if error is None:
             if self._handed is None:
                 return Outcome(OutcomeStatus.COMPLETED, duration, None, detail)
             told = f"handed over {self._handed}"
             return Outcome(OutcomeStatus.HANDED_OVER, duration, None, f"{detail}; {told}" if detail else told)
+        if _is_graph_interrupt(error) or self._interrupts_graph(error):
+            return Outcome(OutcomeStatus.FAILED, duration, SUSPENDED, detail)
+        if isinstance(error, Unfinished):
+            return Outcome(OutcomeStatus.UNKNOWN, duration, describe_error(error, self.call.secrets), detail)
         if isinstance(error, AscendError):
             error.half_way = True
         return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
+
+    def _interrupts_graph(self, error: BaseException) -> bool:
+        """Whether the caller of this call interrupts its graph now, because something inside the body is pending."""
+        return self.call.call_id is not None and isinstance(error, ActionPendingError) and error.repeatable
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
         self._unsettled = False
@@ -297,7 +309,7 @@ class _Reaped(Execution):
         outcome = self._outcome
         if outcome is None and not self.begun:
             outcome = Outcome(
-                OutcomeStatus.FAILED, error="not started: it was given up before its first step"
+                OutcomeStatus.FAILED, error=f"{NOT_STARTED}it was given up before its first step"
             )
         elif outcome is None:
             outcome = Outcome(OutcomeStatus.UNKNOWN, detail="it was given up before it ended")
@@ -313,6 +325,14 @@ def used_up(action: AgentAction, action_id: str) -> ConflictError:
         f"A permit is good for one run: call the governed tool again.",
         action_id=action_id,
         reason="the permit has been used",
+    )
+
+
+def _is_graph_interrupt(error: BaseException) -> bool:
+    """Whether this is how LangGraph leaves a tool, to run it again from its beginning; told without importing it."""
+    return any(
+        kind.__name__ == "GraphInterrupt" and kind.__module__ == "langgraph.errors"
+        for kind in type(error).__mro__
     )
 
 

@@ -78,11 +78,13 @@ class Submit(Effect[ActionResult]):
         repeatable: the same call made later gives the same digest, so it can be taken up again.
         call_id: names this very call where its caller may repeat it, as a graph does that was interrupted. Another call
             with the same arguments is then another action, and a person's no holds however often it is repeated.
+        once: names this very call where it may run at most once. When a call of this agent with that name has begun,
+            the answer is a denial whose metadata has ``already_ran``, and nothing is recorded.
 
     An action approved at once is claimed in the same step (``ActionResult.claimed``) where the control plane can.
     """
 
-    __slots__ = ("action", "call_id", "digest", "identity", "parked", "repeatable")
+    __slots__ = ("action", "call_id", "digest", "identity", "once", "parked", "repeatable")
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class Submit(Effect[ActionResult]):
         repeatable: bool,
         call_id: str | None = None,
         identity: str | None = None,
+        once: str | None = None,
     ) -> None:
         self.action = action
         self.digest = digest
@@ -100,6 +103,7 @@ class Submit(Effect[ActionResult]):
         self.parked = parked
         self.repeatable = repeatable
         self.call_id = call_id
+        self.once = once
 
 
 class AwaitDecision(Effect[ActionResult]):
@@ -124,13 +128,14 @@ class Claim(Effect[ActionResult]):
         action_id: the approved action.
         digest: of the arguments it was submitted with.
         running: of the arguments that will run.
+        once: as in ``Submit``.
         edits: the approver's values that ``action`` was made with.
 
     An edited call is judged again. When it needs other approval than was given, the answer is pending: people decide it
     anew, under the same identifier, and it is claimed after that.
     """
 
-    __slots__ = ("action", "action_id", "digest", "edits", "running")
+    __slots__ = ("action", "action_id", "digest", "edits", "once", "running")
 
     def __init__(
         self,
@@ -139,12 +144,14 @@ class Claim(Effect[ActionResult]):
         digest: str,
         running: str,
         edits: dict[str, Any] | None = None,
+        once: str | None = None,
     ) -> None:
         self.action = action
         self.action_id = action_id
         self.digest = digest
         self.running = running
         self.edits = edits
+        self.once = once
 
 
 class Withdraw(Effect[None]):
@@ -184,6 +191,7 @@ class Call(Protocol):
     digest: str
     repeatable: bool
     call_id: str | None
+    once: str | None
     on_pending: OnPending
     timeout: float | None
 
@@ -211,6 +219,11 @@ class Call(Protocol):
 
     def parameters(self) -> dict[str, Any]:
         """The named arguments that will run."""
+        ...
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The named arguments that will run as they may be shown: plain JSON data, redacted."""
         ...
 
 
@@ -269,7 +282,7 @@ def check_running(call: Call, permit: Permit, *, begun: bool = True) -> Flow[Non
 
 def _authorize(call: Call) -> Flow[Permit]:
     yield from _check_kill_switch(CheckKillSwitch(call.action, "submit"))
-    approved = call.digest
+    approved, asked = call.digest, call.plain
     submit = Submit(
         call.action,
         approved,
@@ -277,6 +290,7 @@ def _authorize(call: Call) -> Flow[Permit]:
         repeatable=call.repeatable,
         call_id=call.call_id,
         identity=call.identity if call.repeatable else None,
+        once=call.once,
     )
     result = yield from do(submit)
     waited = result.status is Decision.PENDING
@@ -311,8 +325,7 @@ def _authorize(call: Call) -> Flow[Permit]:
                 Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}"))
             )
             raise
-    edited = frozenset(result.modified_arguments or ())
-    return Permit(result.action_id, call.digest, result, call.parameters(), edited)
+    return Permit.of(result, call.digest, call.parameters(), result.modified_arguments, asked, call.plain)
 
 
 def _decided(call: Call, result: ActionResult) -> Flow[ActionResult]:
@@ -343,7 +356,8 @@ def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResu
     except AscendError as error:
         yield from do(Withdraw(result.action_id, error.reason or str(error)))
         raise
-    return (yield from do(Claim(call.action, result.action_id, approved, call.digest, edits)))
+    claim = Claim(call.action, result.action_id, approved, call.digest, edits, call.once)
+    return (yield from do(claim))
 
 
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:

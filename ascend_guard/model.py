@@ -5,6 +5,7 @@ Field names are the Ascend API's own (SDK document, "AgentAction Model" and "Act
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ __all__ = [
     "ActionType",
     "AgentAction",
     "Decision",
+    "Edit",
     "KillSwitchState",
     "Killed",
     "Outcome",
@@ -24,6 +26,15 @@ __all__ = [
     "RiskLevel",
     "RunningCall",
 ]
+
+NOT_STARTED = "not started: "
+"""How the recorded error of an action begins whose permit was taken and whose body never began."""
+
+SUSPENDED = "Suspended: something inside it waits; the graph runs it again when it is resumed"
+"""The recorded error of an action inside of which a graph was interrupted."""
+
+ALREADY_RAN = "already_ran"
+"""In a result's metadata: this very call has begun before (``Submit.once``), as ``action_id``, and ended as ``outcome``."""
 
 MAX_ORCHESTRATION_DEPTH = 5
 """Deepest nesting of governed calls (SDK document, "Multi-agent orchestration": depth 0..5)."""
@@ -246,6 +257,18 @@ class Killed(KillSwitchState, frozen=True, omit_defaults=True):
     remark: str | None = None
 
 
+class Edit(Struct, frozen=True):
+    """An argument that an approver changed, as it may be shown: plain JSON data, redacted.
+
+    Args:
+        before: what the agent asked for.
+        after: what runs.
+    """
+
+    before: Any
+    after: Any
+
+
 class Permit:
     """Leave to run one call once, with these arguments and no others.
 
@@ -257,15 +280,15 @@ class Permit:
         digest: the keyed digest of the arguments that will run, in hexadecimal.
         result: the decision behind it.
         parameters: the named arguments that will run, an approver's edits included.
-        edited: names of the arguments an approver changed.
+        edits: the arguments an approver changed, by name.
     """
 
-    __slots__ = ("_parameters", "action_id", "digest", "edited", "result")
+    __slots__ = ("_parameters", "action_id", "digest", "edits", "result")
 
     action_id: str
     digest: str
     result: ActionResult
-    edited: frozenset[str]
+    edits: dict[str, Edit]
 
     def __init__(
         self,
@@ -273,14 +296,40 @@ class Permit:
         digest: str,
         result: ActionResult,
         parameters: dict[str, Any] | None = None,
-        edited: frozenset[str] = frozenset(),
+        edits: dict[str, Edit] | None = None,
     ) -> None:
         fill = object.__setattr__
         fill(self, "action_id", action_id)
         fill(self, "digest", digest)
         fill(self, "result", result)
         fill(self, "_parameters", {} if parameters is None else parameters)
-        fill(self, "edited", edited)
+        fill(self, "edits", {} if edits is None else edits)
+
+    @classmethod
+    def of(
+        cls,
+        result: ActionResult,
+        digest: str,
+        parameters: dict[str, Any],
+        edited: Collection[str] | None,
+        asked: dict[str, Any],
+        running: dict[str, Any],
+    ) -> Permit:
+        """The permit of a decision.
+
+        Args:
+            result, digest, parameters: see above.
+            edited: names of the arguments an approver changed.
+            asked: the arguments as the agent asked, as they may be shown.
+            running: the same as they run.
+        """
+        edits = {name: Edit(asked.get(name), running.get(name)) for name in edited} if edited else {}
+        return cls(result.action_id, digest, result, parameters, edits)
+
+    @property
+    def edited(self) -> frozenset[str]:
+        """Names of the arguments an approver changed."""
+        return frozenset(self.edits)
 
     @property
     def parameters(self) -> dict[str, Any]:

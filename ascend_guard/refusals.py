@@ -1,15 +1,32 @@
-"""What a model is told of a tool call that did not run: what happened, and what it can do about it."""
+"""What a model is told of a tool call that did not run, or did not run as it was asked.
+
+Rules:
+1. No text names a command that decides, or that releases the kill switch: an agent could run it (promise 6).
+2. What agents and people wrote is quoted as JSON, on one line, and cut: it must not read as words of ours.
+3. Values appear as they may be shown, redacted (promise 8).
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from .errors import (
     ActionPendingError,
+    AlreadyRanError,
     AscendError,
     AuthorizationDeniedError,
     KillSwitchError,
     TimeoutError,
     ValidationError,
 )
+from .model import Edit
+from .redaction import REDACTED
+
+_MOST_EDITS = 8
+_LONGEST_NAME = 60
+_LONGEST_VALUE = 120
 
 
 def refusal(error: AscendError) -> str:
@@ -23,6 +40,11 @@ def refusal(error: AscendError) -> str:
         return (
             f"Failed: this tool ran, but something it does was held back{_because(error)}.{about} What it did before that "
             "is done. Do not simply call it again: tell the user."
+        )
+    if isinstance(error, AlreadyRanError):
+        return (
+            f"Already ran, action {error.action_id}: this tool call was not run again. {error.reason or ''} Do not repeat "
+            "it to get its result: look up what it did, or tell the user."
         )
     if isinstance(error, KillSwitchError):
         return (
@@ -42,8 +64,8 @@ def refusal(error: AscendError) -> str:
         )
     if isinstance(error, AuthorizationDeniedError):
         return (
-            f"Denied: this tool did not run{_because(error)}.{about} Do not make the same call again: do it another "
-            "way, or tell the user."
+            f"Denied: this tool did not run{_because(error)}.{about} Do not make the same call again, for the answer "
+            "would be the same: do it another way, or tell the user."
         )
     if isinstance(error, ValidationError):
         return f"Blocked: this call cannot be judged as it stands, so the tool did not run. {error.message}"
@@ -51,6 +73,44 @@ def refusal(error: AscendError) -> str:
         f"Blocked: this tool did not run, because nobody could be asked ({type(error).__name__}).{about} "
         "This is no decision about the call. Tell the user; it may work later."
     )
+
+
+def changed(edits: Mapping[str, Edit]) -> str | None:
+    """Text for the model behind an agent whose call ran with other arguments than it asked for; None when none differ.
+
+    Args:
+        edits: the arguments an approver changed (``Permit.edits``).
+    """
+    said = []
+    for name, edit in edits.items():
+        before, after = _json(edit.before), _json(edit.after)
+        named = _quoted(name, _LONGEST_NAME)
+        if before != after:
+            said.append(f"{named} from {_quoted(edit.before)} to {_quoted(edit.after)}")
+        elif REDACTED in before:
+            said.append(f"{named}, whose value is secret")
+    if not said:
+        return None
+    more = f", and {len(said) - _MOST_EDITS} more" if len(said) > _MOST_EDITS else ""
+    return (
+        f"A person changed this call before it ran: {', '.join(said[:_MOST_EDITS])}{more}. The result is that of the "
+        "changed call."
+    )
+
+
+def _quoted(value: Any, longest: int = _LONGEST_VALUE) -> str:
+    """As JSON on one line, without invisible characters, and never cut within its quotes."""
+    text = _json(value)
+    if len(text) <= longest:
+        return text
+    return _json((value if isinstance(value, str) else text)[:longest]) + " (cut)"
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 def is_pending(error: BaseException) -> bool:

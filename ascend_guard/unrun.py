@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from . import remedies
 from .errors import (
     ActionPendingError,
+    AlreadyRanError,
     AscendError,
     AuthorizationDeniedError,
     KillSwitchError,
     ServerError,
     TimeoutError,
 )
-from .model import ActionResult, AgentAction, Decision, KillSwitchState
+from .model import ALREADY_RAN, ActionResult, AgentAction, Decision, KillSwitchState
 
 __all__ = ["changed", "denied", "pending", "stopped", "timed_out", "unjudged", "what"]
 
@@ -62,6 +66,9 @@ def stopped(
 
 def denied(action: AgentAction, result: ActionResult) -> AscendError:
     """A decision was no, or no decision at all."""
+    earlier = result.metadata.get(ALREADY_RAN)
+    if isinstance(earlier, dict):
+        return _already_ran(action, result, earlier)
     if result.status is not Decision.DENIED:
         return ServerError(
             f"Blocked: {what(action)} (action {result.action_id}) did not run: "
@@ -77,6 +84,18 @@ def denied(action: AgentAction, result: ActionResult) -> AscendError:
         reason=reason,
         remedy=remedies.forget(result.action_id) if result.decided_by else remedies.inspect(result.action_id),
     )
+
+
+def _already_ran(action: AgentAction, result: ActionResult, earlier: Mapping[str, Any]) -> AlreadyRanError:
+    action_id = str(earlier.get("action_id") or result.action_id)
+    error = AlreadyRanError(
+        f"Already ran, action {action_id}: {what(action)} was not run again. {result.reason}",
+        action_id=action_id,
+        reason=result.reason,
+        remedy=remedies.inspect(action_id),
+    )
+    error.outcome = str(earlier.get("outcome") or "unknown")
+    return error
 
 
 def pending(action: AgentAction, result: ActionResult, repeatable: bool) -> AscendError:

@@ -31,8 +31,8 @@ class SubmitBody(Struct, omit_defaults=True):
     ``call_id`` come from ascend-guard's own client: ``digest`` binds the approval to the arguments that will run,
     ``identity`` recognises the same call whatever the order of its keys (``digest`` when left out), ``runner`` is the
     process that will run them and takes the permit with the answer, ``call_id`` tells a call that is repeated from another
-    with the same arguments. ``excluded`` and ``vouched_decorators`` say what the client left out of the arguments, and for
-    which decorators its developer vouches.
+    with the same arguments, ``once`` names a call that may begin at most once. ``excluded`` and ``vouched_decorators`` say
+    what the client left out of the arguments, and for which decorators its developer vouches.
     """
 
     agent_id: Text
@@ -60,6 +60,7 @@ class SubmitBody(Struct, omit_defaults=True):
     identity: Hex | None = None
     excluded: Annotated[list[Text], Meta(max_length=1_000)] = []
     vouched_decorators: Annotated[list[Text], Meta(max_length=100)] = []
+    once: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
 @masks("parameters", "context")
@@ -219,7 +220,8 @@ class ActionPage(Struct):
 
 
 class ClaimBody(Struct, omit_defaults=True):
-    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run.
+    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run. ``once`` as when
+    it was submitted.
 
     The rest describes a call that an approver edited, as it will run; it is judged again. ``modified_arguments`` are the
     approver's values that it was made with. When it needs other approval than was given, the answer is ``pending``.
@@ -232,6 +234,7 @@ class ClaimBody(Struct, omit_defaults=True):
     resource_id: Annotated[str, Meta(max_length=2_000)] | None = None
     action_details: Object | None = None
     modified_arguments: Object | None = None
+    once: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
 class DetachBody(Struct):
@@ -247,7 +250,8 @@ class ReasonBody(Struct):
 
 
 class OutcomeBody(Struct, omit_defaults=True):
-    """What came of an action that was started; both the published SDK's bodies and ours."""
+    """What came of an action that was started; both the published SDK's bodies and ours. ``unknown``, beside ``failed``:
+    it began, and it cannot be known how it ended."""
 
     status: Literal["completed", "failed"] | None = None
     action_id: Any = None
@@ -257,16 +261,18 @@ class OutcomeBody(Struct, omit_defaults=True):
     error: Any = None
     duration_ms: Annotated[float, Meta(ge=0)] | None = None
     detail: Prose | None = None
+    unknown: bool = False
 
 
 class OutcomeItem(Struct, omit_defaults=True):
-    """One of several outcomes that are reported together."""
+    """One of several outcomes that are reported together; ``unknown`` as in ``OutcomeBody``."""
 
     action_id: Text
     status: OutcomeStatus
     duration_ms: Annotated[float, Meta(ge=0)] = 0.0
     error: Annotated[str, Meta(max_length=100_000)] | None = None
     detail: Prose | None = None
+    unknown: bool = False
 
 
 class OutcomesBody(Struct):

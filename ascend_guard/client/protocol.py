@@ -8,7 +8,13 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.errors import AscendError, AuthorizationDeniedError, KillSwitchError, ServerError
+from ascend_guard.errors import (
+    AscendError,
+    AuthorizationDeniedError,
+    ConfigurationError,
+    KillSwitchError,
+    ServerError,
+)
 from ascend_guard.flow import AwaitDecision, Claim, Settle, Submit
 from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import OutcomeStatus
@@ -27,11 +33,13 @@ class Features(msgspec.Struct, frozen=True):
         claims: it keeps permits, binds them to digests, and knows each agent's own kill switch.
         stream: it pushes decisions and the kill switch.
         outcomes: it takes several outcomes in one request.
+        once: it knows which named calls have begun.
     """
 
     claims: bool = False
     stream: bool = False
     outcomes: bool = False
+    once: bool = False
 
 
 class _Deployment(msgspec.Struct):
@@ -52,7 +60,9 @@ def features_of(body: bytes) -> Features:
             "address."
         ) from error
     claims = "claims" in named
-    return Features(claims, claims and "stream" in named, claims and "outcomes" in named)
+    return Features(
+        claims, claims and "stream" in named, claims and "outcomes" in named, claims and "once" in named
+    )
 
 
 def digest_key_of(api_key: str) -> bytes:
@@ -61,8 +71,18 @@ def digest_key_of(api_key: str) -> bytes:
 
 
 def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any]:
-    """The body that submits an action (REST API document, "Submit Action")."""
+    """The body that submits an action (REST API document, "Submit Action").
+
+    Raises:
+        ConfigurationError: its caller repeats the call, and the server does not know which calls have begun.
+    """
     action = effect.action
+    if effect.call_id is not None and effect.once is not None and not features.once:
+        raise ConfigurationError(
+            f"Blocked: {action.action_type} by {action.tool_name} did not run. An interrupted graph repeats its calls, "
+            "and this control plane does not record which of them have begun, so one might run twice. Use "
+            'on_pending="wait" or "return" with it.'
+        )
     body = msgspec.to_builtins(action)
     assert isinstance(body, dict)
     if features.claims:
@@ -76,6 +96,8 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
             body["call_id"] = effect.call_id
         if effect.identity != effect.digest:
             body["identity"] = effect.identity
+        if effect.once is not None:
+            body["once"] = effect.once
         return body
     # Other servers read ``description``, and ``session_id`` in the context.
     body["description"] = action.resource
@@ -88,6 +110,8 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
 def claiming(effect: Claim, runner: str) -> dict[str, Any]:
     """The body that takes a permit; with the whole call as it will run, where an approver edited it."""
     body: dict[str, Any] = {"digest": effect.digest, "running": effect.running, "runner": runner}
+    if effect.once is not None:
+        body["once"] = effect.once
     if effect.edits:
         action = effect.action
         body |= {"resource": action.resource, "action_details": action.action_details}
@@ -122,6 +146,8 @@ def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
         body["error"] = (
             outcome.error or f"{outcome.status.value}: {outcome.detail or 'not followed to its end'}"
         )
+    if outcome.status is OutcomeStatus.UNKNOWN:
+        body["unknown"] = True
     if outcome.detail is not None:
         body["detail"] = outcome.detail
     return ("complete_action" if completed else "fail_action"), body
@@ -132,11 +158,13 @@ def outcome_item(effect: Settle) -> dict[str, Any]:
     outcome = effect.outcome
     item: dict[str, Any] = {
         "action_id": effect.action_id,
-        "status": outcome.status.value,
+        "status": "failed" if outcome.status is OutcomeStatus.UNKNOWN else outcome.status.value,
         "duration_ms": round(outcome.duration * 1000, 3),
     }
-    if outcome.status is OutcomeStatus.FAILED:
+    if outcome.status in (OutcomeStatus.FAILED, OutcomeStatus.UNKNOWN):
         item["error"] = (outcome.error or outcome.status.value)[:LONGEST_ERROR]
+    if outcome.status is OutcomeStatus.UNKNOWN:
+        item["unknown"] = True
     if outcome.detail is not None:
         item["detail"] = outcome.detail[:LONGEST_ERROR]
     return item

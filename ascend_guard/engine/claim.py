@@ -6,6 +6,8 @@ import hmac
 from collections.abc import Callable, Collection
 from typing import Any
 
+import msgspec
+
 from ascend_guard import remedies
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.flow import Claim, Withdraw
@@ -16,6 +18,7 @@ from . import edited
 from .approve import expire
 from .edited import Judge
 from .kill import block, stopped
+from .repeats import already_ran, begins
 from .results import result_of
 
 
@@ -54,6 +57,10 @@ def claim(
         raise AuthorizationDeniedError(
             f"Blocked: action {row.id} was approved for other arguments than these.", action_id=str(row.id)
         )
+    repeat = already_ran(tx, organization, row.agent_id, effect.once)
+    if repeat is not None:
+        withdraw(tx, organization, Withdraw(effect.action_id, repeat.reason))
+        return msgspec.structs.replace(repeat, action_id=effect.action_id)  # the answer is about this one
     ran: dict[str, Any] = {}
     if row.edits is not None:
         judged = edited.judged(tx, row, effect, judge)
@@ -61,6 +68,7 @@ def claim(
             return judged
         ran = judged
     take(tx, row, runner, effect.running, ran)
+    begins(tx, organization, row.agent_id, effect.once, row.id)
     return result_of(row, claimed=True)
 
 

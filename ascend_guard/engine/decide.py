@@ -17,6 +17,7 @@ from .approve import expire
 from .claim import take
 from .kill import block, stopped
 from .policy import DEFAULT_TIMEOUT, Effect, Policy, Requirement, Verdict
+from .repeats import already_ran, begins
 from .results import encoded, result_of
 from .risk import Risk, assess
 from .same_call import approval_key, call_key
@@ -94,6 +95,9 @@ def submit(
     if state is not None:
         block(tx, organization, action, "submit", None, state)
         return state
+    repeat = already_ran(tx, organization, action.agent_id, effect.once)
+    if repeat is not None:
+        return repeat
     graft = None
     depth = action.orchestration_depth
     if action.parent_action_id is not None:
@@ -133,6 +137,8 @@ def submit(
             row.fingerprint = approval_key(effect, verdict)
             earlier = _resume(tx, row, runner, alive, effect)
             if earlier is not None:
+                if earlier.claimed:
+                    begins(tx, organization, action.agent_id, effect.once, int(earlier.action_id))
                 return earlier
         denied = denials.answer(tx, organization, call, effect, judgement.denials_last)
         if denied is not None:
@@ -148,6 +154,7 @@ def submit(
     row.id = tx.insert_action(row)
     _record(tx, row, judgement, verdict, call)
     if status is Decision.APPROVED:
+        begins(tx, organization, action.agent_id, effect.once, row.id)
         tx.record(
             "started",
             organization=organization,

@@ -15,7 +15,7 @@ import msgspec
 from ascend_guard.errors import AscendError, ConflictError
 from ascend_guard.flow import Claim, Submit
 from ascend_guard.hidden import HiddenKey
-from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome
+from ascend_guard.model import ALREADY_RAN, ActionResult, AgentAction, KillSwitchState, Outcome
 from ascend_guard.store.port import ActionRow, Store, Transaction
 
 from . import decide
@@ -103,7 +103,8 @@ class Intake:
         self._register.see(tx, runner)
         alive = living(self._store, tx, tx.now)
         answer = decide.submit(tx, organization, runner, alive, judgement, effect)
-        if isinstance(answer, ActionResult):
+        # An answer about another call's action is no action of this request.
+        if isinstance(answer, ActionResult) and ALREADY_RAN not in answer.metadata:
             _keep(tx, organization, key, int(answer.action_id))
         return answer, governed
 

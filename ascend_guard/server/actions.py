@@ -64,6 +64,7 @@ async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body:
         repeatable=named and body.repeatable,
         call_id=body.call_id,
         identity=body.identity,
+        once=body.once if named else None,
     )
     runner = API if body.runner is None else REMOTE + body.runner
     key = _key(call)
@@ -123,7 +124,7 @@ async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
 
     def work(tx: Transaction) -> tuple[Answer, AgentAction]:
         action, edits = as_edited(submitted(tx, row.id).action, body)
-        effect = Claim(action, str(row.id), body.digest, body.running, edits)
+        effect = Claim(action, str(row.id), body.digest, body.running, edits, body.once)
         runner = REMOTE + body.runner
         return call.services.intake.claim(tx, call.organization, runner, effect, key), action
 

@@ -11,7 +11,7 @@ from ascend_guard.engine.approve import as_it_runs, submitted
 from ascend_guard.engine.registry import Governance
 from ascend_guard.engine.results import pending_approvers, result_of
 from ascend_guard.engine.risk import Risk
-from ascend_guard.model import ActionResult, Decision, iso
+from ascend_guard.model import ALREADY_RAN, ActionResult, Decision, iso
 from ascend_guard.store.port import ActionRow, Reader
 
 _WORDS = {Decision.APPROVED: "allowed", Decision.DENIED: "denied", Decision.PENDING: "pending"}
@@ -76,6 +76,8 @@ def decision_body(
         claimed=result.claimed,
         modified_arguments=result.modified_arguments,
     )
+    if ALREADY_RAN in result.metadata:
+        body.metadata = {ALREADY_RAN: result.metadata[ALREADY_RAN]}
     if risk is not None:
         _add_risk(body, risk)
     if governance is not None:
@@ -94,7 +96,7 @@ def _add_risk(body: DecisionBody, risk: Risk) -> None:
     body.mitre_techniques = techniques
     body.mitre_technique = techniques[0] if techniques else None
     body.compliance_mapping = {"nist_800_53": controls, "mitre": techniques, "cvss": risk.cvss_vector}
-    body.metadata = {"risk_factors": list(risk.factors)}
+    body.metadata = {**body.metadata, "risk_factors": list(risk.factors)}
 
 
 def standing(reader: Reader, row: ActionRow, correlation_id: str | None = None) -> DecisionBody:

@@ -7,6 +7,7 @@ import msgspec
 from ascend_guard.api.actions import (
     OutcomeAnswer,
     OutcomeBody,
+    OutcomeItem,
     OutcomeRefused,
     OutcomesAnswer,
     OutcomesBody,
@@ -26,7 +27,7 @@ async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
     caller, organization, items = call.caller, call.organization, call.body.outcomes
     require_key(caller)
     outcomes = [
-        (item.action_id, _outcome(item.status, item.duration_ms, item.error, item.detail)) for item in items
+        (item.action_id, _outcome(_status(item), item.duration_ms, item.error, item.detail)) for item in items
     ]
 
     def work(tx: Transaction) -> list[OutcomeRefused]:
@@ -53,8 +54,8 @@ async def complete(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
 
 
 async def fail(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
-    """An action has failed."""
-    return await _settled(call, OutcomeStatus.FAILED)
+    """An action has failed, or it began and it cannot be known how it ended."""
+    return await _settled(call, OutcomeStatus.UNKNOWN if call.body.unknown else OutcomeStatus.FAILED)
 
 
 async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> OutcomeAnswer:
@@ -69,9 +70,13 @@ async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> Outc
     return OutcomeAnswer(True, str(row.id), status.value, f"Action {row.id} {status.value}.")
 
 
+def _status(item: OutcomeItem) -> OutcomeStatus:
+    return OutcomeStatus.UNKNOWN if item.unknown else OutcomeStatus(item.status)
+
+
 def _outcome(status: OutcomeStatus, milliseconds: float, error: str | None, detail: str | None) -> Outcome:
     """As it is recorded: without secrets, and bounded."""
-    failed = status is OutcomeStatus.FAILED
+    failed = status is not OutcomeStatus.COMPLETED
     return Outcome(
         status,
         milliseconds / 1000,

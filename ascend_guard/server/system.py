@@ -16,8 +16,10 @@ FEATURES = [
     "outcomes",
     "idempotency",
     "stream",
+    "once",
 ]
-"""``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report together, and not to poll."""
+"""``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report together, and not to poll;
+``once``, that a call which is named begins at most once."""
 
 
 async def health(call: Call[None, None]) -> HealthBody:

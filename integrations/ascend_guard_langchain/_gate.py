@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
 from ascend_guard._kinds import call_through, call_through_async
+from ascend_guard._scope import current, in_manner, manner
 from ascend_guard.arguments import digest_of
 from ascend_guard.calls import BoundCall, Options
 from ascend_guard.config import default_control_plane
-from ascend_guard.errors import AscendError, ConfigurationError
+from ascend_guard.errors import AlreadyRanError, AscendError, ConfigurationError
 from ascend_guard.execution import Execution
-from ascend_guard.refusals import refusal
 
 from ._arguments import HANDS_ON, OneCall, ToolArguments, target_of
+from ._names import name_in_task
+from ._told import Changes, message
 
 OnDenied = Literal["message", "raise"]
 
@@ -121,38 +122,18 @@ class ToolGate:
 
     def answer(self, error: AscendError, tool: BaseTool, tool_call_id: str | None) -> ToolMessage:
         """What the model is told; raises the error where it is to be raised."""
-        if tool_call_id is None or self.on_denied == "raise" or _calling.get() is tool:
+        agent = _called_by(tool)
+        if agent is not None:
+            raise agent.carried(error)
+        if tool_call_id is None or (self.on_denied == "raise" and not isinstance(error, AlreadyRanError)):
             raise error
-        return ToolMessage(refusal(error), tool_call_id=tool_call_id, name=tool.name, status="error")
+        return message(error, tool_call_id, tool.name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ToolGate:
         return ToolGate(self.kind, self.declared, self.on_denied)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arguments": {}}
-
-
-class Suspended(Exception):
-    """What is recorded of a tool inside of which the graph was interrupted."""
-
-
-@contextmanager
-def _suspended() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        graph: Any = sys.modules.get("langgraph.errors")
-        if graph is None or not isinstance(error, graph.GraphBubbleUp):
-            raise
-        raise Suspended("something inside it waits; the graph runs it again when it is resumed") from error
-
-
-@contextmanager
-def _resumed() -> Iterator[None]:
-    try:
-        yield
-    except Suspended as suspended:
-        raise (suspended.__cause__ or suspended) from None
 
 
 class _Ticket:
@@ -167,17 +148,53 @@ class _Ticket:
 _ticket: ContextVar[_Ticket | None] = ContextVar("ascend_guard_langchain_ticket", default=None)
 
 
-_calling: ContextVar[BaseTool | None] = ContextVar("ascend_guard_langchain_calling", default=None)
+class _Agent(NamedTuple):
+    """The middleware of an agent that calls a tool."""
+
+    tool: BaseTool
+    carried: Callable[[AscendError], Exception]
+    inside: object
+
+
+_calling: ContextVar[_Agent | None] = ContextVar("ascend_guard_langchain_calling", default=None)
 
 
 @contextmanager
-def calling(tool: BaseTool) -> Iterator[None]:
-    """In this block an agent's middleware calls this tool: errors are the middleware's to handle."""
-    token = _calling.set(tool)
+def calling(tool: BaseTool, carried: Callable[[AscendError], Exception]) -> Iterator[None]:
+    """In this block an agent's middleware calls this tool: errors, and what became of the call, are for it to handle.
+
+    Args:
+        tool: what it calls.
+        carried: an exception that brings an error past the node, which may turn others into texts.
+    """
+    token = _calling.set(_Agent(tool, carried, current()))
     try:
         yield
     finally:
         _calling.reset(token)
+
+
+def _called_by(tool: BaseTool) -> _Agent | None:
+    """The agent whose call this is; calls that the tool's own body makes are not its."""
+    agent = _calling.get()
+    return agent if agent is not None and agent.tool is tool and agent.inside is current() else None
+
+
+@contextmanager
+def _asked(tool: BaseTool, kwargs: dict[str, Any]) -> Iterator[Changes]:
+    """Around one call of a governed tool that no agent's middleware looks after."""
+    changes, tool_call_id = Changes(), kwargs.get("tool_call_id")
+    if tool_call_id is None or _called_by(tool) is not None:
+        yield changes
+        return
+    wanted = manner()
+    once = name_in_task((kwargs.get("config") or {}).get("configurable") or {}, tool_call_id)
+    if wanted is None:
+        around = in_manner(None, None, changes.take, once)
+    else:
+        around = in_manner(wanted.on_pending, wanted.call_id, changes.take, wanted.once or once)
+    with around:
+        yield changes
 
 
 @functools.lru_cache(maxsize=1024)
@@ -219,8 +236,7 @@ def _gated(kind: type[BaseTool]) -> Callable[..., Any]:
             with call.running(args, kwargs):
                 return inner(self, *args, **kwargs)
 
-        with _resumed():
-            return call_through(body, call.prepare, None, args, kwargs)
+        return call_through(body, call.prepare, None, args, kwargs)
 
     return _run
 
@@ -243,8 +259,7 @@ def _agated(kind: type[BaseTool]) -> Callable[..., Any]:
             with call.running(args, kwargs):
                 return await inner(self, *args, **kwargs)
 
-        with _resumed():
-            return await call_through_async(body, call.prepare, None, args, kwargs)
+        return await call_through_async(body, call.prepare, None, args, kwargs)
 
     return _arun
 
@@ -278,8 +293,7 @@ class _Call:
             ticket = _Ticket(self._tool, self._gate.digest("_run", self._tool, args, kwargs))
         token = _ticket.set(ticket)
         try:
-            with _suspended():
-                yield
+            yield
         finally:
             _ticket.reset(token)
 
@@ -287,10 +301,12 @@ class _Call:
 def _answered(kind: type[BaseTool]) -> Callable[..., Any]:
     @functools.wraps(kind.run)
     def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return kind.run(self, *args, **kwargs)
-        except AscendError as error:
-            return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+        with _asked(self, kwargs) as changes:
+            try:
+                answer = kind.run(self, *args, **kwargs)
+            except AscendError as error:
+                return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+        return changes.told(answer, kwargs.get("tool_call_id"))
 
     return run
 
@@ -298,10 +314,12 @@ def _answered(kind: type[BaseTool]) -> Callable[..., Any]:
 def _aanswered(kind: type[BaseTool]) -> Callable[..., Any]:
     @functools.wraps(kind.arun)
     async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await kind.arun(self, *args, **kwargs)
-        except AscendError as error:
-            return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+        with _asked(self, kwargs) as changes:
+            try:
+                answer = await kind.arun(self, *args, **kwargs)
+            except AscendError as error:
+                return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+        return changes.told(answer, kwargs.get("tool_call_id"))
 
     return arun
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -13,7 +12,7 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.config import get_config
-from langgraph.errors import GraphInterrupt
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
@@ -21,10 +20,13 @@ from ascend_guard import scope
 from ascend_guard._scope import in_manner, scoped
 from ascend_guard.calls import Declaration, Details, options
 from ascend_guard.drivers import adrive, drive
-from ascend_guard.errors import ActionPendingError, AscendError, ConfigurationError
-from ascend_guard.refusals import refusal
+from ascend_guard.errors import ActionPendingError, AlreadyRanError, AscendError, ConfigurationError
+from ascend_guard.flow import OnPending
+from ascend_guard.model import Permit
 
-from ._gate import OnDenied, calling
+from ._gate import OnDenied, calling, gate_of
+from ._names import name_in_thread, request_in_thread
+from ._told import Changes, message
 from ._tools import govern_tool, is_governed
 
 Answer = ToolMessage | Command[Any]
@@ -86,7 +88,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Handler) -> Answer:
         """Decide one call, then let it run."""
-        turn = _Turn()
+        turn = _Turn(self.on_pending)
 
         def perform(asked: ToolCallRequest) -> Answer:
             with self._around(asked, turn):
@@ -96,7 +98,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncHandler) -> Answer:
         """The same on the event loop."""
-        turn = _Turn()
+        turn = _Turn(self.on_pending)
 
         async def perform(asked: ToolCallRequest) -> Answer:
             with self._around(asked, turn):
@@ -112,28 +114,36 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
         asked = request.override(tool=self.governed(request.tool))
         while True:
             try:
-                return (yield asked)
-            except ActionPendingError as error:
-                if self.on_pending != "interrupt" or not error.repeatable:
+                return turn.told((yield asked), request)
+            except (AscendError, _Carried) as raised:
+                error = raised.error if isinstance(raised, _Carried) else raised
+                if (
+                    self.on_pending != "interrupt"
+                    or not isinstance(error, ActionPendingError)
+                    or not error.repeatable
+                ):
                     return self._refused(error, request)
                 # What comes back is whatever the graph was resumed with, by whoever: the control plane is asked again.
                 interrupt(_waiting(error, request))
-            except AscendError as error:
-                return self._refused(error, request)
             except GraphInterrupt as asks:
                 turn.require_not_its_own(asks, request)
                 raise
 
     def governed(self, tool: BaseTool) -> BaseTool:
         """The tool this agent's calls of ``tool`` run: a governed copy, or itself where it is governed already."""
-        if is_governed(tool):
+        if gate_of(tool) is not None:
             return tool
         key = (id(tool), tool.name)
         known = self._governed.get(key)
         if known is None or known[0] is not tool:
             if len(self._governed) >= _KEPT:
                 self._governed.clear()
-            made = govern_tool(tool, self.action_types.get(tool.name), on_denied="raise", **self._declared)
+            if is_governed(tool):  # its function decides; the copy brings what that raises past the node
+                made = govern_tool(tool, on_denied="raise")
+            else:
+                made = govern_tool(
+                    tool, self.action_types.get(tool.name), on_denied="raise", **self._declared
+                )
             # The agent's tool in all but its class: what is changed on the one, or counted by the other, is the same.
             object.__setattr__(made, "__dict__", tool.__dict__)
             known = self._governed[key] = (tool, made)
@@ -142,33 +152,55 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
     @contextmanager
     def _around(self, request: ToolCallRequest, turn: _Turn) -> Iterator[None]:
         assert request.tool is not None
-        thread = _configurable().get("thread_id")
+        configurable = _configurable()
+        thread = configurable.get("thread_id")
+        once = name_in_thread(configurable, request.state, request.tool_call["id"])
         with contextlib.ExitStack() as stack:
             if scoped().session_id is None and thread:
                 stack.enter_context(scope(session_id=_short(str(thread))))
+            on_pending: OnPending | None = None if self.on_pending == "wait" else "raise"
+            call_id = None
             if self.on_pending == "interrupt":
-                stack.enter_context(
-                    in_manner("raise", _name_of(thread, request.tool_call["id"]), turn.take_answers)
-                )
-            elif self.on_pending == "return":
-                stack.enter_context(in_manner("raise", None))
-            stack.enter_context(calling(request.tool))
+                call_id = request_in_thread(configurable, request.tool_call["id"])
+            stack.enter_context(in_manner(on_pending, call_id, turn.approved, once))
+            stack.enter_context(calling(request.tool, _Carried))
             yield
 
     def _refused(self, error: AscendError, request: ToolCallRequest) -> ToolMessage:
-        if self.on_denied == "raise":
+        if self.on_denied == "raise" and not isinstance(error, AlreadyRanError):
             raise error
-        return _message(refusal(error), request)
+        call = request.tool_call
+        return message(error, cast(str, call["id"]), call["name"])
+
+
+class _Carried(GraphBubbleUp):
+    """Brings what the gate raised to the middleware: LangGraph's nodes can be told to make texts of all other errors."""
+
+    def __init__(self, error: AscendError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _Turn:
     """One tool call in one run of the graph's task."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_pending: WhenPending) -> None:
+        self._interrupts = on_pending == "interrupt"
         self._own: str | None = None
+        self._changes = Changes()
 
-    def take_answers(self) -> None:
-        """Before the body runs: the graph was resumed for our interrupts, so a tool that interrupts as well must not take
+    def approved(self, permit: Permit) -> None:
+        """Before the body runs under a person's approval."""
+        self._changes.take(permit)
+        if self._interrupts:
+            self._take_answers()
+
+    def told(self, answer: Answer, request: ToolCallRequest) -> Answer:
+        """The tool's answer, which says what the approver changed."""
+        return cast(Answer, self._changes.told(answer, request.tool_call["id"]))
+
+    def _take_answers(self) -> None:
+        """The graph was resumed for our interrupts, so a tool that interrupts as well must not take
         what was said then for answers to its own questions."""
         try:
             while True:
@@ -227,10 +259,6 @@ def _configurable() -> dict[str, Any]:
         return get_config().get("configurable") or {}
     except RuntimeError:  # called by hand, outside of any graph
         return {}
-
-
-def _name_of(thread: object, tool_call_id: object) -> str:
-    return "langgraph:" + sha256(json.dumps([str(thread), str(tool_call_id)]).encode()).hexdigest()
 
 
 def _short(text: str) -> str:

@@ -141,7 +141,7 @@ class GovernanceMiddleware(Middleware):
             with _as_sent(request, turn):
                 return await body(judged)
 
-        return await carry_out(self, None if at_the_tool else server, tool, admission, caller, run)
+        return await carry_out(self, None if at_the_tool else server, tool, admission, caller, run, _told)
 
 
 def _told(error: AscendError) -> ToolResult:

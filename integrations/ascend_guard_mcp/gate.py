@@ -13,11 +13,11 @@ from ascend_guard.calls import BoundCall, Declaration, Options, options
 from ascend_guard.config import default_control_plane
 from ascend_guard.drivers import ControlPlane
 from ascend_guard.errors import AscendError, ConfigurationError, ValidationError, refuse_unknown
-from ascend_guard.execution import Execution
+from ascend_guard.execution import Execution, Unfinished
 from ascend_guard.hints import json_value
-from ascend_guard.refusals import refusal
+from ascend_guard.refusals import changed, refusal
 
-__all__ = ["Admission", "GateOptions", "ToolFailed", "ToolGate", "refusal"]
+__all__ = ["Admission", "GateOptions", "ToolFailed", "ToolGate", "Unfinished", "refusal"]
 
 WAIT = 45.0
 """Seconds a call waits for a person unless told otherwise: many clients give up after sixty, progress or not."""
@@ -153,14 +153,25 @@ class Admission:
 
     Attributes:
         arguments: what to run with; an approver may have edited them.
+        note: text for the client's model when an approver changed arguments; None when the call runs as it was asked.
     """
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self.arguments: dict[str, Any] = execution.permit.parameters
+        self.note = changed(execution.permit.edits)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the last check was passed, so that the tool may have acted."""
+        return self._execution.acted
 
     def __enter__(self) -> Admission:
-        """Governed calls made in this block link to this one."""
+        """The last check, the first time. Governed calls made in this block link to this one.
+
+        Raises:
+            AscendError: the tool must not run. Settle with this error: it is recorded as not started.
+        """
         self._execution.__enter__()
         return self
 
@@ -171,7 +182,8 @@ class Admission:
         """Record the outcome.
 
         Args:
-            failure: what went wrong, as the tool or whoever runs it says; None when it completed.
+            failure: what went wrong, as the tool or whoever runs it says; None when it completed; ``Unfinished`` when it
+                cannot be known.
             detail: how it ended, when that is worth saying.
         """
         await self._execution.asettle(ToolFailed(failure) if isinstance(failure, str) else failure, detail)

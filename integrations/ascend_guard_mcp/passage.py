@@ -16,7 +16,8 @@ from ascend_guard.arguments import digest_of
 from ascend_guard.errors import AscendError, ServerError
 
 from .caller import Caller
-from .gate import Admission, ToolGate
+from .gate import Admission, ToolGate, Unfinished
+from .notes import with_note
 
 R = TypeVar("R")
 
@@ -95,14 +96,16 @@ async def carry_out(
     admission: Admission,
     caller: Caller,
     body: Callable[[dict[str, Any]], Awaitable[R]],
+    told: Callable[[AscendError], R],
 ) -> R:
-    """Run what was approved, and record once what became of it.
+    """Run what was approved, and record once what became of it. The answer says what an approver changed.
 
     Args:
         owner, server, tool: see ``Passage``; no server where the body goes through no other door.
         admission: the permit.
         caller: whose session the governed calls inside belong to.
         body: what runs, with the arguments that were approved.
+        told: the answer to a call that does not run after all, because its last check fails.
     """
     try:
         with (
@@ -114,10 +117,24 @@ async def carry_out(
         ):
             result = await body(admission.arguments)
     except BaseException as error:
-        await _settle(admission, error, None)
+        await _settle(admission, _end(error), None)
+        if isinstance(error, AscendError) and not admission.begun:
+            return told(error)
         raise
     await _settle(admission, *_outcome(result))
-    return result
+    return result if admission.note is None else with_note(result, admission.note)
+
+
+def _end(error: BaseException) -> BaseException:
+    """What is known of a body that raised this: one that was cancelled, or whose time ran out, may have acted."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, AscendError):
+            return error
+        if isinstance(seen, TimeoutError | anyio.get_cancelled_exc_class()):
+            return Unfinished(f"{type(seen).__name__} while the tool ran; it may have acted")
+        seen = seen.__cause__ or seen.__context__
+    return error
 
 
 @contextmanager

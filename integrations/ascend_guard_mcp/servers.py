@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import Any, TypeVar, Unpack
+from typing import Any, NoReturn, TypeVar, Unpack
 
 from ascend_guard.errors import AscendError, ConfigurationError
 
@@ -99,6 +99,9 @@ def _in_process(server: Any, low: Any, governance: Governance) -> Callable[..., 
     tool_error: type[Exception] = import_module(home).ToolError
     gate, original = governance.gate, server.call_tool
 
+    def told(error: AscendError) -> NoReturn:
+        raise tool_error(refusal(error)) from error
+
     @functools.wraps(original)
     async def call_tool(name: str, arguments: dict[str, Any] | None = None, *rest: Any, **more: Any) -> Any:
         if taken(governance, low, name, arguments or {}):
@@ -106,12 +109,12 @@ def _in_process(server: Any, low: Any, governance: Governance) -> Callable[..., 
         try:
             admission = await admit(gate, name, arguments, NOBODY)
         except AscendError as error:
-            raise tool_error(refusal(error)) from error
+            told(error)
 
         async def body(judged: dict[str, Any]) -> Any:
             return await original(name, judged, *rest, **more)
 
-        return await carry_out(governance, None, name, admission, NOBODY, body)
+        return await carry_out(governance, None, name, admission, NOBODY, body, told)
 
     call_tool.governance = governance  # type: ignore[attr-defined]
     return call_tool

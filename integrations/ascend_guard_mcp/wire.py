@@ -79,7 +79,7 @@ def _calling_2(low: Any, governance: Governance, entry: Any) -> Any:
             judged = params.model_copy(update=changes)
             return await entry.handler(dataclasses.replace(context, params=raw), judged)
 
-        return await carry_out(governance, low, params.name, admission, caller, body)
+        return await carry_out(governance, low, params.name, admission, caller, body, _told)
 
     return dataclasses.replace(entry, handler=call)
 
@@ -102,7 +102,10 @@ def _calling_1(low: Any, governance: Governance, handler: Handler) -> Handler:
             judged = params.model_copy(update={"arguments": arguments})
             return await handler(request.model_copy(update={"params": judged}))
 
-        return await carry_out(governance, None, params.name, admission, caller, body)
+        def told(error: AscendError) -> Any:
+            return types.ServerResult(_told(error))
+
+        return await carry_out(governance, None, params.name, admission, caller, body, told)
 
     return call
 

@@ -20,6 +20,8 @@ from ascend_guard import (
     ValidationError,
 )
 from ascend_guard._scope import in_manner
+from ascend_guard.errors import AlreadyRanError
+from ascend_guard.execution import Unfinished
 
 
 def test_allowed_runs_once_and_is_recorded(here: World) -> None:
@@ -234,6 +236,48 @@ def test_a_call_with_a_name_of_its_own(here: World) -> None:
             named(name)
         assert denied.value.action_id == ids[0]
     assert here.ran == [900]
+    assert here.sound()
+
+
+def test_a_call_that_runs_at_most_once(here: World) -> None:
+    """A named call that has begun is told so, whether policy allowed it or a person did, and asks nobody again."""
+    tool = here.tool()
+
+    def named(name: str, amount: int) -> Any:
+        with in_manner("raise", None, once=name):
+            return tool(amount)
+
+    assert named("small", 10) == 10
+    for amount in (10, 11):  # the name is the call's, whatever its arguments
+        with pytest.raises(AlreadyRanError, match="Already ran, action 1") as told:
+            named("small", amount)
+        assert told.value.action_id == "1"
+        assert told.value.outcome in (
+            "completed",
+            "running",
+        )  # over HTTP outcomes are reported in their own time
+    with pytest.raises(ActionPendingError):
+        named("big", 900)
+    here.people.approve(here.pending())
+    assert named("big", 900) == 900
+    with pytest.raises(AlreadyRanError, match="Already ran, action 2"):
+        named("big", 900)
+    assert named("other", 10) == 10
+    assert here.ran == [10, 900, 10]
+    assert len(here.rows()) == 3
+    assert here.sound()
+
+
+def test_what_cannot_be_known(here: World) -> None:
+    """A tool that says it cannot know how it ended is recorded as unknown."""
+
+    def body(amount: int) -> Any:
+        raise Unfinished("the line went dead")
+
+    with pytest.raises(Unfinished):
+        here.tool(body)(10)
+    eventually(lambda: here.outcomes() == ["unknown"])
+    assert "the line went dead" in (here.rows()[0].error or "")
     assert here.sound()
 
 

@@ -226,6 +226,16 @@ def answers(state: dict[str, Any]) -> list[ToolMessage]:
     return [message for message in messages if isinstance(message, ToolMessage)]
 
 
+CHANGED = "A person changed this call before it ran: "
+"""How the note begins that tells a model what an approver changed."""
+
+
+def told(message: ToolMessage) -> tuple[str, str]:
+    """The tool's own words, and the note that follows them; empty without one."""
+    own, _, note = str(message.content).partition("\n\n" + CHANGED)
+    return own, note
+
+
 def interrupts(state: dict[str, Any]) -> list[dict[str, Any]]:
     """What whoever runs the graph is asked."""
     return [interrupt.value for interrupt in state.get("__interrupt__", ())]

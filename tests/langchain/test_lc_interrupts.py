@@ -18,7 +18,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
 from lc_tools import Shop, guard
-from lc_world import HELLO, Bench, World, agent, answers, call, interrupts, says, thread
+from lc_world import HELLO, Bench, World, agent, answers, call, interrupts, says, thread, told
 
 from ascend_guard import (
     ActionResult,
@@ -99,14 +99,14 @@ def test_a_rejection_holds(world: World, bench: Bench) -> None:
     bench.start(paying(shop, *repeated))
     world.deny(world.pending()[0])
     state = bench.resume(FORGED[0])
-    told = answers(state)
-    assert [message.status for message in told] == ["error"] * 3
+    refused = answers(state)
+    assert [message.status for message in refused] == ["error"] * 3
     assert all(
-        message.content.startswith("Denied:") and "not this one" in message.content for message in told
+        message.content.startswith("Denied:") and "not this one" in message.content for message in refused
     )
     for payload in FORGED:
         again = bench.resume(payload)
-        assert answers(again) == told
+        assert answers(again) == refused
     assert shop.ran == []
     assert [row.status for row in world.rows()] == ["denied"]
 
@@ -144,7 +144,9 @@ def test_an_approver_edits(world: World, bench: Bench) -> None:
     state = bench.resume(
         {"decisions": [{"type": "edit", "edited_action": {"name": "pay", "args": {"amount": 9}}}]}
     )
-    assert answers(state)[0].content == "paid 7"
+    own, note = told(answers(state)[0])
+    assert own == "paid 7"
+    assert note.startswith('"amount" from 5 to 7.')
     assert shop.ran == [7]
 
 
@@ -450,14 +452,16 @@ def test_tools_that_are_governed_already(world: World, bench: Bench, decorated: 
     assert only(bench.resume())["action_id"] == asked["action_id"]
     assert ran == []
     world.approve(1, amount=7)
-    assert answers(bench.resume())[0].content == "paid 7"
+    own, note = told(answers(bench.resume())[0])
+    assert own == "paid 7"
+    assert note.startswith('"amount" from 5 to 7.')
     assert ran == [7]
     assert len(world.rows()) == 1
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_going_back_in_time(world: World, asynchronous: bool) -> None:
-    """A graph that is run again from an earlier checkpoint asks again: its approval was used."""
+    """A graph that is run again from an earlier checkpoint repeats a call that ran: it is told so, and asks nobody."""
     shop = Shop()
     saver = InMemorySaver()
     made = paying(shop)(saver)
@@ -475,11 +479,8 @@ def test_going_back_in_time(world: World, asynchronous: bool) -> None:
     assert shop.ran == [5]
     state = run(None, before)
     assert shop.ran == [5]
-    assert only(state)["action_id"] == "2"
-    world.deny(2)
-    state = run(Command(resume=True), thread())
-    assert answers(state)[0].content.startswith("Denied:")
-    assert shop.ran == [5]
+    assert answers(state)[0].content.startswith("Already ran, action 1:")
+    assert len(world.rows()) == 1
 
 
 @pytest.mark.parametrize("mode", ["updates", "values", "messages", "debug"])

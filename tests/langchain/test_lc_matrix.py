@@ -9,7 +9,8 @@ import pytest
 from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 from lc_matrix import ENDS, KINDS, PATHS, RAN, Gate, Kind, Path, rows
-from lc_world import Meanwhile, World
+from lc_world import CHANGED, Meanwhile, World
+from stopping_plane import names_no_command
 from support import PROFILE
 
 from ascend_guard import AuthorizationDeniedError, KillSwitchError
@@ -43,6 +44,28 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
+
+
+def unsaid(value: Any) -> tuple[Any, list[str]]:
+    """The same without the notes of what an approver changed, and those notes."""
+    notes: list[str] = []
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str) and "\n\n" + CHANGED in value:
+            own, _, note = value.partition("\n\n" + CHANGED)
+            notes.append(note)
+            return own
+        if isinstance(value, dict):
+            return {name: clean(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            kept = [
+                item for item in value if not (isinstance(item, dict) and CHANGED in str(item.get("text")))
+            ]
+            notes.extend(item["text"] for item in value if item not in kept)
+            return type(value)(clean(item) for item in kept)
+        return value
+
+    return clean(value), notes
 
 
 def outcome(run: Callable[[], Any]) -> Any:
@@ -100,6 +123,7 @@ def refused(kind: Kind, path: Path, end: str, found: Any) -> None:
     assert (message["type"], message["status"]) == ("tool", "error")
     assert (message["tool_call_id"], message["name"]) == ("c1", "change_order")
     assert message["content"].startswith("Stopped:" if end == "kill" else "Denied:")
+    assert names_no_command(str(message))
 
 
 @pytest.mark.parametrize(("kind", "path", "end"), chosen())
@@ -126,6 +150,10 @@ def test_one_action_and_one_run_where_it_is_allowed(world: World, kind: Kind, pa
     (row,) = world.rows()
     assert world.asked(row).action_details == expected(kind, path, False)
     assert (row.tool_name, row.depth) == ("change_order", 0)
+    if end == "edit":
+        found, notes = unsaid(found)
+        assert len(set(notes)) == (found[0] == "gave" and path.answers_calls(kind)), notes
+        assert all(names_no_command(note) and note.isprintable() and CHANGED not in note for note in notes)
     if runs:
         assert [expected(kind, path, end == "edit")] == RAN
         assert found == before

@@ -103,10 +103,10 @@ async def test_every_decision(desk: Desk, way: Any, mode: Any) -> None:
         plane = desk.plane
         assert text(await decided(lambda id_: plane.approve(id_, approver="ann"))) == "500 to bob ✓"
         edits = {"amount": 300, "to": "eve"}
-        assert (
-            text(await decided(lambda id_: plane.approve(id_, approver="ann", arguments=edits)))
-            == "300 to eve"
-        )
+        edited = await decided(lambda id_: plane.approve(id_, approver="ann", arguments=edits))
+        own, note = edited.content
+        assert own.text == "300 to eve"
+        assert '"amount" from 500 to 300, "to" from "bob ✓" to "eve"' in note.text
         assert (await decided(lambda id_: plane.deny(id_, approver="ann"))).is_error
         killed = await decided(lambda id_: plane.kill(reason="fire drill", by="ann"))
         assert "fire drill" in text(killed)

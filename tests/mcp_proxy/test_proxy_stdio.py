@@ -69,7 +69,9 @@ def test_an_approver_s_edit_is_what_arrives(desk: Desk, proxy: Proxy) -> None:
     """The server gets the edited arguments, and everything else as it was."""
     proxy.call(1, "refund", {"amount": 500, "to": "ann"}, _meta={"progressToken": 12345678901234567890})
     desk.plane.approve(str(desk.pending().id), approver="ann", arguments={"amount": 300})
-    assert words(proxy.answer()) == '{"amount": 300, "to": "ann"}'
+    own, note = [part["text"] for part in proxy.answer()["result"]["content"]]
+    assert own == '{"amount": 300, "to": "ann"}'
+    assert note.startswith('A person changed this call before it ran: "amount" from 500 to 300.')
     assert desk.calls[0]["_meta"] == {"progressToken": 12345678901234567890}
 
 
@@ -130,7 +132,7 @@ def test_cancelling_a_running_call_is_the_servers_business(desk: Desk, proxy: Pr
     eventually(lambda: desk.calls)
     proxy.send(method="notifications/cancelled", params={"requestId": 1})
     (row,) = desk.settled()
-    assert row.outcome == OutcomeStatus.FAILED
+    assert row.outcome == OutcomeStatus.UNKNOWN
     assert "may have acted" in (row.error or "")
     assert json.loads(desk.received[-1])["method"] == "notifications/cancelled"
 
@@ -152,7 +154,7 @@ def test_outcomes(desk: Desk, proxy: Proxy) -> None:
 
 
 def test_a_server_that_crashes(desk: Desk, proxy: Proxy) -> None:
-    """Its call has failed, whoever waits does so no longer, and the proxy says it and ends."""
+    """It may have acted, so the outcome is unknown; whoever waits does so no longer, and the proxy says it and ends."""
     proxy.call(1, "refund", {"amount": 500})
     row = desk.pending()
     proxy.call(2, "crash")
@@ -160,7 +162,7 @@ def test_a_server_that_crashes(desk: Desk, proxy: Proxy) -> None:
     assert proxy.wait() == 1
     assert "the MCP server ended with status 3" in proxy.errors
     crashed = next(row for row in desk.settled() if row.tool_name == "crash")
-    assert (crashed.outcome, "ended before it answered" in (crashed.error or "")) == ("failed", True)
+    assert (crashed.outcome, "ended before it answered" in (crashed.error or "")) == ("unknown", True)
     assert next(other for other in desk.actions() if other.id == row.id).outcome is None
 
 
@@ -174,12 +176,12 @@ def test_the_servers_status(proxy: Proxy, status: int, own: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_with_the_server(desk: Desk, proxy: Proxy, number: int) -> None:
-    """And what ran has failed."""
+    """And it is not known what came of the call that ran."""
     proxy.call(1, "slow")
     eventually(lambda: desk.calls)
     proxy.process.send_signal(number)
     assert proxy.wait() == 0
-    assert desk.settled()[0].outcome == "failed"
+    assert desk.settled()[0].outcome == "unknown"
 
 
 STUBBORN = """
@@ -273,7 +275,8 @@ def test_cancelled_at_any_moment(desk: Desk, proxy: Proxy) -> None:
     assert proxy.hang_up() == 0
     started = [row for row in desk.actions(1000) if row.claimed_at is not None]
     begun = [row for row in started if "not started" not in (row.error or "")]
-    assert {row.outcome for row in started} <= {"completed", "failed"}
+    assert {row.outcome for row in begun} <= {"completed", "unknown"}
+    assert {row.outcome for row in started} <= {"completed", "unknown", "failed"}
     assert len(desk.calls) == len(begun)
 
 

@@ -78,7 +78,7 @@ def test_answers_in_events_and_on_several_lines(desk: Desk, proxy: Proxy, upstre
 
 
 def test_an_answer_that_breaks_off_is_resumed(desk: Desk, proxy: Proxy, upstream: Upstream) -> None:
-    """After the last event that came, where the server gives ids; else the call has failed."""
+    """After the last event that came, where the server gives ids; else it is not known what came of the call."""
 
     def answer(asked: Asked) -> Reply:
         if asked.method == "GET":
@@ -91,8 +91,10 @@ def test_an_answer_that_breaks_off_is_resumed(desk: Desk, proxy: Proxy, upstream
     assert upstream.asked[-1].header("last-event-id") == "e-1"
     upstream.answer = lambda asked: Reply(200, EVENTS, (b": nothing\n\n",))
     proxy.call(2, "get_order")
-    assert "too early" in proxy.answer()["error"]["message"]
-    assert {row.outcome for row in desk.settled(2)} == {"completed", "failed"}
+    told = proxy.answer()["error"]["message"]
+    assert "too early" in told
+    assert "may have acted" in told
+    assert {row.outcome for row in desk.settled(2)} == {"completed", "unknown"}
 
 
 def test_what_the_server_sends_by_itself(proxy: Proxy, upstream: Upstream) -> None:
@@ -109,31 +111,35 @@ def test_what_the_server_sends_by_itself(proxy: Proxy, upstream: Upstream) -> No
     assert proxy.hang_up() == 0
 
 
+_ODD = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32020,"message":"odd"}}'
+
 NO_ANSWERS = (
-    (Reply(307, {"location": "http://127.0.0.1:1/"}), -32600, "redirects are not followed"),
-    (Reply(401), -32600, "--header"),
-    (Reply(500, {"content-type": "text/html"}, (b"<html>",)), -32600, "status 500"),
-    (
-        Reply(400, JSON, (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32020,"message":"odd"}}',)),
-        -32020,
-        "odd",
-    ),
-    (Reply(202, {}), -32600, "no message"),
-    (Reply(200, {"content-type": "text/plain"}, (b"hello",)), -32600, "no message"),
-    (Reply(200, JSON, (result(77),)), -32600, "no message"),
+    (Reply(307, {"location": "http://127.0.0.1:1/"}), -32600, "redirects are not followed", "failed"),
+    (Reply(401), -32600, "--header", "failed"),
+    (Reply(429), -32600, "status 429", "failed"),
+    (Reply(408), -32600, "may have acted", "unknown"),
+    (Reply(500, {"content-type": "text/html"}, (b"<html>",)), -32600, "status 500", "unknown"),
+    (Reply(502), -32600, "may have acted", "unknown"),
+    (Reply(504), -32600, "may have acted", "unknown"),
+    (Reply(400, JSON, (_ODD,)), -32020, "odd", "failed"),
+    (Reply(202, {}), -32600, "no message", "unknown"),
+    (Reply(200, {"content-type": "text/plain"}, (b"hello",)), -32600, "no message", "unknown"),
+    (Reply(200, JSON, (result(77),)), -32600, "no message", "unknown"),
 )
+"""Replies, the code and the words the client gets, and the outcome: only what the server says it did not do has failed."""
 
 
 def test_answers_that_are_none(desk: Desk, proxy: Proxy, upstream: Upstream) -> None:
-    """The client gets an error, and the call has failed."""
-    for number, (reply, code, text) in enumerate(NO_ANSWERS):
+    """The client gets an error; the call failed where the server turned it away, and is unknown where it may have acted."""
+    for number, (reply, code, text, _) in enumerate(NO_ANSWERS):
         upstream.answer = lambda asked, reply=reply: reply
         proxy.call(number, "get_order")
         while (answer := proxy.answer())["id"] != number:
             pass
         assert answer["error"]["code"] == code
         assert text in answer["error"]["message"]
-    assert {row.outcome for row in desk.settled(len(NO_ANSWERS))} == {"failed"}
+    rows = desk.settled(len(NO_ANSWERS))
+    assert [row.outcome for row in reversed(rows)] == [outcome for *_, outcome in NO_ANSWERS]
 
 
 def test_a_server_that_is_not_there(desk: Desk, start: Callable[..., Proxy]) -> None:

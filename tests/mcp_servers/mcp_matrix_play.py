@@ -7,6 +7,7 @@ from typing import Any
 
 from mcp_matrix import Scenario
 from mcp_station import Station
+from stopping_plane import names_no_command
 
 
 def play(station: Station, scenario: Scenario, record: Callable[[str, Any], None]) -> None:
@@ -44,6 +45,8 @@ def play(station: Station, scenario: Scenario, record: Callable[[str, Any], None
     )
     assert said.failed is (scenario.runs == 0), said
     assert said.text.startswith(scenario.says), said
+    assert ("A person changed this call" in said.text) is bool(edited)
+    assert names_no_command(said.text)
     amount = edited.get("amount", 900)
     assert runs == [{"tool": scenario.tool, "order": order, "amount": amount}] * scenario.runs
     (row,) = asked

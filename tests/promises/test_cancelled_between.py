@@ -20,6 +20,8 @@ class Call:
     digest = identity = "d"
     repeatable = True
     call_id = None
+    once = None
+    plain: dict[str, object] = {}
     on_pending = "wait"
     timeout = None
 

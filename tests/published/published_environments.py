@@ -29,10 +29,19 @@ ENVIRONMENTS = {
         "--editable",
         str(HERE),
     ),
+    "agent-frameworks": (
+        "openai-agents==0.24.0",
+        "pydantic-ai-slim==2.68.0",
+        "pytest>=8.3",
+        "pytest-asyncio>=0.25",
+        "pytest-timeout>=2.3",
+        "--editable",
+        str(HERE),
+    ),
     "mcp-servers": ("mcp-server-time==2026.10.19", "mcp-server-git==2026.10.19", "mcp==2.3.0"),
     "mcp-servers-1": ("mcp-server-sqlite==2025.4.25", "mcp==1.30.0"),
 }
-"""What pip installs into each; their own requirements come along. Ours is in ``mcp-1`` alone."""
+"""What pip installs into each; their own requirements come along. Ours is in ``mcp-1`` and ``agent-frameworks``."""
 
 NODE_ENVIRONMENTS = {
     "mcp-servers-npm": (

@@ -1,4 +1,11 @@
-"""Tool calls on their way: each gets its permit, and each permit its outcome, once."""
+"""Tool calls on their way: each gets its permit, and each permit its outcome, once.
+
+What came of a call:
+1. The last check is made immediately before the message leaves (``Call.leave``); what does not pass it is not sent.
+2. An answer of the server's says whether the call completed or failed.
+3. Without an answer, a call that has left is ``unknown``: the server may have acted. One that never left failed, as not
+   started. Which of the two it is follows from the last check alone.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +14,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ascend_guard.errors import AscendError
-from ascend_guard_mcp.gate import Admission, ToolGate, refusal
+from ascend_guard_mcp.gate import Admission, ToolGate, Unfinished, refusal
 
-from .messages import Message
+from .messages import Message, not_run
 
 _LONGEST_FAILURE = 500
 _CANCELLING = 1.0
@@ -22,7 +29,6 @@ class Call:
 
     Attributes:
         message: as the client sent it.
-        running: whether it has been let through to the server.
     """
 
     __slots__ = ("_admission", "_settled", "message")
@@ -34,7 +40,41 @@ class Call:
 
     @property
     def running(self) -> bool:
+        """Whether it has its permit."""
         return self._admission is not None
+
+    @property
+    def left(self) -> bool:
+        """Whether it has passed its last check, so that the server may have it."""
+        return self._admission is not None and self._admission.begun
+
+    @property
+    def note(self) -> str | None:
+        """Text for the model in the answer, when an approver changed arguments."""
+        return None if self._admission is None else self._admission.note
+
+    def leave(self) -> None:
+        """The last check, immediately before the message goes to the server.
+
+        Raises:
+            AscendError: it must not be sent.
+        """
+        assert self._admission is not None
+        with self._admission:
+            pass
+
+    async def traced(self, event: str, info: dict[str, Any]) -> None:
+        """httpx's ``trace`` extension: the last check, once, when the request itself is about to leave, after the connection
+        is made. Raises as ``leave``."""
+        if event.endswith("send_request_headers.started") and not self.left:
+            request = info.get("request")
+            if getattr(request, "method", b"") != b"CONNECT":  # the way through a proxy, not yet the message
+                self.leave()
+
+    async def refused(self, error: AscendError) -> bytes:
+        """The answer to a call that its last check held back."""
+        await self._settle(error, None)
+        return not_run(self.message, refusal(error))
 
     async def admit(self, gate: ToolGate, session_id: str | None = None) -> Message | str:
         """The call as it is to be forwarded, or the text that tells why it is not. Cancelling ends the wait.
@@ -60,11 +100,15 @@ class Call:
         """The server answered."""
         await self._settle(*_outcome(response))
 
-    async def failed(self, why: str, detail: str | None = None) -> None:
-        """No answer will come."""
-        await self._settle(why, detail)
+    async def failed(self, why: str) -> None:
+        """It is known that it did not do its work: it was not sent, or the server turned it away."""
+        await self._settle(why, None)
 
-    async def _settle(self, failure: str | None, detail: str | None) -> None:
+    async def lost(self, why: str) -> None:
+        """No answer will come."""
+        await self._settle(Unfinished(why), None)
+
+    async def _settle(self, failure: str | BaseException | None, detail: str | None) -> None:
         if self._admission is None or self._settled:
             return
         self._settled = True
@@ -103,6 +147,12 @@ class Background:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=_CANCELLING)
+
+
+def turned_away(status: int) -> bool:
+    """Whether an HTTP status says that the request was not carried out: a redirect, or a fault of the client's. One that
+    ran out of time, or a fault of the server's, leaves that open."""
+    return 300 <= status < 500 and status not in (408, 499)
 
 
 def _outcome(response: dict[str, Any]) -> tuple[str | None, str | None]:

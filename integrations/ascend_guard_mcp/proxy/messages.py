@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 PARSE_ERROR = -32700
@@ -188,6 +188,27 @@ def not_run(call: Message, text: str) -> bytes:
     if call.version is not None:
         result["resultType"] = "complete"  # required since the version that put itself into every request
     return encode({"jsonrpc": "2.0", "id": call.id, "result": result})
+
+
+def noted(raw: bytes, notes: Mapping[Key | None, str | None]) -> bytes:
+    """A line of the server's with a note for the model behind the content of these answers; the very same bytes where
+    there is none."""
+    if not any(notes.values()):
+        return raw
+    try:
+        value = json.loads(raw)
+    except ValueError:  # a number too long for anybody
+        return raw
+    found = False
+    for part in value if isinstance(value, list) else [value]:
+        note = notes.get(key_of(part.get("id"))) if isinstance(part, dict) and "method" not in part else None
+        result = part.get("result") if note is not None else None
+        if isinstance(result, dict) and isinstance(result.get("content"), list):
+            result["content"].append({"type": "text", "text": note})
+            found = True
+    if not found:
+        return raw
+    return json.dumps(value, separators=(",", ":")).encode()  # a server's NaN is its client's business
 
 
 def key_of(identity: Any) -> Key | None:

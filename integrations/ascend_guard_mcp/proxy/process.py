@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-from .calls import Log
+from .calls import Call, Log
 from .messages import Key, Message
 from .pipes import pump
 from .relay import Relay
@@ -50,12 +50,14 @@ class Process:
             start_new_session=True,
         )
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message, call: Call | None = None) -> None:
         """One line to its standard input."""
         stdin = self._process.stdin
         assert stdin is not None
         if stdin.is_closing():
             raise BrokenPipeError("the server's standard input is closed")
+        if call is not None:
+            call.leave()
         stdin.write(message.wire + b"\n")
         await stdin.drain()
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+from ascend_guard.errors import AscendError
 from ascend_guard_mcp.gate import ToolGate
 
 from .calls import Background, Call, Log
@@ -22,6 +23,7 @@ from .messages import (
     error_value,
     key_of,
     not_run,
+    noted,
     read,
     responses,
 )
@@ -32,8 +34,18 @@ Write = Callable[[bytes], Awaitable[None]]
 class Server(Protocol):
     """The way to the server."""
 
-    async def send(self, message: Message) -> None:
-        """Take a message to it, in the order of the calls. Raises ``OSError`` when it cannot be reached any more."""
+    async def send(self, message: Message, call: Call | None = None) -> None:
+        """Take a message to it, in the order of the calls.
+
+        Args:
+            message: what it gets.
+            call: whose message it is, when it is a tool call: it makes its last check (``Call.leave``) immediately before
+                the first byte goes out.
+
+        Raises:
+            OSError: it cannot be reached any more.
+            AscendError: the last check was not passed, and nothing was sent.
+        """
         ...
 
     def abandon(self, key: Key) -> bool:
@@ -112,9 +124,11 @@ class Relay:
             await self._write(not_run(call.message, forward) + b"\n")
             return
         try:
-            await self._server.send(forward)
+            await self._server.send(forward, call)
+        except AscendError as error:
+            await self.refused(key, call, error)
         except OSError as error:
-            await call.failed("the server could not be reached", type(error).__name__)
+            await call.lost(f"the server could not be reached ({type(error).__name__})")
 
     async def _cancel(self, message: Message) -> None:
         key = key_of(message.params.get("requestId"))
@@ -144,16 +158,40 @@ class Relay:
         try:
             if self._hide and any(found == LISTING for found, _ in answered):
                 raw = await without(self._gate, raw)
+            raw = noted(
+                raw,
+                {key_of(answer["id"]): found.note for found, answer in answered if isinstance(found, Call)},
+            )
             await self._write(raw + b"\n")
         finally:  # it has run, whether its client gets to know or not
             for found, response in answered:
                 if isinstance(found, Call):
                     self._background.start(found.answered(response))
 
-    async def unanswered(self, keys: Iterable[Key], code: int, why: str) -> None:
-        """No answer will come to these requests: say so to the client."""
-        for _, identity in keys:
-            await self.from_server(encode(error_value(identity, code, why)))
+    async def refused(self, key: Key, call: Call, error: AscendError) -> None:
+        """A call's last check was not passed, so it was not sent: say so to the client."""
+        self._open.pop(key, None)
+        await self._write(await call.refused(error) + b"\n")
+
+    async def unanswered(
+        self, keys: Iterable[Key], code: int, why: str, *, turned_away: bool = False
+    ) -> None:
+        """No answer will come to these requests: say so to the client.
+
+        Args:
+            keys: of the requests.
+            code: of the error the client gets.
+            why: its text.
+            turned_away: the server said that it did not take them.
+        """
+        for key in keys:
+            found, told = self._open.get(key), why
+            if isinstance(found, Call) and turned_away:
+                self._background.start(found.failed(why))
+            elif isinstance(found, Call):
+                self._background.start(found.lost(why))
+                told += "; the tool may have acted" if found.left else "; the tool did not run"
+            await self.from_server(encode(error_value(key[1], code, told)))
 
     def stop_waiting(self) -> None:
         """The client has gone: what waits for a decision will not run."""
@@ -162,7 +200,7 @@ class Relay:
             self._waits.pop(key).cancel()
 
     async def lost(self, why: str) -> None:
-        """The connection is over. Whoever waits need not, and what runs has failed."""
+        """The connection is over. Whoever waits need not, and what came of the rest is unknown."""
         self.stop_waiting()
         for found in self._open.values():
             if isinstance(found, Call):
@@ -171,4 +209,4 @@ class Relay:
 
     def _settle_lost(self, call: Call, why: str) -> None:
         if call.running:
-            self._background.start(call.failed(why))
+            self._background.start(call.lost(why))

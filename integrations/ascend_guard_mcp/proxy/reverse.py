@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ascend_guard.errors import AscendError
 from ascend_guard_mcp.gate import ToolGate
 
-from .calls import Call, Log
+from .calls import Call, Log, turned_away
 from .exchange import Open, Party, Tap
 from .guards import Turned, forwarded, require_local, require_plain, returned, single
 from .headers import MISMATCH, SESSION, contradiction, following
@@ -28,6 +29,7 @@ from .messages import (
     error_value,
     key_of,
     not_run,
+    noted,
     read,
 )
 from .sse import Events
@@ -217,6 +219,10 @@ class _Exchange:
         calls.run(self._party, key, call)
         try:
             await self._forward(forward, (key, call), mended)
+        except AscendError as error:  # the last check: nothing was sent
+            calls.ended(self._party, key)
+            await self._reply(200, await call.refused(error))
+            return
         finally:
             self._conclude(key, call)
 
@@ -227,8 +233,11 @@ class _Exchange:
         if tap is not None and tap.resumable and calls.running(self._party) and calls.room:
             return  # its client may come back for the answer
         calls.ended(self._party, key)
+        if turned_away(self._status):
+            calls.background.start(call.failed(f"the server answered with status {self._status}"))
+            return
         status = f" (status {self._status})" if self._status >= 300 else ""
-        calls.background.start(call.failed(f"the server's answer ended without a result{status}"))
+        calls.background.start(call.lost(f"the server's answer ended without a result{status}"))
 
     async def _cancel(self, message: Message) -> None:
         calls = self._app.calls
@@ -238,7 +247,7 @@ class _Exchange:
             return
         await self._forward(message)
         if key is not None and (call := calls.running(self._party).get(key)) is not None:
-            await call.failed("the client cancelled the call while it ran; it may have acted")
+            await call.lost("the client cancelled the call while it ran; it may have acted")
 
     # --- what the server answers ----------------------------------------------------------------------------------
 
@@ -251,7 +260,10 @@ class _Exchange:
         app = self._app
         sent = forwarded(self._scope["headers"], app.headers, headers or {}, body=message is not None)
         content = None if message is None else message.wire
-        async with app.http.stream(self._scope["method"], app.url, content=content, headers=sent) as response:
+        extensions = {} if own is None else {"trace": own[1].traced}
+        async with app.http.stream(
+            self._scope["method"], app.url, content=content, headers=sent, extensions=extensions
+        ) as response:
             self._status = response.status_code
             if 300 <= response.status_code < 400:
                 why = "the MCP server redirects, which would lead round the proxy: give --url its address itself"
@@ -263,7 +275,9 @@ class _Exchange:
             self._tap = tap = Tap(app.calls, self._party, events=events, own=own)
             chunks = response.aiter_bytes()
             if app.hide and message is not None and any(method == LISTING for _, method in message.requests):
-                chunks = self._shortened(chunks, events=events)
+                chunks = self._rewritten(chunks, self._without, events=events)
+            elif any(call.note is not None for call in self._answered(own).values()):
+                chunks = self._rewritten(chunks, self._noted(own), events=events)
             await self._begin(response.status_code, returned(response.headers.raw))
             async for chunk in chunks:
                 tap.feed(chunk)
@@ -271,11 +285,29 @@ class _Exchange:
             tap.end()
             await self._send({"type": "http.response.body", "body": b""})
 
-    async def _shortened(self, chunks: AsyncIterator[bytes], *, events: bool) -> AsyncIterator[bytes]:
-        """The same answer without the tools that are always denied."""
-        gate = self._app.gate
+    async def _without(self, raw: bytes) -> bytes:
+        """The same message without the tools that are always denied."""
+        return await without(self._app.gate, raw)
+
+    def _answered(self, own: tuple[Key, Call] | None) -> dict[Key, Call]:
+        """The calls that this answer may answer."""
+        running = self._app.calls.running(self._party)
+        return running if own is None else {**running, own[0]: own[1]}
+
+    def _noted(self, own: tuple[Key, Call] | None) -> Callable[[bytes], Awaitable[bytes]]:
+        """What adds to answers what an approver changed."""
+
+        async def say(raw: bytes) -> bytes:
+            return noted(raw, {key: call.note for key, call in self._answered(own).items()})
+
+        return say
+
+    async def _rewritten(
+        self, chunks: AsyncIterator[bytes], rewrite: Callable[[bytes], Awaitable[bytes]], *, events: bool
+    ) -> AsyncIterator[bytes]:
+        """The same answer with its messages rewritten."""
         if not events:
-            yield await without(gate, b"".join([chunk async for chunk in chunks]))
+            yield await rewrite(b"".join([chunk async for chunk in chunks]))
             return
         stream = Events()
         async for chunk in chunks:
@@ -283,8 +315,9 @@ class _Exchange:
                 if event.message is None:
                     yield event.raw
                     continue
-                shorter = await without(gate, event.message)
-                yield event.raw if shorter is event.message else event.saying(shorter)
+                message = event.message
+                new = await rewrite(message)
+                yield event.raw if new is message else event.saying(new)
         yield stream.rest
 
     async def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:

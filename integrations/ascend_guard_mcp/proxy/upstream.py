@@ -9,7 +9,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .calls import Background, Log
+from ascend_guard.errors import AscendError
+
+from .calls import Background, Call, Log, turned_away
 from .headers import SESSION, VERSION, Parameters, learn, lists_tools, routing
 from .messages import FAILED, INVALID_REQUEST, Key, Message, encode, key_of, responses
 from .options import is_loopback
@@ -76,7 +78,7 @@ class Upstream:
 
     # --- what the client sends ----------------------------------------------------------------------------------
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message, call: Call | None = None) -> None:
         """A request is answered beside; anything else has been taken when this returns, by a server that is not stuck."""
         if message.method == "initialize":
             self._version, self._session = None, None
@@ -89,7 +91,7 @@ class Upstream:
                     self._listening.cancel()
                 self._listening = self._tasks.start(self._listen())
             return
-        task = self._tasks.start(self._post(message))
+        task = self._tasks.start(self._post(message, call))
         for key in asked:
             self._posts[key] = (task, message.version is not None)
             task.add_done_callback(lambda done, key=key: self._forget(key, done))  # type: ignore[misc]
@@ -106,13 +108,14 @@ class Upstream:
         task.cancel()
         return True
 
-    async def _post(self, message: Message) -> None:
+    async def _post(self, message: Message, call: Call | None = None) -> None:
         import httpx
 
         asked = {key for key, _ in message.requests}
+        extensions = {} if call is None else {"trace": call.traced}
         try:
             async with self._http.stream(
-                "POST", self._url, content=message.wire, headers=self._sent(message)
+                "POST", self._url, content=message.wire, headers=self._sent(message), extensions=extensions
             ) as response:
                 if response.status_code >= 300:
                     await self._failed(message, response)
@@ -127,6 +130,11 @@ class Upstream:
                     asked -= await self._arrived(message, one_line(body.strip()))
                 why = f"the MCP server answered with status {response.status_code} and no message for this request"
                 await self._relay.unanswered(asked, INVALID_REQUEST, why)
+        except AscendError as error:
+            if call is None:
+                raise
+            for key in asked:
+                await self._relay.refused(key, call, error)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             if not asked:
                 self._log(_unreachable(error))
@@ -221,7 +229,8 @@ class Upstream:
             why += ": the session is over"
         elif response.status_code in (401, 403):
             why += ": give credentials by --header 'Authorization: env:NAME'"
-        await self._relay.unanswered(asked, INVALID_REQUEST, why)
+        away = turned_away(response.status_code)
+        await self._relay.unanswered(asked, INVALID_REQUEST, why, turned_away=away)
 
     # --- what the server sends by itself ------------------------------------------------------------------------
 

@@ -1,0 +1,80 @@
+"""The name of one tool call, by which the control plane knows that it has begun: in a thread each runs at most once.
+
+LangGraph runs calls again: all calls of a node in which one was interrupted or failed, a task whose process died, a thread
+that is continued from an earlier checkpoint. The name is the same then, and another for every call that is meant anew:
+
+1. The thread, so that conversations never share one.
+2. The graph's place in the graphs around it, by the names of nodes: task ids and counters change when a call is repeated.
+3. The id of the model's message, where the state has it: models give calls of later messages the same ids ("call_0").
+4. The id of the tool call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+
+def name_in_thread(configurable: Mapping[str, Any], state: Any, tool_call_id: object) -> str | None:
+    """The name of a tool call whose graph's state is known; None where there is no thread it could be repeated in.
+
+    Args:
+        configurable: the graph's configuration.
+        state: the state of the node that runs the call.
+        tool_call_id: the model's.
+    """
+    thread = configurable.get("thread_id")
+    if thread is None:
+        return None
+    return _name(thread, _nodes(configurable), _message_id(state, tool_call_id), tool_call_id)
+
+
+def name_in_task(configurable: Mapping[str, Any], tool_call_id: object) -> str | None:
+    """The name of a tool call where only the task of the graph is known, which is the same when it runs again; None
+    outside of a task."""
+    thread, task = configurable.get("thread_id"), configurable.get("checkpoint_ns")
+    if thread is None or not task:
+        return None
+    return _name(thread, task, "task", tool_call_id)
+
+
+def request_in_thread(configurable: Mapping[str, Any], tool_call_id: object) -> str:
+    """The name of a tool call's request to a person (``Submit.call_id``): what was said of it holds for the thread, also
+    when the model makes the call again under its id."""
+    return _name(str(configurable.get("thread_id")), str(tool_call_id))
+
+
+def _name(*parts: object) -> str:
+    plain = json.dumps(parts, default=str)
+    return "langgraph:" + sha256(plain.encode()).hexdigest()
+
+
+def _nodes(configurable: Mapping[str, Any]) -> list[str]:
+    """``outer:<task>|1|tools:<task>`` is ``["outer", "tools"]``."""
+    parts = str(configurable.get("checkpoint_ns") or "").split("|")
+    return [part.partition(":")[0] for part in parts if part and not part.isdigit()]
+
+
+def _message_id(state: Any, tool_call_id: object) -> str | None:
+    for messages in _lists(state):
+        for message in reversed(messages):
+            if isinstance(message, AIMessage) and any(
+                call.get("id") == tool_call_id for call in message.tool_calls
+            ):
+                return message.id
+    return None
+
+
+def _lists(state: Any) -> Iterator[Sequence[Any]]:
+    """Whatever may hold the messages: the state itself, its ``messages``, or another of its fields."""
+    if isinstance(state, list):
+        yield state
+        return
+    fields = state if isinstance(state, Mapping) else getattr(state, "__dict__", {})
+    if isinstance(first := fields.get("messages"), list):
+        yield first
+    yield from (value for name, value in fields.items() if name != "messages" and isinstance(value, list))

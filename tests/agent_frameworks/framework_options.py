@@ -1,0 +1,59 @@
+"""``exclude`` and ``on_denied="return"``: the framework's context stays out, and the model learns why a call was denied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scripted_agents import COMMANDS, FRAMEWORKS, Run, Tools, World
+
+both = pytest.mark.parametrize("run", FRAMEWORKS, ids=lambda run: run.__name__)
+awaited = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+left_out = pytest.mark.parametrize("options", [{"exclude": ("ctx",)}, {}], ids=["exclude", "recognised"])
+
+
+@both
+@awaited
+@left_out
+def test_the_context_is_passed_and_nothing_else(
+    world: World, run: Run, awaited: bool, options: dict[str, Any]
+) -> None:
+    """The tool gets it; it is neither judged nor stored, and the call can be told from another by its arguments."""
+    ran: list[Any] = []
+    tools = Tools(ran, context=True, awaited=awaited, **options)
+    end, told = run(tools, {"order_id": "A", "amount": 5.0})
+    assert (end, told) == ("done", ["refunded 5.0 on A"])
+    assert ran == [("A", 5.0)]
+    (row,) = world.rows()
+    assert world.asked(row).action_details == {"order_id": "A", "amount": 5.0}
+    trail = world.plane.read(lambda reader: [record.body for record in reader.audit()])
+    assert not any(b"secret-of-the-conversation" in body for body in trail)
+
+
+@both
+@awaited
+@left_out
+def test_a_denied_call_tells_the_model_and_the_run_goes_on(
+    world: World, run: Run, awaited: bool, options: dict[str, Any]
+) -> None:
+    """The reason reaches the model as the tool's result, without a command that approves; nothing ran."""
+    ran: list[Any] = []
+    tools = Tools(ran, context=True, awaited=awaited, on_denied="return", **options)
+    end, (told,) = run(tools, {"order_id": "A", "amount": 500.0})
+    assert (end, ran) == ("done", [])
+    assert "Never above 100" in told
+    assert not any(command in told for command in COMMANDS)
+    assert [row.status for row in world.rows()] == ["denied"]
+
+
+@both
+@awaited
+def test_a_stopped_call_tells_the_model(world: World, run: Run, awaited: bool) -> None:
+    """While the kill switch is on, the text says that it is."""
+    ran: list[Any] = []
+    world.plane.kill(reason="fire drill", by="ann")
+    tools = Tools(ran, context=False, awaited=awaited, on_denied="return")
+    end, (told,) = run(tools, {"order_id": "A", "amount": 5.0})
+    assert (end, ran) == ("done", [])
+    assert "fire drill" in told
+    assert not any(command in told for command in COMMANDS)
