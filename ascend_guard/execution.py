@@ -36,6 +36,7 @@ class Execution:
         "_approved",
         "_entered",
         "_in_sections",
+        "_inside",
         "_observer",
         "_outer",
         "_plane",
@@ -54,7 +55,7 @@ class Execution:
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
         self._in_sections = getattr(plane, "in_sections", False)
-        self._entered = self._unsettled = False
+        self._entered = self._inside = self._unsettled = False
         self._span: object = None
 
     # --- before --------------------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ class Execution:
             approved, self._approved = self._approved, None
             approved()
         self._outer = current()
-        self._entered = True
+        self._entered = self._inside = True
         enter(self._running)
         if self._observer is not None:
             self._span = self._observer.enter()
@@ -118,6 +119,7 @@ class Execution:
             span, self._span = self._span, None
             self._observer.leave(span)
         leave(self._running, self._outer)
+        self._inside = False
 
     def check(self) -> None:
         """Between two chunks: raises ``KillSwitchError`` unless the kill switch is known to be off."""
@@ -137,7 +139,7 @@ class Execution:
         before, interrupt = ELSEWHERE, None
         if self._in_sections:
             try:
-                before = hold()
+                before = hold(soon_again=True)
             except BaseException as raised:
                 interrupt = raised
         try:
@@ -165,9 +167,9 @@ class Execution:
 
     def _outcome(self, error: BaseException | None, detail: str | None) -> Outcome:
         duration = perf_counter() - self._started
-        if self._entered:
-            self._leave()  # again, in case an interrupt came before it was left
-        elif error is not None:
+        if self._inside:  # an interrupt came before it was left
+            self._leave()
+        if not self._entered and error is not None:
             return Outcome(
                 OutcomeStatus.FAILED, 0.0, f"not started: {describe_error(error, self.call.secrets)}", detail
             )

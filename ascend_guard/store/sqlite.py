@@ -121,7 +121,7 @@ class SQLiteStore:
         transaction = SQLiteTransaction(self._connection, self.secret, self.path)
         self._committer = Committer(transaction, self.clock, self._explain)
         present = self._runners / self._presence.name  # without it others believe that this process is dead
-        self._files = Watched(folder, self._runners, (self.path, *map(self._beside, BESIDE), present))
+        self._files = Watched(folder, (self.path, *map(self._beside, BESIDE), present))
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
@@ -258,7 +258,6 @@ class SQLiteStore:
         with uninterrupted():
             if self._state is _OPEN:
                 self._writer.close(self._close_connections)
-                self._files.close()
                 self._presence.leave()
                 self._turnstile.close()
             self._state = _CLOSED
@@ -314,7 +313,6 @@ class SQLiteStore:
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
         self._turnstile.close()
-        self._files.close()
         self._presence.abandon()
         self._state = _FORKED
         self._reopening = threading.Lock()
