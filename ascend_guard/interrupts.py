@@ -73,11 +73,12 @@ class _Deferred:
 class _Main:
     """The state of the main thread, which alone reads and changes it."""
 
-    __slots__ = ("handlers", "ident", "mode", "noted", "plan")
+    __slots__ = ("handlers", "ident", "mode", "noted", "partial", "plan")
 
     def __init__(self) -> None:
         self.ident = threading.main_thread().ident
         self.mode = OPEN
+        self.partial = False
         self.noted: deque[_Deferred] = deque()
         self.handlers: tuple[Any, ...] = ()
         self.plan: tuple[_Deferred, ...] = ()
@@ -86,10 +87,14 @@ class _Main:
 _main = _Main()
 
 
-def hold() -> int:
+def hold(*, soon_again: bool = False) -> int:
     """Begin a section, which may lie in another one. The answer belongs to the ``release`` that ends it.
 
     An exception of a handler leaves from here only if the section has not begun.
+
+    Args:
+        soon_again: the section before was a moment ago, and nothing of anybody else depends on this one: handlers for
+            signals that had none then are not looked for, which is most of the time that a section takes.
     """
     main = _main
     if get_ident() != main.ident:
@@ -97,11 +102,15 @@ def hold() -> int:
     before = main.mode
     if before != OPEN:
         main.mode = HELD
+        if main.partial and not soon_again:
+            _complete()
         return before
-    handlers = tuple(map(_get, _SIGNALS))
-    if handlers != main.handlers:
-        main.plan = tuple(_plan(handlers))
-        main.handlers = handlers
+    main.partial = soon_again and not _stale(main.plan)
+    if not main.partial:
+        handlers = tuple(map(_get, _SIGNALS))
+        if handlers != main.handlers:
+            main.plan = tuple(_plan(handlers))
+            main.handlers = handlers
     main.mode = HELD
     try:
         for deferred in main.plan:
@@ -193,6 +202,23 @@ def _plan(handlers: tuple[Any, ...]) -> list[_Deferred]:
         for number, handler in zip(_SIGNALS, handlers, strict=True)
         if callable(handler)
     ]
+
+
+def _stale(plan: tuple[_Deferred, ...]) -> bool:
+    for deferred in plan:  # noqa: SIM110 - a generator would take longer than what it looks at
+        if _get(deferred.number) is not deferred.original:
+            return True
+    return False
+
+
+def _complete() -> None:
+    """Replace the handlers, too, that a section which was begun ``soon_again`` has not looked for."""
+    main = _main
+    main.partial = False
+    main.handlers = ()  # the next section looks at all of them again
+    main.plan = tuple(_plan(tuple(map(_get, _SIGNALS))))
+    for deferred in main.plan:
+        _set(deferred.number, deferred)
 
 
 def _run_noted() -> BaseException | None:

@@ -234,7 +234,6 @@ class World:
         store._presence.abandon()
         # What is posted may or may not survive a crash; here it does, so that runs can be compared.
         store._writer.close(store._close_connections)
-        store._files.close()
         store._turnstile.close()
         self.start()
 

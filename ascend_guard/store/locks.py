@@ -30,8 +30,8 @@ class Turnstile:
         # A wait may end with an interrupt that comes when the lock was just taken. Giving back what is not held does no
         # harm, so both are given back whatever happened.
         try:
-            interruptibly(fcntl.flock, self._gate, fcntl.LOCK_EX)
-            interruptibly(fcntl.flock, self._lock, fcntl.LOCK_EX)
+            _take(self._gate)
+            _take(self._lock)
         except BaseException:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             raise
@@ -45,6 +45,13 @@ class Turnstile:
         """Give up both descriptors; held locks go with them."""
         os.close(self._lock)
         os.close(self._gate)
+
+
+def _take(file: int) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        interruptibly(fcntl.flock, file, fcntl.LOCK_EX)
 
 
 class Presence:

@@ -142,7 +142,7 @@ class SQLiteStore:
         )
         self._committer = Committer(transaction, self.clock, self._explain)
         present = self._runners / self._presence.name  # without it others believe that this process is dead
-        self._files = Watched(folder, self._runners, (self.path, *map(self._beside, BESIDE), present))
+        self._files = Watched(folder, (self.path, *map(self._beside, BESIDE), present))
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
@@ -341,7 +341,6 @@ class SQLiteStore:
             if self._state is _OPEN:
                 barrier.shut(self._presence)
                 self._writer.close(lambda: self._close_connections(last))
-                self._files.close()
                 self._presence.leave()
                 self._turnstile.close()
             self._state = _CLOSED
@@ -400,7 +399,6 @@ class SQLiteStore:
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
         self._turnstile.close()
-        self._files.close()
         self._presence.abandon()
         self._state = _FORKED
         self._reopening = threading.Lock()

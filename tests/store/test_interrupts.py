@@ -204,3 +204,69 @@ def test_a_second_interrupt_while_the_first_is_handled(world: EmbeddedControlPla
         )
         assert "interrupted" in ends
     assert world.verify_audit().ok
+
+
+def test_a_handler_that_a_section_begun_in_haste_did_not_look_for(world: EmbeddedControlPlane) -> None:
+    """A section inside it looks for all of them, and everything is put back as it was."""
+    interrupts.release(interrupts.hold())
+    before = signal.signal(signal.SIGUSR2, raise_interrupt)
+    try:
+        outer = interrupts.hold(soon_again=True)
+        inner = interrupts.hold()
+        signal.raise_signal(signal.SIGUSR2)
+        interrupts.release(inner)
+        with pytest.raises(Interrupt):
+            interrupts.release(outer)
+        assert signal.getsignal(signal.SIGUSR2) is raise_interrupt
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    interrupts.release(interrupts.hold())
+    assert signal.getsignal(signal.SIGUSR2) == before
+    assert signal.getsignal(signal.SIGUSR1) is raise_interrupt
+
+
+def test_a_handler_that_raises_nothing_does_not_end_a_wait(world: EmbeddedControlPlane) -> None:
+    """It runs at once, and the wait goes on; one that raises ends it with what it raised, even an ``Exception``."""
+    ran: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        ran.append(number)
+        if len(ran) == 2:
+            raise OSError("time is up")
+
+    def wait() -> str:
+        signal.raise_signal(signal.SIGUSR1)
+        return "waited"
+
+    signal.signal(signal.SIGUSR1, handle)
+    with interrupts.uninterrupted():
+        assert interrupts.interruptibly(wait) == "waited"
+        assert len(ran) == 1
+    with pytest.raises(OSError, match="time is up"), interrupts.uninterrupted():
+        try:
+            interrupts.interruptibly(wait)
+        except Exception as error:  # what is inside must not take it for its own
+            raise AssertionError("taken for a failure of the wait") from error
+    assert interrupts._main.mode == interrupts.OPEN
+
+
+def test_every_noted_signal_is_handed_on(world: EmbeddedControlPlane) -> None:
+    """Several handlers raise at the end of one section: each of them has run."""
+    ran: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        ran.append(number)
+        raise Interrupt
+
+    numbers = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGRTMIN + 1]
+    before = [signal.signal(number, handle) for number in numbers]
+    try:
+        with pytest.raises(Interrupt), interrupts.uninterrupted():
+            for number in numbers:
+                signal.raise_signal(number)
+            assert ran == []
+        assert sorted(ran) == sorted(numbers)
+        assert [signal.getsignal(number) for number in numbers] == [handle] * 4
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -66,7 +66,9 @@ def test_nothing_is_written_or_read_when_a_file_is_lost(
     if settled:
         store._files._clock = lambda: time.time() + 10
         store.write(insert)
-        assert store._files._relied_on != (0, 0, 0)
+        assert store._files._relied_on != (0, 0)
+    if how is lose_presence:  # in a folder of its own, so it is looked at once a second
+        store._files._clock = lambda: time.time() + 20
     how(tmp_path / "d" / f"a.db{suffix}")
     for act in (
         lambda: store.write(insert),
@@ -85,18 +87,17 @@ def test_folders_are_relied_on_only_while_nothing_can_have_changed_unseen(tmp_pa
     inner.mkdir()
     file = inner / "file"
     file.write_text("")
-    watched = Watched(tmp_path, inner, [file], lambda: now[0])
+    watched = Watched(inner, [file], lambda: now[0])
     now[0] = os.stat(inner).st_ctime
     assert watched.unchanged()
-    assert watched._relied_on == (0, 0, 0)
+    assert watched._relied_on == (0, 0)
     now[0] += 5
     assert watched.unchanged()
-    assert watched._relied_on != (0, 0, 0)
+    assert watched._relied_on != (0, 0)
     watched._identities = ((0, 0),)  # as if the folder had not shown it
     assert watched.unchanged()
     now[0] += 1
     assert not watched.unchanged()
-    watched.close()
 
 
 @given(before=st.integers(1, 4), after=st.integers(1, 4), by_others=st.integers(0, 8))
