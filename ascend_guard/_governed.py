@@ -14,8 +14,9 @@ from msgspec import Struct
 from ._kinds import call_through, path_of, told, unwrap
 from ._stand_in import stand_in
 from .binding import Binder, compile_binder, takes_instance
-from .calls import BoundCall, Options, ToolDeclaration, options
+from .calls import BoundCall
 from .config import default_control_plane
+from .declarations import Options, ToolDeclaration, options
 from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError
 from .execution import Execution
 from .hints import hints_of

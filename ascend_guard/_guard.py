@@ -8,8 +8,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
-from .calls import BoundCall, Declaration, options
+from .calls import BoundCall
 from .config import default_control_plane
+from .declarations import Declaration, options
 from .errors import ConfigurationError
 from .execution import Execution
 from .model import Permit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import actions, system
+from . import actions, outcomes, system
 from .endpoint import Access, Endpoint
 from .registry_table import REGISTRY
 
@@ -32,23 +32,23 @@ ACTIONS: tuple[Endpoint, ...] = (
         refuses=(402, 403, 404, 409), summary="Take the one permit an approval is good for.",
     ),
     Endpoint(
-        "withdraw_action", "POST", "/api/v1/actions/{action_id}/withdraw", actions.OutcomeAnswer,
+        "withdraw_action", "POST", "/api/v1/actions/{action_id}/withdraw", outcomes.OutcomeAnswer,
         actions.ReasonBody, refuses=(403, 404, 409), summary="An approved action will not be run; let nobody use it.",
     ),
     Endpoint(
-        "detach_action", "POST", "/api/v1/actions/{action_id}/detach", actions.OutcomeAnswer, actions.DetachBody,
+        "detach_action", "POST", "/api/v1/actions/{action_id}/detach", outcomes.OutcomeAnswer, actions.DetachBody,
         refuses=(403, 404), summary="Nobody waits for this action any more; the same call later may take it up.",
     ),
     Endpoint(
-        "complete_action", "POST", "/api/agent-action/{action_id}/complete", actions.OutcomeAnswer,
-        actions.OutcomeBody, refuses=(403, 404, 409), body_optional=True, summary="An action has completed.",
+        "complete_action", "POST", "/api/agent-action/{action_id}/complete", outcomes.OutcomeAnswer,
+        outcomes.OutcomeBody, refuses=(403, 404, 409), body_optional=True, summary="An action has completed.",
     ),
     Endpoint(
-        "fail_action", "POST", "/api/agent-action/{action_id}/fail", actions.OutcomeAnswer, actions.OutcomeBody,
+        "fail_action", "POST", "/api/agent-action/{action_id}/fail", outcomes.OutcomeAnswer, outcomes.OutcomeBody,
         refuses=(403, 404, 409), body_optional=True, summary="An action has failed.",
     ),
     Endpoint(
-        "report_outcomes", "POST", "/api/v1/actions/outcomes", actions.OutcomesAnswer, actions.OutcomesBody,
+        "report_outcomes", "POST", "/api/v1/actions/outcomes", outcomes.OutcomesAnswer, outcomes.OutcomesBody,
         refuses=(403,), summary="What came of several actions, in one request. Each counts for itself.",
     ),
     Endpoint(

@@ -295,13 +295,9 @@ class RemoteControlPlane:
                 yield from self._withdraw(Withdraw(effect.action_id, protocol.NOT_JUDGED))
                 raise protocol.not_judged(effect)
             return self._grants.take(effect.action_id)
+        path, body = {"action_id": effect.action_id}, protocol.claiming(effect, self.runner)
         answer = yield from ask(
-            self._api,
-            "claim_action",
-            parameters={"action_id": effect.action_id},
-            body=protocol.claiming(effect, self.runner),
-            key=uuid.uuid4().hex,
-            retry=self._retry,
+            self._api, "claim_action", parameters=path, body=body, key=uuid.uuid4().hex, retry=self._retry
         )
         return decided(answer, effect.action_id)
 

@@ -365,8 +365,7 @@ def put(
 
 def keep(tx: Transaction, organization: str, webhook_id: str, webhook: Webhook) -> None:
     """Keep a webhook, due when something can be done about the first of its deliveries."""
-    first = tx.due_records(waiting(webhook_id), ANY_TIME, limit=1)
-    due_at = first[0].due_at if first else None
+    due_at = next((first.due_at for first in tx.due_records(waiting(webhook_id), ANY_TIME, limit=1)), None)
     if due_at is not None and webhook.active and len(webhook.leases) >= IN_FLIGHT:
         due_at = max(due_at, min(webhook.leases.values()))
     tx.put_record(organization, "webhook", webhook_id, msgspec.json.encode(webhook), due_at=due_at)

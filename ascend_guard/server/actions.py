@@ -14,10 +14,10 @@ from ascend_guard.api.actions import (
     EvaluateAnswer,
     EvaluateBody,
     McpSubmitBody,
-    OutcomeAnswer,
     ReasonBody,
     SubmitBody,
 )
+from ascend_guard.api.outcomes import OutcomeAnswer
 from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.claim import known, stop_waiting, withdraw
 from ascend_guard.engine.decide import judge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ascend_guard.api.actions import (
+from ascend_guard.api.outcomes import (
     OutcomeAnswer,
     OutcomeBody,
     OutcomeItem,

@@ -21,10 +21,11 @@ from ascend_guard.model import Killed, KillSwitchState
 from . import barrier
 from .forks import forget
 from .keyfile import load_secret
-from .sqlite import RECORDING, Durability, SQLiteStore
+from .sqlite import Durability, SQLiteStore
 from .sqlite_queries import UNASKED, foreign
 from .switch_file import SwitchFile, switch_path
 from .switch_records import Snapshot
+from .turning import RECORDING
 
 R = TypeVar("R")
 

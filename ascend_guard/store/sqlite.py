@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import msgspec
-
 from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.hidden import HiddenKey
 from ascend_guard.interrupts import uninterrupted
@@ -34,6 +32,7 @@ from .migrations import migrate
 from .port import Reader, Transaction
 from .sqlite_queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
+from .turning import Place, turn_on
 from .watched import Watched
 from .writer import GroupCommit, Ticket
 
@@ -41,13 +40,8 @@ R = TypeVar("R")
 
 _OPEN, _CLOSED, _FORKED = range(3)
 
-_TURNED = "A kill switch was turned on"
-
 Durability = Literal["power", "process"]
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL"}
-
-RECORDING = 0.5
-"""Seconds that turning a kill switch on waits for its record in the audit trail."""
 
 
 class SQLiteStore:
@@ -305,29 +299,8 @@ class SQLiteStore:
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         if self._state is not _OPEN:
             self._reopen()
-        recorded = threading.Event()
-        killed = barrier.kill(self._switches, self._runners, organization, agent_id, reason, by, self.clock())
-        if killed is None:  # the file is damaged beyond repair, and so stops every agent
-            self._writer.post(
-                lambda tx: self._kill_in_database(tx, organization, agent_id, reason, by, recorded), _TURNED
-            )
-            self._writer.hurry()
-            if not recorded.wait(RECORDING):
-                raise barrier.undone(self._switches)
-            return barrier.damaged(self._switches, self._runners, organization, agent_id)
-        self._writer.post(lambda tx: tx.after_commit(recorded.set), _TURNED)
-        self._writer.hurry()
-        return msgspec.structs.replace(killed, recorded=recorded.wait(RECORDING) and killed.recorded)
-
-    @staticmethod
-    def _kill_in_database(
-        tx: Transaction, organization: str, agent_id: str, reason: str, by: str, recorded: threading.Event
-    ) -> None:
-        tx.kill(organization, agent_id, reason, by)
-        tx.record(
-            "kill_switch.on", organization=organization, actor=by, agent_id=agent_id or None, reason=reason
-        )
-        tx.after_commit(recorded.set)
+        place = Place(self._switches, self._runners, self._writer)
+        return turn_on(place, organization, agent_id, reason, by, self.clock())
 
     def require_released(self) -> None:
         failed, self._switches.unreleased = self._switches.unreleased, None

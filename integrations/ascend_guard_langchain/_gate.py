@@ -14,8 +14,9 @@ from langchain_core.tools import BaseTool
 from ascend_guard._kinds import call_through, call_through_async
 from ascend_guard._scope import current, in_manner, manner
 from ascend_guard.arguments import digest_of
-from ascend_guard.calls import BoundCall, Options
+from ascend_guard.calls import BoundCall
 from ascend_guard.config import default_control_plane
+from ascend_guard.declarations import Options
 from ascend_guard.errors import AlreadyRanError, AscendError, ConfigurationError
 from ascend_guard.execution import Execution
 

@@ -18,7 +18,7 @@ from langgraph.types import Command, interrupt
 
 from ascend_guard import scope
 from ascend_guard._scope import in_manner, scoped
-from ascend_guard.calls import Declaration, Details, options
+from ascend_guard.declarations import Declaration, Details, options
 from ascend_guard.drivers import adrive, drive
 from ascend_guard.errors import ActionPendingError, AlreadyRanError, AscendError, ConfigurationError
 from ascend_guard.flow import OnPending

@@ -9,7 +9,7 @@ from typing import TypeVar, Unpack, cast
 from langchain_core.tools import BaseTool
 
 from ascend_guard._governed import BoundGoverned, Governed
-from ascend_guard.calls import Declaration, options
+from ascend_guard.declarations import Declaration, options
 from ascend_guard.descriptions import checked_names
 from ascend_guard.errors import ConfigurationError
 

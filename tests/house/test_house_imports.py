@@ -40,6 +40,7 @@ LAYERS = (
     ("edits",),
     ("_scope",),
     ("drivers",),
+    ("declarations",),
     ("telemetry", "calls", "client"),
     ("execution", "_handed"),
     ("_followed",),
@@ -74,7 +75,7 @@ STORE = (
         "forks",
         "queries",
     ),
-    *("switch_records", "switch_file", "barrier", "sqlite_queries", "sqlite", "beside"),
+    *("switch_records", "switch_file", "barrier", "turning", "sqlite_queries", "sqlite", "beside"),
     *("postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
 )
 

@@ -29,6 +29,7 @@ CORE = (
         "arguments",
         "binding",
         "calls",
+        "declarations",
         "descriptions",
         "config",
         "drivers",

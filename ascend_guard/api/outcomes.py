@@ -1,0 +1,66 @@
+"""What came of actions, on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from ascend_guard.model import OutcomeStatus
+
+from .endpoint import Prose, Text
+
+
+class OutcomeBody(Struct, omit_defaults=True):
+    """What came of an action that was started; both the published SDK's bodies and ours. ``unknown``, beside ``failed``:
+    it began, and it cannot be known how it ended."""
+
+    status: Literal["completed", "failed"] | None = None
+    action_id: Any = None
+    completed_at: str | None = None
+    failed_at: str | None = None
+    result: Any = None
+    error: Any = None
+    duration_ms: Annotated[float, Meta(ge=0)] | None = None
+    detail: Prose | None = None
+    unknown: bool = False
+
+
+class OutcomeItem(Struct, omit_defaults=True):
+    """One of several outcomes that are reported together; ``unknown`` as in ``OutcomeBody``."""
+
+    action_id: Text
+    status: OutcomeStatus
+    duration_ms: Annotated[float, Meta(ge=0)] = 0.0
+    error: Annotated[str, Meta(max_length=100_000)] | None = None
+    detail: Prose | None = None
+    unknown: bool = False
+
+
+class OutcomesBody(Struct):
+    """What came of several actions."""
+
+    outcomes: Annotated[list[OutcomeItem], Meta(min_length=1, max_length=500)]
+
+
+class OutcomeRefused(Struct):
+    """An outcome that could not be recorded: there is no such action, or it has one."""
+
+    action_id: str
+    detail: str
+
+
+class OutcomesAnswer(Struct):
+    """How many outcomes were recorded, and which were not."""
+
+    recorded: int
+    refused: list[OutcomeRefused]
+
+
+class OutcomeAnswer(Struct):
+    """That the outcome is recorded."""
+
+    success: bool
+    action_id: str
+    status: str
+    message: str

@@ -1,0 +1,143 @@
+"""What people do with a control plane: decide what waits, clear denials, turn kill switches on and off (promise 6).
+
+Nothing here may be done from inside a governed call: an agent cannot approve itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ascend_guard import remedies
+from ascend_guard._scope import current
+from ascend_guard.errors import AscendError, AuthenticationError
+from ascend_guard.model import ActionResult, Killed, KillSwitchState
+from ascend_guard.store.port import ActionRow, Store, Transaction
+
+from . import approve, claim, denials, kill
+from .policy import Policy
+from .waiting import Waits
+
+
+class People:
+    """The part of a control plane that people use."""
+
+    store: Store
+    policy: Policy | None
+    organization: str
+    _waits: Waits
+
+    def approve(
+        self,
+        action_id: str,
+        *,
+        approver: str,
+        comment: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        seen: ActionRow | None = None,
+    ) -> ActionResult:
+        """Approve an action, as one person.
+
+        Args:
+            action_id: the action.
+            approver: who says so.
+            comment: why, for the audit trail.
+            arguments: argument values to run with instead of the caller's. They are judged here, and again, as a whole
+                call with its resource described anew, by the agent's policy when the call runs.
+            seen: the action as the approver was shown it; an approval does not count for what somebody edited meanwhile.
+
+        Raises:
+            NotFoundError: there is no such action.
+            ConflictError: it is decided, or was changed since it was seen.
+            AuthenticationError: a governed tool tried to approve.
+            ValidationError, AuthorizationDeniedError: the arguments cannot be edited so.
+        """
+        _require_person()
+
+        def work(tx: Transaction) -> ActionResult | AscendError:
+            row = claim.known(tx, self.organization, action_id)
+            tx.after_commit(self._waits.poke)
+            return approve.approve(tx, row, approver, comment, arguments, self.policy, seen)
+
+        return unless_error(self.store.write(work))
+
+    def deny(self, action_id: str, *, approver: str, comment: str | None = None) -> ActionResult:
+        """Deny an action, as one person, which decides. The same call is answered with it for as long as denials last.
+
+        Raises as ``approve``.
+        """
+        _require_person()
+
+        def work(tx: Transaction) -> ActionResult | AscendError:
+            row = claim.known(tx, self.organization, action_id)
+            tx.after_commit(self._waits.poke)
+            return approve.deny(tx, row, approver, comment)
+
+        return unless_error(self.store.write(work))
+
+    def clear_denial(self, action_id: str, *, by: str, comment: str | None = None) -> None:
+        """End a person's denial: the same call made again asks people anew.
+
+        Args:
+            action_id: the denied action.
+            by: who says so.
+            comment: why, for the audit trail.
+
+        Raises:
+            NotFoundError: there is no such action.
+            ConflictError: no person's denial of it holds.
+            AuthenticationError: a governed tool tried.
+        """
+        _require_person()
+        self.store.write(
+            lambda tx: denials.clear(tx, claim.known(tx, self.organization, action_id), by, comment)
+        )
+
+    def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> Killed:
+        """Stop one agent, or every agent: no call passes its last check after this returns, waits end, streams stop.
+
+        The answer lists the calls that had passed it and may still act. It works while the database is locked.
+
+        Raises:
+            StoreError: agents are not stopped, or the switch could not be kept.
+            ValidationError: the agent's name is empty.
+        """
+        killed = kill.stop(self.store, self.organization, agent_id, reason, by)
+        self._waits.poke()
+        return killed
+
+    def release(self, *, reason: str, by: str, agent_id: str | None = None) -> None:
+        """Let them go on.
+
+        Raises:
+            NotFoundError: the switch was not on.
+            AuthenticationError: a governed tool tried.
+            StoreError: it is still on.
+        """
+        _require_person()
+        self.store.write(lambda tx: kill.release(tx, self.organization, agent_id, reason, by))
+        self.store.require_released()
+
+    def pending(self) -> list[ActionRow]:
+        """What waits for a person, newest first, at most a thousand."""
+        return self.store.read(lambda reader: reader.actions(self.organization, status="pending", limit=1000))
+
+    def kill_switches(self) -> list[KillSwitchState]:
+        """Those that are on."""
+        return self.store.read(lambda reader: list(reader.kill_switches(self.organization).values()))
+
+
+def unless_error(answer: ActionResult | AscendError) -> ActionResult:
+    """An error that came with a change worth keeping is raised once the change is durable."""
+    if isinstance(answer, AscendError):
+        raise answer
+    return answer
+
+
+def _require_person() -> None:
+    """An agent cannot approve itself: whoever is inside a governed call is no person."""
+    if current() is not None:
+        raise AuthenticationError(
+            "A governed tool cannot approve, deny, clear a denial or release: only a person can, from outside the agent's "
+            "calls.",
+            remedy=remedies.decided(),
+        )
