@@ -242,11 +242,16 @@ def test_a_handler_that_raises_nothing_does_not_end_a_wait(world: EmbeddedContro
     with interrupts.uninterrupted():
         assert interrupts.interruptibly(wait) == "waited"
         assert len(ran) == 1
-    with pytest.raises(OSError, match="time is up"), interrupts.uninterrupted():
-        try:
-            interrupts.interruptibly(wait)
-        except Exception as error:  # what is inside must not take it for its own
-            raise AssertionError("taken for a failure of the wait") from error
+
+    def wait_inside() -> None:
+        with interrupts.uninterrupted():
+            try:
+                interrupts.interruptibly(wait)
+            except Exception as error:  # what is inside must not take it for its own
+                raise AssertionError("taken for a failure of the wait") from error
+
+    with pytest.raises(OSError, match="time is up"):
+        wait_inside()
     assert interrupts._main.mode == interrupts.OPEN
 
 
@@ -260,11 +265,16 @@ def test_every_noted_signal_is_handed_on(world: EmbeddedControlPlane) -> None:
 
     numbers = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGRTMIN + 1]
     before = [signal.signal(number, handle) for number in numbers]
-    try:
-        with pytest.raises(Interrupt), interrupts.uninterrupted():
+
+    def interrupted() -> None:
+        with interrupts.uninterrupted():
             for number in numbers:
                 signal.raise_signal(number)
             assert ran == []
+
+    try:
+        with pytest.raises(Interrupt):
+            interrupted()
         assert sorted(ran) == sorted(numbers)
         assert [signal.getsignal(number) for number in numbers] == [handle] * 4
     finally:
