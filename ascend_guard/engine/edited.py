@@ -67,7 +67,9 @@ def judged(
     judgement = judge(action)
     verdict, risk = judgement.verdict, judgement.risk
     if verdict.effect is Effect.DENY:
-        return refused(tx, row, f"the policy denies the edited call: {verdict.reason}", rule=verdict.rule)
+        return refused(
+            tx, row, f"the policy denies the edited call: {verdict.reason.rstrip('.')}", rule=verdict.rule
+        )
     row.resource, row.risk_score, row.risk_level = action.resource, risk.score, risk.level.value
     tx.update_action(row.id, resource=row.resource, risk_score=row.risk_score, risk_level=row.risk_level)
     ran = {

@@ -45,6 +45,7 @@ steps = st.one_of(
     st.tuples(st.just("deny"), recent),
     st.tuples(st.just("claim"), recent),
     st.tuples(st.just("withdraw"), recent),
+    st.tuples(st.just("use"), st.sampled_from([0.0, 0.0, 61.0])),
     st.tuples(st.just("detach"), recent),
     st.tuples(st.just("pass"), st.sampled_from([10.0, 61.0, 61.0, 200_000.0])),
     st.tuples(st.sampled_from(["tidy", "kill", "release", "crash"])),
@@ -98,6 +99,14 @@ class Story:
     def claim(self, back: int) -> None:
         number = self.id(back)
         self.world.plane.perform(Claim(self._asked(number), number, "d", "d"))
+
+    def use(self, wait: float) -> None:
+        """Ask, approve, and use the approval, perhaps too late."""
+        self.submit("ask", False, None)
+        self.approve(0, "ann")
+        self.world.clock.now += wait
+        self.claim(0)
+        happened["claim"] += 1
 
     def settle(self, back: int, status: OutcomeStatus) -> None:
         self.world.plane.perform(Settle(self.id(back), Outcome(status, 0.5)))

@@ -243,7 +243,7 @@ def test_a_handler_that_raises_nothing_does_not_end_a_wait(world: EmbeddedContro
         assert interrupts.interruptibly(wait) == "waited"
         assert len(ran) == 1
 
-    def section() -> None:
+    def wait_inside() -> None:
         with interrupts.uninterrupted():
             try:
                 interrupts.interruptibly(wait)
@@ -251,7 +251,7 @@ def test_a_handler_that_raises_nothing_does_not_end_a_wait(world: EmbeddedContro
                 raise AssertionError("taken for a failure of the wait") from error
 
     with pytest.raises(OSError, match="time is up"):
-        section()
+        wait_inside()
     assert interrupts._main.mode == interrupts.OPEN
 
 
@@ -265,16 +265,16 @@ def test_every_noted_signal_is_handed_on(world: EmbeddedControlPlane) -> None:
 
     numbers = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGRTMIN + 1]
     before = [signal.signal(number, handle) for number in numbers]
+
+    def interrupted() -> None:
+        with interrupts.uninterrupted():
+            for number in numbers:
+                signal.raise_signal(number)
+            assert ran == []
+
     try:
-
-        def section() -> None:
-            with interrupts.uninterrupted():
-                for number in numbers:
-                    signal.raise_signal(number)
-                assert ran == []
-
         with pytest.raises(Interrupt):
-            section()
+            interrupted()
         assert sorted(ran) == sorted(numbers)
         assert [signal.getsignal(number) for number in numbers] == [handle] * 4
     finally:
