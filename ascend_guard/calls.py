@@ -113,7 +113,6 @@ class BoundCall:
     def secrets(self) -> Sequence[str]:
         return self._arguments.secrets
 
-    @property
     def identity(self) -> str:
         return self._arguments.identity
 

@@ -224,7 +224,7 @@ class Execution:
         before, interrupt = ELSEWHERE, None
         if self._in_sections:
             try:
-                before = hold()
+                before = hold(soon_again=True)
             except BaseException as raised:
                 interrupt = raised
         try:

@@ -10,7 +10,7 @@ No clock, randomness, sleep, span or context variable: those are effects, or bel
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -73,7 +73,7 @@ class Submit(Effect[ActionResult]):
         action: what is asked.
         digest: keyed digest of the arguments; whatever is approved is approved for these alone.
         identity: the digest without the order of dict keys, by which the same call is recognised when it is made again;
-            ``digest`` when left out.
+            ``digest`` when left out. A callable is asked for it when it is needed, which is for few calls.
         parked: nobody will wait for a person. A pending or approved action for the very same call is taken up again.
         repeatable: the same call made later gives the same digest, so it can be taken up again.
         call_id: names this very call where its caller may repeat it, as a graph does that was interrupted. Another call
@@ -84,7 +84,7 @@ class Submit(Effect[ActionResult]):
     An action approved at once is claimed in the same step (``ActionResult.claimed``) where the control plane can.
     """
 
-    __slots__ = ("action", "call_id", "digest", "identity", "once", "parked", "repeatable")
+    __slots__ = ("_identity", "action", "call_id", "digest", "once", "parked", "repeatable")
 
     def __init__(
         self,
@@ -94,16 +94,21 @@ class Submit(Effect[ActionResult]):
         parked: bool,
         repeatable: bool,
         call_id: str | None = None,
-        identity: str | None = None,
+        identity: str | Callable[[], str] | None = None,
         once: str | None = None,
     ) -> None:
         self.action = action
         self.digest = digest
-        self.identity = digest if identity is None else identity
+        self._identity = digest if identity is None else identity
         self.parked = parked
         self.repeatable = repeatable
         self.call_id = call_id
         self.once = once
+
+    @property
+    def identity(self) -> str:
+        """See above."""
+        return self._identity if isinstance(self._identity, str) else self._identity()
 
 
 class AwaitDecision(Effect[ActionResult]):
@@ -195,7 +200,6 @@ class Call(Protocol):
     on_pending: OnPending
     timeout: float | None
 
-    @property
     def identity(self) -> str:
         """``digest`` without the order of dict keys; it recognises the same call, and never guards what runs."""
         ...

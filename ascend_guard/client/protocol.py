@@ -94,8 +94,9 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
         }
         if effect.call_id is not None:
             body["call_id"] = effect.call_id
-        if effect.identity != effect.digest:
-            body["identity"] = effect.identity
+        identity = effect.identity
+        if identity != effect.digest:
+            body["identity"] = identity
         if effect.once is not None:
             body["once"] = effect.once
         return body

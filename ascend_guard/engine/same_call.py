@@ -40,6 +40,8 @@ ACTION: Final[dict[str, Place]] = {
     "orchestration_session_id": "out",
     "parent_action_id": "out",
     "orchestration_depth": "out",
+    "excluded": "out",
+    "vouched_decorators": "in",
 }
 """Every field of ``AgentAction``. Its details are compared by the digest of the arguments, which is unredacted and typed."""
 
@@ -50,6 +52,7 @@ SUBMIT: Final[dict[str, Place]] = {
     "call_id": "approval",
     "parked": "out",
     "repeatable": "out",
+    "once": "out",
 }
 """Every field of ``Submit``."""
 
@@ -92,7 +95,7 @@ def approval_key(effect: Submit, verdict: Verdict) -> str:
 
 def _identity(effect: Submit) -> str:
     """The digest that recognises the arguments, whatever the order of their keys."""
-    return getattr(effect, "identity", None) or effect.digest
+    return effect.identity
 
 
 def _lasting(value: Any) -> Any:

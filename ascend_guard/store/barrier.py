@@ -2,8 +2,9 @@
 
 A starting call (``begin``)                          A killer (``kill``)
 
-1. announces itself in its process's table           1. writes the switch to the end of the switch file
-2. reads the switch file                             2. waits until earlier announcements can be seen
+1. announces itself in its process's table           1. writes the switch to the end of the switch file, and tells
+2. reads the switch file                                all living processes to read it before they decide anything
+                                                     2. waits until earlier announcements can be seen
 3. has begun; looks whether it was revoked           3. reads the tables of all living processes
                                                      4. waits for calls between 1 and 3, at most ``PATIENCE``
                                                      5. revokes those that are still there, and waits as in 2
@@ -159,6 +160,7 @@ def still_running(folder: Path, organization: str, agent_id: str) -> list[Runnin
         organization: whose.
         agent_id: ``''`` is every agent.
     """
+    tell(folder)
     time.sleep(SETTLING)
     with _mapped(folder) as found:
         seen = [call for table in found for call in table.calls(organization, agent_id)]
@@ -178,6 +180,13 @@ def still_running(folder: Path, organization: str, agent_id: str) -> list[Runnin
                 # What may not be revoked may still begin.
                 running.append(call.described(begun=word & 3 != CHECKING or not call.table.writable))
         return sorted(running, key=lambda call: int(call.action_id))
+
+
+def tell(folder: Path) -> None:
+    """Let every living process read the switch file again before its next transaction."""
+    with _mapped(folder) as found:
+        for table in found:
+            table.tell()
 
 
 def _checking(call: Seen) -> bool:

@@ -2,9 +2,11 @@
 
 The table is in the process's presence file (``locks.Presence``), 128 bytes each, the first a header::
 
-    header   magic, process id, start time of the process in clock ticks, its pid namespace's inode, 0 ...
+    header   magic, process id, start time of the process in clock ticks, its pid namespace's inode, turn, 0 ...
     slot     word, revoked, action id, began at (nanoseconds since the epoch), organization and agent (tags),
              agent (80 bytes of UTF-8)
+
+``turn`` is changed by whoever turned a kill switch, so a process knows without a system call that it must read the file.
 
 ``word`` is a count of the slot's uses, shifted, and one of ``IDLE``, ``CHECKING`` and ``BEGUN``. It is written with one
 aligned store of eight bytes, after the fields it vouches for.
@@ -22,6 +24,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import secrets
 import struct
 import threading
 import time
@@ -39,6 +42,7 @@ SETTLING = 0.001
 SIZE = 128
 _WORDS = SIZE // 8
 _FIRST = 63
+_TURN = 4
 _NAME = 80
 _MAGIC = int.from_bytes(b"agslots1", "little")
 _EVERY = bytes(8)
@@ -106,6 +110,11 @@ class Slots:
         words[slot * _WORDS] &= ~3
         self._free.append(slot)
         return True
+
+    def turn(self) -> int:
+        """A number that changes when somebody turned a kill switch."""
+        turn: int = self._words[_TURN]
+        return turn
 
     def forget(self) -> None:
         """In a forked child: the calls in this table are the parent's, which goes on with them."""
@@ -184,6 +193,11 @@ class Table:
                     if of == wanted_organization and (agent == wanted_agent or not agent_id):
                         yield Seen(self, at, word, entry)
                     break
+
+    def tell(self) -> None:
+        """Let its process read the switch file again. No two turns leave the same number."""
+        if self._known and self.writable:
+            self._words[_TURN] = secrets.randbits(64)
 
     def word(self, at: int) -> int:
         """A slot's word now."""

@@ -120,6 +120,7 @@ class SQLiteStore:
                 self.secret,
                 sync=self.durability == "power",
                 confirm=partial(foreign, self.path),
+                turn=self._presence.slots.turn,
             )
             found_switches(self._connection, self._switches)
         self._reader_connection = self._connect()

@@ -23,7 +23,7 @@ import msgspec
 from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
 
-from .barrier import still_running
+from .barrier import still_running, tell
 from .mends import explain, restored
 from .port import ActionRow
 from .queries import COLUMNS, Changes, Queries
@@ -91,9 +91,7 @@ class SQLiteTransaction(Changes):
             if found is None or found[0] != last.hash:
                 self._head = last
                 raise restored(self._path)
-        self._file = self._switches.now()
-        if self._file is not self._recorded:
-            self._catch_up()
+        self._look(self._switches.lately())
 
     def commit(self) -> None:
         """Make everything durable."""
@@ -117,6 +115,7 @@ class SQLiteTransaction(Changes):
             still_running(self._runners, organization, EVERYONE)
         if self._off or self._draft is not None:
             self._write_off()
+            tell(self._runners)
         if self._turned:
             self._forget_turns()
         super().committed()
@@ -152,12 +151,14 @@ class SQLiteTransaction(Changes):
         return switches
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
+        self._look(self._switches.now())
         super().kill(organization, agent_id, reason, by)
         entry = turned_on(organization, agent_id, reason, by, self.now)
         self._on.append(entry)
         self._turned[organization, agent_id] = entry.state
 
     def revive(self, organization: str, agent_id: str) -> bool:
+        self._look(self._switches.now())
         super().revive(organization, agent_id)
         turned = self._turned.get((organization, agent_id))
         if turned is None and (organization, agent_id) in self._turned:
@@ -177,6 +178,11 @@ class SQLiteTransaction(Changes):
         elif entry.released or damage is not None:
             self._off.append(entry)
         return True
+
+    def _look(self, file: Snapshot) -> None:
+        self._file = file
+        if file is not self._recorded:
+            self._catch_up()
 
     def _catch_up(self) -> None:
         """Record what the switch file says and the database does not know."""

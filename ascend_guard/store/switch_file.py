@@ -41,6 +41,9 @@ from ascend_guard.model import KillSwitchState
 
 from .switch_records import EVERYONE, QUIET, START, Codec, Damage, Entry, Identity, Snapshot, damage_of
 
+LATELY = 0.5
+"""Seconds after which a transaction looks at the file itself, whatever it was told."""
+
 _RACY = 50_000_000
 """Nanoseconds after a change during which time stamps do not tell a further change: their clock is coarse."""
 
@@ -53,10 +56,17 @@ class SwitchFile:
         secret: the store's.
         sync: whether a record must survive a power cut.
         confirm: what is wrong with a file that this process has not seen before; None when it is the database's.
+        turn: a number that changes when anybody turns a switch; None when there is none to ask.
     """
 
     def __init__(
-        self, path: Path, secret: bytes, *, sync: bool, confirm: Callable[[Snapshot], str | None]
+        self,
+        path: Path,
+        secret: bytes,
+        *,
+        sync: bool,
+        confirm: Callable[[Snapshot], str | None],
+        turn: Callable[[], int] | None = None,
     ) -> None:
         self.path = path
         self._name = os.fspath(path)
@@ -66,6 +76,9 @@ class SwitchFile:
         self._confirm = confirm
         self._lock = threading.RLock()
         self._seen: Snapshot | None = None
+        self._turn = turn
+        self._at_turn = -1
+        self._until = 0.0
         self.unreleased: OSError | None = None
         """Why a release that is recorded could not be written, until somebody was told."""
 
@@ -95,6 +108,22 @@ class SwitchFile:
         ):
             return seen
         return self._load()
+
+    def lately(self) -> Snapshot:
+        """The file as it is, but for damage, which may be seen up to ``LATELY`` later. No system call, for most calls.
+
+        For transactions: each call that runs is checked against the file itself afterwards.
+        """
+        if self._turn is None:
+            return self.now()
+        seen, turn, now = self._seen, self._turn(), time.monotonic()
+        if turn == self._at_turn and now < self._until and seen is not None and seen.damage is None:
+            return seen
+        self._at_turn, self._until = (
+            turn,
+            now + LATELY,
+        )  # before it is read: a turn meanwhile is read the next time
+        return self.now()
 
     def _load(self) -> Snapshot:
         with self._lock:
