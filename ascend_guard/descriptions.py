@@ -66,12 +66,17 @@ def described(describe: Describe, named: dict[str, Any], arguments: Arguments) -
     if isinstance(describe, _Template):
         return describe(arguments.plain)
     try:
-        text = describe(named)
+        text = describe(dict(named))  # a copy: what runs is made of the named arguments
     except Exception as error:
+        hint = (
+            " It gets the judged arguments by name, without excluded ones."
+            if isinstance(error, KeyError)
+            else ""
+        )
         # Without its cause: what it says about the arguments may be secret.
         raise ValidationError(
             f"Blocked: the resource of this call cannot be told: the callable that describes it raised "
-            f"{type(error).__name__}. Fix the callable."
+            f"{type(error).__name__}.{hint} Fix the callable."
         ) from None
     if not isinstance(text, str):
         raise ValidationError(

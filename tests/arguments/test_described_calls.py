@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed, guard
+from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, ValidationError, governed, guard
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.sqlite import SQLiteStore
 
@@ -103,3 +103,25 @@ def test_a_callable_that_never_leaves_the_arguments_alone(plane: EmbeddedControl
         tool([])
     assert not ran
     assert 1 < len(looks) < 10
+
+
+def test_the_callable_gets_a_copy_of_the_named_arguments(plane: EmbeddedControlPlane) -> None:
+    """Setting or removing a name in it reaches neither a block's parameters nor the record."""
+
+    def meddle(args: dict[str, Any]) -> str:
+        args["amount"] = 999
+        args.pop("order")
+        return "orders/1"
+
+    with guard("free", resource=meddle, parameters={"order": 1, "amount": 5}, control_plane=plane) as permit:
+        assert permit.parameters == {"order": 1, "amount": 5}
+
+
+def test_a_callable_that_asks_for_an_excluded_argument(plane: EmbeddedControlPlane) -> None:
+    """The error says that it is not there."""
+
+    @governed("free", resource=lambda args: args["ctx"], exclude=("ctx",), control_plane=plane)
+    def tool(ctx: str, n: int) -> None: ...
+
+    with pytest.raises(ValidationError, match="without excluded ones"):
+        tool("C", 1)
