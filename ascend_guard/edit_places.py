@@ -68,4 +68,5 @@ def same(value: Any, shown: Any) -> bool:
         return list(value) == list(shown) and all(same(value[name], shown[name]) for name in value)
     if type(value) is list:
         return len(value) == len(shown) and all(map(same, value, shown))
-    return bool(value == shown)
+    # Not by ==, for which 0.0 is -0.0.
+    return repr(value) == repr(shown) if type(value) is float else bool(value == shown)

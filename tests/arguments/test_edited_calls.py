@@ -237,3 +237,9 @@ def test_a_changed_item_among_several_classes_needs_its_place() -> None:
                 convert(hint, own, edit)
     assert convert(list[int | str], [1, "a"], [1, "a", "b"]) == [1, "a", "b"]
     assert convert(typing.Any, [1, 2], [1, 2, 3]) == [1, 2, 3]
+
+
+def test_a_zero_keeps_the_sign_an_approver_writes() -> None:
+    """Equal numbers that a tool can tell apart are an edit."""
+    assert str(convert(float, -0.0, 0.0)) == "0.0"
+    assert str(convert(None, 0.0, -0.0)) == "-0.0"
