@@ -19,7 +19,6 @@ from .config import default_control_plane
 from .declarations import Options, ToolDeclaration, options
 from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError
 from .execution import Execution
-from .hints import hints_of
 from .receivers import Receivers
 from .vouching import Vouching, call_of, name_of, nearest_maker
 from .wrappers import OWN
@@ -231,7 +230,6 @@ class _Gate:
         self._method: _Known | None = None
         self._first = _first_parameter(tool)
         self.receivers: Receivers | None = None
-        self._hint = hints_of(tool)
 
     def __call__(self, wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if type(wrapped) is wrapt.PartialCallableObjectProxy:
@@ -264,7 +262,7 @@ class _Gate:
         plane = self._options.control_plane or default_control_plane()
         named, args, kwargs = binder.call(args, kwargs)
         run.binder, run.target = binder, binder.target or run.wrapped
-        return Execution(BoundCall(self._options, plane, named, binder, args, kwargs, self._hint), plane)
+        return Execution(BoundCall(self._options, plane, named, binder, args, kwargs, binder.hint), plane)
 
     def known(self, wrapped: Any) -> _Known:
         """What is known of what will be called, compiled again when it changed."""

@@ -12,6 +12,7 @@ from inspect import Parameter
 from typing import Any
 
 from ascend_guard.errors import ValidationError
+from ascend_guard.hints import Hint, hints_of, undeclared
 from ascend_guard.signatures import POSITIONAL, Marks, marks_of, parameters_of_function
 
 __all__ = ["Binder", "BuiltinBinder", "Call", "FunctionBinder", "OpenBinder"]
@@ -37,6 +38,7 @@ class Binder:
         excluded: parameters annotated ``Annotated[T, Exclude]``, or provided by a framework.
         collected: parameters that collect others, such as ``*args``.
         names: all names a call can have; None when any keyword can be one.
+        hint: the types that what runs declares for its parameters.
     """
 
     __slots__ = ("target",)
@@ -46,6 +48,7 @@ class Binder:
     excluded: frozenset[str] = _NONE
     collected: tuple[str, ...] = ()
     names: frozenset[str] | None = None
+    hint: Hint = staticmethod(undeclared)
 
     target: Callable[..., Any] | None
 
@@ -170,7 +173,7 @@ class FunctionBinder(_Named):
         explicit: pass defaults as arguments.
     """
 
-    __slots__ = ("_code", "_defaults", "_found", "_function", "_kwdefaults", "_kwvalues")
+    __slots__ = ("_code", "_defaults", "_found", "_function", "_kwdefaults", "_kwvalues", "hint")
 
     def __init__(
         self,
@@ -183,6 +186,7 @@ class FunctionBinder(_Named):
     ) -> None:
         self.target = target
         self._function, self._found = function, found
+        self.hint = hints_of(function)
         self._code, self._defaults = function.__code__, function.__defaults__
         self._kwdefaults = function.__kwdefaults__
         self._kwvalues = tuple((self._kwdefaults or {}).items())

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ascend_guard.binders import Binder, BuiltinBinder, Call, FunctionBinder, OpenBinder
+from ascend_guard.errors import ValidationError
 from ascend_guard.signatures import parameters_of_builtin
 from ascend_guard.vouching import Vouching, call_of, refused
 from ascend_guard.wrappers import Step, dispatcher_of, step_of
@@ -162,13 +163,13 @@ def _open_ended(function: types.FunctionType) -> bool:
 class _Delegating(Binder):
     """A binder with the parameters of another one."""
 
-    __slots__ = ("_base", "collected", "excluded", "names", "redacted", "vouched")
+    __slots__ = ("_base", "collected", "excluded", "hint", "names", "redacted", "vouched")
 
     def __init__(self, target: Callable[..., Any] | None, base: Binder) -> None:
         self.target = target
         self._base = base
         self.redacted, self.excluded, self.collected = base.redacted, base.excluded, base.collected
-        self.names, self.vouched = base.names, base.vouched
+        self.names, self.vouched, self.hint = base.names, base.vouched, base.hint
 
     def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return self._base.unbind(named)
@@ -249,10 +250,41 @@ class _Dispatch(_Delegating):
         overload = self._choose(args)
         known = self._binders.get(id(overload))
         if known is None or known[0] is not overload or not known[1].intact():
-            known = (overload, compile_binder(overload, vouching=self._vouching))
+            binder = compile_binder(overload, vouching=self._vouching)
+            known = (overload, _Overload(binder, self._choose, overload))
             if type(overload) is types.FunctionType:  # a bound one is made anew for each call
                 self._binders[id(overload)] = known
         return known[1].chosen(args, kwargs)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         raise TypeError("the overload of a call is chosen first")
+
+
+class _Overload(_Delegating):
+    """One overload. A call that is made again with other values must still be one that it is registered for."""
+
+    __slots__ = ("_choose", "_overload")
+
+    def __init__(self, base: Binder, choose: Callable[[tuple[Any, ...]], Any], overload: Any) -> None:
+        super().__init__(base.target, base)
+        self._choose, self._overload = choose, overload
+
+    def chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binder:
+        base = self._base.chosen(args, kwargs)
+        return self if base is self._base else _Overload(base, self._choose, self._overload)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        return self._base.call(args, kwargs)
+
+    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = self._base.unbind(named)
+        if not args or self._choose(args) != self._overload:
+            raise ValidationError(
+                "Blocked: with the approver's values the call ends in another overload than the one that was decided on. "
+                "Nothing ran. Make the call again; it needs a new decision.",
+                reason="the edited call ends in another overload",
+            )
+        return args, kwargs
+
+    def intact(self) -> bool:
+        return self._base.intact()

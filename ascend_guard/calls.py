@@ -16,7 +16,7 @@ from ._scope import Running, current, manner, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
 from .declarations import Options
-from .descriptions import described
+from .descriptions import described, is_code
 from .drivers import ControlPlane
 from .errors import AuthorizationDeniedError, ValidationError
 from .exclusion import separate
@@ -26,6 +26,7 @@ from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Permit
 
 _log = logging.getLogger("ascend_guard")
 _MOST_TOLD = 1024
+_MOST_READINGS = 3
 
 
 class Given(Struct, frozen=True):
@@ -94,7 +95,8 @@ class BoundCall:
         self.args = args
         self.kwargs = kwargs or {}
         named = self._named
-        self._arguments = arguments = normalise(named, key=self._key, redact=self._redact)
+        arguments, target = _read(options, named, self._key, self._redact)
+        self._arguments = arguments
         self.digest = arguments.digest
         self.repeatable = not arguments.opaque
         wanted = manner()
@@ -107,7 +109,7 @@ class BoundCall:
             self.call_id, self.once, self.approved = wanted.call_id, wanted.once, wanted.approved
         self.timeout = options.timeout
         left_out = () if self._excluded is None else self._excluded.names
-        self.action = _action(options, plane, named, arguments, left_out, vouched)
+        self.action = _action(options, plane, target, arguments, left_out, vouched)
 
     @property
     def secrets(self) -> Sequence[str]:
@@ -144,10 +146,8 @@ class BoundCall:
             self._given = Given(self._named, self._arguments.plain)
         given = self._given
         named = {**given.named, **converted(values, given.named, given.plain, self._hint)}
-        arguments = normalise(named, key=self._key, redact=self._redact)
-        action = msgspec.structs.replace(
-            self.action, action_details=arguments.plain, **_target(self._options, named, arguments)
-        )
+        arguments, target = _read(self._options, named, self._key, self._redact)
+        action = msgspec.structs.replace(self.action, action_details=arguments.plain, **target)
         if self._binder is not None:
             self.args, self.kwargs = self._binder.unbind(self._passed(named))
         self._named, self._arguments = named, arguments
@@ -178,7 +178,7 @@ class BoundCall:
 def _action(
     options: Options,
     plane: ControlPlane,
-    named: dict[str, Any],
+    target: _Target,
     arguments: Arguments,
     excluded: tuple[str, ...],
     vouched: tuple[str, ...],
@@ -198,7 +198,6 @@ def _action(
                 f"{MAX_ORCHESTRATION_DEPTH} are allowed. Call it from a shallower one.",
                 reason="orchestration depth out of range",
             )
-    target = _target(options, named, arguments)
     return AgentAction(
         agent_id,
         (scope.agent_name or plane.agent_name) if scope.agent_id is None else (scope.agent_name or agent_id),
@@ -249,6 +248,26 @@ class _Target(TypedDict):
 
     resource: str
     resource_id: str | None
+
+
+def _read(
+    options: Options, named: dict[str, Any], key: bytes, redact: frozenset[str]
+) -> tuple[Arguments, _Target]:
+    """The arguments as they are judged, and what they act on.
+
+    A callable that describes the resource may change what it looks at, as the first look at a cached property does. So
+    both are read again after it, until it leaves the arguments as they were judged; one that never does is found by the
+    last check, like any other change.
+    """
+    arguments = normalise(named, key=key, redact=redact)
+    target = _target(options, named, arguments)
+    if arguments.mutable and (is_code(options.resource) or is_code(options.resource_id)):
+        for _ in range(_MOST_READINGS):
+            again = normalise(named, key=key, redact=redact)
+            if again.digest == arguments.digest:
+                break
+            arguments, target = again, _target(options, named, again)
+    return arguments, target
 
 
 def _target(options: Options, named: dict[str, Any], arguments: Arguments) -> _Target:

@@ -11,7 +11,7 @@ from ascend_guard.arguments import Arguments
 from ascend_guard.errors import ConfigurationError, ValidationError
 from ascend_guard.redaction import scrub
 
-__all__ = ["Describe", "checked_names", "describe", "described", "literal"]
+__all__ = ["Describe", "checked_names", "describe", "described", "is_code", "literal"]
 
 Describe = Callable[[dict[str, Any]], str]
 
@@ -66,12 +66,17 @@ def described(describe: Describe, named: dict[str, Any], arguments: Arguments) -
     if isinstance(describe, _Template):
         return describe(arguments.plain)
     try:
-        text = describe(named)
+        text = describe(dict(named))  # a copy: what runs is made of the named arguments
     except Exception as error:
+        hint = (
+            " It gets the judged arguments by name, without excluded ones."
+            if isinstance(error, KeyError)
+            else ""
+        )
         # Without its cause: what it says about the arguments may be secret.
         raise ValidationError(
             f"Blocked: the resource of this call cannot be told: the callable that describes it raised "
-            f"{type(error).__name__}. Fix the callable."
+            f"{type(error).__name__}.{hint} Fix the callable."
         ) from None
     if not isinstance(text, str):
         raise ValidationError(
@@ -82,11 +87,16 @@ def described(describe: Describe, named: dict[str, Any], arguments: Arguments) -
     return scrub(text, arguments.secrets)
 
 
+def is_code(describe: Describe | None) -> bool:
+    """Whether somebody's own callable describes the call, which may change what it looks at."""
+    return describe is not None and not isinstance(describe, _Template | _Literal)
+
+
 def literal(
     what: str, given: str | Describe | None, parameters: Collection[str] | None, excluded: Collection[str]
 ) -> Describe | None:
     """As ``describe``, where strings are themselves, not templates."""
-    return (lambda _: given) if isinstance(given, str) else describe(what, given, parameters, excluded)
+    return _Literal(given) if isinstance(given, str) else describe(what, given, parameters, excluded)
 
 
 def describe(
@@ -110,6 +120,16 @@ def describe(
             f"{what} is a string, a template such as 'customers/{{customer_id}}', or a callable."
         )
     return _Template(what, given, parameters, excluded)
+
+
+class _Literal:
+    """The same text for every call."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __call__(self, named: dict[str, Any]) -> str:
+        return self._text
 
 
 class _Template:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import typing
 from typing import Any
 
 import msgspec
 
-from ascend_guard.hints import UNDECLARED
+from ascend_guard.hints import UNDECLARED, declared_types
 
 __all__ = ["NONE", "fields_of", "rebuilt"]
 
@@ -33,10 +32,7 @@ def fields_of(kind: type) -> dict[str, Any] | None:
         names = list(getattr(kind, "_fields"))  # noqa: B009 - not every tuple has it
     else:
         return None
-    try:
-        hints = typing.get_type_hints(kind, include_extras=True)
-    except Exception:  # annotations are anybody's code
-        hints = {}
+    hints = declared_types(kind)
     return {name: hints.get(name, UNDECLARED) for name in names}
 
 
@@ -50,9 +46,13 @@ def rebuilt(kind: Any, made: dict[str, Any], changed: dict[str, Any], own: Any) 
         own: the caller's own record; ``NONE`` when it had none of this class.
     """
     if hasattr(kind, "model_validate"):
-        return kind.model_validate(
+        record = kind.model_validate(
             {_alias(kind.model_fields[name], name): made[name] for name in made}, strict=True
         )
+        if own is not NONE:
+            # Which fields were set decides what a partial update writes.
+            record.model_fields_set.intersection_update(own.model_fields_set | changed.keys())
+        return record
     if own is not NONE and dataclasses.is_dataclass(kind):
         return dataclasses.replace(own, **changed)
     if own is not NONE and issubclass(kind, msgspec.Struct):

@@ -4,10 +4,11 @@ Approvers write JSON, tools take Python values. Rules, each for promise 2 (what 
 
 1. A value that an approver left as it was shown stays the caller's own object, at every depth.
 2. Where a type is declared, the value is converted to that type, strictly: ``"5"`` is no number, ``true`` is no number,
-   ``1.0`` is no integer.
+   ``1.0`` is no integer. Where the caller passed an instance of a class derived from it, to that class: tools ask for it.
 3. Where none is declared, the type of the caller's own value decides.
 4. What cannot be converted is refused with the type that is expected; the call does not run.
-5. Nothing is filled in: a record needs every field it was shown with, and takes no other.
+5. Nothing is filled in, and nothing is lost: a record needs every field it was shown with, and takes no other; a value
+   that holds more than is shown cannot be edited.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from ascend_guard.arguments import normalise
+from ascend_guard.edit_places import aligned, members, same, shown_of
 from ascend_guard.edit_records import NONE, fields_of, rebuilt
 from ascend_guard.edit_values import LEAVES, Unfit, path, require, unfit
 from ascend_guard.errors import ValidationError
-from ascend_guard.hints import JSON, UNDECLARED, Hint
+from ascend_guard.hints import JSON, UNDECLARED, Hint, declared_types
 
 __all__ = ["converted"]
 
@@ -76,7 +78,7 @@ def _refused(where: str, expected: str) -> ValidationError:
 
 def _convert(value: Any, hint: Any, given: Any, shown: Any, where: str) -> Any:
     """One value, by its declared type; ``given`` and ``shown`` are the caller's and what was seen of it."""
-    if shown is not NONE and _same(value, shown):
+    if shown is not NONE and same(value, shown):
         return given
     if any(hint is each for each in (UNDECLARED, JSON, Any, object)) or isinstance(
         hint, typing.TypeVar | str | typing.ForwardRef
@@ -104,7 +106,21 @@ def _convert(value: Any, hint: Any, given: Any, shown: Any, where: str) -> Any:
     kind = origin or hint
     if not isinstance(kind, type):
         return _by_value(value, given, shown, where, False)
-    return _by_class(value, kind, arguments, given, shown, where)
+    return _by_class(value, _own_kind(kind, given), arguments, given, shown, where)
+
+
+def _own_kind(declared: type, given: Any) -> type:
+    """The caller's own class where it is a kind of the declared one; containers have that asked when they are built."""
+    kind = type(given)
+    if (
+        given is NONE
+        or kind is declared
+        or kind is bool
+        or kind in _CONTAINERS
+        or not isinstance(given, declared)
+    ):
+        return declared
+    return kind
 
 
 def _by_class(value: Any, kind: type, arguments: tuple[Any, ...], given: Any, shown: Any, where: str) -> Any:
@@ -124,15 +140,17 @@ def _by_class(value: Any, kind: type, arguments: tuple[Any, ...], given: Any, sh
         return path(value, kind, given, where)
     for base in (str, int, float, bytes, Decimal, tuple, list, set, frozenset, dict):
         if issubclass(kind, base):  # a class of one's own on top of a value
-            return _own_class(_by_class(value, base, arguments, given, shown, where), kind, where)
+            return _own_class(_by_class(value, base, arguments, given, shown, where), kind, given, where)
     if type(given) is not kind and isinstance(given, kind):  # an abstract class or a protocol
         return _by_value(value, given, shown, where, False)
     return unfit(where, f"left as it is: values of {_name(kind)} cannot be written as JSON")
 
 
-def _own_class(value: Any, kind: Any, where: str) -> Any:
+def _own_class(value: Any, kind: Any, given: Any, where: str) -> Any:
+    if type(given) is kind and normalise({"value": given}, key=b"").opaque:
+        unfit(where, f"left as it is: this {_name(kind)} holds more than is shown")
     made = kind(value)
-    if type(made) is not kind or not _same(_shown(made), _shown(value)):
+    if type(made) is not kind or not same(shown_of(made), shown_of(value)):
         unfit(where, f"a value that {_name(kind)} takes as it is")
     return made
 
@@ -149,17 +167,10 @@ def _by_value(value: Any, given: Any, shown: Any, where: str, json: bool) -> Any
         return value
     if kind is list or kind is tuple:
         items = _list(value, where)
-        seen = shown if isinstance(shown, list) and len(shown) == len(given) else [NONE] * len(given)
-        made = []
-        for index, item in enumerate(items):
-            own, was = NONE, NONE
-            if index < len(given):
-                own, was = given[index], seen[index]
-            elif given and len({type(each) for each in given}) > 1:
-                unfit(where, f"a {kind.__name__} of the same length, because its items differ in type")
-            elif given:
-                own = given[-1]
-            made.append(_by_value_or_same(item, own, was, f"{where}[{index}]", json))
+        made = [
+            _by_value_or_same(item, own, was, f"{where}[{index}]", json)
+            for index, (item, own, was) in enumerate(aligned(items, list(given), shown, where, False))
+        ]
         return made if kind is list else tuple(made)
     if kind is dict or kind is collections.OrderedDict:
         content = _object(value, where)
@@ -172,13 +183,9 @@ def _by_value(value: Any, given: Any, shown: Any, where: str, json: bool) -> Any
             for name, item in content.items()
         )
     if kind is set or kind is frozenset:
-        kinds = {type(each) for each in given}
-        if len(kinds) > 1:
-            unfit(where, f"left as it is: a {kind.__name__} of several types")
-        like_this = next(iter(given), NONE)
         return kind(
-            _by_value_or_same(item, like_this, NONE, f"{where}[{index}]", json)
-            for index, item in enumerate(_list(value, where))
+            _by_value_or_same(item, own, was, f"{where}[{index}]", json)
+            for index, (item, own, was) in enumerate(members(_list(value, where), given, where, False))
         )
     return _by_class(value, kind, (), given, shown, where)
 
@@ -201,38 +208,43 @@ def _plain(value: Any, where: str) -> Any:
 # --- several possible types -----------------------------------------------------------------------------------------
 
 
-def _one_of(value: Any, members: tuple[Any, ...], given: Any, shown: Any, where: str) -> Any:
+def _one_of(value: Any, choices: tuple[Any, ...], given: Any, shown: Any, where: str) -> Any:
     """The caller's own type first, so that a Decimal stays one where a float is allowed as well."""
-    if value is None and any(each in (None, type(None)) for each in members):
+    if value is None and any(each in (None, type(None)) for each in choices):
         return None
-    ordered = sorted(members, key=lambda each: not _fits(given, each))
+    ordered = sorted(choices, key=lambda each: -_fits(given, each))
     for member in ordered:
         if member in (None, type(None)):
             continue
         try:
-            fits = _fits(given, member)
+            fits = _fits(given, member) > 0
             return _convert(value, member, given if fits else NONE, shown if fits else NONE, where)
         except (Unfit, ValueError, TypeError):
             continue
-    return unfit(where, " or ".join(map(_name, members)))
+    return unfit(where, " or ".join(map(_name, choices)))
 
 
-def _fits(given: Any, hint: Any) -> bool:
+def _fits(given: Any, hint: Any) -> int:
+    """How well the caller's own value fits: 2 for the very type, 1 for a class derived from it, 0 for neither."""
+    if given is NONE:
+        return 0
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         return _fits(given, typing.get_args(hint)[0])
     if origin is Literal:
-        return any(type(each) is type(given) and each == given for each in typing.get_args(hint))
+        return 2 * any(type(each) is type(given) and each == given for each in typing.get_args(hint))
     kind = origin or hint
     if typing.is_typeddict(kind):
-        return type(given) is dict
-    return isinstance(kind, type) and type(given) is kind
+        return 2 * (type(given) is dict)
+    if not isinstance(kind, type):
+        return 0
+    return 2 if type(given) is kind else int(_own_kind(kind, given) is not kind)
 
 
 def _literal(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
     for each in allowed:
         if isinstance(each, enum.Enum):
-            if _same(value, _shown(each.value)) or value == each.name:
+            if same(value, shown_of(each.value)) or value == each.name:
                 return each
         elif type(each) is type(value) and each == value:
             return each
@@ -241,7 +253,7 @@ def _literal(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
 
 def _member(value: Any, kind: type[enum.Enum], where: str) -> enum.Enum:
     for member in kind:
-        if _same(value, _shown(member.value)):
+        if same(value, shown_of(member.value)):
             return member
     if isinstance(value, str) and value in kind.__members__:
         return kind.__members__[value]
@@ -272,18 +284,15 @@ def _container(value: Any, kind: type, arguments: tuple[Any, ...], given: Any, s
     if fixed and len(items) != len(arguments):
         unfit(where, f"a list of {len(arguments)}")
     wanted = arguments if fixed else (arguments[0] if arguments else UNDECLARED,) * len(items)
-    unordered = issubclass(kind, abc.Set)
-    held = [] if own is NONE or unordered else list(own)
-    was = shown if isinstance(shown, list) and len(shown) == len(held) else [NONE] * len(held)
+    unordered, held = issubclass(kind, abc.Set), [] if own is NONE else list(own)
+    beside = (
+        members(items, held, where, bool(arguments))
+        if unordered
+        else aligned(items, held, shown, where, bool(arguments))
+    )
     made = [
-        _convert(
-            item,
-            wanted[index],
-            held[index] if index < len(held) else NONE,
-            was[index] if index < len(held) else NONE,
-            f"{where}[{index}]",
-        )
-        for index, item in enumerate(items)
+        _convert(item, wanted[index], like, was, f"{where}[{index}]")
+        for index, (item, like, was) in enumerate(beside)
     ]
     return _built(made, kind, own, set if unordered else list)
 
@@ -317,6 +326,8 @@ def _built(content: Any, kind: Any, own: Any, default: type) -> Any:
 
 def _record(value: Any, kind: type, fields: dict[str, Any], given: Any, shown: Any, where: str) -> Any:
     content = _object(value, where)
+    if isinstance(shown, dict) and type(given) is kind and shown.keys() != fields.keys():
+        unfit(where, f"left as it is: this {_name(kind)} holds more than its declared fields")
     if content.keys() != fields.keys():
         unfit(where, f"an object with the fields {', '.join(fields)}")
     own = given if type(given) is kind else NONE
@@ -332,26 +343,31 @@ def _record(value: Any, kind: type, fields: dict[str, Any], given: Any, shown: A
         for name, hint in fields.items()
     }
     changed = {
-        name: item for name, item in made.items() if name not in was or not _same(content[name], was[name])
+        name: item for name, item in made.items() if name not in was or not same(content[name], was[name])
     }
     result = rebuilt(kind, made, changed, own)
     if type(result) is not kind:
         unfit(where, _name(kind))
     for name, item in made.items():
-        if not _same(_shown(getattr(result, name)), _shown(item)):
+        if not same(shown_of(getattr(result, name)), shown_of(item)):
             unfit(f"{where}.{name}", f"a value that {_name(kind)} takes as it is")
     return result
 
 
 def _typed_dict(value: Any, kind: Any, given: Any, shown: Any, where: str) -> dict[str, Any]:
     content = _object(value, where)
-    hints = typing.get_type_hints(kind, include_extras=True)
-    if not content.keys() <= hints.keys() or not content.keys() >= kind.__required_keys__:
+    hints = declared_types(kind)
+    if (
+        not content.keys() <= kind.__required_keys__ | kind.__optional_keys__
+        or not content.keys() >= kind.__required_keys__
+    ):
         unfit(where, f"an object with the fields {', '.join(hints)}")
     own = given if type(given) is dict else {}
     was = shown if isinstance(shown, dict) else {}
     return {
-        name: _convert(item, hints[name], own.get(name, NONE), was.get(name, NONE), f"{where}.{name}")
+        name: _convert(
+            item, hints.get(name, UNDECLARED), own.get(name, NONE), was.get(name, NONE), f"{where}.{name}"
+        )
         for name, item in content.items()
     }
 
@@ -367,21 +383,6 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     if type(value) is not dict or not _TAGS.isdisjoint(value):
         unfit(where, "an object")
     return typing.cast(dict[str, Any], value)
-
-
-def _shown(value: Any) -> Any:
-    return normalise({"value": value}, key=b"").plain["value"]
-
-
-def _same(value: Any, shown: Any) -> bool:
-    """Whether plain data is the same, types and order included."""
-    if type(value) is not type(shown):
-        return False
-    if type(value) is dict:
-        return list(value) == list(shown) and all(_same(value[name], shown[name]) for name in value)
-    if type(value) is list:
-        return len(value) == len(shown) and all(map(_same, value, shown))
-    return bool(value == shown)
 
 
 def _name(hint: Any) -> str:

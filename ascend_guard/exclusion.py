@@ -136,12 +136,14 @@ class Excluded(Struct, frozen=True):
     Args:
         names: as they are recorded: ``ctx``, or ``args[0]`` for one of ``*args``.
         whole: excluded arguments by name.
+        order: the names of all arguments, in the order of the call.
         inside: excluded items of ``*args`` by index, of a collected ``**kwargs`` by key; by the name of the parameter.
     """
 
     names: tuple[str, ...]
     whole: dict[str, Any]
     inside: dict[str, dict[Any, Any]]
+    order: tuple[str, ...] = ()
 
     def restore(self, judged: dict[str, Any]) -> dict[str, Any]:
         """Named arguments with what was left out among them again."""
@@ -155,7 +157,8 @@ class Excluded(Struct, frozen=True):
             for index, value in sorted(items.items()):
                 filled.insert(index, value)
             named[name] = tuple(filled)
-        return named
+        # A tool sees the order of its ``**kwargs``.
+        return {name: named[name] for name in (*self.order, *named) if name in named}
 
 
 def separate(
@@ -202,7 +205,7 @@ def _separated(
                 else:
                     value = tuple(item for index, item in enumerate(value) if index not in items)
         judged[name] = value
-    return (judged, Excluded(tuple(found), whole, inside)) if found else (named, None)
+    return (judged, Excluded(tuple(found), whole, inside, tuple(named))) if found else (named, None)
 
 
 def _is_context_value(value: Any) -> bool:

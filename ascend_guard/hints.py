@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["JSON", "UNDECLARED", "Hint", "hints_of", "json_value", "undeclared"]
+__all__ = ["JSON", "UNDECLARED", "Hint", "declared_types", "hints_of", "json_value", "undeclared"]
 
 Hint = Callable[[str], Any]
 """The type of a parameter, by the parameter's name."""
@@ -43,7 +44,7 @@ def json_value(name: str) -> Any:
 def hints_of(tool: object) -> Hint:
     """The declared types of a callable's parameters; read when first asked for.
 
-    Annotations that cannot be resolved count as not declared.
+    An annotation that cannot be resolved counts as not declared.
     """
     known: list[dict[str, Any]] = []
 
@@ -59,10 +60,10 @@ def hints_of(tool: object) -> Hint:
 def _read(tool: object) -> dict[str, Any]:
     function = _function(tool)
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
         parameters = inspect.signature(typing.cast(Callable[..., Any], function)).parameters.values()
-    except Exception:  # annotations are anybody's code
+    except Exception:  # a signature is anybody's code
         return {}
+    hints = declared_types(function)
     read: dict[str, Any] = {}
     for parameter in parameters:
         declared = hints.get(parameter.name, UNDECLARED)
@@ -71,10 +72,48 @@ def _read(tool: object) -> dict[str, Any]:
                 typing.cast(Any, tuple)[declared, ...] if declared is not UNDECLARED else UNDECLARED
             )
         elif parameter.kind is parameter.VAR_KEYWORD:
-            read["**"] = declared
+            if typing.get_origin(declared) is typing.Unpack:
+                read |= declared_types(typing.get_args(declared)[0])
+            else:
+                read["**"] = declared
         else:
             read[parameter.name] = declared
     return read
+
+
+def declared_types(owner: Any) -> dict[str, Any]:
+    """The resolved annotations of a function or a class. One that cannot be resolved, such as a name that is imported for
+    type checkers only, is left out alone: the others still count."""
+    try:
+        return typing.get_type_hints(owner, include_extras=True)
+    except Exception:  # annotations are anybody's code
+        found: dict[str, Any] = {}
+    for part in reversed(owner.__mro__) if isinstance(owner, type) else (owner,):
+        if isinstance(part, type):
+            scope, local = vars(sys.modules.get(part.__module__, types)), dict(vars(part))
+        else:
+            scope, local = getattr(part, "__globals__", {}), _closure(part)
+        for name, hint in _annotations(part).items():
+            alone = types.SimpleNamespace(__annotations__={name: hint})
+            try:
+                found |= typing.get_type_hints(alone, scope, local, include_extras=True)
+            except Exception:  # as above
+                found.pop(name, None)
+    return found
+
+
+def _annotations(owner: Any) -> dict[str, Any]:
+    try:
+        return inspect.get_annotations(owner)
+    except Exception:  # as above
+        return {}
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    try:
+        return dict(inspect.getclosurevars(function).nonlocals)
+    except TypeError:
+        return {}
 
 
 def _function(tool: Any) -> Any:

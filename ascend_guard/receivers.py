@@ -43,7 +43,8 @@ class Receivers:
         """Whether a call with this first argument is a call of a method on it."""
         if type(first) in _PLAIN:
             return False
-        if isinstance(first, type) and self._binds(first, True):
+        # Not isinstance, which asks the argument what it is: its own code would run before the decision.
+        if issubclass(type(first), type) and self._binds(first, True):  # type: ignore[arg-type]  # checked by the line itself
             return True
         return self._binds(type(first), False)
 

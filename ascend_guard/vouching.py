@@ -32,6 +32,9 @@ _INNER = (
 )
 """What the function inside a decorator with arguments is often called; for messages only."""
 
+_CONVERTING = {"pydantic._internal._validate_call": "validate_call"}
+"""Modules whose wrappers convert arguments, and the decorator that people know them by; for messages only."""
+
 
 class Vouching:
     """The decorators a user vouches for, and which of them were met.
@@ -93,14 +96,21 @@ def refused(target: Any) -> ConfigurationError:
     """The error for a wrapper that may change the call."""
     name = getattr(target, "__name__", None) or type(target).__name__
     what = maker = _maker(target)
+    converting = None
     if type(target) is FunctionType:
+        converting = _CONVERTING.get(target.__globals__.get("__name__", ""))
+        maker = converting or maker
         code = target.__code__
         what = f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
     return ConfigurationError(
         f"governed cannot decide calls of {name}: {what} stands between @governed and the function, and may pass on other "
         f"arguments than those that were decided. Put @governed directly on the function, and the other decorator above "
         f"it:\n    @{_short(maker)}\n    @governed(...)\n    def {name}(...): ...\n"
-        f"If you know that it passes its arguments unchanged, say so: @governed(..., vouch_for=({_short(maker)},))."
+        + (
+            "It converts arguments; so what it passes on is decided."
+            if converting
+            else f"If you know that it passes its arguments unchanged, say so: @governed(..., vouch_for=({_short(maker)},))."
+        )
     )
 
 

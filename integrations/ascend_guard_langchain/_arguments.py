@@ -52,6 +52,7 @@ class ToolArguments:
     Attributes:
         inside: the function that will be called is ``@governed``, and decides itself.
         redacted: parameters annotated ``Annotated[T, Redact]``.
+        excluded: parameters annotated ``Annotated[T, Exclude]``.
         hint: the declared types of its parameters.
     """
 
@@ -70,7 +71,7 @@ class ToolArguments:
             target = run = plain_run
         self._parameters = _parameters(target, bound=own)
         self._binder = compile_binder(target, bound=own)
-        self.redacted = self._binder.redacted
+        self.redacted, self.excluded = self._binder.redacted, self._binder.excluded
         self.hint = hints_of(target)
         # LangChain gives _run what it asks for by these names, and _run gives the function what that one asks for.
         given = {"run_manager"} & _parameters(run, bound=True).keys()
@@ -111,10 +112,10 @@ class ToolArguments:
 class OneCall(Binder):
     """One call's arguments, there and, with an approver's values in them, back."""
 
-    __slots__ = ("_args", "_arguments", "_kwargs", "_named", "hint", "redacted")
+    __slots__ = ("_args", "_arguments", "_kwargs", "_named", "excluded", "hint", "redacted")
 
     def __init__(self, arguments: ToolArguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.redacted = arguments.redacted
+        self.redacted, self.excluded = arguments.redacted, arguments.excluded
         self._arguments = arguments
         self._args = args
         self._kwargs = kwargs

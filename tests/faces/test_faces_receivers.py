@@ -151,3 +151,23 @@ def test_bound_by_hand(plane: EmbeddedControlPlane) -> None:
     assert judged(plane) == {"amount": 2}
     gate(raw)("anything", 2)
     assert judged(plane) == {"self": "anything", "amount": 2}
+
+
+def test_no_argument_is_asked_what_it_is(plane: EmbeddedControlPlane) -> None:
+    """A first argument that lies about its class, or fails when asked, is an argument like any other."""
+    looks: list[str] = []
+
+    class Lazy:
+        def __getattribute__(self, name: str) -> Any:
+            looks.append(name)
+            if name == "__class__":
+                return type
+            raise RuntimeError(name)
+
+    @gate
+    def tool(order: Any, amount: int) -> int:
+        return amount
+
+    assert tool(Lazy(), 3) == 3
+    assert looks == []
+    assert judged(plane)["amount"] == 3

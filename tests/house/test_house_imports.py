@@ -37,6 +37,7 @@ LAYERS = (
     ("binding",),
     ("arguments",),
     ("descriptions", "edit_records", "edit_values"),
+    ("edit_places",),
     ("edits",),
     ("_scope",),
     ("drivers",),

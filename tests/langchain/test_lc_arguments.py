@@ -28,6 +28,7 @@ from ascend_guard import (
     ActionPendingError,
     AuthorizationDeniedError,
     ConfigurationError,
+    Exclude,
     Redact,
     ValidationError,
     _scope,
@@ -58,12 +59,41 @@ def held(made: BaseTool, arguments: dict[str, Any]) -> str:
 # --- the same call, and another one ------------------------------------------------------------------------------------
 
 
-def test_the_order_of_keys_makes_no_difference(world: World) -> None:
-    """The same arguments in another order are the same call."""
-    made = govern_tool(remembering([]), "ask_it", on_pending="raise")
+def test_another_order_of_keys(world: World) -> None:
+    """Tools can tell it apart, so an approval is not used for it; a denial answers it (decision record 28)."""
+    ran: list[Any] = []
+    made = govern_tool(remembering(ran), "ask_it", on_pending="raise")
     first = held(made, {"a": 1, "b": {"c": 2, "d": 3}})
-    assert held(made, {"b": {"d": 3, "c": 2}, "a": 1}) == first
-    assert len(world.rows()) == 1
+    world.approve(first)
+    second = held(made, {"b": {"d": 3, "c": 2}, "a": 1})
+    assert second != first
+    assert ran == []
+    world.deny(second)
+    for _ in range(2):
+        with pytest.raises(AuthorizationDeniedError):
+            made.invoke({"b": {"d": 3, "c": 2}, "a": 1})
+    assert len(world.rows()) == 2
+
+
+def test_an_annotation_excludes(world: World) -> None:
+    """What is annotated ``Exclude`` is passed on, and is in no record; an edit of another argument keeps it."""
+    ran: list[Any] = []
+
+    @tool
+    def pay(order: str, session: Annotated[str, Exclude] = "") -> str:
+        """Pay."""
+        ran.append((order, session))
+        return "paid"
+
+    made = govern_tool(pay, "ask_it", on_pending="raise")
+    arguments = {"order": "A", "session": "only for the tool"}
+    action = held(made, arguments)
+    world.approve(action, order="B")
+    made.invoke(arguments)
+    assert ran == [("B", "only for the tool")]
+    (row,) = world.rows()
+    assert world.asked(row).excluded == ("session",)
+    assert "only for the tool" not in world.trail() + repr(world.rows())
 
 
 @pytest.mark.parametrize(
