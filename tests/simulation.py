@@ -23,7 +23,7 @@ from ascend_guard.declarations import options
 from ascend_guard.drivers import run
 from ascend_guard.engine.policy import Policy, parse_policy
 from ascend_guard.errors import AscendError
-from ascend_guard.flow import AwaitDecision, Effect, Flow, Submit, authorize, settle
+from ascend_guard.flow import AwaitDecision, Effect, Flow, Settle, Submit, authorize, settle
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.sqlite import SQLiteStore
 
@@ -306,6 +306,8 @@ class Scheduled:
         self.agent_name = world.plane.agent_name
 
     def perform(self, effect: Effect[Any]) -> Any:
+        if self.dead and isinstance(effect, Settle) and effect.beside:
+            return None  # from a finaliser, which a dead process does not run
         step = self._before(effect)
         return self._after(step, effect, self.world.plane.perform(self._bounded(effect)))
 
@@ -380,6 +382,25 @@ def tool(world: World, made: Made, plane: Scheduled, *, is_async: bool) -> Calla
         return act(amount, target, items)
 
     raw = coroutine if is_async else function
+    shapes = _async_shapes if is_async else _sync_shapes
+    holder, callable_, with_default = shapes(gate, raw, made.target, world.items)
+
+    amount, target, items = made.amount, made.target, world.items
+    return {
+        "positional": partial(gate(raw), amount, target, items),
+        "keyword": partial(gate(raw), items=items, target=target, amount=amount),
+        "mixed": partial(gate(raw), amount, items=items, target=target),
+        "default": partial(gate(with_default), amount),
+        "method": partial(holder().method, amount, target, items),
+        "class": partial(holder.klass, amount, items=items, target=target),
+        "static": partial(holder().static, amount, target, items=items),
+        "partial": partial(gate(partial(raw, amount, items=items)), target=target),
+        "callable": partial(gate(callable_()), amount, target, items),
+    }[made.shape]
+
+
+def _sync_shapes(gate: Any, raw: Any, to: str, of: list[int]) -> tuple[Any, Any, Any]:
+    """A class with methods, a class of callables, and a function with defaults."""
 
     class Holder:
         @gate
@@ -400,21 +421,38 @@ def tool(world: World, made: Made, plane: Scheduled, *, is_async: bool) -> Calla
         def __call__(self, amount: Any, target: str, items: list[int]) -> Any:
             return raw(amount, target, items)
 
-    def with_default(amount: Any, target: str = made.target, items: list[int] = world.items) -> Any:
+    def with_default(amount: Any, target: str = to, items: list[int] = of) -> Any:
         return raw(amount, target, items)
 
-    amount, target, items = made.amount, made.target, world.items
-    return {
-        "positional": partial(gate(raw), amount, target, items),
-        "keyword": partial(gate(raw), items=items, target=target, amount=amount),
-        "mixed": partial(gate(raw), amount, items=items, target=target),
-        "default": partial(gate(with_default), amount),
-        "method": partial(Holder().method, amount, target, items),
-        "class": partial(Holder.klass, amount, items=items, target=target),
-        "static": partial(Holder().static, amount, target, items=items),
-        "partial": partial(gate(partial(raw, amount, items=items)), target=target),
-        "callable": partial(gate(Callable_()), amount, target, items),
-    }[made.shape]
+    return Holder, Callable_, with_default
+
+
+def _async_shapes(gate: Any, raw: Any, to: str, of: list[int]) -> tuple[Any, Any, Any]:
+    """The same as coroutine functions. Plain functions that return coroutines are checked twice, as no sync tool is."""
+
+    class Holder:
+        @gate
+        async def method(self, amount: Any, target: str, items: list[int]) -> Any:
+            return await raw(amount, target, items)
+
+        @gate
+        @classmethod
+        async def klass(cls, amount: Any, target: str, items: list[int]) -> Any:
+            return await raw(amount, target, items)
+
+        @gate
+        @staticmethod
+        async def static(amount: Any, target: str, items: list[int]) -> Any:
+            return await raw(amount, target, items)
+
+    class Callable_:
+        async def __call__(self, amount: Any, target: str, items: list[int]) -> Any:
+            return await raw(amount, target, items)
+
+    async def with_default(amount: Any, target: str = to, items: list[int] = of) -> Any:
+        return await raw(amount, target, items)
+
+    return Holder, Callable_, with_default
 
 
 def play(schedule: Schedule, *, is_async: bool) -> tuple[World, list[str]]:
