@@ -23,7 +23,7 @@ from ascend_guard.declarations import options
 from ascend_guard.drivers import run
 from ascend_guard.engine.policy import Policy, parse_policy
 from ascend_guard.errors import AscendError
-from ascend_guard.flow import AwaitDecision, Effect, Flow, Settle, Submit, authorize, settle
+from ascend_guard.flow import AwaitDecision, Effect, Flow, Settle, Submit, authorize, begin, settle
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.sqlite import SQLiteStore
 
@@ -550,6 +550,11 @@ def _one_call(world: World, amount: Any, *, parked: bool) -> Generator[None, Non
     except AscendError:
         return
     if permit is None:
+        return
+    try:
+        run(begin(call, permit), plane)
+    except AscendError as error:
+        run(settle(permit, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")), plane)
         return
     world.ran.append(Ran(int(permit.action_id), *call.args[:2], copy.copy(call.args[2])))
     yield
