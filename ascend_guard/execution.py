@@ -90,12 +90,18 @@ class Execution:
 
     # --- before --------------------------------------------------------------------------------------------------
 
-    def authorize(self) -> None:
-        """Get the permit. Raises ``AscendError``, and then nothing may run."""
+    def authorize(self, *, dropped: bool = False) -> None:
+        """Get the permit. Raises ``AscendError``, and then nothing may run.
+
+        Args:
+            dropped: its work may be dropped before it is settled, as a generator is.
+        """
         before = hold() if self._in_sections else ELSEWHERE
         error: BaseException | None = None
         try:
             self._permitted(run(authorize(self.call), self._plane))
+            if dropped:
+                self._reap(True)
         except BaseException as raised:
             self._refused(raised)
             error = raised
@@ -306,6 +312,13 @@ class _Reaped(Execution):
         # Work that was never awaited, iterated or entered; a loop that was stopped.
         if not self._unsettled or sys.is_finalizing():
             return
+        before = hold() if self._in_sections else ELSEWHERE
+        try:
+            self._dropped()
+        finally:
+            release(before)
+
+    def _dropped(self) -> None:
         outcome = self._outcome
         if outcome is None and not self.begun:
             outcome = Outcome(
