@@ -88,6 +88,7 @@ class Execution:
         self._outer: Running | None = None
         self._span: object = None
         self.call = call
+        self._forks = _lineage.forks
         self._approved = call.approved
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
@@ -128,7 +129,6 @@ class Execution:
 
     def _permitted(self, permit: Permit) -> None:
         self.permit = permit
-        self._forks = _lineage.forks
         self._unsettled = True
 
     def _reap(self, needed: bool) -> None:
