@@ -107,7 +107,7 @@ def _stream(
     kwargs: dict[str, Any],
 ) -> Generator[Any, Any, Any]:
     execution = prepare(wrapped, instance, args, kwargs)
-    execution.authorize()
+    execution.authorize(dropped=True)
     try:
         chunks = wrapped(*execution.call.args, **execution.call.kwargs)
     except BaseException as error:

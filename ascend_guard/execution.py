@@ -8,13 +8,16 @@ It keeps these rules, whoever uses it:
 2. Nothing is entered after the outcome is recorded, and one outcome is recorded (promise 3).
 3. Work that runs later, or on an event loop, and is collected without an outcome records one: "not started" when its body
    never began, ``unknown`` when it did (promise 5).
-4. An exception at any point of entering or leaving, an interrupt included, leaves the context as it was before: no later
+4. A forked child has copies of its parent's calls, and none of their permits: it runs nothing of them that it comes to,
+   and records nothing (promise 3).
+5. An exception at any point of entering or leaving, an interrupt included, leaves the context as it was before: no later
    call of the thread counts as made inside this one.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +34,7 @@ from .flow import authorize, begin, check_running, settle
 from .interrupts import ELSEWHERE, hold, release
 from .model import NOT_STARTED, SUSPENDED, AgentAction, Outcome, OutcomeStatus, Permit
 from .redaction import scrub
+from .unrun import inherited
 
 _log = logging.getLogger("ascend_guard")
 _LONGEST_ERROR = 500
@@ -57,6 +61,7 @@ class Execution:
 
     __slots__ = (
         "_approved",
+        "_forks",
         "_handed",
         "_in_sections",
         "_observer",
@@ -83,6 +88,7 @@ class Execution:
         self._outer: Running | None = None
         self._span: object = None
         self.call = call
+        self._forks = _lineage.forks
         self._approved = call.approved
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
@@ -90,12 +96,18 @@ class Execution:
 
     # --- before --------------------------------------------------------------------------------------------------
 
-    def authorize(self) -> None:
-        """Get the permit. Raises ``AscendError``, and then nothing may run."""
+    def authorize(self, *, dropped: bool = False) -> None:
+        """Get the permit. Raises ``AscendError``, and then nothing may run.
+
+        Args:
+            dropped: its work may be dropped before it is settled, as a generator is.
+        """
         before = hold() if self._in_sections else ELSEWHERE
         error: BaseException | None = None
         try:
             self._permitted(run(authorize(self.call), self._plane))
+            if dropped:
+                self._reap(True)
         except BaseException as raised:
             self._refused(raised)
             error = raised
@@ -134,10 +146,12 @@ class Execution:
 
         Raises:
             AscendError: the body must not run. Settle with this error: it is recorded as not started.
-            ConflictError: the call has its outcome; its permit is used.
+            ConflictError: the call has its outcome, and its permit is used; or it is another process's.
         """
         if not self._unsettled:
             raise self.used_up()
+        if self._forks != _lineage.forks:
+            raise inherited(self.call.action, self.permit.action_id)
         running = self._running
         if running is None:
             running = self._running = self.call.running(self.permit.action_id)
@@ -219,7 +233,7 @@ class Execution:
             detail: how it ended, when that is worth saying.
             beside: block on nothing, as in ``flow.Settle``: for finalisers, callbacks and what is being closed.
         """
-        if not self._unsettled:
+        if not self._unsettled or self._is_copy():
             return
         before, interrupt = ELSEWHERE, None
         if self._in_sections:
@@ -238,7 +252,7 @@ class Execution:
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
         """The same on the event loop."""
-        if not self._unsettled:
+        if not self._unsettled or self._is_copy():
             return
         outcome = self._ended(error, detail)
         try:
@@ -247,6 +261,14 @@ class Execution:
             self._given_up(error)
             raise
         self._settled(failure, outcome, error)
+
+    def _is_copy(self) -> bool:
+        """Whether this is a forked child's copy, which ends without an outcome: its parent goes on with the call."""
+        if self._forks == _lineage.forks:
+            return False
+        self._leave()
+        self._unsettled = False
+        return True
 
     def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
         self._leave()  # again, in case an interrupt came before it was left
@@ -304,8 +326,15 @@ class _Reaped(Execution):
 
     def __del__(self) -> None:
         # Work that was never awaited, iterated or entered; a loop that was stopped.
-        if not self._unsettled or sys.is_finalizing():
+        if not self._unsettled or sys.is_finalizing() or self._is_copy():
             return
+        before = hold() if self._in_sections else ELSEWHERE
+        try:
+            self._dropped()
+        finally:
+            release(before)
+
+    def _dropped(self) -> None:
         outcome = self._outcome
         if outcome is None and not self.begun:
             outcome = Outcome(
@@ -316,6 +345,19 @@ class _Reaped(Execution):
         self._leave()
         failure = run(settle(self.permit, outcome, beside=True), self._plane)
         self._settled(failure, outcome, None)
+
+
+class _Lineage:
+    """How often this process's line was forked since the package was imported."""
+
+    forks = 0
+
+    def fork(self) -> None:
+        self.forks += 1
+
+
+_lineage = _Lineage()
+os.register_at_fork(after_in_child=_lineage.fork)
 
 
 def used_up(action: AgentAction, action_id: str) -> ConflictError:

@@ -21,6 +21,7 @@ from .errors import (
     AuthenticationError,
     AuthorizationDeniedError,
     ConfigurationError,
+    ConflictError,
     KillSwitchError,
     ServerError,
     StoreError,
@@ -370,7 +371,7 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
     try:
         state = yield from do(check)
         blocked = state.blocked
-    except (AuthorizationDeniedError, AuthenticationError, ConfigurationError, StoreError):
+    except (AuthorizationDeniedError, AuthenticationError, ConfigurationError, ConflictError, StoreError):
         raise
     except Exception as error:
         raise KillSwitchError(

@@ -11,6 +11,7 @@ from .errors import (
     AlreadyRanError,
     AscendError,
     AuthorizationDeniedError,
+    ConflictError,
     KillSwitchError,
     ServerError,
     TimeoutError,
@@ -134,3 +135,13 @@ def timed_out(action: AgentAction, result: ActionResult, timeout: float | None) 
 
 def _by_rule(result: ActionResult) -> str:
     return f" (rule {result.policy_matched})" if result.policy_matched else ""
+
+
+def inherited(action: AgentAction, action_id: str) -> ConflictError:
+    """The error for a call whose permit was taken by the process that this one was forked from."""
+    return ConflictError(
+        f"Blocked: {what(action)} (action {action_id}) did not run here. Its permit was taken by the parent of this "
+        f"process, which goes on with it. Call again to ask anew.",
+        action_id=action_id,
+        reason="the permit is another process's",
+    )

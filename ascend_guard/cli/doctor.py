@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -295,14 +297,18 @@ def _place(path: Path) -> Iterator[Check]:
 
 
 def _database(path: Path) -> Iterator[Check]:
-    from ascend_guard.store.sqlite_queries import SQLiteReader
+    from ascend_guard.store.sqlite_queries import SQLiteReader, foreign
+    from ascend_guard.store.switch_file import SwitchFile, switch_path
 
     yield _writable(path)
     yield from _place(path)
     yield from _private(path)
     try:
         with looking(path) as (connection, key):
-            yield from _state(SQLiteReader(connection), key, path)
+            # An older version's database has no switch file yet.
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name='switch_file'").fetchone()
+            file = SwitchFile(switch_path(path), key, sync=False, confirm=partial(foreign, path))
+            yield from _state(SQLiteReader(connection, file if known else None), key, path)
     except AscendError as error:
         yield Check("audit trail", "wrong", *what_and_mend(error))
 
@@ -366,13 +372,11 @@ def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
     switches = reader.kill_switches(LOCAL).values()
     if not switches:
         yield Check("kill switch", "ok", "off")
-    for line in switch_banner(switches):
-        yield Check(
-            "kill switch",
-            "warning",
-            line.plain.removeprefix("■ "),
-            "When it is safe: ascend-guard kill-switch off",
-        )
+    for switch in switches:
+        [line] = switch_banner([switch])
+        agent = "" if switch.agent_id is None else f" --agent {shlex.quote(switch.agent_id)}"
+        said = line.plain.removeprefix("■ ")
+        yield Check("kill switch", "warning", said, f"When it is safe: ascend-guard kill-switch off{agent}")
     now = time.time()
     pending = reader.count_actions(LOCAL, status="pending")
     overdue = sum(row.status == "pending" for row in reader.overdue(now))

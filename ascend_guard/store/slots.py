@@ -80,13 +80,14 @@ class Slots:
     def announce(self, organization: str, agent_id: str, action_id: str) -> int:
         """This call is about to read the kill switch. The answer is for ``passed``. Raises ``OSError``."""
         tag = self._tags.get((organization, agent_id)) or self._tag(organization, agent_id)
-        slot = self._held.get(action_id)
-        if slot is None:
+        held = self._held
+        while action_id not in held:
             try:
-                slot = self._free.pop()
+                # One call of a C function, as in ``end``: no interrupt can come when a slot is neither free nor held.
+                held.update(zip((action_id,), iter(self._free.pop, None), strict=False))
             except IndexError:
-                slot = self._grow()
-            self._held[action_id] = slot
+                self._grow()
+        slot = held[action_id]
         at, words = slot * _WORDS, self._words
         self._map[slot * SIZE + 32 : slot * SIZE + SIZE] = tag
         words[at + 2] = int(action_id)
@@ -103,12 +104,16 @@ class Slots:
 
     def end(self, action_id: str) -> bool:
         """This call has ended, or did not pass; False when it held no slot."""
-        slot = self._held.pop(action_id, None)
+        slot = self._held.get(action_id)
         if slot is None:
             return False
+        # First of all, so that an end that is interrupted can be repeated: while it is held, nobody else uses the slot.
         words = self._words
         words[slot * _WORDS] &= ~3
-        self._free.append(slot)
+        try:
+            self._free.extend(map(self._held.pop, (action_id,)))
+        except KeyError:  # somebody else ended it at the same moment
+            return False
         return True
 
     def turn(self) -> int:
@@ -125,27 +130,25 @@ class Slots:
         words = self._words
         return any(words[slot * _WORDS] & 3 == CHECKING for slot in list(self._held.values()))
 
-    def _grow(self) -> int:
+    def _grow(self) -> None:
         """Double the table; the old mapping stays for those that are writing to it, and is of the same pages."""
         with self._growing:
-            if self._free:
-                try:
-                    return self._free.pop()
-                except IndexError:  # another thread was faster
-                    pass
+            if self._free:  # another thread was faster
+                return
             had = self._capacity
             capacity = had * 2 + 1 if had else _FIRST
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 # Not sparse: a page that has no room on a full disk ends the process when it is written to.
                 os.posix_fallocate(file, 0, (capacity + 1) * SIZE)
-                self._map = mmap.mmap(file, (capacity + 1) * SIZE)
+                grown = mmap.mmap(file, (capacity + 1) * SIZE)
             finally:
                 os.close(file)
-            self._words = memoryview(self._map).cast("Q")
-            self._capacity = capacity
-            self._free.extend(range(capacity, had + 1, -1))
-            return had + 1
+            words, slots = memoryview(grown).cast("Q"), range(capacity, had, -1)
+            if self._capacity != had:  # a finaliser made a call meanwhile, in this very thread
+                return
+            self._map, self._words, self._capacity = grown, words, capacity
+            self._free.extend(slots)
 
     def _tag(self, organization: str, agent_id: str) -> bytes:
         if len(self._tags) > 10_000:

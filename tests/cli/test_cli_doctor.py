@@ -151,6 +151,19 @@ def test_stopped_overdue_and_dead(shop: Any) -> None:
     assert "1 call running" in looked["processes"]["detail"]
 
 
+def test_the_kill_switch_is_read_from_its_file(shop: Any) -> None:
+    """The command named for a switch releases that one; a file that is missing stops everybody, and is not "off"."""
+    shop.plane.kill(reason="fire", by="carol", agent_id="a b")
+    told = checks(shop.run("doctor --json"))["kill switch"]
+    assert told["mend"].endswith("kill-switch off --agent 'a b'")
+    shop.plane.release(reason="out", by="carol", agent_id="a b")
+    assert checks(shop.run("doctor --json"))["kill switch"]["detail"] == "off"
+    shop.plane.store._switches.path.unlink()
+    told = checks(shop.run("doctor --json"))["kill switch"]
+    assert told["state"] == "warning"
+    assert "missing" in told["detail"]
+
+
 def test_a_full_disk(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Little space is a warning, next to none is wrong."""
     usage = type("Usage", (), {"free": 500 << 20})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -223,6 +224,67 @@ def test_a_child_does_not_inherit_a_permit(tmp_path: Path, person: EmbeddedContr
             os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert not person.perform(Begin(action, permit.action_id)).blocked
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("use", ["drop it", "go on with it"])
+def test_a_child_inherits_no_stream(
+    tmp_path: Path, person: EmbeddedControlPlane, begun: bool, use: str
+) -> None:
+    """A stream exists when its process forks: the child runs none of it and records nothing; its parent does both."""
+
+    def chunks() -> Iterator[int]:
+        yield os.getpid()
+        yield os.getpid()
+
+    stream = governed("work")(lambda: chunks())()
+    first = [next(stream)] if begun else []
+    child = os.fork()
+    if child == 0:
+        status = 0
+        try:
+            if use == "go on with it":
+                status = 9
+                next(stream)
+        except ConflictError as error:
+            status = 0 if "parent of this process" in str(error) else 8
+        finally:
+            del stream
+            gc.collect()
+            person.store.flush()  # type: ignore[attr-defined]
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [row.outcome for row in person.read(lambda reader: reader.actions("local"))] == [None]
+    assert [call.pid for call in person.kill(reason="fire", by="ann").running] == [os.getpid()]
+    person.release(reason="out", by="ann")
+    assert [*first, *stream] == [os.getpid()] * 2
+    assert person.kill(reason="fire", by="ann").running == ()
+    assert [row.outcome for row in person.read(lambda reader: reader.actions("local"))] == ["completed"]
+
+
+@pytest.mark.parametrize("how", [os._exit, sys.exit])
+def test_a_child_that_leaves_its_parents_body(
+    tmp_path: Path, person: EmbeddedControlPlane, how: Callable[[int], None]
+) -> None:
+    """A body forks, and the child leaves it, with an exception or not: the outcome is the parent's."""
+
+    @governed("work")
+    def forking() -> int:
+        child = os.fork()
+        if child == 0:
+            how(3)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    here = os.getpid()
+    try:
+        status = forking()
+    except SystemExit:
+        if os.getpid() == here:
+            raise
+        person.store.flush()  # type: ignore[attr-defined]
+        os._exit(3)
+    assert status == 3
+    assert [row.outcome for row in person.read(lambda reader: reader.actions("local"))] == ["completed"]
 
 
 def test_a_process_that_nobody_can_see(tmp_path: Path, person: EmbeddedControlPlane) -> None:

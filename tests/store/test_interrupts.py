@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import fcntl
+import gc
 import itertools
 import os
 import signal
@@ -20,6 +21,7 @@ from support import PROFILE
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane, _scope, governed, guard, interrupts
 from ascend_guard.engine.policy import parse_policy
+from ascend_guard.store import barrier
 from ascend_guard.store.sqlite import SQLiteStore
 
 PACKAGE = os.path.dirname(ascend_guard.__file__)
@@ -119,6 +121,15 @@ def check_nothing_left(plane: EmbeddedControlPlane) -> None:
         store._writer.let_go()
 
 
+def slots_left(plane: EmbeddedControlPlane) -> tuple[int, int]:
+    """How many calls a killer would find, in the table that other processes map, and how many slots are lost to this one."""
+    store = plane.store
+    assert isinstance(store, SQLiteStore)
+    slots = store._presence.slots
+    running = barrier.still_running(store._runners, plane.organization, barrier.EVERYONE)
+    return len(running), slots._capacity - len(set(slots._free))
+
+
 def outcomes(plane: EmbeddedControlPlane) -> dict[int, str | None]:
     """By action, with what was posted."""
     return plane.read(lambda reader: {row.id: row.outcome for row in reader.every_action()})
@@ -137,6 +148,62 @@ def in_block(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[
             body()
 
     return call
+
+
+def in_stream(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[[], None]:
+    """A governed generator, iterated to its end."""
+
+    @governed("read", "r", control_plane=plane)
+    def chunks() -> Iterator[int]:
+        body()
+        yield 1
+
+    def call() -> None:
+        for _ in chunks():
+            pass
+
+    return call
+
+
+def dropped(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[[], None]:
+    """A generator that a governed function hands back, and that is dropped after a chunk."""
+
+    def chunks() -> Iterator[int]:
+        body()
+        yield 1
+
+    tool = governed("read", "r", control_plane=plane)(lambda: chunks())
+
+    def call() -> None:
+        next(tool())
+
+    return call
+
+
+def managed(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[[], None]:
+    """A governed context manager."""
+
+    @governed("read", "r", control_plane=plane)
+    @contextmanager
+    def manager() -> Iterator[None]:
+        body()
+        yield
+
+    def call() -> None:
+        with manager():
+            pass
+
+    return call
+
+
+def handed_over(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[[], None]:
+    """A governed function whose result holds work that cannot be followed."""
+
+    def tool() -> list[Iterator[int]]:
+        body()
+        return [iter((1,))]
+
+    return governed("read", "r", control_plane=plane)(tool)
 
 
 def sweep(
@@ -176,6 +243,33 @@ def sweep(
         if len(ran) == before:
             assert mine in ([], ["failed"]) or (often and mine == [None])
         yield end if mine else "nothing was submitted"
+
+
+# Python swallows what a handler raises while a dropped generator is closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("make", [in_function, in_block, in_stream, dropped, managed, handed_over])
+def test_no_interrupt_leaves_a_call_listed_as_running(world: EmbeddedControlPlane, make: Any) -> None:
+    """Wherever it comes: the call has an outcome, a killer finds nothing, its permit is forgotten, and its slot is free."""
+    ran: list[int] = []
+    call = make(world, lambda: ran.append(1))
+    with interrupted_at(()) as count:
+        call()
+    interrupted = 0
+    for place in range(0, count[0], STRIDE):
+        try:
+            with interrupted_at((place,)):
+                call()
+        except Interrupt:
+            interrupted += 1
+        assert interrupts._main.mode == interrupts.OPEN
+        if world._claimed:  # the frames of an interrupted call may refer to one another
+            gc.collect()
+        assert not world._claimed, f"place {place}"
+        assert not len(world.store._presence.slots), f"place {place}"  # type: ignore[attr-defined]
+    assert slots_left(world) == (0, 0)
+    assert None not in outcomes(world).values(), "an interrupted call has no outcome"
+    assert interrupted > 50
+    assert len(ran) > 10
 
 
 @pytest.mark.parametrize("make", [in_function, in_block])
@@ -280,3 +374,33 @@ def test_every_noted_signal_is_handed_on(world: EmbeddedControlPlane) -> None:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def test_a_slot_is_free_or_held_wherever_an_interrupt_comes(world: EmbeddedControlPlane) -> None:
+    """An interrupted announcement or end that is repeated leaves no slot that is listed, lost, or used twice."""
+    store = world.store
+    assert isinstance(store, SQLiteStore)
+    slots = store._presence.slots
+    assert len(slots._free) == slots._capacity
+
+    def call() -> None:
+        for number in range(70):  # more than there are slots at first
+            slots.passed(slots.announce("local", "worker", str(number)))
+        for number in range(70):
+            slots.end(str(number))
+
+    interrupted = 0
+    with interrupted_at(()) as count:
+        call()
+    for place in range(0, count[0], {4: 11, 1: 1}[STRIDE]):
+        try:
+            with interrupted_at((place,)):
+                call()
+        except Interrupt:
+            interrupted += 1
+        for action_id in slots.begun:
+            assert slots.end(action_id)
+        assert slots_left(world) == (0, 0), f"place {place}"
+        assert len(slots._free) == slots._capacity, f"place {place}"
+    assert interrupted > 50
+    assert slots._capacity > 70
