@@ -6,8 +6,8 @@ DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
 .DEFAULT_GOAL := help
-# What must run on every declared Python: everything but the servers, the clients and the frameworks.
-CORE_TESTS := tests/arguments tests/faces tests/policy tests/promises tests/store tests/cli tests/telemetry tests/soak
+# What must run on every declared Python: everything but the servers and the clients.
+CORE_TESTS := tests/arguments tests/faces tests/policy tests/promises tests/store tests/cli tests/telemetry tests/soak tests/frameworks
 
 .PHONY: help demo test test-core test-full check model bench format clean
 
@@ -46,9 +46,6 @@ check: $(DEV_READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-
-model:  ## check the model of the governed call (needs spin)
-	model/check.sh
 
 bench: $(DEV_READY)  ## what a governed call costs, as ratios measured in one run
 	$(BIN)/python -m benchmarks

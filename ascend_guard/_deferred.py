@@ -218,6 +218,7 @@ def when_done(execution: Execution, future: Any) -> Any:
             execution.hand_over("a future of more work")
         execution.settle(error, beside=True)
 
+    execution.may_be_dropped()
     try:
         future.add_done_callback(settle)
     except Exception:  # whoever made it: what cannot be followed is handed over, for the tool has acted

@@ -12,7 +12,7 @@ import wrapt
 from msgspec import Struct
 
 from ._kinds import call_through, path_of, told, unwrap
-from ._stand_in import stand_in
+from ._stand_in import ANNOTATIONS, stand_in
 from .binding import Binder, compile_binder, takes_instance
 from .calls import BoundCall
 from .config import default_control_plane
@@ -86,6 +86,8 @@ def governed(
 class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
     """A governed method of one object. Equal to the same method of the same object, never to the raw one."""
 
+    __annotations__ = ANNOTATIONS
+
     @property
     def __func__(self) -> Any:
         function = cast(
@@ -140,6 +142,7 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
     function must not find it under the wrapper's key."""
 
     __bound_function_wrapper__ = BoundGoverned
+    __annotations__ = ANNOTATIONS
 
     def __init__(self, tool: Callable[..., Any], declared: Options, vouching: Vouching) -> None:
         gate = _Gate(tool, declared, vouching)

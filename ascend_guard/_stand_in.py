@@ -10,6 +10,16 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
+import wrapt
+
+ANNOTATIONS: Any = next(
+    vars(owner)["__annotations__"]
+    for owner in reversed(wrapt.FunctionWrapper.__mro__)
+    if "__annotations__" in vars(owner)
+)
+"""Reads the annotations of the tool; both classes of wrappers name it. Reading the annotations of a class without any makes
+Python put an empty dict into the class, and that would hide the annotations of every governed tool from then on."""
+
 _ITERABLE_COROUTINE = inspect.CO_ITERABLE_COROUTINE
 
 

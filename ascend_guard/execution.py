@@ -186,6 +186,10 @@ class Execution:
         with suppress(Exception):  # arguments that cannot be read any more block at the first step
             self.call.rebase()
 
+    def may_be_dropped(self) -> None:
+        """Its work may be dropped from here on: when this is collected without an outcome, one is recorded."""
+        self._reap(True)
+
     def hand_over(self, what: str) -> None:
         """The body handed something back that cannot be followed: when all goes well, that is the outcome.
 

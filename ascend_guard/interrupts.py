@@ -13,6 +13,8 @@ handler, a worker's time limit. Python has no switch that defers them. The rules
    that nobody inside takes it for a failure of their own; the end of the outermost section raises what was raised.
 5. A noted signal is never dropped, and a replacement that was left behind (the exception of another handler can come in
    the middle of putting them back) hands its signal on, so it behaves as the handler it replaced.
+6. Between sections nothing refers to a handler that may refer to more, as asyncio's does to the task it runs: work that
+   was dropped must be collected, and recorded, when it is dropped (promise 5).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from threading import get_ident
-from types import FrameType
+from types import BuiltinFunctionType, FrameType, FunctionType
 from typing import Any, TypeVar
 
 R = TypeVar("R")
@@ -73,7 +75,7 @@ class _Deferred:
 class _Main:
     """The state of the main thread, which alone reads and changes it."""
 
-    __slots__ = ("handlers", "ident", "mode", "noted", "partial", "plan")
+    __slots__ = ("handlers", "ident", "lasting", "mode", "noted", "partial", "plan")
 
     def __init__(self) -> None:
         self.ident = threading.main_thread().ident
@@ -82,6 +84,7 @@ class _Main:
         self.noted: deque[_Deferred] = deque()
         self.handlers: tuple[Any, ...] = ()
         self.plan: tuple[_Deferred, ...] = ()
+        self.lasting = True
 
 
 _main = _Main()
@@ -105,12 +108,13 @@ def hold(*, soon_again: bool = False) -> int:
         if main.partial and not soon_again:
             _complete()
         return before
-    main.partial = soon_again and not _stale(main.plan)
+    main.partial = soon_again and bool(main.plan) and not _stale(main.plan)
     if not main.partial:
         handlers = tuple(map(_get, _SIGNALS))
         if handlers != main.handlers:
             main.plan = tuple(_plan(handlers))
             main.handlers = handlers
+            main.lasting = all(_refers_to_nothing(deferred.original) for deferred in main.plan)
     main.mode = HELD
     try:
         for deferred in main.plan:
@@ -152,6 +156,8 @@ def release(
         for deferred in main.plan:
             if _get(deferred.number) is deferred:
                 _set(deferred.number, deferred.original)
+        if not main.lasting:
+            main.handlers = main.plan = ()
         while isinstance(error, Interrupted):  # one in another: a handler may itself be interrupted
             error = error.raised
     elif before != ELSEWHERE:
@@ -204,6 +210,11 @@ def _plan(handlers: tuple[Any, ...]) -> list[_Deferred]:
     ]
 
 
+def _refers_to_nothing(handler: object) -> bool:
+    """Whether keeping this handler keeps nothing else alive: a function without a closure."""
+    return type(handler) is BuiltinFunctionType or (type(handler) is FunctionType and not handler.__closure__)
+
+
 def _stale(plan: tuple[_Deferred, ...]) -> bool:
     for deferred in plan:  # noqa: SIM110 - a generator would take longer than what it looks at
         if _get(deferred.number) is not deferred.original:
@@ -216,6 +227,7 @@ def _complete() -> None:
     main = _main
     main.partial = False
     main.handlers = ()  # the next section looks at all of them again
+    main.lasting = False
     main.plan = tuple(_plan(tuple(map(_get, _SIGNALS))))
     for deferred in main.plan:
         _set(deferred.number, deferred)

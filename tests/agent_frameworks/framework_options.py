@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -57,3 +60,42 @@ def test_a_stopped_call_tells_the_model(world: World, run: Run, awaited: bool) -
     assert (end, ran) == ("done", [])
     assert "fire drill" in told
     assert not any(command in told for command in COMMANDS)
+
+
+def deciding(world: World, before: Callable[[], None]) -> threading.Thread:
+    """A person who approves the call that waits, after ``before``."""
+
+    def decide() -> None:
+        while not (waiting := world.plane.pending()):
+            time.sleep(0.001)
+        before()
+        world.plane.approve(str(waiting[0].id), approver="ann")
+
+    person = threading.Thread(target=decide)
+    person.start()
+    return person
+
+
+@both
+@awaited
+@left_out
+def test_a_context_that_changes_while_a_person_decides(
+    world: World, run: Run, awaited: bool, options: dict[str, Any]
+) -> None:
+    """The framework goes on with its own objects meanwhile; the call that was approved runs."""
+    ran: list[Any] = []
+    contexts: list[Any] = []
+    tools = Tools(ran, context=True, awaited=awaited, contexts=contexts, timeout=30, **options)
+
+    def change() -> None:
+        tools.state["secret-of-the-conversation"] = 2
+        tools.state["more"] = object()
+
+    person = deciding(world, change)
+    end, told = run(tools, {"order_id": "ask", "amount": 5.0})
+    person.join()
+    assert (end, told, ran) == ("done", ["refunded 5.0 on ask"], [("ask", 5.0)])
+    assert [sorted(state) for state in contexts] == [["more", "secret-of-the-conversation"]]
+    (row,) = world.rows()
+    assert (row.decided_by, row.outcome) == ("ann", "completed")
+    assert world.asked(row).action_details == {"order_id": "ask", "amount": 5.0}

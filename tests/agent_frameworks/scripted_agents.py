@@ -28,6 +28,7 @@ set_tracing_disabled(True)
 POLICY = """
 version: 1
 rules:
+  - {name: ask, actions: [refund], when: args.order_id == "ask", effect: require_approval, timeout: 5m, reason: Look.}
   - {name: small, actions: [refund], when: args.amount <= 100, effect: allow}
   - {name: big, actions: [refund], when: args.amount > 100, effect: deny, reason: Never above 100.}
 """
@@ -73,10 +74,24 @@ class Tools:
         options: of ``governed``.
         context: the tool's first parameter is the framework's context.
         awaited: it is a coroutine function.
+        contexts: gets the run's state as the body saw it in its context.
+
+    Attributes:
+        state: what the run is given as its context.
     """
 
-    def __init__(self, ran: list[Any], *, context: bool, awaited: bool, **options: Any) -> None:
+    def __init__(
+        self,
+        ran: list[Any],
+        *,
+        context: bool,
+        awaited: bool,
+        contexts: list[Any] | None = None,
+        **options: Any,
+    ) -> None:
         self.ran = ran
+        self.state: dict[str, Any] = {"secret-of-the-conversation": 1}
+        self.contexts = [] if contexts is None else contexts
         self.context = context
         self.awaited = awaited
         self.gate = governed("refund", "billing", **options)
@@ -84,6 +99,11 @@ class Tools:
     def of(self, kind: Any) -> Callable[..., Any]:
         """The tool, with a context parameter of this type."""
         ran = self.ran
+
+        def seen(ctx: Any) -> None:
+            given = ctx.deps if isinstance(ctx, RunContext) else ctx.context
+            assert given is self.state
+            self.contexts.append(dict(given))
 
         def refund(order_id: str, amount: float) -> str:
             """Pay an order back."""
@@ -97,12 +117,12 @@ class Tools:
 
         def refund_with(ctx: kind, order_id: str, amount: float) -> str:
             """Pay an order back."""
-            assert ctx is not None
+            seen(ctx)
             return refund(order_id, amount)
 
         async def arefund_with(ctx: kind, order_id: str, amount: float) -> str:
             """Pay an order back."""
-            assert ctx is not None
+            seen(ctx)
             return await arefund(order_id, amount)
 
         made = {
@@ -146,7 +166,7 @@ def openai_agents(tools: Tools, arguments: dict[str, Any]) -> tuple[str, list[st
     """The OpenAI Agents SDK."""
     model = Script(arguments)
     agent = agents.Agent(name="billing", model=model, tools=[function_tool(tools.of(RunContextWrapper[Any]))])
-    result = agents.Runner.run_sync(agent, "Refund it.", context={"secret-of-the-conversation": 1})
+    result = agents.Runner.run_sync(agent, "Refund it.", context=tools.state)
     return str(result.final_output), model.told
 
 
@@ -164,7 +184,7 @@ def pydantic_agents(tools: Tools, arguments: dict[str, Any]) -> tuple[str, list[
     agent = pydantic_ai.Agent(FunctionModel(answer), deps_type=dict)
     register = agent.tool if tools.context else agent.tool_plain
     register(tools.of(RunContext[dict]))
-    result = agent.run_sync("Refund it.", deps={"secret-of-the-conversation": 1})
+    result = agent.run_sync("Refund it.", deps=tools.state)
     return result.output, told
 
 

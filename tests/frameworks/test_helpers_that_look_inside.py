@@ -123,6 +123,27 @@ def test_unwrapping_is_for_looking(plane: EmbeddedControlPlane) -> None:
     denied(lambda: governed_refund("o-1"))
 
 
+def test_looking_at_the_class_hides_nothing(plane: EmbeddedControlPlane) -> None:
+    """Python stores an empty dict in a class whose annotations are read; the tool's annotations stay visible."""
+
+    class Shop:
+        @deny
+        def method(self, order_id: int) -> str:
+            return str(order_id)
+
+    raw = dict(refund.__annotations__)
+    for looked_at in (deny(refund), Shop().method):
+        for owner in type(looked_at).__mro__:
+            getattr(owner, "__annotations__", None)
+            assert typing.get_type_hints(owner) == inspect.get_annotations(owner) == {}
+    assert deny(refund).__annotations__ == raw
+    assert inspect.get_annotations(deny(refund)) == raw
+    assert (
+        Shop().method.__annotations__ == Shop.method.__annotations__ == {"order_id": "int", "return": "str"}
+    )
+    assert tool(deny(refund)).args["order_id"]["type"] == "string"
+
+
 def test_a_spec_made_from_it(plane: EmbeddedControlPlane) -> None:
     """``create_autospec`` checks calls by its signature."""
     spec = unittest.mock.create_autospec(deny(refund))

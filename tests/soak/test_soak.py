@@ -136,5 +136,6 @@ def _errors(folder: Path) -> list[str]:
     return [
         f"{name}: {text[-2000:]}"
         for name, text in said.items()
-        if "Traceback" in text and not text.endswith("KeyboardInterrupt")
+        if "Traceback" in text
+        and not text.rstrip(":").endswith("KeyboardInterrupt")  # 3.13 ends it with a colon
     ]
