@@ -541,7 +541,8 @@ def test_an_awaited_manager_cannot_be_made_anew(plane: EmbeddedControlPlane) -> 
 
 @pytest.mark.parametrize("how", ["stopped", "closed"])
 def test_a_loop_that_ends_in_the_middle(plane: EmbeddedControlPlane, how: str) -> None:
-    """A coroutine that began and was then closed is recorded as failed; one that was not, as not started."""
+    """A coroutine that began and was then closed is recorded as failed, or as unknown where it was collected together with
+    its loop, in an order that Python does not promise. One that had not begun is not started."""
     ran: list[str] = []
 
     @governed("order_read")
@@ -582,9 +583,9 @@ def test_a_loop_that_ends_in_the_middle(plane: EmbeddedControlPlane, how: str) -
     settled(plane)
     first, second = rows(plane)
     assert ran == ["begun"]
-    assert (first.outcome, first.error) == ("failed", "GeneratorExit")
+    assert (first.outcome, first.error) in (("failed", "GeneratorExit"), ("unknown", None))
     assert (second.outcome, second.error) == ("failed", "not started: the caller was cancelled")
-    assert events(plane).count("failed") == 2
+    assert len([event for event in events(plane) if event in ("failed", "unknown")]) == 2
 
 
 def test_a_future_that_never_ends_is_unknown(plane: EmbeddedControlPlane) -> None:
