@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from simulation import Schedule, World, interleave, interleavings, loadable, play, schedules
-from support import SCHEDULES
+from support import PROFILE, SCHEDULES
 
 from ascend_guard.arguments import digest_of, normalise
 from ascend_guard.engine.policy import Effect
@@ -16,6 +17,9 @@ from ascend_guard.engine.risk import assess
 from ascend_guard.model import AgentAction
 
 Story = list[dict[str, Any]]
+
+PATIENCE = {"quick": 120, "ci": 900, "full": 3000}[PROFILE]
+"""Seconds that so many schedules may take."""
 
 
 def story(world: World) -> Story:
@@ -125,6 +129,7 @@ def same(left: Any, right: Any) -> bool:
     return left == right or (isinstance(left, float) and math.isnan(left) and math.isnan(right))
 
 
+@pytest.mark.timeout(PATIENCE)
 @settings(max_examples=SCHEDULES, suppress_health_check=list(HealthCheck))
 @given(schedules)
 def test_the_promises_hold_in_every_schedule_and_both_drivers_agree(schedule: Schedule) -> None:
@@ -151,6 +156,7 @@ def test_the_promises_hold_in_every_schedule_and_both_drivers_agree(schedule: Sc
             world.close()
 
 
+@pytest.mark.timeout(PATIENCE)
 @settings(max_examples=SCHEDULES, suppress_health_check=list(HealthCheck))
 @given(interleavings)
 def test_the_promises_hold_when_calls_people_and_crashes_interleave(
