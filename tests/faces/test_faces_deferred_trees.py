@@ -17,7 +17,7 @@ from deferred_kinds import Awaitable, Block, Steps
 from face_kinds import rows, settled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import SCHEDULES
+from support import PROFILE
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwitchError, governed
 from ascend_guard._scope import current
@@ -276,11 +276,12 @@ WANTED = {
 }
 
 
+@pytest.mark.timeout({"quick": 120, "ci": 600, "full": 3000}[PROFILE])
 def test_every_body_has_its_own_checked_step(plane: EmbeddedControlPlane) -> None:
     """Each level runs once, inside its action, checked; and every outcome says what happened."""
     reached: Counter[str] = Counter()
 
-    @settings(max_examples=max(150, SCHEDULES // 5))
+    @settings(max_examples={"quick": 100, "ci": 200, "full": 3000}[PROFILE])
     @given(moves=moves)
     def holds(moves: list[tuple[str, Any]]) -> None:
         world = World(plane)
@@ -305,5 +306,9 @@ def test_every_body_has_its_own_checked_step(plane: EmbeddedControlPlane) -> Non
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that are never awaited are part of it
-        holds()
+        gc.freeze()  # each example collects what it dropped, and not what the other tests have left
+        try:
+            holds()
+        finally:
+            gc.unfreeze()
     assert set(reached) >= WANTED
