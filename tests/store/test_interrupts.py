@@ -25,8 +25,10 @@ from ascend_guard.store import barrier
 from ascend_guard.store.sqlite import SQLiteStore
 
 PACKAGE = os.path.dirname(ascend_guard.__file__)
-STRIDE = {"quick": 4, "ci": 1, "full": 1}[PROFILE]
+STRIDE = {"quick": 4, "ci": 2, "full": 1}[PROFILE]
 """Every how many places an interrupt is tried at."""
+
+pytestmark = pytest.mark.timeout({"quick": 120, "ci": 900, "full": 3000}[PROFILE])
 
 ALLOW = "version: 1\ndefault: deny\nrules: [{name: all, actions: ['*'], effect: allow}]"
 
