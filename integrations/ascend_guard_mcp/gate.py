@@ -110,13 +110,14 @@ class ToolGate:
             AscendError: the tool must not run. ``refusal`` says so to the client's model.
         """
         plane, declared = self._plane(), self._of(tool)
-        named = dict(arguments or {})
+        # Arguments of a tool are told apart by name alone: a client that writes them in another order makes the same call.
+        named = dict(sorted((arguments or {}).items()))
         said = {"namespace": self.namespace, "verb": tool, **(context or {})}
         with scope(session_id=scoped().session_id or session_id, context=said):
             call = BoundCall(declared, plane, named, hint=json_value)
         execution = Execution(call, plane)
         await execution.aauthorize()
-        return Admission(execution)
+        return Admission(execution, arguments or {})
 
     async def always_denied(self, tools: Iterable[str]) -> set[str]:
         """Those of these tools that policy denies whatever the arguments; none where that cannot be known."""
@@ -157,9 +158,13 @@ class Admission:
         note: text for the client's model when an approver changed arguments; None when the call runs as it was asked.
     """
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, written: Mapping[str, Any]) -> None:
         self._execution = execution
-        self.arguments: dict[str, Any] = execution.permit.parameters
+        parameters = execution.permit.parameters
+        # In the order in which the client wrote them.
+        self.arguments: dict[str, Any] = {
+            name: parameters[name] for name in written if name in parameters
+        } | parameters
         self.note = changed(execution.permit.edits)
 
     @property
