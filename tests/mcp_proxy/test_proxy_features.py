@@ -94,8 +94,8 @@ async def test_every_decision(desk: Desk, way: Any, mode: Any) -> None:
         assert denied.is_error
         assert "Drops are off." in text(denied)
 
-        async def decided(decide: Callable[[str], Any]) -> Any:
-            call = asyncio.create_task(client.call_tool("refund", {"amount": 500, "to": "bob ✓"}))
+        async def decided(decide: Callable[[str], Any], amount: int = 500) -> Any:
+            call = asyncio.create_task(client.call_tool("refund", {"amount": amount, "to": "bob ✓"}))
             row = await asyncio.to_thread(desk.pending)
             await asyncio.to_thread(decide, str(row.id))
             return await call
@@ -108,7 +108,8 @@ async def test_every_decision(desk: Desk, way: Any, mode: Any) -> None:
         assert own.text == "300 to eve"
         assert '"amount" from 500 to 300, "to" from "bob ✓" to "eve"' in note.text
         assert (await decided(lambda id_: plane.deny(id_, approver="ann"))).is_error
-        killed = await decided(lambda id_: plane.kill(reason="fire drill", by="ann"))
+        # Another call, for the denial answers the same one.
+        killed = await decided(lambda id_: plane.kill(reason="fire drill", by="ann"), 501)
         assert "fire drill" in text(killed)
     desk.settled(3)
 
