@@ -1,4 +1,4 @@
-"""A call is recognised over HTTP as it is embedded, whatever the order of its keys."""
+"""A call is recognised over HTTP as it is embedded: what waits for an approval is for one order of keys."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ascend_guard import ActionPendingError, RemoteControlPlane, governed
 ASK = "version: 1\nrules:\n  - {name: ask, actions: [ask], effect: require_approval, timeout: 30m, reason: ask}\n"
 
 
-def test_a_repeated_call_is_recognised_in_another_order_of_keys(tmp_path: Path) -> None:
-    """The server gets the identity beside the digest; other content is another call."""
+def test_another_order_of_keys_asks_anew(tmp_path: Path) -> None:
+    """The same call resumes its action; in another order, or with other content, it is another request (record 28)."""
     with (
         serving(tmp_path / "a.db", ASK) as server,
         closing(RemoteControlPlane(server.key(), server.url, agent_id="my-agent")) as plane,
@@ -27,10 +27,12 @@ def test_a_repeated_call_is_recognised_in_another_order_of_keys(tmp_path: Path) 
         seen = []
         for plan, more in (
             ({"b": 1, "a": {"d": 2, "c": 3}}, {"y": 1, "x": 2}),
+            ({"b": 1, "a": {"d": 2, "c": 3}}, {"y": 1, "x": 2}),
             ({"a": {"c": 3, "d": 2}, "b": 1}, {"x": 2, "y": 1}),
             ({"b": 1, "a": {"d": 2, "c": 4}}, {"y": 1, "x": 2}),
         ):
             with pytest.raises(ActionPendingError) as caught:
                 tool(plan, **more)
             seen.append(caught.value.action_id)
-        assert seen[0] == seen[1] != seen[2]
+        assert seen[0] == seen[1]
+        assert len(set(seen)) == 3
