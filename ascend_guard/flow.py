@@ -371,9 +371,11 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
     try:
         state = yield from do(check)
         blocked = state.blocked
-    except (AuthorizationDeniedError, AuthenticationError, ConfigurationError, ConflictError, StoreError):
+    except (AuthorizationDeniedError, AuthenticationError, ConfigurationError, StoreError):
         raise
     except Exception as error:
+        if isinstance(error, ConflictError) and isinstance(check, Begin):
+            raise  # the permit is another process's
         raise KillSwitchError(
             f"Blocked: {unrun.what(check.action)} did not run, because the state of the kill switch cannot be known, "
             f"which counts as on ({type(error).__name__}: {error}).",

@@ -5,11 +5,14 @@ Nothing is claimed that was not looked up first: where a claim does not hold, th
 
 from __future__ import annotations
 
+import logging
+
 __all__ = ["demo"]
 
 
 def demo() -> int:
     """Play the demo; 0 when everything went as it should."""
+    logging.getLogger("ascend_guard").setLevel(logging.ERROR)  # the scenes show what waits
     import tempfile
     import time
     from pathlib import Path
