@@ -95,7 +95,7 @@ def main(folder: Path) -> None:
     (waiting,) = plane.pending()
     plane.approve(str(waiting.id), approver="ana", arguments={"amount": 470.0})
     (edited,) = run(big, middleware=governance)
-    print("4. Ana approved half of it, and the same call now runs with that:", edited)
+    print("4. Ana approved half of it, and the same call now runs with that:", edited.splitlines()[0])
 
     (again,) = run(big, middleware=governance)
     print("5. One approval is good for one run:", again.split(";")[0])
