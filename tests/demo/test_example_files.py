@@ -94,10 +94,12 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         timeout=100,
     )
     assert ran.returncode == 0, ran.stderr
-    assert not ran.stderr or "Waiting for a person: " in ran.stderr, (
-        ran.stderr
-    )  # which a framework's handler may wrap
-    assert "Traceback" not in ran.stderr
+    # A framework's log handler wraps lines and puts its own columns beside them; elsewhere nothing else may be said.
+    wraps = name == "mcp_server.py"
+    said = [line for line in ran.stderr.splitlines() if not line.startswith("Waiting for a person: ")]
+    assert not said or (wraps and "Waiting for a person: " in ran.stderr and "Traceback" not in ran.stderr), (
+        said
+    )
     lines = ran.stdout.splitlines()
     assert len(lines) == len(SAYS[name])
     for line, expected in zip(lines, SAYS[name], strict=True):
