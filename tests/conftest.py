@@ -15,6 +15,9 @@ from ascend_guard import EmbeddedControlPlane
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.sqlite import SQLiteStore
 
+collect_ignore = ["agent_frameworks"]
+"""They run in an environment of their own: ``frameworks/test_agent_frameworks_environment.py`` starts them there."""
+
 _COMMON = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -23,6 +26,13 @@ settings.register_profile("quick", max_examples=60, **_COMMON)
 settings.register_profile("ci", max_examples=300, **_COMMON)
 settings.register_profile("full", max_examples=3000, **_COMMON)
 settings.load_profile(PROFILE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module that counts what its properties met stays together in one process."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item.module, "MET"):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.fixture(autouse=True)

@@ -541,8 +541,7 @@ def test_an_awaited_manager_cannot_be_made_anew(plane: EmbeddedControlPlane) -> 
 
 @pytest.mark.parametrize("how", ["stopped", "closed"])
 def test_a_loop_that_ends_in_the_middle(plane: EmbeddedControlPlane, how: str) -> None:
-    """A coroutine that began and was then closed is recorded as failed, or as unknown where it was collected together with
-    its loop, in an order that Python does not promise. One that had not begun is not started."""
+    """What began and was closed has failed, or is unknown if it was collected with its loop; the other did not start."""
     ran: list[str] = []
 
     @governed("order_read")

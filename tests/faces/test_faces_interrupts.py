@@ -4,64 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
+import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
 from face_kinds import rows, settled
+from interrupting import interrupted_at
+from support import PROFILE
 
-import ascend_guard
-from ascend_guard import EmbeddedControlPlane, governed, guard, interrupts
+from ascend_guard import EmbeddedControlPlane, governed, guard
 from ascend_guard._scope import current
 
-FOLDER = ascend_guard.__path__[0]
-OURS = tuple(
-    f"{FOLDER}/{name}.py" for name in ("execution", "_scope", "_kinds", "_deferred", "_fronts", "_guard")
-)
+STRIDE = {"quick": 3, "ci": 2, "full": 1}[PROFILE]
+"""Every how many places an interrupt is tried at."""
 
 
 class Interrupt(KeyboardInterrupt):
-    """As raised by a signal handler."""
+    """What the signal handler raises: event loops end with it."""
 
 
-class At:
-    """Raises an interrupt at the n-th line, call or return of the modules that enter and leave bodies, counted from the
-    moment at which the permit is there."""
-
-    def __init__(self, number: int) -> None:
-        self._left = number
-        self.where: str | None = None
-        self._armed = False
-
-    def __enter__(self) -> At:
-        sys.settrace(self._look)
-        return self
-
-    def __exit__(self, *left: object) -> None:
-        sys.settrace(None)
-
-    def _look(self, frame: Any, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename not in OURS or _finalising(frame):
-            return None  # what is raised in a finaliser reaches nobody
-        if frame.f_code.co_name == "__enter__" and frame.f_code.co_filename == OURS[0]:
-            self._armed = True
-        if interrupts._main.mode == interrupts.HELD:
-            return self._look  # signal handlers are deferred here
-        if self._armed and event in ("call", "line") and self.where is None:
-            self._left -= 1
-            if self._left < 0:
-                self.where = f"{frame.f_code.co_name}:{frame.f_lineno}"
-                raise Interrupt
-        return self._look
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Interrupt
 
 
-def _finalising(frame: Any) -> bool:
-    while frame is not None and frame.f_code.co_filename in OURS:
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
+@pytest.fixture(autouse=True)
+def _handler() -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, _raise)
+    yield
+    signal.signal(signal.SIGUSR1, before)
 
 
 def _sync() -> Any:
@@ -102,22 +74,21 @@ def _nested() -> Any:
 def test_an_interrupt_anywhere_leaves_the_context_as_it_was(
     plane: EmbeddedControlPlane, call: Callable[[], Any]
 ) -> None:
-    """At every line between the permit and the outcome, one after the other."""
-    number, interrupted = 0, 0
-    while True:
-        at = At(number)
+    """At every place where Python can run a signal handler, one after the other."""
+    with interrupted_at(()) as count:
+        call()
+    settled(plane)
+    interrupted = 0
+    for place in range(0, count[0], STRIDE):
         try:
-            with at:
+            with interrupted_at((place,)):
                 call()
         except Interrupt:
             interrupted += 1
         gc.collect(0)
-        assert current() is None, at.where
+        assert current() is None, f"place {place}"
         plane.store.write(lambda tx: None)  # and with it what was posted
         late = [row for row in rows(plane)[-3:] if row.claimed_at and row.outcome is None]
-        assert late == [], at.where
-        if at.where is None:
-            break
-        number += 1
+        assert late == [], f"place {place}"
     settled(plane)
     assert interrupted >= 10

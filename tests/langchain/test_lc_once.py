@@ -29,7 +29,7 @@ from support import PROFILE
 import ascend_guard
 from ascend_guard import governed
 
-SEEN: Counter[str] = Counter()
+MET: Counter[str] = Counter()
 """What the property met; it proves nothing if it met none."""
 
 ACTIONS = {"pay": "ask_it", "look": "allow_it", "drop": "deny_it"}
@@ -102,7 +102,7 @@ def test_each_call_runs_at_most_once(
             world.verify()
             claimed = world.claimed()
             assert len(claimed) == len(store.ran)
-            SEEN["ran"] += len(store.ran)
+            MET["ran"] += len(store.ran)
         finally:
             world.close()
             ascend_guard.config._default = None
@@ -130,7 +130,7 @@ def _to_the_end(
                 world.approve(row)
         ids = [each.id for each in state["__interrupt__"]]
         state = bench.resume(dict.fromkeys(ids, "go on"))
-        SEEN["resumed"] += 1
+        MET["resumed"] += 1
     else:
         for row in world.pending():
             world.approve(row)
@@ -142,7 +142,7 @@ def _to_the_end(
         text = str(message.content)
         assert names_no_command(text)
         if text.startswith("Already ran, action "):
-            SEEN["repeated"] += 1
+            MET["repeated"] += 1
             row = rows[text.removeprefix("Already ran, action ").partition(":")[0]]
             assert row.claimed_at is not None
             assert world.asked(row).action_details == {"order": wanted[message.tool_call_id]}
@@ -151,9 +151,9 @@ def _to_the_end(
 
 def test_the_property_met_what_it_is_about() -> None:
     """Calls ran, graphs were resumed, and calls that had run were repeated."""
-    assert SEEN["ran"] > 20
-    assert SEEN["resumed"] > 20
-    assert SEEN["repeated"] > 3
+    assert MET["ran"] > 20
+    assert MET["resumed"] > 20
+    assert MET["repeated"] > 3
 
 
 def play(graph: Any, given: Any, config: Any, asynchronous: bool = False, **more: Any) -> dict[str, Any]:

@@ -12,7 +12,16 @@ __all__ = ["demo"]
 
 def demo() -> int:
     """Play the demo; 0 when everything went as it should."""
-    logging.getLogger("ascend_guard").setLevel(logging.ERROR)  # the scenes show what waits
+    log = logging.getLogger("ascend_guard")
+    level = log.level
+    log.setLevel(logging.ERROR)  # the scenes show what waits
+    try:
+        return _play()
+    finally:
+        log.setLevel(level)
+
+
+def _play() -> int:
     import tempfile
     import time
     from pathlib import Path
