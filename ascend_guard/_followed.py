@@ -60,6 +60,9 @@ class Handle:
     )
 
     def __init__(self, execution: Execution, raw: Any, again: Again | None, finish: Finish) -> None:
+        self.iterating = self.entered = self.over = (
+            False  # first, for the finaliser of one that was not finished
+        )
         self.execution = execution
         self.raw = raw
         self.again = again
@@ -130,6 +133,8 @@ class Handle:
         return f"stopped after {self.count} chunks" if self.iterating else None
 
     def __del__(self) -> None:
+        if not hasattr(self, "iterating"):  # an interrupt came before it was made
+            return
         if self.iterating and not self.over and self.execution.begun:
             self.give_up()
 

@@ -30,7 +30,7 @@ from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
 from .errors import ActionPendingError, AscendError, ConflictError
 from .flow import authorize, begin, check_running, settle
-from .interrupts import ELSEWHERE, hold, release
+from .interrupts import ELSEWHERE, StepByStep, hold, release
 from .model import NOT_STARTED, SUSPENDED, AgentAction, Outcome, OutcomeStatus, Permit
 from .redaction import describe_error
 from .unrun import inherited
@@ -116,12 +116,19 @@ class Execution:
 
     async def aauthorize(self) -> None:
         """The same on the event loop."""
+        permitted = self._apermitted()
         try:
-            self._permitted(await arun(authorize(self.call), self._plane))
-            self._reap(True)
+            await (StepByStep(permitted) if self._in_sections else permitted)
         except BaseException as error:
-            self._refused(error)
+            if self._unsettled:  # an interrupt came with the permit, which nobody will use
+                self.settle(error)
+            else:
+                self._refused(error)
             raise
+
+    async def _apermitted(self) -> None:
+        self._permitted(await arun(authorize(self.call), self._plane))
+        self._reap(True)
 
     def _permitted(self, permit: Permit) -> None:
         self.permit = permit
@@ -258,6 +265,9 @@ class Execution:
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
         """The same on the event loop."""
+        if self._in_sections:  # there it waits for nothing
+            self.settle(error, detail)
+            return
         if not self._unsettled or self._is_copy():
             return
         outcome = self._ended(error, detail)

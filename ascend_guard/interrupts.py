@@ -24,7 +24,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from importlib import import_module
 from threading import get_ident
 from types import BuiltinFunctionType, FrameType, FunctionType
@@ -187,6 +187,41 @@ def interruptibly(wait: Callable[..., R], *arguments: Any) -> R:
     finally:
         # The first thing that happens after an exception, with no call before it at which another one could be raised.
         main.mode = HELD
+
+
+class StepByStep:
+    """Awaits a coroutine with each of its steps in a section; between them the event loop runs as usual.
+
+    What a handler raises is raised inside the coroutine where it waits, or from here when it has ended.
+    """
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        step: Callable[[Any], Any] = self._coroutine.send
+        given: Any = None
+        awaited: Any = None
+        while True:
+            error: BaseException | None = None
+            before = hold()
+            try:
+                awaited = step(given)
+            except StopIteration as end:
+                release(before)
+                return end.value
+            except BaseException as raised:
+                error = raised
+            try:
+                release(before, error)
+                given = yield awaited
+                step = self._coroutine.send
+            except BaseException as thrown:
+                if error is not None:
+                    raise
+                given, step = thrown, self._coroutine.throw
 
 
 class uninterrupted:

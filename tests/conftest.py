@@ -28,13 +28,6 @@ settings.register_profile("full", max_examples=3000, **_COMMON)
 settings.load_profile(PROFILE)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A module that counts what its properties met stays together in one process."""
-    for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item.module, "MET"):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
-
-
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the environment's configuration or another test's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -16,6 +17,7 @@ from support import PROFILE
 
 from ascend_guard import EmbeddedControlPlane, governed, guard
 from ascend_guard._scope import current
+from ascend_guard.store.port import ActionRow
 
 STRIDE = {"quick": 3, "ci": 2, "full": 1}[PROFILE]
 """Every how many places an interrupt is tried at."""
@@ -70,11 +72,17 @@ def _nested() -> Any:
     return governed("order_read")(_sync)()
 
 
+def _late(plane: EmbeddedControlPlane) -> list[ActionRow]:
+    plane.store.write(lambda tx: None)  # and with it what was posted
+    return [row for row in rows(plane)[-3:] if row.claimed_at and row.outcome is None]
+
+
 @pytest.mark.parametrize("call", [_sync, _async, _stream, _deferred, _block, _nested])
 def test_an_interrupt_anywhere_leaves_the_context_as_it_was(
-    plane: EmbeddedControlPlane, call: Callable[[], Any]
+    plane: EmbeddedControlPlane, call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every place where Python can run a signal handler, one after the other."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # what is raised in a finaliser reaches nobody
     with interrupted_at(()) as count:
         call()
     settled(plane)
@@ -85,10 +93,9 @@ def test_an_interrupt_anywhere_leaves_the_context_as_it_was(
                 call()
         except Interrupt:
             interrupted += 1
-        gc.collect(0)
         assert current() is None, f"place {place}"
-        plane.store.write(lambda tx: None)  # and with it what was posted
-        late = [row for row in rows(plane)[-3:] if row.claimed_at and row.outcome is None]
-        assert late == [], f"place {place}"
+        if _late(plane):  # the frames of an interrupted call may refer to one another
+            gc.collect()
+        assert not _late(plane), f"place {place}"
     settled(plane)
     assert interrupted >= 10
