@@ -68,7 +68,8 @@ def refusal(error: AscendError) -> str:
             "would be the same: do it another way, or tell the user."
         )
     if isinstance(error, ValidationError):
-        return f"Blocked: this call cannot be judged as it stands, so the tool did not run. {error.message}"
+        why = error.message.removeprefix("Blocked: ")
+        return f"Blocked: this call cannot be judged as it stands, so the tool did not run. {why[:1].upper()}{why[1:]}"
     return (
         f"Blocked: this tool did not run, because nobody could be asked ({type(error).__name__}).{about} "
         "This is no decision about the call. Tell the user; it may work later."

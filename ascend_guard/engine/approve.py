@@ -255,6 +255,11 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
         )
     asked = submitted(tx, row.id).action
     for name, value in edits.items():
+        if name in asked.excluded:
+            raise ValidationError(
+                f"Argument {name!r} of action {row.id} is left out of the decision, so nobody can edit it. Deny the action "
+                f"and say what to change."
+            )
         if name not in asked.action_details:
             raise ValidationError(
                 f"Action {row.id} has no argument {name!r}; it has {', '.join(asked.action_details) or 'none'}."

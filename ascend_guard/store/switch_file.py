@@ -71,7 +71,7 @@ class SwitchFile:
         self.path = path
         self._name = os.fspath(path)
         self._codec = Codec(secret)
-        self._what = f"The kill switch's file {path}"
+        self._what = f"The kill switch's file {path.name}"  # agents and clients read this: no folder
         self._sync = sync
         self._confirm = confirm
         self._lock = threading.RLock()

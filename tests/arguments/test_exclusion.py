@@ -288,7 +288,7 @@ def test_a_context_that_changes_while_a_person_decides(plane: EmbeddedControlPla
 
 
 def test_an_edit_cannot_touch_what_is_excluded(plane: EmbeddedControlPlane) -> None:
-    """It is refused where it is approved: there is no such argument."""
+    """It is refused where it is approved, with the reason."""
     from ascend_guard import ActionPendingError
 
     @governed("refund", on_pending="raise", exclude=("ctx",))
@@ -296,7 +296,7 @@ def test_an_edit_cannot_touch_what_is_excluded(plane: EmbeddedControlPlane) -> N
 
     with pytest.raises(ActionPendingError):
         refund("context", 900.0)
-    with pytest.raises(ValidationError, match="no argument 'ctx'"):
+    with pytest.raises(ValidationError, match="'ctx' of action 1 is left out of the decision"):
         _approved(plane, {"ctx": "mine"})
 
 

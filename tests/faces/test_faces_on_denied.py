@@ -65,6 +65,7 @@ def test_a_blocked_call_answers_with_text(
     answer = call(kind, body)
     assert isinstance(answer, str)
     assert answer.startswith(text)
+    assert "Blocked:" not in answer[1:]
     assert body.ran == []
 
 
