@@ -8,7 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from agents import RunContextWrapper
+from agents.tool_context import ToolContext
+from pydantic_ai import RunContext
 from scripted_agents import COMMANDS, FRAMEWORKS, Run, Tools, World
+
+from ascend_guard.exclusion import is_context
 
 both = pytest.mark.parametrize("run", FRAMEWORKS, ids=lambda run: run.__name__)
 awaited = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
@@ -47,6 +52,13 @@ def test_a_denied_call_tells_the_model_and_the_run_goes_on(
     assert "Never above 100" in told
     assert not any(command in told for command in COMMANDS)
     assert [row.status for row in world.rows()] == ["denied"]
+
+
+def test_the_very_types_are_recognised() -> None:
+    """Tools are given classes derived from some of them."""
+    assert is_context(RunContextWrapper)
+    assert is_context(ToolContext)
+    assert is_context(RunContext)
 
 
 @both
