@@ -59,7 +59,7 @@ class guard:
     def __enter__(self) -> Permit:
         execution = self._begin()
         try:
-            execution.authorize()
+            execution.authorize(enters=True)
             execution.__enter__()
             self._entered()
         except BaseException as error:

@@ -30,7 +30,7 @@ def call_through(
     try:
         execution = prepare(wrapped, instance, args, kwargs)
         try:
-            execution.authorize()
+            execution.authorize(enters=True)
             with execution:
                 result = wrapped(*execution.call.args, **execution.call.kwargs)
             if type(result) not in DATA:

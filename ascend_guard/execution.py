@@ -65,6 +65,7 @@ class Execution:
         "_outer",
         "_plane",
         "_running",
+        "_section",
         "_span",
         "_started",
         "_unsettled",
@@ -82,6 +83,7 @@ class Execution:
         self._outcome: Outcome | None = None
         self._running: Running | None = None
         self._outer: Running | None = None
+        self._section: int | None = None
         self._span: object = None
         self.call = call
         self._forks = _lineage.forks
@@ -92,11 +94,12 @@ class Execution:
 
     # --- before --------------------------------------------------------------------------------------------------
 
-    def authorize(self, *, dropped: bool = False) -> None:
+    def authorize(self, *, dropped: bool = False, enters: bool = False) -> None:
         """Get the permit. Raises ``AscendError``, and then nothing may run.
 
         Args:
             dropped: its work may be dropped before it is settled, as a generator is.
+            enters: the body is entered next, so that one section reaches from here to the last check.
         """
         before = hold() if self._in_sections else ELSEWHERE
         error: BaseException | None = None
@@ -107,6 +110,9 @@ class Execution:
         except BaseException as raised:
             self._refused(raised)
             error = raised
+        if enters and error is None:
+            self._section = before
+            return
         try:
             release(before, error)
         except BaseException as interrupt:
@@ -155,14 +161,14 @@ class Execution:
             raise self.used_up()
         if self._forks != _lineage.forks:
             raise inherited(self.call.action, self.permit.action_id)
-        running = self._running
-        if running is None:
-            running = self._running = self.call.running(self.permit.action_id)
         outer = current()
-        if outer is running:  # leaving was interrupted
+        if outer is not None and outer is self._running:  # leaving was interrupted
             outer = self._outer
         self._outer = outer
         try:
+            running = self._running
+            if running is None:
+                running = self._running = self.call.running(self.permit.action_id)
             enter(running)
             if self._observer is not None:
                 self._span = self._observer.enter()
@@ -172,6 +178,9 @@ class Execution:
         except BaseException:
             restore(outer)  # a C function, called first: no interrupt can come before it
             self._leave()
+            if self._section is not None:
+                before, self._section = self._section, None
+                release(before)
             raise
 
     def _begin(self) -> None:
@@ -179,9 +188,12 @@ class Execution:
         if approved is not None and self.permit.result.decided_by:
             approved(self.permit)
         # A section: what a signal handler raises must not be taken for a kill switch whose state is not known.
-        before, error = hold(soon_again=True) if self._in_sections else ELSEWHERE, None
+        before, self._section = self._section, None
+        if before is None:
+            before = hold(soon_again=True) if self._in_sections else ELSEWHERE
+        error: BaseException | None = None
         try:
-            run(begin(self.call, self.permit), self._plane)
+            begin(self.call, self.permit, self._plane.perform)
         except BaseException as raised:
             error = raised
         release(before, error)

@@ -1,9 +1,9 @@
 """The governed call, with no I/O in it.
 
-Four generators of effects say what must happen and in which order: ``authorize`` before the tool runs, ``begin`` immediately
-before its first statement, ``check_running`` between the chunks of one that streams, ``settle`` after it. A driver performs
-the effects through a control plane and sends the answers back, or throws the failure in; so failing closed lives here and
-nowhere else.
+Three generators of effects and a function say what must happen and in which order: ``authorize`` before the tool runs,
+``begin`` immediately before its first statement, ``check_running`` between the chunks of one that streams, ``settle`` after
+it. A driver performs the effects through a control plane and sends the answers back, or throws the failure in; so failing
+closed lives here and nowhere else.
 
 No clock, randomness, sleep, span or context variable: those are effects, or belong to the faces.
 """
@@ -11,7 +11,7 @@ No clock, randomness, sleep, span or context variable: those are effects, or bel
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -254,10 +254,20 @@ def authorize(call: Call) -> Flow[Permit]:
         ) from error
 
 
-def begin(call: Call, permit: Permit) -> Flow[None]:
+def begin(call: Call, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> None:
     """The last check, immediately before the tool's first statement: the kill switch is off, and the arguments that will
-    run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started."""
-    yield from _check_kill_switch(Begin(call.action, permit.action_id))
+    run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started.
+
+    No generator, for its one effect is performed synchronously in coroutines too.
+    """
+    check = Begin(call.action, permit.action_id)
+    try:
+        state = perform(check)
+        blocked = state.blocked
+    except Exception as error:
+        _not_known_to_be_off(check, error)
+    if blocked is not False:
+        raise unrun.stopped(check.action, state, check.action_id, check.stage)
     _require_unchanged(call, permit.result)
 
 
@@ -366,24 +376,28 @@ def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResu
 
 
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
-    """Go on only when the kill switch is known to be off; a state that cannot be known counts as on (REST API
-    document, "Fail-closed requirement")."""
+    """Go on only when the kill switch is known to be off."""
     try:
         state = yield from do(check)
         blocked = state.blocked
-    except (AuthorizationDeniedError, AuthenticationError, ConfigurationError, StoreError):
-        raise
     except Exception as error:
-        if isinstance(error, ConflictError) and isinstance(check, Begin):
-            raise  # the permit is another process's
-        raise KillSwitchError(
-            f"Blocked: {unrun.what(check.action)} did not run, because the state of the kill switch cannot be known, "
-            f"which counts as on ({type(error).__name__}: {error}).",
-            action_id=check.action_id,
-            reason="kill switch state unknown",
-        ) from error
+        _not_known_to_be_off(check, error)
     if blocked is not False:
         raise unrun.stopped(check.action, state, check.action_id, check.stage)
+
+
+def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
+    """A state that cannot be known counts as on (REST API document, "Fail-closed requirement")."""
+    if isinstance(error, AuthorizationDeniedError | AuthenticationError | ConfigurationError | StoreError):
+        raise error
+    if isinstance(error, ConflictError) and isinstance(check, Begin):
+        raise error  # the permit is another process's
+    raise KillSwitchError(
+        f"Blocked: {unrun.what(check.action)} did not run, because the state of the kill switch cannot be known, "
+        f"which counts as on ({type(error).__name__}: {error}).",
+        action_id=check.action_id,
+        reason="kill switch state unknown",
+    ) from error
 
 
 def _require_unchanged(call: Call, result: ActionResult) -> None:

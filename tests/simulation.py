@@ -552,7 +552,7 @@ def _one_call(world: World, amount: Any, *, parked: bool) -> Generator[None, Non
     if permit is None:
         return
     try:
-        run(begin(call, permit), plane)
+        begin(call, permit, plane.perform)
     except AscendError as error:
         run(settle(permit, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")), plane)
         return
