@@ -41,9 +41,22 @@ def _places(code: CodeType, known: dict[CodeType, frozenset[int]] = {}) -> froze
     return known[code]
 
 
+def _in_finaliser(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
-def interrupted_at(places: tuple[int, ...]) -> Iterator[list[int]]:
+def interrupted_at(places: tuple[int, ...], *, finalisers: bool = True) -> Iterator[list[int]]:
     """A signal is raised at these places, counted in the order in which the package's frames come to them.
+
+    Args:
+        places: where.
+        finalisers: also in a finaliser, where Python swallows what is raised. Without them the signal comes later: the
+            garbage collector may finalise an earlier call at any place.
 
     Yields a list with the number of places so far.
     """
@@ -58,6 +71,9 @@ def interrupted_at(places: tuple[int, ...]) -> Iterator[list[int]]:
             count[0] += 1
             if count[0] - 1 in left:
                 left.discard(count[0] - 1)
+                if not finalisers and _in_finaliser(frame):
+                    left.add(count[0])
+                    return trace
                 if not left:
                     sys.settrace(None)
                 signal.raise_signal(signal.SIGUSR1)
