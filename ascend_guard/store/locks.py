@@ -77,10 +77,6 @@ class Presence:
             self._remove()
 
     @property
-    def seen(self) -> bool:
-        """Whether others can see it: its file was not deleted."""
-        return os.fstat(self._file).st_nlink > 0
-
     def abandon(self) -> None:
         """Close without leaving: for a child process that inherited the descriptor, and for tests of crashes."""
         self.slots.forget()
