@@ -18,10 +18,11 @@ from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar, cast
 
+from . import unrun
 from ._followed import Again
 from ._fronts import followed
 from ._handed import DATA, Way, found, holds_work
-from .execution import Execution, used_up
+from .execution import Execution
 
 T = TypeVar("T")
 
@@ -243,7 +244,7 @@ class _Lent:
 
     def __init__(self, execution: Execution, again: Again | None) -> None:
         # What to say of it, not the execution: that ends with the generator.
-        self.error = functools.partial(used_up, execution.call.action, execution.permit.action_id)
+        self.error = functools.partial(unrun.used_up, execution.call.action, execution.permit.action_id)
         self.again = again
         self._fresh = [True]
         self._kept = [True]

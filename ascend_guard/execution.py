@@ -24,16 +24,15 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from . import telemetry
+from . import telemetry, unrun
 from ._scope import Running, current, enter, leave, restore
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
 from .errors import ActionPendingError, AscendError, ConflictError
 from .flow import authorize, begin, check_running, settle
 from .interrupts import ELSEWHERE, StepByStep, hold, release
-from .model import NOT_STARTED, SUSPENDED, AgentAction, Outcome, OutcomeStatus, Permit
+from .model import NOT_STARTED, SUSPENDED, Outcome, OutcomeStatus, Permit
 from .redaction import describe_error
-from .unrun import inherited
 
 _log = logging.getLogger("ascend_guard")
 
@@ -160,7 +159,7 @@ class Execution:
         if not self._unsettled:
             raise self.used_up()
         if self._forks != _lineage.forks:
-            raise inherited(self.call.action, self.permit.action_id)
+            raise unrun.inherited(self.call.action, self.permit.action_id)
         outer = current()
         if outer is not None and outer is self._running:  # leaving was interrupted
             outer = self._outer
@@ -221,7 +220,7 @@ class Execution:
 
     def used_up(self) -> ConflictError:
         """The error for a second use of this permit."""
-        return used_up(self.call.action, self.permit.action_id)
+        return unrun.used_up(self.call.action, self.permit.action_id)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -386,16 +385,6 @@ class _Lineage:
 
 _lineage = _Lineage()
 os.register_at_fork(after_in_child=_lineage.fork)
-
-
-def used_up(action: AgentAction, action_id: str) -> ConflictError:
-    """The error for a second use of a permit."""
-    return ConflictError(
-        f"Blocked: the permit of {action.action_type} by {action.tool_name} (action {action_id}) has been used. "
-        f"A permit is good for one run: call the governed tool again.",
-        action_id=action_id,
-        reason="the permit has been used",
-    )
 
 
 def _is_graph_interrupt(error: BaseException) -> bool:

@@ -26,7 +26,7 @@ from .errors import (
     ServerError,
     StoreError,
 )
-from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome, OutcomeStatus, Permit
+from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome, Permit
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -239,10 +239,9 @@ def do(effect: Effect[R]) -> Flow[R]:
 
 
 def authorize(call: Call) -> Flow[Permit]:
-    """Everything that must have happened before the tool's body runs.
+    """Everything that must have happened before the tool's body runs; returns the permit to run it once.
 
-    Returns the permit to run it once. Any failure whatsoever leaves as an ``AscendError``, and then nothing may run.
-    """
+    Any failure whatsoever leaves as an ``AscendError``, and then nothing may run."""
     try:
         return (yield from _authorize(call))
     except AscendError:
@@ -257,9 +256,7 @@ def authorize(call: Call) -> Flow[Permit]:
 def begin(call: Call, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> None:
     """The last check, immediately before the tool's first statement: the kill switch is off, and the arguments that will
     run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started.
-
-    No generator, for its one effect is performed synchronously in coroutines too.
-    """
+    No generator: its one effect is performed synchronously, in coroutines too."""
     check = Begin(call.action, permit.action_id)
     try:
         state = perform(check)
@@ -268,7 +265,8 @@ def begin(call: Call, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> 
         _not_known_to_be_off(check, error)
     if blocked is not False:
         raise unrun.stopped(check.action, state, check.action_id, check.stage)
-    _require_unchanged(call, permit.result)
+    if not call.unchanged():
+        raise unrun.changed(call.action, permit.result)
 
 
 def settle(permit: Permit, outcome: Outcome, *, beside: bool = False) -> Flow[Exception | None]:
@@ -336,9 +334,7 @@ def _authorize(call: Call) -> Flow[Permit]:
             raise
         except BaseException as error:
             # Claimed but never begun, be it for a cancelled task: say so, or it would count as running for ever.
-            yield from do(
-                Settle(result.action_id, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}"))
-            )
+            yield from do(Settle(result.action_id, unrun.not_started(error)))
             raise
     return Permit.of(result, call.digest, call.parameters(), result.modified_arguments, asked, call.plain)
 
@@ -356,8 +352,7 @@ def _decided(call: Call, result: ActionResult) -> Flow[ActionResult]:
 
 def _refuse_unjudged(call: Call, result: ActionResult) -> Flow[None]:
     """Edited arguments are judged when they are claimed, so a permit for them cannot come before that."""
-    outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {unrun.UNJUDGED}")
-    yield from do(Settle(result.action_id, outcome))
+    yield from do(Settle(result.action_id, unrun.not_started(unrun.UNJUDGED)))
     raise unrun.unjudged(call.action, result)
 
 
@@ -365,7 +360,8 @@ def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResu
     """Take the permit for the call as it will run, with the approver's values in it."""
     edits = result.modified_arguments
     try:
-        _require_unchanged(call, result)
+        if not call.unchanged():
+            raise unrun.changed(call.action, result)
         if edits:
             call.edit(edits)
     except AscendError as error:
@@ -390,19 +386,14 @@ def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
     """A state that cannot be known counts as on (REST API document, "Fail-closed requirement")."""
     if isinstance(error, AuthorizationDeniedError | AuthenticationError | ConfigurationError | StoreError):
         raise error
-    if isinstance(error, ConflictError) and isinstance(check, Begin):
-        raise error  # the permit is another process's
+    if isinstance(error, ConflictError) and isinstance(check, Begin):  # the permit is another process's
+        raise error
     raise KillSwitchError(
         f"Blocked: {unrun.what(check.action)} did not run, because the state of the kill switch cannot be known, "
         f"which counts as on ({type(error).__name__}: {error}).",
         action_id=check.action_id,
         reason="kill switch state unknown",
     ) from error
-
-
-def _require_unchanged(call: Call, result: ActionResult) -> None:
-    if not call.unchanged():
-        raise unrun.changed(call.action, result)
 
 
 kill_switch_error = unrun.stopped

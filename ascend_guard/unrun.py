@@ -16,9 +16,28 @@ from .errors import (
     ServerError,
     TimeoutError,
 )
-from .model import ALREADY_RAN, ActionResult, AgentAction, Decision, KillSwitchState
+from .model import (
+    ALREADY_RAN,
+    NOT_STARTED,
+    ActionResult,
+    AgentAction,
+    Decision,
+    KillSwitchState,
+    Outcome,
+    OutcomeStatus,
+)
 
-__all__ = ["changed", "denied", "pending", "stopped", "timed_out", "unjudged", "what"]
+__all__ = [
+    "changed",
+    "denied",
+    "not_started",
+    "pending",
+    "stopped",
+    "timed_out",
+    "unjudged",
+    "used_up",
+    "what",
+]
 
 UNJUDGED = "the control plane gave a permit for edited arguments that were never judged as a whole call"
 
@@ -27,6 +46,11 @@ def what(action: AgentAction) -> str:
     """A call in words, without its arguments."""
     tool = "" if action.tool_name == action.action_type else f" by {action.tool_name}"
     return f"{action.action_type}{tool} for agent {action.agent_id!r}"
+
+
+def not_started(why: object) -> Outcome:
+    """What is recorded of a call that had its permit and never began."""
+    return Outcome(OutcomeStatus.FAILED, error=f"{NOT_STARTED}{why}")
 
 
 def changed(action: AgentAction, result: ActionResult) -> AscendError:
@@ -144,4 +168,14 @@ def inherited(action: AgentAction, action_id: str) -> ConflictError:
         f"process, which goes on with it. Call again to ask anew.",
         action_id=action_id,
         reason="the permit is another process's",
+    )
+
+
+def used_up(action: AgentAction, action_id: str) -> ConflictError:
+    """The error for a second use of a permit."""
+    return ConflictError(
+        f"Blocked: the permit of {action.action_type} by {action.tool_name} (action {action_id}) has been used. "
+        f"A permit is good for one run: call the governed tool again.",
+        action_id=action_id,
+        reason="the permit has been used",
     )

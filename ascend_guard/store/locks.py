@@ -76,7 +76,6 @@ class Presence:
         if self.slots.end(action_id) and self._left and not len(self.slots):
             self._remove()
 
-    @property
     def abandon(self) -> None:
         """Close without leaving: for a child process that inherited the descriptor, and for tests of crashes."""
         self.slots.forget()
