@@ -65,11 +65,11 @@ async def finish(execution: Execution, work: Awaitable[T]) -> T:
         await execution.acheck()
         with execution:
             result = await work
+        return await concluded(execution, result)
     except BaseException as error:
         _discard(execution, work)
         await stopped(execution, error)
         raise
-    return await concluded(execution, result)
 
 
 async def stopped(execution: Execution, error: BaseException) -> None:

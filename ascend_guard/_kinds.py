@@ -58,10 +58,10 @@ async def call_through_async(
     try:
         with execution:
             result = await wrapped(*execution.call.args, **execution.call.kwargs)
+        return await concluded(execution, result)
     except BaseException as error:
         await stopped(execution, error)
         raise
-    return await concluded(execution, result)
 
 
 class _Again:
@@ -92,10 +92,11 @@ async def _manager_later(
     try:
         with execution:
             result = wrapped(*execution.call.args, **execution.call.kwargs)
+        manager = await concluded(execution, result)
     except BaseException as error:
         await stopped(execution, error)
         raise
-    async with await concluded(execution, result) as value:
+    async with manager as value:
         yield value
 
 

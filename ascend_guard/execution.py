@@ -299,8 +299,9 @@ class Execution:
 
     def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
         self._leave()  # again, in case an interrupt came before it was left
-        outcome = self._outcome = self._outcome_of(error, detail)
-        return outcome
+        if self._outcome is None:  # else recording it was interrupted, and it is recorded as it was
+            self._outcome = self._outcome_of(error, detail)
+        return self._outcome
 
     def _given_up(self, error: BaseException | None) -> None:
         """Recording was interrupted: the outcome is recorded when this is collected."""

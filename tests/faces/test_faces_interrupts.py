@@ -17,6 +17,7 @@ from support import PROFILE
 
 from ascend_guard import EmbeddedControlPlane, governed, guard
 from ascend_guard._scope import current
+from ascend_guard.flow import Effect, Settle
 from ascend_guard.store.port import ActionRow
 
 STRIDE = {"quick": 7, "ci": 3, "full": 1}[PROFILE]
@@ -100,3 +101,50 @@ def test_an_interrupt_anywhere_leaves_the_context_as_it_was(
         assert not _late(plane), f"place {place}"
     settled(plane)
     assert interrupted >= 10
+
+
+class _InterruptedOnce:
+    """A control plane without sections, such as a server: recording the first outcome is interrupted."""
+
+    def __init__(self, plane: EmbeddedControlPlane) -> None:
+        self._plane = plane
+        self._left = 1
+        self.agent_id, self.agent_name, self.digest_key = plane.agent_id, plane.agent_name, plane.digest_key
+
+    def _interrupted(self, effect: Effect[Any]) -> None:
+        if isinstance(effect, Settle) and self._left:
+            self._left = 0
+            raise Interrupt
+
+    def perform(self, effect: Effect[Any]) -> Any:
+        self._interrupted(effect)
+        return self._plane.perform(effect)
+
+    async def aperform(self, effect: Effect[Any]) -> Any:
+        self._interrupted(effect)
+        return await self._plane.aperform(effect)
+
+
+def _async_through(plane: _InterruptedOnce) -> None:
+    @governed("order_read", control_plane=plane)
+    async def tool() -> str:
+        return "done"
+
+    asyncio.run(tool())
+
+
+def _sync_through(plane: _InterruptedOnce) -> None:
+    governed("order_read", control_plane=plane)(lambda: "done")()
+
+
+@pytest.mark.parametrize("call", [_sync_through, _async_through])
+def test_an_outcome_whose_recording_was_interrupted_stays_what_it_was(
+    plane: EmbeddedControlPlane, call: Callable[[_InterruptedOnce], None]
+) -> None:
+    """The call had ended well; the interrupt is the caller's."""
+    with pytest.raises(Interrupt):
+        call(_InterruptedOnce(plane))
+    gc.collect()
+    settled(plane)
+    (row,) = plane.read(lambda reader: list(reader.actions("local", limit=3)))
+    assert row.outcome == "completed"
