@@ -39,9 +39,25 @@ traps = st.tuples(
     st.sampled_from(["begin", "change", "begin"]), numbers, st.sampled_from(["kill", "release"]), ends
 ).map(lambda of: [(of[0], of[1]), (of[2], None), (of[3], of[1]), ("release", None)])
 refused = calls.map(lambda one: [("kill", None), one, ("release", None)])
+several = st.tuples(st.sampled_from(["sync", "async"]), st.just([]), st.sampled_from(["iterator", "map"]))
+# In these, -1 is the call that was just made.
+midway = several.map(
+    lambda tree: [("call", tree), ("begin", -1), ("kill", None), ("step", -1), ("release", None)]
+)
+changed = several.map(lambda tree: [("call", tree), ("change", -1), ("step", -1)])
+dropped = several.map(lambda tree: [("call", tree), ("begin", -1), ("drop", -1)])
+closed = st.just([("call", ("sync", ["generator"], "data")), ("close", -1)])
+handed = st.tuples(
+    st.sampled_from(["sync", "async"]), st.just([]), st.sampled_from(["partial", "tuple"])
+).map(lambda tree: [("call", tree)])
 moves = st.lists(
     st.one_of(
         refused,
+        midway,
+        changed,
+        dropped,
+        closed,
+        handed,
         calls.map(lambda one: [one]),
         calls.map(lambda one: [one]),
         steps.map(lambda one: [one]),
