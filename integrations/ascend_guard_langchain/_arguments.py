@@ -14,7 +14,7 @@ from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.arguments import normalise
 from ascend_guard.binding import Binder, compile_binder
 from ascend_guard.errors import ValidationError
-from ascend_guard.hints import hints_of
+from ascend_guard.hints import JSON, UNDECLARED, Hint, declared_types, hints_of
 
 _FRAMEWORKS = ("langchain", "langchain_core", "langgraph")
 _DIRECT: Any = getattr(
@@ -72,7 +72,7 @@ class ToolArguments:
         self._parameters = _parameters(target, bound=own)
         self._binder = compile_binder(target, bound=own)
         self.redacted, self.excluded = self._binder.redacted, self._binder.excluded
-        self.hint = hints_of(target)
+        self.hint = _declared(tool, target, self._parameters)
         # LangChain gives _run what it asks for by these names, and _run gives the function what that one asks for.
         given = {"run_manager"} & _parameters(run, bound=True).keys()
         if not own:
@@ -187,6 +187,21 @@ def _parameters(function: Callable[..., Any], *, bound: bool) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     return dict(kinds[1:] if bound else kinds)
+
+
+def _declared(tool: BaseTool, target: Callable[..., Any], parameters: dict[str, Any]) -> Hint:
+    """Declared types: the function's own; of what it collects as keywords, which it can only declare in common, the
+    schema's."""
+    own, schema = hints_of(target), tool.args_schema
+    is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
+    fields = declared_types(schema) if is_model else {}
+
+    def hint(name: str) -> Any:
+        if parameters.get(name, inspect.Parameter.VAR_KEYWORD) is not inspect.Parameter.VAR_KEYWORD:
+            return own(name)
+        return fields.get(name, UNDECLARED) if is_model else JSON
+
+    return hint
 
 
 def _injected(tool: BaseTool, target: Callable[..., Any]) -> frozenset[str]:

@@ -7,6 +7,7 @@ import gc
 import logging
 import unicodedata
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any
 
 import ascend_guard_langchain._gate as gate_module
@@ -272,6 +273,35 @@ def test_an_edit_of_another_type_is_not_taken(world: World) -> None:
     with pytest.raises((ValidationError, AuthorizationDeniedError)):
         made.invoke({"amount": 5})
     assert shop.ran == []
+
+
+class _Amount(BaseModel):
+    amount: Decimal
+
+
+@pytest.mark.parametrize(
+    ("schema", "asked", "edited", "kind"),
+    [(ANYTHING, 900, 90, int), (_Amount, "900.00", {"$decimal": "90.00"}, Decimal)],
+    ids=["json", "pydantic"],
+)
+def test_an_edit_of_what_a_function_collects(
+    world: World, schema: Any, asked: Any, edited: Any, kind: type
+) -> None:
+    """The schema tells the types: what is written at ``**`` holds for all of them, and is often wrong."""
+    ran: list[dict[str, Any]] = []
+
+    def keep(**arguments: dict[str, Any]) -> str:
+        ran.append(arguments)
+        return "kept"
+
+    made = govern_tool(
+        StructuredTool(name="keep", description="Keep.", args_schema=schema, func=keep),
+        "ask_it",
+        on_pending="raise",
+    )
+    world.approve(held(made, {"amount": asked}), amount=edited)
+    assert made.invoke({"amount": asked}) == "kept"
+    assert [(type(each["amount"]), str(each["amount"])[:2]) for each in ran] == [(kind, "90")]
 
 
 def test_an_edit_that_a_validator_changes_is_not_taken(world: World) -> None:
