@@ -275,11 +275,15 @@ class World:
         self.plane.release(reason="out", by="ann", agent_id=_AGENTS[whom])
 
     def _expire(self, _: str) -> None:
-        self.clock.now += 3 * 3600
+        self._pass(3 * 3600)
         self.plane.tidy()
 
     def _tick(self, _: str) -> None:
-        self.clock.now += 60
+        self._pass(60)
+
+    def _pass(self, seconds: int) -> None:
+        self.plane.read(lambda reader: None)  # what was posted before has the time of before
+        self.clock.now += seconds
 
     def _mutate(self, _: str) -> None:
         self.items.append(1)

@@ -33,7 +33,7 @@ def tree_of(path: Path) -> ast.Module:
 def python(code: str, *arguments: str, executable: str = sys.executable, cwd: Path | None = None) -> str:
     """What a fresh process prints."""
     done = subprocess.run(
-        [executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, timeout=60
+        [executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -29,6 +29,7 @@ from support import PROFILE
 
 import ascend_guard
 from ascend_guard import governed
+from ascend_guard.model import NOT_STARTED
 
 MET: Counter[str] = Counter()
 """What the property met; it proves nothing if it met none."""
@@ -122,8 +123,9 @@ def _each_call_runs_at_most_once(
                 _to_the_end(world, bench, rounds, middleware, store, turn)
                 assert max(Counter(store.ran).values(), default=0) <= 1
             world.verify()
-            claimed = world.claimed()
-            assert len(claimed) == len(store.ran)
+            # A node that is interrupted cancels its other calls, which may have a permit by then.
+            begun = [row for row in world.claimed() if not (row.error or "").startswith(NOT_STARTED)]
+            assert len(begun) == len(store.ran)
             MET["ran"] += len(store.ran)
         finally:
             world.close()
