@@ -72,7 +72,7 @@ class AuditPage(Struct, kw_only=True):
 
 
 @masks("secret")
-class WebhookBody(Struct, omit_defaults=True):
+class WebhookBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Where to send which events. Without ``secret`` one is made and shown once."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -83,7 +83,7 @@ class WebhookBody(Struct, omit_defaults=True):
 
 
 @masks("secret")
-class WebhookChange(Struct, omit_defaults=True):
+class WebhookChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What to change of a webhook."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None

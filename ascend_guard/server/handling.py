@@ -99,7 +99,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tier: str = "unlimited"
 
 
-@masks("headers", "body")
+@masks("headers", "body", "sent")
 class Call(Struct, Generic[B, Q], frozen=True):
     """One request, checked against its endpoint.
 
@@ -111,6 +111,7 @@ class Call(Struct, Generic[B, Q], frozen=True):
         query: likewise.
         headers: the request's, by lower-case name.
         correlation_id: ties the answer, its logs and its spans together.
+        sent: the body as it came.
     """
 
     services: Services
@@ -120,6 +121,7 @@ class Call(Struct, Generic[B, Q], frozen=True):
     query: Q
     headers: dict[str, str]
     correlation_id: str
+    sent: bytes = b""
 
     @property
     def organization(self) -> str:
