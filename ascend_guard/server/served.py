@@ -20,6 +20,7 @@ from .decoding import Decoder
 from .failures import Refused, classified
 from .handling import Call, Caller, Handler, Services
 from .limits import RateLimiter
+from .signing import require_signature
 from .tracing import traced
 from .wire import Receive, Scope, Send, correlation_of, heads, read_body, require_once, respond
 
@@ -99,6 +100,9 @@ class Served:
                 require_once(twice)
                 body = await read_body(receive, headers)
                 caller = await self._desk.admit(scope, headers, self.endpoint.access, extra)
+                if caller.signing_secret is not None:
+                    now = self._desk.services.clock()
+                    await require_signature(caller.signing_secret, headers, body, now, self.endpoint)
                 call = Call(
                     self._desk.services,
                     caller,
