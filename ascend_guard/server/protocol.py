@@ -63,7 +63,7 @@ class Protocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stopped:
                 if self.parser.get_method() == b"CONNECT" or b"websocket" in self._upgrades():
-                    self.send_400_response("This server speaks HTTP/1.1 only: no WebSocket, and no CONNECT.")
+                    self.send_400_response("There is no WebSocket here, and no tunnel (CONNECT).")
                     return
                 data = data[stopped.args[0] :]
                 self.parser.feed_data(self._head_without_upgrade())
