@@ -61,7 +61,8 @@ class Decoder:
         self._nested = tuple(dict.fromkeys(_names_inside(msgspec.inspect.type_info(body))))
         self._exact = msgspec.json.Decoder(_exact(body) if endpoint.tolerant else body)
         self._any = msgspec.json.Decoder(body)
-        self._foreign = _SUBMITTED.difference(self._fields) if endpoint.name in _SUBMISSIONS else frozenset()
+        foreign = _SUBMITTED.difference(self._fields) if endpoint.name in _SUBMISSIONS else ()
+        self._judged = (*self._fields, *sorted(foreign))
         self._empty = " Send a JSON object" + (", {} to name nothing." if _may_be_empty(self._any) else ".")
 
     def body(self, sent: bytes, headers: Mapping[str, str]) -> Any:
@@ -127,15 +128,13 @@ class Decoder:
         if len(unknown) > MOST_UNKNOWN:
             raise self._refused(f"has {len(unknown)} fields that it does not know, more than {MOST_UNKNOWN}")
         for name in unknown:
-            if name in self._foreign:
-                raise self._unknown(name, nearest(name, self._fields))
             field = self._resembled(name, names)
             if field is not None:
-                raise self._unknown(name, field)
+                raise self._unknown(name, field if field in self._fields else None)
 
     def _resembled(self, name: str, given: set[str]) -> str | None:
         """The known field that an unknown name would be taken for. One that is given under its own name is meant by that."""
-        field = meant(name, self._fields)
+        field = name if name in self._judged else meant(name, self._judged)
         if field is None or letters(field) == letters(name):
             return field
         return None if field in given or field in _OURS else field
