@@ -5,7 +5,9 @@
    follows for a new request. So the head is read a second time without the fields that ask for the upgrade (RFC 9110, 7.8:
    a server may ignore them).
 2. What cannot be answered as an ordinary request (``CONNECT``, a WebSocket) is refused, and the connection closed.
-3. A head has a bounded size.
+3. The head is what comes before the body. Fields that follow a body in chunks are not taken for the request's (RFC 9110,
+   6.5.1): what a proxy let through as a trailer must not say who asks.
+4. Heads are bounded, and so is everything else that is read and is no body: trailers, and what is said of chunks.
 """
 
 from __future__ import annotations
@@ -23,38 +25,55 @@ LARGEST_HEAD = 64 << 10
 class Protocol(HttpToolsProtocol):
     """Gathers what is written in one turn of the event loop, for the second write took a fifth of the server's time."""
 
-    _head = 0
+    _unread = 0
+    """Bytes that came since the last part of a body, or since the request began."""
+
     _in_head = True
+    _moved = False
     _upgrading = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Cork(transport, self.loop))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
-        self._head, self._in_head, self._upgrading = 0, True, False
+        self._unread, self._in_head, self._upgrading = 0, True, False
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._advance()
         self._upgrading = self.parser.should_upgrade()
         if not self._upgrading:
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._advance()
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._advance()
         if not self._upgrading:  # else the parser has only read the head
             super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._moved = False
         try:
             self._read(memoryview(data))
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        if self._in_head and not self.transport.is_closing():
-            self._head += len(data)
-            if self._head > LARGEST_HEAD:
+        if (self._in_head or not self._moved) and not self.transport.is_closing():
+            self._unread += len(data)
+            if self._unread > LARGEST_HEAD:
                 self.send_400_response("The request's head is too large.")
+
+    def _advance(self) -> None:
+        self._unread, self._moved = 0, True
 
     def _read(self, data: memoryview) -> None:
         while data:

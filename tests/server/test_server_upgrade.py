@@ -203,6 +203,43 @@ def test_a_head_that_asks_for_an_upgrade_is_bounded_too(echoing: tuple[str, int]
     assert not got or got.startswith(b"HTTP/1.1 400 ")
 
 
+# --- what comes after the head -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [b"X-API-Key", b"Authorization", b"Idempotency-Key", b"X-Signature", b"Connection"]
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_trailer_is_no_head(echoing: tuple[str, int], name: bytes, at_once: bool) -> None:
+    """Fields after a body in chunks are not the request's, whether they come with it or later."""
+    head = (
+        b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: %b\r\n\r\n2\r\n{}\r\n0\r\n"
+        % name
+    )
+    trailer = b"%b: evil\r\n\r\n" % name
+    (got,) = answers(echoing, [head + trailer] if at_once else [head, trailer], 1)
+    assert got[3] == [["host", "x"], ["trailer", name.decode()], ["transfer-encoding", "chunked"]]
+    assert got[4] == "{}"
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nX-A: ", b"0\r\n", b"2;a="], ids=["value", "trailer", "extension"])
+def test_what_is_no_body_is_bounded(echoing: tuple[str, int], endless: bytes) -> None:
+    """A trailer without end, and a chunk that says things of itself without end, get a 400 before they fill the memory."""
+    more = b"X-A: %b\r\n" % (b"a" * 1_000) if endless == b"0\r\n" else b"a" * 1_000
+    got, reset = b"", False
+    with socket.create_connection(echoing, timeout=20) as connection:
+        connection.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + endless)
+        try:
+            for _ in range(8 * LARGEST_HEAD // 1_000):
+                connection.sendall(more)
+            connection.shutdown(socket.SHUT_WR)
+            while part := connection.recv(65536):
+                got += part
+        except OSError:
+            reset = True  # while it was sending
+    assert reset or got.startswith(b"HTTP/1.1 400 ")
+
+
 # --- decisions, by the clients that ask for h2c ------------------------------------------------------------------------
 
 JAVA = """
