@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ascend_guard.hidden import masks
 
@@ -86,10 +86,10 @@ class WebhookBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
 class WebhookChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What to change of a webhook."""
 
-    url: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
-    events: Annotated[list[str], Meta(min_length=1, max_length=64)] | None = None
-    secret: Annotated[str, Meta(min_length=16, max_length=255)] | None = None
-    active: bool | None = None
+    url: Annotated[str, Meta(min_length=1, max_length=2000)] | UnsetType = UNSET
+    events: Annotated[list[str], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    secret: Annotated[str, Meta(min_length=16, max_length=255)] | UnsetType = UNSET
+    active: bool | UnsetType = UNSET
 
 
 @masks("secret")

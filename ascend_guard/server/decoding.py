@@ -33,7 +33,7 @@ from .failures import Refused
 MOST_UNKNOWN = 100
 """Unknown fields that are compared with the known ones; a body with more is refused."""
 
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`(?: - at `(\$[^`]*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(\$[^`]*)`)?", re.DOTALL)
 _MISSING = "missing required field"
 _IN_ACTION_TYPE = "`$.action_type`"
 
@@ -62,6 +62,7 @@ class Decoder:
         self._exact = msgspec.json.Decoder(_exact(body) if endpoint.tolerant else body)
         self._any = msgspec.json.Decoder(body)
         foreign = _SUBMITTED.difference(self._fields) if endpoint.name in _SUBMISSIONS else ()
+        self._changes = endpoint.method == "PUT"
         self._judged = (*self._fields, *sorted(foreign))
         self._empty = " Send a JSON object" + (", {} to name nothing." if _may_be_empty(self._any) else ".")
 
@@ -79,6 +80,8 @@ class Decoder:
         try:
             decoded = self._typed(sent)
             _UNIQUE.decode(sent.decode())
+            if self._changes and not msgspec.json.decode(sent, type=dict[str, msgspec.Raw]):
+                raise self._refused("names nothing to change. Name at least one field")
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
         except (

@@ -27,13 +27,23 @@ async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
     caller, organization, items = call.caller, call.organization, call.body.outcomes
     require_key(caller)
     outcomes = [
-        (item.action_id, _outcome(_status(item), item.duration_ms, item.error, item.detail)) for item in items
+        (
+            item.action_id,
+            None
+            if item.status is OutcomeStatus.COMPLETED and (item.unknown or item.error)
+            else _outcome(_status(item), item.duration_ms, item.error, item.detail),
+        )
+        for item in items
     ]
 
     def work(tx: Transaction) -> list[OutcomeRefused]:
         refused = []
         for action_id, outcome in outcomes:
             try:
+                if outcome is None:
+                    raise ConflictError(
+                        "It says that it completed, and that it did not. Report one of the two."
+                    )
                 row = known(tx, organization, action_id)
                 if caller.agent_id is not None and row.agent_id != caller.agent_id:
                     raise NotFoundError("There is no such action.")

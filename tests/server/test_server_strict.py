@@ -583,3 +583,47 @@ def test_an_agent_that_is_not_registered(world: World, method: str, path: str, b
     assert (answer.status_code, answer.json()["error_code"]) == (404, "AGENT_NOT_FOUND")
     other = world.server.ask("GET", "/api/registry/mcp-servers/nobody", world.admin)
     assert (other.status_code, other.json()["error_code"]) == (404, "NOT_FOUND")
+
+
+# --- changes of nothing, and refusals by the policy --------------------------------------------------------------------
+
+CHANGES = [endpoint for endpoint in ENDPOINTS if endpoint.method == "PUT"]
+
+
+@pytest.mark.parametrize("endpoint", CHANGES, ids=lambda endpoint: endpoint.name)
+def test_a_change_of_nothing(world: World, endpoint: Endpoint) -> None:
+    """A change that names nothing is refused, not reported as done."""
+    before = world.log()
+    for body in (b"{}", b" { } "):
+        answer = world.ask(endpoint, body)
+        assert answer.status_code in (400, 422), answer.text
+    assert world.log() == before
+
+
+@pytest.mark.parametrize("name", ["url", "events", "secret", "active"])
+def test_a_change_to_nothing(world: World, name: str) -> None:
+    """A webhook's field that is changed to null is refused, not left as it is."""
+    refused(world.ask(BY_NAME["update_webhook"], json.dumps({name: None}).encode()))
+
+
+def test_outcomes_that_contradict_themselves(world: World) -> None:
+    """Of several outcomes, one that says two things is refused, and the others are recorded."""
+    actions = [world.submit().json()["action_id"] for _ in range(3)]
+    items: list[dict[str, Any]] = [{"action_id": action, "status": "completed"} for action in actions]
+    items[0]["unknown"] = True
+    items[1]["error"] = "it broke"
+    answer = world.server.ask("POST", "/api/v1/actions/outcomes", world.key, {"outcomes": items}).json()
+    assert answer["recorded"] == 1
+    assert [one["action_id"] for one in answer["refused"]] == actions[:2]
+    assert [world.shown(action)["outcome"] for action in actions] == [None, None, "completed"]
+
+
+def test_a_nested_slip(world: World) -> None:
+    """A misspelt field inside a list is found, and the right one is named."""
+    items = [{"action_id": "1", "status": "completed", "unkown": True}]
+    said = refused(world.server.ask("POST", "/api/v1/actions/outcomes", world.key, {"outcomes": items}))
+    assert "Did you mean `unknown`?" in said
+    weak = {"component_id": "c", "component_name": "c", "component_type": "model"}
+    weak |= {"vulnerabilities": [{"vulnerability_id": "v", "severity": "low", "fixed": "1"}]}  # type: ignore[dict-item]
+    said = refused(world.server.ask("POST", "/api/v1/supply-chain/components", world.admin, weak))
+    assert "Did you mean `fixed_version`?" in said
