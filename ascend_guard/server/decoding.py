@@ -30,7 +30,7 @@ from ascend_guard.redaction import scrub
 
 from .failures import Refused
 
-MOST_UNKNOWN = 100
+MOST_UNKNOWN = 50
 """Unknown fields that are compared with the known ones; a body with more is refused."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(\$[^`]*)`)?", re.DOTALL)

@@ -363,7 +363,7 @@ def test_what_clients_add_is_let_pass(world: World, name: str, value: Any) -> No
 
 def test_too_much_that_is_unknown(world: World) -> None:
     """A body of nothing but unknown fields costs no comparison of each with every known one."""
-    assert world.submit(**{f"extra{number}": number for number in range(100)}).status_code == 200
+    assert world.submit(**{f"extra{number}": number for number in range(50)}).status_code == 200
     refused(world.submit(**{f"extra{number}": number for number in range(20_000)}))
 
 
