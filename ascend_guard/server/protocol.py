@@ -25,6 +25,8 @@ LARGEST_HEAD = 64 << 10
 class Protocol(HttpToolsProtocol):
     """Gathers what is written in one turn of the event loop, for the second write took a fifth of the server's time."""
 
+    parser: httptools.HttpRequestParser  # None only after the connection, when nothing is read any more
+
     _unread = 0
     """Bytes that came since the last part of a body, or since the request began."""
 
