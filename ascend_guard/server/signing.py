@@ -6,8 +6,8 @@
    sign.
 3. The timestamp is at most five minutes old or ahead, so that a request that was recorded is not good for ever.
 4. The published clients sign nothing where they have nothing to say: without a body, or with an empty object. Such a request
-   may go unsigned, but only to an endpoint that takes no body, or that those clients ask so. A signature that is sent is
-   checked everywhere.
+   may go unsigned, but only to look, or to an endpoint that those clients ask so. A signature that is sent is checked
+   everywhere.
 """
 
 from __future__ import annotations
@@ -26,8 +26,19 @@ from .failures import Refused
 MOST_APART = 300.0
 """Seconds between a request's timestamp and this server's clock."""
 
-_BARE = frozenset({"activate_mcp_server", "deactivate_mcp_server"})
-"""Endpoints with a body that may be left out, and that the published clients leave out."""
+_BARE = frozenset(
+    {
+        "acknowledge_command",
+        "activate_mcp_server",
+        "deactivate_mcp_server",
+        "delete_mcp_server",
+        "delete_webhook",
+        "deregister_agent",
+        "scan_mcp_network",
+        "test_webhook",
+    }
+)
+"""Endpoints that do something, and that the published clients ask without a body, so without a signature."""
 
 _LARGE = 1 << 16
 """Bytes of a body that is not read once more between two other requests, but beside them."""
@@ -81,7 +92,7 @@ def _matches(secret: str, timestamp: str, body: bytes, given: str) -> bool:
 
 
 def _may_be_bare(endpoint: Endpoint | None) -> bool:
-    return endpoint is None or endpoint.body is None or endpoint.name in _BARE
+    return endpoint is None or endpoint.method == "GET" or endpoint.name in _BARE
 
 
 def _recent(timestamp: str, now: float) -> bool:
