@@ -363,7 +363,7 @@ class KillSwitchBody(Struct, kw_only=True):
 class KillQuery(Struct, kw_only=True):
     """For which agent; every agent of the organization when left out."""
 
-    agent_id: Annotated[str, Meta(min_length=1)] | None = None
+    agent_id: str | None = None
 
 
 class KillBody(Struct, omit_defaults=True, forbid_unknown_fields=True):

@@ -59,7 +59,6 @@ def letters(name: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
 
 
-@functools.lru_cache(maxsize=4096)
 def meant(name: str, known: tuple[str, ...]) -> str | None:
     """The known name that ``name`` is a slip of or another word for; None when it is a name of its own.
 
@@ -67,8 +66,12 @@ def meant(name: str, known: tuple[str, ...]) -> str | None:
         name: one that is not among ``known``.
         known: the names there are.
     """
-    if len(name) > LONGEST:
-        return None
+    return None if len(name) > LONGEST else _meant(name, known)
+
+
+@functools.lru_cache(maxsize=4096)
+def _meant(name: str, known: tuple[str, ...]) -> str | None:
+    # Clients send the same few names again and again. Long ones do not come here: they would fill the memory.
     bare = letters(name)
     for field in known:
         if letters(field) == bare:

@@ -154,8 +154,10 @@ class Decoder:
     def _check_query(self, given: Mapping[str, str]) -> None:
         endpoint = self._endpoint
         known = () if endpoint.query is None else endpoint.query.__struct_encode_fields__
-        for name in given:
+        for name, value in given.items():
             if name in known:
+                if not value:
+                    raise ValueError(f"`{name}` has no value. Leave it out to mean none")
                 continue
             if endpoint.method != "GET" and (not endpoint.tolerant or self._belongs(name)):
                 raise ValueError(f"{endpoint.name} takes nothing from the query, and it has {_shown(name)}")
@@ -187,7 +189,7 @@ class Decoder:
             said += f" Its fields are {', '.join(f'`{known}`' for known in self._fields)}"
         if not self._takes_body:
             said = f"takes no body, and one with the field {_shown(name)} was sent"
-        if letters(name) in _VERDICTS:
+        if letters(name[:LONGEST]) in _VERDICTS:
             said = f"{said.rstrip('.')}. The path alone says what is decided"
         return self._refused(said)
 

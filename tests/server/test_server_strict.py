@@ -627,3 +627,16 @@ def test_a_nested_slip(world: World) -> None:
     weak |= {"vulnerabilities": [{"vulnerability_id": "v", "severity": "low", "fixed": "1"}]}  # type: ignore[dict-item]
     said = refused(world.server.ask("POST", "/api/v1/supply-chain/components", world.admin, weak))
     assert "Did you mean `fixed_version`?" in said
+
+
+@pytest.mark.parametrize("size", [400, 1_000, 1_000_000])
+@pytest.mark.parametrize("letter", ["a", "é", "\ufdfa"])
+def test_names_without_end(world: World, size: int, letter: str) -> None:
+    """A name as long as a body may be is let pass or refused like a short one, and not kept in memory to be recognised."""
+    name = letter * (size // (len(json.dumps(letter)) - 2))
+    before = names._meant.cache_info().currsize
+    assert world.submit(**{name: 1}).status_code == 200
+    assert (
+        len(refused(world.server.approve(world.pending(session_id=f"{size}{letter}"), **{name: 1}))) < 1_000
+    )
+    assert names._meant.cache_info().currsize <= before + (len(name) <= names.LONGEST) * 2
