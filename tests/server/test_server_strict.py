@@ -257,6 +257,9 @@ def test_a_filter_is_not_ignored(world: World) -> None:
         "agentid=a",
         "limits=3",
         "status=pending&status=denied",
+        "status=",
+        "agent_id=",
+        "limit=",
     ):
         refused(world.server.ask("GET", f"/api/v1/actions?{query}", world.admin))
     assert world.server.ask("GET", "/api/v1/actions?_=17&utm_source=x&limit=3", world.admin).ok
