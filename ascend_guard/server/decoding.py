@@ -34,6 +34,11 @@ MOST_UNKNOWN = 50
 """Unknown fields that are compared with the known ones; a body with more is refused."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(\$[^`]*)`)?", re.DOTALL)
+_NO_JSON = (
+    ValueError,
+    msgspec.DecodeError,
+    RecursionError,
+)  # not UTF-8, and numbers of absurd length, among them
 _MISSING = "missing required field"
 _IN_ACTION_TYPE = "`$.action_type`"
 
@@ -84,11 +89,7 @@ class Decoder:
                 raise self._refused("names nothing to change. Name at least one field")
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
-        except (
-            ValueError,
-            msgspec.DecodeError,
-            RecursionError,
-        ) as error:  # not UTF-8, and numbers of absurd length
+        except _NO_JSON as error:
             raise Refused(
                 f"The body is not JSON: {error}. Send JSON in UTF-8.", status=400, code="INVALID_JSON"
             ) from None
@@ -121,9 +122,9 @@ class Decoder:
         except msgspec.ValidationError as error:
             if not (self._endpoint.tolerant and _UNKNOWN.fullmatch(str(error))):
                 raise
-        decoded = self._any.decode(sent)
+        # Before what is missing is found: a misspelt name is the reason, and says what to do.
         self._check_unknown(msgspec.json.decode(sent, type=dict[str, msgspec.Raw]))
-        return decoded
+        return self._any.decode(sent)
 
     def _check_unknown(self, given: Iterable[str]) -> None:
         names = set(given)

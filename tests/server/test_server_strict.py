@@ -337,6 +337,16 @@ def test_a_near_miss_of_what_is_judged(world: World, name: str) -> None:
     assert world.log() == before
 
 
+@pytest.mark.parametrize("name", ["agentId", "agent", "actionType", "action_typ", "agentName"])
+def test_a_near_miss_of_what_is_needed(world: World, name: str) -> None:
+    """A misspelt field that is needed is named, instead of only the one that is missing."""
+    field = names.meant(name, tuple(ACTION))
+    assert field is not None
+    body = {known: value for known, value in ACTION.items() if known != field} | {name: "x"}
+    said = refused(world.send("POST", SUBMIT, json.dumps(body).encode(), world.key))
+    assert f"Did you mean `{field}`?" in said
+
+
 @given(st.sampled_from(SCOPE), st.data())
 def test_a_slip_in_a_submission(world: World, field: str, data: st.DataObject) -> None:
     """One slip in any of the listed fields is refused, in any spelling."""
