@@ -67,7 +67,8 @@ class Decoder:
         self._exact = msgspec.json.Decoder(_exact(body) if endpoint.tolerant else body)
         self._any = msgspec.json.Decoder(body)
         foreign = _SUBMITTED.difference(self._fields) if endpoint.name in _SUBMISSIONS else ()
-        self._changes = endpoint.method == "PUT"
+        # The published clients ask for a webhook as it is by changing nothing of it.
+        self._changes = endpoint.method == "PUT" and endpoint.name != "update_webhook"
         self._judged = (*self._fields, *sorted(foreign))
         self._empty = " Send a JSON object" + (", {} to name nothing." if _may_be_empty(self._any) else ".")
 

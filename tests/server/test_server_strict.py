@@ -600,7 +600,7 @@ def test_an_agent_that_is_not_registered(world: World, method: str, path: str, b
 
 # --- changes of nothing, and refusals by the policy --------------------------------------------------------------------
 
-CHANGES = [endpoint for endpoint in ENDPOINTS if endpoint.method == "PUT"]
+CHANGES = [one for one in ENDPOINTS if one.method == "PUT" and one.name != "update_webhook"]
 
 
 @pytest.mark.parametrize("endpoint", CHANGES, ids=lambda endpoint: endpoint.name)
