@@ -164,7 +164,9 @@ class NetworkError(AscendError, ConnectionError):
 
 
 class NotFoundError(AscendError, LookupError):
-    """There is no such thing, or it belongs to someone else."""
+    """There is no such thing, or it belongs to someone else. ``code``: the API's word for what is missing, if it has one."""
+
+    code: str | None = None
 
 
 class ConflictError(AscendError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ascend_guard.hidden import masks
 from ascend_guard.model import RunningCall
@@ -63,7 +63,7 @@ class SubmitBody(Struct, omit_defaults=True):
     once: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
-@masks("parameters", "context")
+@masks("parameters", "context", "risk_indicators")
 class McpSubmitBody(Struct, omit_defaults=True):
     """A call of a tool on an MCP server (SDK document, "MCP governance")."""
 
@@ -79,6 +79,13 @@ class McpSubmitBody(Struct, omit_defaults=True):
     tool_name: Annotated[str, Meta(max_length=255)] | None = None
     agent_id: Text | None = None
     agent_name: Text | None = None
+    resource_id: Annotated[str, Meta(max_length=2_000)] | None = None
+    risk_indicators: Object | None = None
+    session_id: Annotated[str, Meta(max_length=255)] | None = None
+    orchestration_session_id: Annotated[str, Meta(max_length=255)] | None = None
+    parent_action_id: Number | None = None
+    orchestration_depth: Depth | None = None
+    model_id: Text | None = None
 
 
 class DecisionBody(Struct, kw_only=True):
@@ -201,11 +208,14 @@ class ActionDetailBody(ActionBody, kw_only=True):
 
 
 class ActionsQuery(Struct, kw_only=True):
-    """Which actions to list."""
+    """Which actions to list. ``pending_approval`` is ``pending``; ``auto_approved``: approved by the policy, without a
+    person; ``executed``: approved, and reported to have completed."""
 
     limit: Limit = 50
     offset: Offset = 0
-    status: Literal["pending", "approved", "denied"] | None = None
+    status: (
+        Literal["pending", "approved", "denied", "pending_approval", "auto_approved", "executed"] | None
+    ) = None
     agent_id: str | None = None
 
 
@@ -219,7 +229,7 @@ class ActionPage(Struct):
     has_more: bool
 
 
-class ClaimBody(Struct, omit_defaults=True):
+class ClaimBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run. ``once`` as when
     it was submitted.
 
@@ -237,28 +247,38 @@ class ClaimBody(Struct, omit_defaults=True):
     once: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
-class DetachBody(Struct):
+class DetachBody(Struct, forbid_unknown_fields=True):
     """The process that does not wait any more."""
 
     runner: Runner
 
 
-class ReasonBody(Struct):
+class ReasonBody(Struct, forbid_unknown_fields=True):
     """A reason, for the audit trail."""
 
     reason: Prose
 
 
+@masks("action_details", "parameters", "context", "risk_indicators")
 class EvaluateBody(Struct, omit_defaults=True):
-    """What would be decided (a dry run: nothing is recorded as an action)."""
+    """What would be decided (a dry run: nothing is recorded as an action). Takes what a submission takes, so that a dry run
+    judges the same; ``risk_score`` is a caller's own and ignored."""
 
     action_type: Text
     resource: Prose
-    tool_name: str | None = None
-    agent_id: str | None = None
+    tool_name: Annotated[str, Meta(max_length=255)] | None = None
+    agent_id: Text | None = None
     risk_score: float | None = None
     action_details: Object | None = None
     context: Object | None = None
+    agent_name: Text | None = None
+    description: Prose | None = None
+    resource_id: Annotated[str, Meta(max_length=2_000)] | None = None
+    parameters: Object | None = None
+    risk_indicators: Object | None = None
+    session_id: Annotated[str, Meta(max_length=255)] | None = None
+    mcp_server_name: Text | None = None
+    model_id: Text | None = None
 
 
 class EvaluateAnswer(Struct):
@@ -275,7 +295,7 @@ class EvaluateAnswer(Struct):
 
 
 @masks("arguments")
-class ApproveBody(Struct, omit_defaults=True):
+class ApproveBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Approve an action. ``arguments`` replace the caller's; the policy judges them now, and the whole edited call, with its
     resource described anew, when it runs."""
 
@@ -284,7 +304,7 @@ class ApproveBody(Struct, omit_defaults=True):
     arguments: Object | None = None
 
 
-class DenyBody(Struct, omit_defaults=True):
+class DenyBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Deny an action. The denial answers the same call until it ends or is cleared."""
 
     comments: Prose | None = None
@@ -292,7 +312,7 @@ class DenyBody(Struct, omit_defaults=True):
     reason: Prose | None = None
 
 
-class ClearBody(Struct, omit_defaults=True):
+class ClearBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """End a denial: the same call made again asks people anew."""
 
     comments: Prose | None = None
@@ -346,11 +366,19 @@ class KillQuery(Struct, kw_only=True):
     agent_id: str | None = None
 
 
-class KillBody(Struct, omit_defaults=True):
+class KillBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Why the switch is turned; ``agent_id`` turns it for one agent only."""
 
     reason: Annotated[str, Meta(min_length=10, max_length=1000)]
     agent_id: Text | None = None
+
+
+class ReleaseBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """Why the switch is released; ``agent_id`` releases it for one agent only, and leaving it out for every agent. Null is
+    neither."""
+
+    reason: Annotated[str, Meta(min_length=10, max_length=1000)]
+    agent_id: Text | UnsetType = UNSET
 
 
 class KillAnswer(Struct):

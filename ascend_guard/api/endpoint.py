@@ -44,6 +44,8 @@ class Endpoint(Struct, frozen=True):
         aliases: other paths that do the same.
         summary: what it does, in one line.
         body_optional: whether the body may be left out.
+        tolerant: whether fields that are unknown are let pass, because published clients send them; what resembles a known
+            field is refused all the same. Every other body may have no field but its type's.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Endpoint(Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     summary: str = ""
     body_optional: bool = False
+    tolerant: bool = False
 
     def url(self, **parameters: Any) -> str:
         """The path with its parameters filled in, each quoted whole, so that none can lead anywhere else."""

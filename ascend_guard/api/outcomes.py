@@ -26,7 +26,7 @@ class OutcomeBody(Struct, omit_defaults=True):
     unknown: bool = False
 
 
-class OutcomeItem(Struct, omit_defaults=True):
+class OutcomeItem(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """One of several outcomes that are reported together; ``unknown`` as in ``OutcomeBody``."""
 
     action_id: Text
@@ -37,7 +37,7 @@ class OutcomeItem(Struct, omit_defaults=True):
     unknown: bool = False
 
 
-class OutcomesBody(Struct):
+class OutcomesBody(Struct, forbid_unknown_fields=True):
     """What came of several actions."""
 
     outcomes: Annotated[list[OutcomeItem], Meta(min_length=1, max_length=500)]

@@ -23,6 +23,10 @@ class FilterBody(Struct, kw_only=True):
     block_severity: Level = "critical"
 
 
+class FilterConfig(FilterBody, kw_only=True, forbid_unknown_fields=True):
+    """How output is to be filtered from now on."""
+
+
 class ScanBody(Struct, omit_defaults=True):
     """An output to look through."""
 
@@ -117,7 +121,7 @@ class Alerts(Struct, kw_only=True):
     alerts: list[AlertBody]
 
 
-class ClassificationRegistration(Struct, omit_defaults=True):
+class ClassificationRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """How sensitive a resource is."""
 
     resource_type: Plain

@@ -23,10 +23,14 @@ class VulnerabilityBody(Struct, omit_defaults=True):
     fixed_version: Short | None = None
 
 
-Vulnerabilities = Annotated[list[VulnerabilityBody], Meta(max_length=256)]
+class Weakness(VulnerabilityBody, omit_defaults=True, forbid_unknown_fields=True):
+    """A known weakness of a component, as it is recorded."""
 
 
-class ComponentRegistration(Struct, omit_defaults=True):
+Vulnerabilities = Annotated[list[Weakness], Meta(max_length=256)]
+
+
+class ComponentRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """A component (SDK document, "Register a supply-chain component")."""
 
     component_id: Plain
@@ -45,7 +49,7 @@ class ComponentRegistration(Struct, omit_defaults=True):
     vulnerabilities: Vulnerabilities = field(default_factory=list)
 
 
-class ComponentChange(Struct, omit_defaults=True):
+class ComponentChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What to change of a component."""
 
     version: Text | UnsetType = UNSET
@@ -129,7 +133,7 @@ class Impact(Struct, kw_only=True):
     affected_agents: list[str]
 
 
-class DependenciesBody(Struct):
+class DependenciesBody(Struct, forbid_unknown_fields=True):
     """What an agent is built of: components by their identifiers."""
 
     component_ids: Annotated[list[Text], Meta(max_length=1000)]
@@ -153,14 +157,14 @@ class SyncStatus(Struct, kw_only=True):
     message: str
 
 
-class TopologyBody(Struct):
+class TopologyBody(Struct, forbid_unknown_fields=True):
     """Who works for an orchestrator."""
 
     orchestrator_agent_id: Name
     worker_agent_ids: Annotated[list[Plain], Meta(min_length=1, max_length=20)]
 
 
-class McpTopologyBody(Struct):
+class McpTopologyBody(Struct, forbid_unknown_fields=True):
     """Which MCP servers work for an orchestrator."""
 
     orchestrator_agent_id: Name
@@ -250,7 +254,7 @@ class OrchestrationStats(Struct, kw_only=True):
     complete: bool
 
 
-class CascadeBody(Struct, omit_defaults=True):
+class CascadeBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Why everybody below an orchestrator is stopped; without ``confirm`` nothing happens, and the answer says to whom."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]

@@ -37,7 +37,7 @@ class Many(Struct, kw_only=True):
     has_more: bool
 
 
-class AgentRegistration(Struct, omit_defaults=True):
+class AgentRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Who an agent is."""
 
     agent_id: Name
@@ -50,7 +50,7 @@ class AgentRegistration(Struct, omit_defaults=True):
     metadata: Object = field(default_factory=dict)
 
 
-class AgentChange(Struct, omit_defaults=True):
+class AgentChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What to change of an agent. ``model_id`` is for admins: a model's number or identifier to link, null to link none."""
 
     model_id: Number | Text | UnsetType | None = UNSET
@@ -106,7 +106,7 @@ class AgentPage(Many, kw_only=True):
     agents: list[AgentBody]
 
 
-class WhyBody(Struct, omit_defaults=True):
+class WhyBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Why something is done, for the audit trail."""
 
     reason: Reason | None = None
@@ -135,7 +135,7 @@ class HealthBody(Struct, kw_only=True):
 
 
 @masks("parameters")
-class CommandIssue(Struct, omit_defaults=True):
+class CommandIssue(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """A command to an agent, or to all."""
 
     command_type: Literal["BLOCK", "UNBLOCK", "SUSPEND", "RATE_LIMIT", "QUARANTINE"]
@@ -185,7 +185,7 @@ class Acknowledged(Struct, kw_only=True):
     message: str = ""
 
 
-class ModelRegistration(Struct, omit_defaults=True):
+class ModelRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """A model, under the identifier its users name it by."""
 
     model_id: Plain
@@ -198,7 +198,7 @@ class ModelRegistration(Struct, omit_defaults=True):
     metadata: Object = field(default_factory=dict)
 
 
-class ModelChange(Struct, omit_defaults=True):
+class ModelChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What to change of a model."""
 
     compliance_status: Compliance | UnsetType = UNSET
@@ -241,7 +241,7 @@ class ModelPage(Many, kw_only=True):
     models: list[ModelBody]
 
 
-class ServerRegistration(Struct, omit_defaults=True):
+class ServerRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """An MCP server. Its name is case-sensitive."""
 
     server_name: Name

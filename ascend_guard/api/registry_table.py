@@ -42,7 +42,7 @@ _AGENTS = (
     ),
     Endpoint(
         "heartbeat", "POST", "/api/agents/health/heartbeat", registry.HealthBody, registry.HeartbeatBody,
-        refuses=(403,), summary="An agent's sign of life.",
+        refuses=(403,), tolerant=True, summary="An agent's sign of life.",
     ),
     Endpoint(
         "get_agent_health", "GET", "/api/agents/health/{agent_id}", registry.HealthBody, refuses=(403, 404),
@@ -212,11 +212,11 @@ _OUTPUT = (
     ),
     Endpoint(
         "set_output_filter_config", "PUT", "/api/v1/output-filter/config", output.FilterBody,
-        output.FilterBody, access=Access.ADMIN, summary="Say how output is filtered.",
+        output.FilterConfig, access=Access.ADMIN, summary="Say how output is filtered.",
     ),
     Endpoint(
         "scan_output", "POST", "/api/v1/output-filter/scan", output.ScanAnswer, output.ScanBody,
-        refuses=(403, 404), summary="Look through an output. A scan that fails blocks it.",
+        refuses=(403, 404), tolerant=True, summary="Look through an output. A scan that fails blocks it.",
     ),
     Endpoint(
         "list_findings", "GET", "/api/v1/output-filter/findings", output.FindingsPage,

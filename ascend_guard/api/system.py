@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ascend_guard.hidden import masks
 
@@ -72,7 +72,7 @@ class AuditPage(Struct, kw_only=True):
 
 
 @masks("secret")
-class WebhookBody(Struct, omit_defaults=True):
+class WebhookBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Where to send which events. Without ``secret`` one is made and shown once."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -83,13 +83,13 @@ class WebhookBody(Struct, omit_defaults=True):
 
 
 @masks("secret")
-class WebhookChange(Struct, omit_defaults=True):
+class WebhookChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What to change of a webhook."""
 
-    url: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
-    events: Annotated[list[str], Meta(min_length=1, max_length=64)] | None = None
-    secret: Annotated[str, Meta(min_length=16, max_length=255)] | None = None
-    active: bool | None = None
+    url: Annotated[str, Meta(min_length=1, max_length=2000)] | UnsetType = UNSET
+    events: Annotated[list[str], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    secret: Annotated[str, Meta(min_length=16, max_length=255)] | UnsetType = UNSET
+    active: bool | UnsetType = UNSET
 
 
 @masks("secret")

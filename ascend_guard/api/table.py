@@ -9,11 +9,12 @@ from .registry_table import REGISTRY
 ACTIONS: tuple[Endpoint, ...] = (
     Endpoint(
         "submit_action", "POST", "/api/v1/actions/submit", actions.DecisionBody, actions.SubmitBody,
-        refuses=(402, 403, 409), summary="Decide an action. Idempotency-Key makes a resent one the same action.",
+        refuses=(402, 403, 409), tolerant=True,
+        summary="Decide an action. Idempotency-Key makes a resent one the same action.",
     ),
     Endpoint(
         "submit_mcp_action", "POST", "/api/v1/mcp/actions/submit", actions.DecisionBody, actions.McpSubmitBody,
-        refuses=(402, 403, 409), summary="Decide a call of a tool on an MCP server.",
+        refuses=(402, 403, 409), tolerant=True, summary="Decide a call of a tool on an MCP server.",
     ),
     Endpoint(
         "get_action_status", "GET", "/api/v1/actions/{action_id}/status", actions.DecisionBody,
@@ -41,11 +42,12 @@ ACTIONS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "complete_action", "POST", "/api/agent-action/{action_id}/complete", outcomes.OutcomeAnswer,
-        outcomes.OutcomeBody, refuses=(403, 404, 409), body_optional=True, summary="An action has completed.",
+        outcomes.OutcomeBody, refuses=(403, 404, 409), body_optional=True, tolerant=True,
+        summary="An action has completed.",
     ),
     Endpoint(
         "fail_action", "POST", "/api/agent-action/{action_id}/fail", outcomes.OutcomeAnswer, outcomes.OutcomeBody,
-        refuses=(403, 404, 409), body_optional=True, summary="An action has failed.",
+        refuses=(403, 404, 409), body_optional=True, tolerant=True, summary="An action has failed.",
     ),
     Endpoint(
         "report_outcomes", "POST", "/api/v1/actions/outcomes", outcomes.OutcomesAnswer, outcomes.OutcomesBody,
@@ -53,17 +55,18 @@ ACTIONS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "evaluate_policy", "POST", "/api/governance/policies/evaluate-realtime", actions.EvaluateAnswer,
-        actions.EvaluateBody, refuses=(403,), summary="What would be decided; nothing is recorded as an action.",
+        actions.EvaluateBody, refuses=(403,), tolerant=True,
+        summary="What would be decided; nothing is recorded as an action.",
     ),
     Endpoint(
         "approve_action", "POST", "/api/actions/{action_id}/approve", actions.DecidedAnswer, actions.ApproveBody,
-        access=Access.PERSON, refuses=(403, 404, 409), body_optional=True,
-        aliases=("/api/governance/workflows/{action_id}/approve",), summary="A person's yes.",
+        access=Access.PERSON, refuses=(403, 404, 409),
+        aliases=("/api/governance/workflows/{action_id}/approve",), summary="Approve an action.",
     ),
     Endpoint(
         "deny_action", "POST", "/api/actions/{action_id}/deny", actions.DecidedAnswer, actions.DenyBody,
         access=Access.PERSON, refuses=(403, 404, 409), body_optional=True,
-        aliases=("/api/governance/workflows/{action_id}/deny",), summary="A person's no.",
+        aliases=("/api/governance/workflows/{action_id}/deny",), summary="Deny an action.",
     ),
     Endpoint(
         "clear_denial", "POST", "/api/actions/{action_id}/clear-denial", actions.DecidedAnswer, actions.ClearBody,
@@ -84,7 +87,7 @@ ACTIONS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "release_kill_switch", "POST", "/api/billing/kill-switch/{organization_id}/release", actions.KillAnswer,
-        actions.KillBody, access=Access.ADMIN, refuses=(404,), summary="Let them go on.",
+        actions.ReleaseBody, access=Access.ADMIN, refuses=(404,), summary="Let them go on.",
     ),
 )  # fmt: skip
 

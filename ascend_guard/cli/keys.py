@@ -52,9 +52,15 @@ def create(
         str | None,
         typer.Option(metavar="TIER", help="Of a new organization: free, pro or enterprise; else free."),
     ] = None,
+    signing_secret: Annotated[
+        bool,
+        typer.Option(
+            "--signing-secret", help="Refuse its requests unless they are signed; shows the secret."
+        ),
+    ] = False,
 ) -> None:
     """Make a key and show it, this once."""
-    from ascend_guard.engine.keys import known, make_key, make_organization, tier_of
+    from ascend_guard.engine.keys import known, make_key, make_organization, signing_secret_of, tier_of
 
     missing, who = run.missing(), approver()
 
@@ -62,7 +68,7 @@ def create(
         new = not known(tx, organization)
         if new:
             make_organization(tx, organization, tier or "free", who)
-        key, info = make_key(tx, organization, agent_id=agent, role=role, by=who)
+        key, info = make_key(tx, organization, agent_id=agent, role=role, by=who, signed=signing_secret)
         return key, info, tier_of(tx, organization), new
 
     store = run.plane().store
@@ -73,6 +79,7 @@ def create(
         if has != tier:
             raise Refusal(f"{organization} exists already, and its tier is {has}. Leave --tier out.", 1)
     key, info, has, new = store.write(work)
+    signs = signing_secret_of(store.secret, info)
     if missing is not None:
         run.warn(f"There was no database at {missing} until now. A server must use this same one.")
     if new:
@@ -84,6 +91,7 @@ def create(
             "agent_id": info.agent_id,
             "organization": info.organization,
             "role": info.role,
+            **({} if signs is None else {"signing_secret": signs}),
         }
     )
     if run.json:
@@ -96,6 +104,8 @@ def create(
     run.say(shown("Where the agent runs:", "bold"))
     run.out.print(shown(f"  export ASCEND_API_KEY={key}", "cyan"), soft_wrap=True)
     run.out.print(shown("  export ASCEND_API_URL=...  # the server's address", "cyan"), soft_wrap=True)
+    if signs is not None:
+        run.out.print(shown(f"  export ASCEND_SIGNING_SECRET={signs}", "cyan"), soft_wrap=True)
     if agent is not None:
         run.out.print(shown(f"  export ASCEND_AGENT_ID={shlex.quote(agent)}", "cyan"), soft_wrap=True)
     run.say(shown(f"To take it back: ascend-guard keys revoke {info.key_id}{_option(organization)}"))
@@ -122,13 +132,14 @@ def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
             )
         )
     else:
-        rows = table("Key", "Begins", "Agent", "Role", "Made", "By", "Revoked")
+        rows = table("Key", "Begins", "Agent", "Role", "Signed", "Made", "By", "Revoked")
         for info in found:
             rows.add_row(
                 cell(info.key_id),
                 cell(f"{info.prefix}…"),
                 cell(info.agent_id or "any"),
                 cell(info.role),
+                cell("" if info.signing is None else "yes"),
                 cell(ago(info.created_at)),
                 cell(info.created_by),
                 cell("" if info.revoked_at is None else ago(info.revoked_at), "red"),
@@ -167,6 +178,7 @@ def _record(info: KeyInfo) -> dict[str, Any]:
         "prefix": info.prefix,
         "agent_id": info.agent_id,
         "role": info.role,
+        "signed": info.signing is not None,
         "created_at": iso(info.created_at),
         "created_by": info.created_by,
         "revoked_at": None if info.revoked_at is None else iso(info.revoked_at),

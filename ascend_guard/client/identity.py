@@ -151,7 +151,7 @@ def identity_of(
         agent_id=_text("agent_id", agent_id, "ASCEND_AGENT_ID"),
         agent_name=_text("agent_name", agent_name, "ASCEND_AGENT_NAME"),
         environment=_printable("environment", environment or "production"),
-        signing_secret=_text("signing_secret", signing_secret),
+        signing_secret=_text("signing_secret", signing_secret, "ASCEND_SIGNING_SECRET"),
     )
 
 

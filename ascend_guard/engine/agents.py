@@ -91,8 +91,8 @@ class Health(Struct, frozen=True):
     heartbeats: Heartbeats | None
 
 
-AGENTS = Shelf("agent", Agent, "agent")
-_HEARTBEATS = Shelf("heartbeat", Heartbeats, "agent")
+AGENTS = Shelf("agent", Agent, "agent", "AGENT_NOT_FOUND")
+_HEARTBEATS = Shelf("heartbeat", Heartbeats, "agent", "AGENT_NOT_FOUND")
 
 GAP = 180.0
 """Seconds without a heartbeat after which an agent counts as offline: three of the published SDK's intervals."""

@@ -37,16 +37,20 @@ Answer = ActionResult | KillSwitchState | AscendError
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An idempotency key as it is kept: ``name`` hashes who sent it and the key, ``request`` what was sent."""
+    """An idempotency key as it is kept: ``name`` hashes who sent it and the key, ``request`` what was sent.
+
+    ``lasts``: seconds from the first request on, for which the same key means the same request.
+    """
 
     name: str
     request: str
+    lasts: float = REMEMBERED
 
     @classmethod
-    def of(cls, sender: str, key: str, request: bytes) -> Key:
+    def of(cls, sender: str, key: str, request: bytes, lasts: float = REMEMBERED) -> Key:
         """The key of this sender's request."""
         name = hashlib.sha256(msgspec.json.encode([sender, key])).hexdigest()
-        return cls(name, hashlib.sha256(request).hexdigest())
+        return cls(name, hashlib.sha256(request).hexdigest(), lasts)
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -174,7 +178,7 @@ class Intake:
         if key is None:
             return None
         record = tx.record_of(organization, SUBMISSION, key.name)
-        if record is None:
+        if record is None or (record.due_at is not None and record.due_at <= tx.now):
             return None
         kept = msgspec.json.decode(record.body, type=_Kept)
         if kept.request != key.request:
@@ -198,4 +202,4 @@ def waits_to_be_told(row: ActionRow) -> bool:
 def _keep(tx: Transaction, organization: str, key: Key | None, action_id: int) -> None:
     if key is not None:
         body = msgspec.json.encode(_Kept(action_id, key.request))
-        tx.put_record(organization, SUBMISSION, key.name, body, due_at=tx.now + REMEMBERED)
+        tx.put_record(organization, SUBMISSION, key.name, body, due_at=tx.now + key.lasts)

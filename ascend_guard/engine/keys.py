@@ -57,6 +57,7 @@ class KeyInfo(Struct, frozen=True):
         created_at: seconds since the epoch.
         created_by: who made it.
         revoked_at: seconds since the epoch; None while it is good.
+        signing: from which its signing secret is made; None when its requests need no signature.
     """
 
     key_id: str
@@ -67,6 +68,7 @@ class KeyInfo(Struct, frozen=True):
     created_at: float
     created_by: str
     revoked_at: float | None = None
+    signing: str | None = None
 
 
 class _Kept(Struct, omit_defaults=True):
@@ -76,6 +78,7 @@ class _Kept(Struct, omit_defaults=True):
     agent_id: str | None = None
     revoked_at: float | None = None
     revoked_by: str | None = None
+    signing: str | None = None
 
 
 class _Tier(Struct):
@@ -144,7 +147,7 @@ def _tier(record: Record) -> str:
 
 
 def make_key(
-    tx: Transaction, organization: str, *, agent_id: str | None, role: str, by: str
+    tx: Transaction, organization: str, *, agent_id: str | None, role: str, by: str, signed: bool = False
 ) -> tuple[str, KeyInfo]:
     """Make a key. This is the only time that anybody sees it.
 
@@ -154,6 +157,7 @@ def make_key(
         agent_id: the one agent it may act for; None for any.
         role: agent or admin.
         by: who makes it.
+        signed: whether its requests must be signed, with what ``signing_secret_of`` gives.
 
     Raises:
         NotFoundError: there is no such organization.
@@ -168,9 +172,10 @@ def make_key(
     if not known(tx, organization):
         raise NotFoundError(f"There is no organization {organization!r}. Make it first.")
     key = f"owkai_{secrets.token_urlsafe(_RANDOM_BYTES)}"
-    kept = _Kept(key[:_PREFIX], role, by, agent_id)
+    signing = secrets.token_hex(_RANDOM_BYTES) if signed else None
+    kept = _Kept(key[:_PREFIX], role, by, agent_id, signing=signing)
     number = tx.put_record(organization, _KEY, hash_of(key), msgspec.json.encode(kept))
-    info = KeyInfo(str(number), organization, kept.prefix, agent_id, role, tx.now, by)
+    info = KeyInfo(str(number), organization, kept.prefix, agent_id, role, tx.now, by, signing=signing)
     _audit(tx, "api_key.created", info, by)
     return key, info
 
@@ -213,6 +218,17 @@ def key_of(reader: Reader, key: str) -> KeyInfo | None:
     return None if info.revoked_at is not None else info
 
 
+def signing_secret_of(secret: bytes, info: KeyInfo) -> str | None:
+    """The secret with which a key's requests are signed; None when they need not be.
+
+    It is made from the store's secret and kept nowhere, so a copy of the database signs nothing.
+    """
+    if info.signing is None:
+        return None
+    about = msgspec.json.encode(["request signing", info.organization, info.key_id, info.signing])
+    return f"ascs_{hmac.digest(secret, about, 'sha256').hex()}"
+
+
 def hash_of(key: str) -> str:
     """The name a key is kept by. A fast hash is right: 256 random bits cannot be guessed, as a password can."""
     return hashlib.sha256(key.encode()).hexdigest()
@@ -229,6 +245,7 @@ def _info(record: Record) -> KeyInfo:
         record.created_at,
         kept.created_by,
         kept.revoked_at,
+        kept.signing,
     )
 
 
@@ -241,6 +258,7 @@ def _audit(tx: Transaction, event: str, info: KeyInfo, by: str) -> None:
         prefix=info.prefix,
         agent_id=info.agent_id,
         role=info.role,
+        **({} if info.signing is None else {"signed": True}),
     )
 
 

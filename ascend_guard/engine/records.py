@@ -46,11 +46,13 @@ class Shelf(Generic[T]):
         kind: its name in the store.
         type: of the values.
         what: its name for people, in the singular.
+        missing: error code for one that is not there; the usual one when left out.
     """
 
-    def __init__(self, kind: str, type: type[T], what: str) -> None:
+    def __init__(self, kind: str, type: type[T], what: str, missing: str | None = None) -> None:
         self.kind = kind
         self.what = what
+        self._missing_code = missing
         self._decode = msgspec.json.Decoder(type).decode
 
     def find(self, reader: Reader, organization: str, name: str) -> Entry[T] | None:
@@ -77,7 +79,7 @@ class Shelf(Generic[T]):
             else self.find(reader, organization, name)
         )
         if found is None:
-            raise NotFoundError(f"There is no {self.what} {name!r}.")
+            raise self.missing(name)
         return found
 
     def pick(self, reader: Reader, organization: str, name: str) -> Entry[T]:
@@ -90,8 +92,14 @@ class Shelf(Generic[T]):
         if found is None and name.isascii() and name.isdigit() and len(name) < 20:
             found = self.numbered(reader, organization, int(name))
         if found is None:
-            raise NotFoundError(f"There is no {self.what} {name!r}.")
+            raise self.missing(name)
         return found
+
+    def missing(self, name: str | int) -> NotFoundError:
+        """The error for one that is not there."""
+        error = NotFoundError(f"There is no {self.what} {name!r}.")
+        error.code = self._missing_code
+        return error
 
     def all(self, reader: Reader, organization: str, limit: int = MOST, offset: int = 0) -> list[Entry[T]]:
         """Oldest first."""

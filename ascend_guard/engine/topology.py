@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ascend_guard.errors import NotFoundError, ValidationError
+from ascend_guard.errors import ValidationError
 from ascend_guard.store.port import ActionRow, Reader, Transaction
 
 from .agents import AGENTS
@@ -116,7 +116,7 @@ def reach(reader: Reader, organization: str, orchestrator: str) -> Reach:
     """
     topology = TOPOLOGIES.find(reader, organization, orchestrator)
     if topology is None and AGENTS.find(reader, organization, orchestrator) is None:
-        raise NotFoundError(f"There is no orchestrator {orchestrator!r}.")
+        raise AGENTS.missing(orchestrator)
     agents = {orchestrator: None}
     numbers: dict[int, None] = {}
     waiting = [orchestrator]

@@ -37,6 +37,9 @@ from .incoming import as_edited, asked, asked_of_mcp
 
 _LONGEST_KEY = 255
 
+RESENT_WITHIN = 60.0
+"""Seconds within which the published SDK, which sends no idempotency key, sends a request again."""
+
 
 async def submit(call: Call[SubmitBody, None]) -> DecisionBody:
     """Decide an action."""
@@ -166,12 +169,19 @@ async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
     call.caller.require_agent(agent_id)
     shaped = SubmitBody(
         agent_id,
-        agent_id,
+        body.agent_name or agent_id,
         body.action_type,
-        resource=body.resource,
+        description=body.description,
         tool_name=body.tool_name,
+        resource=body.resource,
+        resource_id=body.resource_id,
         action_details=body.action_details,
+        parameters=body.parameters,
         context=body.context,
+        risk_indicators=body.risk_indicators,
+        session_id=body.session_id,
+        mcp_server_name=body.mcp_server_name,
+        model_id=body.model_id,
     )
     action, _ = asked(shaped, call.caller, call.services.digest_key)
     judgement = judge(action, call.services.policy)
@@ -233,21 +243,25 @@ def require_key(caller: Caller) -> None:
 
 
 def _key(call: Call[Any, Any]) -> Key | None:
-    """The request's idempotency key. The published SDK sends none, but resends carry the same identifier and time."""
+    """The request's idempotency key.
+
+    The published SDK sends none, but resends the very same bytes with the same identifier and time: these are one action for
+    a minute. An identifier alone says nothing: many callers give one to all requests of a task.
+    """
     headers = call.headers
     given = headers.get("idempotency-key")
     correlation, sent_at = headers.get("x-correlation-id"), headers.get("x-request-timestamp")
     if given is None and not (correlation and sent_at):
         return None
-    request = msgspec.json.encode([call.path, call.body])
     if given is not None:
+        request = msgspec.json.encode([call.path, call.body])
         if not 1 <= len(given) <= _LONGEST_KEY:
             raise Refused(
                 f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.", status=400, code="INVALID_HEADER"
             )
         return Key.of(call.caller.name, given, request)
-    resent = msgspec.json.encode([correlation, sent_at, request]).decode()
-    return Key.of(call.caller.name, resent, request)
+    resent = msgspec.json.encode([correlation, sent_at, call.path, call.sent]).decode()
+    return Key.of(call.caller.name, resent, call.sent, lasts=RESENT_WITHIN)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -37,6 +37,7 @@ from .metrics import Meter
 from .news import News
 from .openapi import document
 from .served import Desk, Served
+from .signing import require_signature
 from .stream import stream
 from .tokens import LocalIssuer
 from .wire import Receive, Scope, Send, correlation_of, heads, require_once, respond
@@ -176,6 +177,9 @@ class _Stream:
         try:
             require_once(twice)
             caller = await self._desk.admit(scope, headers, Access.CALLER, extra)
+            if caller.signing_secret is not None:
+                now = self._desk.services.clock()
+                await require_signature(caller.signing_secret, headers, b"", now, None)
 
             async def admitted() -> None:
                 with suppress(StoreError):  # the news say themselves when the database is out of reach

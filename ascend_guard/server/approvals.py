@@ -23,7 +23,7 @@ async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
     """Approve an action, as one person."""
     _require_approver(call.caller)
     body, caller = call.body, call.caller
-    comment = _comment(body.comments or body.comment)
+    comment = _comment(body.comments, body.comment)
 
     def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow, int]:
         row = known(tx, call.organization, call.path["action_id"])
@@ -52,7 +52,7 @@ async def denied(call: Call[DenyBody, None]) -> DecidedAnswer:
     """Deny an action, as one person, which decides."""
     _require_approver(call.caller)
     body, caller = call.body, call.caller
-    comment = _comment(body.comments or body.comment or body.reason)
+    comment = _comment(body.comments, body.comment, body.reason)
 
     def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow]:
         row = known(tx, call.organization, call.path["action_id"])
@@ -76,7 +76,7 @@ async def denial_cleared(call: Call[ClearBody, None]) -> DecidedAnswer:
     """End a person's denial."""
     _require_approver(call.caller)
     body, caller = call.body, call.caller
-    comment = _comment(body.comments or body.comment)
+    comment = _comment(body.comments, body.comment)
 
     def work(tx: Transaction) -> ActionRow:
         row = known(tx, call.organization, call.path["action_id"])
@@ -109,8 +109,10 @@ def _require_approver(caller: Caller) -> None:
         )
 
 
-def _comment(text: str | None) -> str | None:
-    return scrub(text) if text else None
+def _comment(*texts: str | None) -> str | None:
+    """What a person said, under whichever names: none of it is lost."""
+    said = "\n".join(dict.fromkeys(text for text in texts if text))
+    return scrub(said) if said else None
 
 
 HANDLERS: dict[str, Handler] = {

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ascend_guard.api.endpoint import Access
-from ascend_guard.engine.keys import KEY, KeyInfo, hash_of, key_of
+from ascend_guard.engine.keys import KEY, KeyInfo, hash_of, key_of, signing_secret_of
 from ascend_guard.errors import AuthenticationError, AuthorizationDeniedError
 from ascend_guard.store.port import Store
 
@@ -107,7 +107,13 @@ class Gate:
         info = await self._looked_up(key)
         if info is None:
             raise AuthenticationError(_REFUSED)
-        return Caller(info.organization, f"key:{info.key_id}", role=info.role, agent_id=info.agent_id)
+        return Caller(
+            info.organization,
+            f"key:{info.key_id}",
+            role=info.role,
+            agent_id=info.agent_id,
+            signing_secret=signing_secret_of(self._store.secret, info),
+        )
 
     async def _looked_up(self, key: str) -> KeyInfo | None:
         name = hash_of(key)

@@ -135,7 +135,7 @@ def detail_body(reader: Reader, row: ActionRow) -> ActionDetailBody:
         error=row.error,
         excluded=list(asked.excluded),
         vouched_decorators=list(asked.vouched_decorators),
-        audit_trail=[_entry(record.body) for record in reader.trail(row.id)],
+        audit_trail=[step for record in reader.trail(row.id) for step in _entries(record.body)],
     )
 
 
@@ -194,11 +194,17 @@ def _listed(row: ActionRow) -> dict[str, Any]:
 _FRAME = frozenset({"seq", "timestamp", "organization", "event", "actor", "action_id"})
 
 
-def _entry(body: bytes) -> TrailEntry:
+AUTO = "auto"
+"""Who decides by the policy alone (REST API document, "Get Action Details")."""
+
+
+def _entries(body: bytes) -> list[TrailEntry]:
+    """A record as steps of the story: what the policy decided at once, the log has in the record of the submission."""
     record: dict[str, Any] = msgspec.json.decode(body)
-    return TrailEntry(
-        record["timestamp"],
-        record["event"],
-        record["actor"],
-        {name: value for name, value in record.items() if name not in _FRAME},
-    )
+    at, event, decision = record["timestamp"], record["event"], record.get("decision")
+    details = {name: value for name, value in record.items() if name not in _FRAME}
+    steps = [TrailEntry(at, event, record["actor"], details)]
+    if event == "submitted" and decision in ("approved", "denied"):
+        why = {"rule": record.get("rule"), "reason": record.get("reason")}
+        steps.append(TrailEntry(at, decision, AUTO, why))
+    return steps

@@ -62,6 +62,8 @@ def classified(error: AscendError) -> tuple[int, str, Any]:
     detail = getattr(error, "detail", None)
     if isinstance(error, Refused):
         return error.status, error.code, error.message if detail is None else detail
+    if isinstance(error, AuthorizationDeniedError) and error.rule is not None:
+        return 403, "POLICY_VIOLATION", error.message if detail is None else detail
     for kind, status, code in _KINDS:
         if isinstance(error, kind):
             return status, getattr(error, "code", None) or code, error.message if detail is None else detail

@@ -21,6 +21,7 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 
+@masks("signing_secret")
 class Caller(Struct, frozen=True):
     """Who asks.
 
@@ -31,6 +32,7 @@ class Caller(Struct, frozen=True):
         role: of a key ``agent`` or ``admin``; of a person ``viewer``, ``approver`` or ``admin``.
         agent_id: the one agent a key was made for.
         groups: a person's.
+        signing_secret: with which a key's requests are signed; None where they need not be.
     """
 
     organization: str
@@ -39,6 +41,7 @@ class Caller(Struct, frozen=True):
     role: str = "agent"
     agent_id: str | None = None
     groups: frozenset[str] = frozenset()
+    signing_secret: str | None = None
 
     @property
     def admin(self) -> bool:
@@ -99,7 +102,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tier: str = "unlimited"
 
 
-@masks("headers", "body")
+@masks("headers", "body", "sent")
 class Call(Struct, Generic[B, Q], frozen=True):
     """One request, checked against its endpoint.
 
@@ -111,6 +114,7 @@ class Call(Struct, Generic[B, Q], frozen=True):
         query: likewise.
         headers: the request's, by lower-case name.
         correlation_id: ties the answer, its logs and its spans together.
+        sent: the body as it came.
     """
 
     services: Services
@@ -120,6 +124,7 @@ class Call(Struct, Generic[B, Q], frozen=True):
     query: Q
     headers: dict[str, str]
     correlation_id: str
+    sent: bytes = b""
 
     @property
     def organization(self) -> str:

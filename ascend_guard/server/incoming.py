@@ -31,8 +31,15 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
     Raises:
         AuthorizationDeniedError: it asks for another agent than the key's.
         ValidationError: it is too large or too deep.
-        Refused: neither ``resource`` nor ``description`` is there.
+        Refused: neither ``resource`` nor ``description`` is there, or the action's type is none.
     """
+    if not body.action_type.isprintable() or body.action_type != body.action_type.strip():
+        raise Refused(
+            "The action_type is none: it has spaces around it, or characters that cannot be seen. Send a name such as "
+            "database_read.",
+            status=422,
+            code="INVALID_ACTION_TYPE",
+        )
     agent_id = body.agent_id
     if caller.agent_id is not None and agent_id == UNKNOWN_AGENT:
         agent_id = caller.agent_id
@@ -103,6 +110,13 @@ def asked_of_mcp(body: McpSubmitBody, caller: Caller, key: bytes) -> tuple[Agent
             action_details=body.parameters,
             context=context,
             mcp_server_name=body.mcp_server,
+            resource_id=body.resource_id,
+            risk_indicators=body.risk_indicators,
+            session_id=body.session_id,
+            orchestration_session_id=body.orchestration_session_id,
+            parent_action_id=body.parent_action_id,
+            orchestration_depth=body.orchestration_depth,
+            model_id=body.model_id,
         ),
         caller,
         key,

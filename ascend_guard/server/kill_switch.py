@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from ascend_guard.api.actions import KillAnswer, KillBody, KillQuery, KillSwitchBody
+from msgspec import UNSET
+
+from ascend_guard.api.actions import KillAnswer, KillBody, KillQuery, KillSwitchBody, ReleaseBody
 from ascend_guard.engine.keys import organization_number
 from ascend_guard.engine.kill import release, stop, stopped
 from ascend_guard.errors import NotFoundError
@@ -52,27 +55,30 @@ async def trigger(call: Call[KillBody, None]) -> KillAnswer:
     killed = await asyncio.to_thread(stop, store, call.organization, body.agent_id, reason, by)
     organization, running = call.path["organization_id"], list(killed.running)
     message = (
-        f"Stopped: {_whom(body)}." if killed.remark is None else f"Stopped: {_whom(body)}. {killed.remark}"
+        f"Stopped: {_whom(body.agent_id)}."
+        if killed.remark is None
+        else f"Stopped: {_whom(body.agent_id)}. {killed.remark}"
     )
     return KillAnswer(True, "active", organization, True, reason, message, running, killed.recorded)
 
 
-async def let_go(call: Call[KillBody, None]) -> KillAnswer:
+async def let_go(call: Call[ReleaseBody, None]) -> KillAnswer:
     """Let them go on."""
     await _require_organization(call)
-    body, reason = call.body, scrub(call.body.reason)
-    await call.write(lambda tx: release(tx, call.organization, body.agent_id, reason, call.caller.name))
+    agent_id = None if call.body.agent_id is UNSET else call.body.agent_id
+    reason = scrub(call.body.reason)
+    await call.write(lambda tx: release(tx, call.organization, agent_id, reason, call.caller.name))
     call.services.store.require_released()
     return KillAnswer(
-        True, "released", call.path["organization_id"], False, reason, f"Released: {_whom(body)}."
+        True, "released", call.path["organization_id"], False, reason, f"Released: {_whom(agent_id)}."
     )
 
 
-def _whom(body: KillBody) -> str:
-    return "every agent" if body.agent_id is None else body.agent_id
+def _whom(agent_id: str | None) -> str:
+    return "every agent" if agent_id is None else agent_id
 
 
-async def _require_organization(call: Call[KillBody, None]) -> None:
+async def _require_organization(call: Call[Any, None]) -> None:
     """The path names the caller's own organization, by its name or by its number."""
     named = call.path["organization_id"]
     if named == call.organization:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ascend_guard.api.output import (
     FilterBody,
+    FilterConfig,
     FindingBody,
     FindingsPage,
     FindingsQuery,
@@ -36,7 +37,7 @@ async def config(call: Call[None, None]) -> FilterBody:
     return _config(await call.read(lambda reader: output_filter.configured(reader, call.organization)))
 
 
-async def configure(call: Call[FilterBody, None]) -> FilterBody:
+async def configure(call: Call[FilterConfig, None]) -> FilterBody:
     """Say how output is filtered."""
     body, by = call.body, call.caller.name
     categories = list(dict.fromkeys(Category(category) for category in body.categories))

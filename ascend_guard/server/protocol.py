@@ -1,10 +1,21 @@
-"""uvicorn's HTTP protocol, with requests' heads of bounded size, and one socket write for an answer instead of two."""
+"""uvicorn's HTTP protocol, so that what is read is exactly what was sent (promise 2), and one socket write for an answer.
+
+1. A request that asks for another protocol (``Upgrade: h2c``, which Java's client and ``curl --http2`` send) is an ordinary
+   request of HTTP/1: its body is read as its head says. The parser stops after such a head, drops the body, and takes what
+   follows for a new request. So the head is read a second time without the fields that ask for the upgrade (RFC 9110, 7.8:
+   a server may ignore them).
+2. What cannot be answered as an ordinary request (``CONNECT``, a WebSocket) is refused, and the connection closed.
+3. The head is what comes before the body. Fields that follow a body in chunks are not taken for the request's (RFC 9110,
+   6.5.1): what a proxy let through as a trailer must not say who asks.
+4. Heads are bounded, and so is everything else that is read and is no body: trailers, and what is said of chunks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 64 << 10
@@ -14,26 +25,92 @@ LARGEST_HEAD = 64 << 10
 class Protocol(HttpToolsProtocol):
     """Gathers what is written in one turn of the event loop, for the second write took a fifth of the server's time."""
 
-    _head = 0
+    parser: httptools.HttpRequestParser  # None only after the connection, when nothing is read any more
+
+    _unread = 0
+    """Bytes that came since the last part of a body, or since the request began."""
+
     _in_head = True
+    _moved = False
+    _upgrading = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Cork(transport, self.loop))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
-        self._head, self._in_head = 0, True
+        self._unread, self._in_head, self._upgrading = 0, True, False
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        super().on_headers_complete()
+        self._advance()
+        self._upgrading = self.parser.should_upgrade()
+        if not self._upgrading:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._advance()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._advance()
+        if not self._upgrading:  # else the parser has only read the head
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head += len(data)
-            if self._head > LARGEST_HEAD:
+        self._unset_keepalive_if_required()
+        self._moved = False
+        try:
+            self._read(memoryview(data))
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if (self._in_head or not self._moved) and not self.transport.is_closing():
+            self._unread += len(data)
+            if self._unread > LARGEST_HEAD:
                 self.send_400_response("The request's head is too large.")
+
+    def _advance(self) -> None:
+        self._unread, self._moved = 0, True
+
+    def _read(self, data: memoryview) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stopped:
+                if self.parser.get_method() == b"CONNECT" or b"websocket" in self._upgrades():
+                    self.send_400_response("There is no WebSocket here, and no tunnel (CONNECT).")
+                    return
+                data = data[stopped.args[0] :]
+                self.parser.feed_data(self._head_without_upgrade())
+
+    def _upgrades(self) -> list[bytes]:
+        return [part for name, value in self.headers if name == b"upgrade" for part in _tokens(value)]
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b", ".join(part for part in _tokens(value) if part not in _HOP)
+                if not value:
+                    continue
+            if name not in _HOP:
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
+
+
+_HOP = frozenset({b"upgrade", b"http2-settings"})
+"""The fields of a request for another protocol, which ``Connection`` names too."""
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [token.strip().lower() for token in value.split(b",")]
 
 
 class _Cork:

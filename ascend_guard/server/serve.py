@@ -49,6 +49,7 @@ def serve(
             lifespan="on",
             interface="asgi3",
             http=Protocol,
+            ws="none",  # a request that asks for a WebSocket must reach no other reader than ``Protocol``
         )
         web = _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}"))
         if started is not None:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from ascend_guard.api.endpoint import Access, Endpoint
 from ascend_guard.api.system import ErrorBody
-from ascend_guard.errors import AscendError, AuthenticationError, RateLimitError, ServerError, ValidationError
+from ascend_guard.errors import AscendError, AuthenticationError, RateLimitError, ServerError
 
 from .auth import Gate
+from .decoding import Decoder
 from .failures import Refused, classified
 from .handling import Call, Caller, Handler, Services
 from .limits import RateLimiter
+from .signing import require_signature
 from .tracing import traced
 from .wire import Receive, Scope, Send, correlation_of, heads, read_body, require_once, respond
 
@@ -88,8 +88,7 @@ class Served:
         self.endpoint = endpoint
         self._handler = handler
         self._desk = desk
-        self._body = None if endpoint.body is None else msgspec.json.Decoder(endpoint.body)
-        self._query = endpoint.query
+        self._decoder = Decoder(endpoint)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -101,14 +100,18 @@ class Served:
                 require_once(twice)
                 body = await read_body(receive, headers)
                 caller = await self._desk.admit(scope, headers, self.endpoint.access, extra)
+                if caller.signing_secret is not None:
+                    now = self._desk.services.clock()
+                    await require_signature(caller.signing_secret, headers, body, now, self.endpoint)
                 call = Call(
                     self._desk.services,
                     caller,
                     scope["path_params"],
-                    self._decoded(body),
-                    self._asked(scope["query_string"]),
+                    self._decoder.body(body, headers),
+                    self._decoder.query(scope["query_string"]),
                     headers,
                     correlation,
+                    body,
                 )
                 answer = _encode(await self._handler(call))
                 status = self.endpoint.status
@@ -122,31 +125,3 @@ class Served:
         self._desk.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)
         extra.append((b"x-correlation-id", correlation.encode()))
         await respond(send, status, answer, extra)
-
-    def _decoded(self, body: bytes) -> Any:
-        if self._body is None:
-            return None
-        if not body and self.endpoint.body_optional:
-            body = b"{}"
-        try:
-            return self._body.decode(body)
-        except msgspec.ValidationError as error:
-            missing = "missing required field" in str(error)
-            raise Refused(
-                f"The body of {self.endpoint.name} is not as it should be: {error}. See /openapi.json.",
-                status=400 if missing else 422,
-                code="MISSING_REQUIRED_FIELD" if missing else "VALIDATION_ERROR",
-            ) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Refused(
-                f"The body is not JSON: {error}. Send JSON in UTF-8.", status=400, code="INVALID_JSON"
-            ) from None
-
-    def _asked(self, query: bytes) -> Any:
-        if self._query is None:
-            return None
-        try:
-            given = dict(parse_qsl(query.decode("latin-1"), errors="replace", max_num_fields=50))
-            return msgspec.convert(given, self._query, strict=False)
-        except ValueError as error:  # msgspec's, or too many fields
-            raise ValidationError(f"The query is not as it should be: {error}. See /openapi.json.") from None

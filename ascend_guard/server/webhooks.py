@@ -29,6 +29,7 @@ from ascend_guard.errors import ValidationError
 from ascend_guard.model import iso
 
 from .handling import Call, Handler
+from .shelves import changes
 
 TIMEOUT = 10.0
 """Seconds that one request may take, from looking the name up to the end of the answer."""
@@ -316,15 +317,16 @@ async def list_webhooks(call: Call[None, system.Page]) -> system.Webhooks:
 
 async def update_webhook(call: Call[system.WebhookChange, None]) -> system.WebhookAnswer:
     """Change what is given."""
-    given, webhook_id = call.body, call.path["webhook_id"]
+    given, webhook_id = changes(call.body), call.path["webhook_id"]
     await _mine(call)
-    events = None if given.events is None else webhooks.require_events(given.events)
-    if given.url is not None:
-        await asyncio.to_thread(Sender(private=call.services.settings.private_webhooks).check, given.url)
-    secret = given.secret and webhooks.seal(call.services.store.secret, webhook_id, given.secret)
-    changes = {"url": given.url, "events": events, "secret": secret, "active": given.active}
+    if "events" in given:
+        given["events"] = webhooks.require_events(given["events"])
+    if "url" in given:
+        await asyncio.to_thread(Sender(private=call.services.settings.private_webhooks).check, given["url"])
+    if "secret" in given:
+        given["secret"] = webhooks.seal(call.services.store.secret, webhook_id, given["secret"])
     kept = await call.write(
-        lambda tx: webhooks.change(tx, call.organization, call.caller.name, webhook_id, changes)
+        lambda tx: webhooks.change(tx, call.organization, call.caller.name, webhook_id, given)
     )
     return _answer(webhook_id, kept)
 

@@ -19,7 +19,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _PRINTABLE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _JSON = (b"content-type", b"application/json")
-_ONCE = frozenset({"authorization", "x-api-key", "content-length", "idempotency-key"})
+_ONCE = frozenset(
+    {
+        "authorization",
+        "x-api-key",
+        "content-length",
+        "idempotency-key",
+        "x-correlation-id",
+        "x-request-timestamp",
+        "x-signature",
+    }
+)
 
 
 def heads(scope: Scope) -> tuple[dict[str, str], str | None]:

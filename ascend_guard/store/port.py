@@ -115,7 +115,7 @@ class Reader(Protocol):
         limit: int = 50,
         offset: int = 0,
     ) -> list[ActionRow]:
-        """Newest first."""
+        """Newest first. ``status`` may be a word for some of the approved ones: see ``queries.STATUSES``."""
         ...
 
     def every_action(self) -> Iterator[ActionRow]:

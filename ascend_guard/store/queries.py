@@ -62,7 +62,8 @@ class Queries:
         offset: int = 0,
     ) -> list[ActionRow]:
         where, values = _filter(
-            {_of(organization): organization, "status=?": status, "agent_id=?": agent_id}
+            {_of(organization): organization, "agent_id=?": agent_id}
+            | _having(status)
             | {"session_id=?": session_id, "id<?": before}
         )
         return self._rows(f"{where} ORDER BY id DESC LIMIT ? OFFSET ?", *values, limit, offset)
@@ -74,7 +75,7 @@ class Queries:
     def count_actions(
         self, organization: str, *, status: str | None = None, agent_id: str | None = None
     ) -> int:
-        where, values = _filter({_of(organization): organization, "status=?": status, "agent_id=?": agent_id})
+        where, values = _filter({_of(organization): organization, "agent_id=?": agent_id} | _having(status))
         count: int = self._execute(f"SELECT count(*) FROM actions {where}", values).fetchone()[0]
         return count
 
@@ -377,6 +378,18 @@ class Changes(Queries):
 def _of(organization: str) -> str:
     """The condition that finds an organization's rows by its partial index, which leaves the embedded one out."""
     return "organization=?" if organization == "local" else "organization=? AND organization<>'local'"
+
+
+STATUSES: dict[str, dict[str, str]] = {
+    "pending_approval": {"status=?": "pending"},
+    "auto_approved": {"status=?": "approved", "coalesce(decided_by, '')=?": ""},
+    "executed": {"status=?": "approved", "outcome=?": "completed"},
+}
+"""Words of the API for actions of a status and more: approved by the policy alone; reported to have completed."""
+
+
+def _having(status: str | None) -> dict[str, str | None]:
+    return {**STATUSES.get(status or "", {"status=?": status})}
 
 
 def _filter(conditions: dict[str, Any]) -> tuple[str, list[Any]]:

@@ -108,6 +108,11 @@ class Server:
         """A new API key of an admin, for any agent."""
         return self._key("--role", "admin")
 
+    def signed_key(self, *whose: str) -> tuple[str, str]:
+        """A new API key whose requests must be signed, and the secret for that."""
+        made = json.loads(self._run("keys", "create", *whose, "--signing-secret", "--json"))
+        return made["api_key"], made["signing_secret"]
+
     def _key(self, *whose: str) -> str:
         key: str = json.loads(self._run("keys", "create", *whose, "--json"))["api_key"]
         return key

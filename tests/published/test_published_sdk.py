@@ -161,6 +161,24 @@ def test_an_agents_key_is_for_that_agent(shop: Shop) -> None:
     assert refused["raised"] == "AuthorizationError"
 
 
+def test_a_key_with_a_signing_secret(shop: Shop, server: Server) -> None:
+    """With the secret that `keys create --signing-secret` shows, the SDK works; with another one it is refused."""
+    agent = unique("signed")
+    key, secret = server.signed_key("--role", "admin")
+    client = {"api_key": key, "agent_id": agent, "agent_name": "Signed", "signing_secret": secret}
+    asked = {"wait_for_decision": False, "parameters": {"query": "é", "limit": 1.50}}
+    decision = shop.sdk.call("evaluate_action", "customer_read", "crm", _as=client, **asked)
+    assert decision["decision"] == "allowed"
+    shop.sdk.call("log_action_completed", decision["action_id"], result={"rows": 2}, _as=client)
+    assert shop.sdk.call("get_action_status", decision["action_id"], _as=client)["decision"] == "allowed"
+    assert shop.sdk.call("list_actions", _as=client)["total"] >= 1
+    for wrong in ("ascs_" + "0" * 64, None):
+        refused = shop.sdk.fail(
+            "evaluate_action", "customer_read", "crm", _as=client | {"signing_secret": wrong}, **asked
+        )
+        assert refused["raised"] == "AuthenticationError"
+
+
 def test_no_key_may_approve(shop: Shop) -> None:
     """An API key, an admin's too, is refused by the endpoints that decide; the action waits on."""
     asked = shop.refund()["action_id"]

@@ -68,7 +68,7 @@ class World:
 
     def approve(self, action: str, token: str, **body: Any) -> requests.Response:
         """A person's yes."""
-        return self.server.ask("POST", f"/api/actions/{action}/approve", token, body or None)
+        return self.server.ask("POST", f"/api/actions/{action}/approve", token, body)
 
     def deny(self, action: str, token: str, **body: Any) -> requests.Response:
         """A person's no."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,57 @@ def test_a_resend_of_the_published_sdk(world: World, body: dict[str, Any], times
     alone = world.submit(body, X_Correlation_ID=correlation).json()
     assert len({one["action_id"] for one in (answers[0].json(), later, changed, alone)}) == 4
     assert world.count() == before + 4
+
+
+def test_only_the_very_same_request_within_a_minute_is_one(tmp_path: Path) -> None:
+    """Without a key, requests are one action when identifier, time and bytes agree and the first is at most a minute old."""
+    clock = Ahead()
+    seen: Counter[str] = Counter()
+    plain = json.dumps(asked()).encode()
+    others = [
+        plain,
+        plain + b" ",
+        json.dumps(asked(), sort_keys=True).encode(),
+        json.dumps(asked("orders_delete")).encode(),
+    ]
+    sent = st.tuples(
+        st.sampled_from([0.0, 1.0, 29.0, 58.0, 62.0, 3600.0]),
+        st.sampled_from(["c", "c", "d", None]),
+        st.sampled_from(["t", "t", "u", None]),
+        st.sampled_from([plain, *others]),
+        st.sampled_from(["first", "first", "second"]),
+    )
+    with serving(tmp_path / "a.db", POLICY, clock=clock) as server:
+        url = f"{server.url}/api/v1/actions/submit"
+        keys = {"first": server.key("a"), "second": server.key("a")}
+        session = requests.Session()
+
+        @settings(deadline=None)
+        @given(st.lists(sent, min_size=2, max_size=8))
+        def compare(requests_: list[Any]) -> None:
+            clock.seconds += 90_000.0
+            began: dict[Any, tuple[float, str]] = {}
+            for after, correlation, at, body, who in requests_:
+                clock.seconds += after
+                heads = {"X-API-Key": keys[who], "X-Correlation-ID": correlation, "X-Request-Timestamp": at}
+                answer = session.post(url, data=body, headers=heads, timeout=30)
+                action, now = answer.json()["action_id"], clock.seconds
+                earlier = began.get((correlation, at, body, who))
+                same = correlation is not None and at is not None and earlier is not None
+                if same and now - earlier[0] <= 59:  # type: ignore[index]
+                    assert action == earlier[1]  # type: ignore[index]
+                    seen["resent"] += 1
+                else:
+                    assert action not in {known for _, known in began.values()}
+                    seen["too late"] += same
+                    seen["identifier alone"] += correlation is not None and at is None and earlier is not None
+                    seen["other bytes"] += any(
+                        key[:2] == (correlation, at) and key[2] != body for key in began if None not in key
+                    )
+                    began[correlation, at, body, who] = (now, action)
+
+        compare()
+    assert all(seen[name] for name in ("resent", "too late", "identifier alone", "other bytes")), seen
 
 
 def test_a_key_is_remembered_for_a_day(tmp_path: Path) -> None:

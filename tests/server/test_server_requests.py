@@ -305,14 +305,6 @@ def test_objects_are_objects(world: World, field: str, value: Any) -> None:
     assert field in refused["detail"]
 
 
-def test_of_two_equal_keys_what_is_judged_is_what_is_kept(world: World) -> None:
-    """With a key twice in a body, the policy judges the very value that is recorded."""
-    twice = b'{"agent_id":"a","agent_name":"A","action_type":"orders_read","action_type":"x_delete","resource":"r"}'
-    decided = world.send("POST", SUBMIT, twice).json()
-    kept = world.send("GET", f"/api/v1/actions/{decided['action_id']}").json()
-    assert (kept["action_type"], kept["status"]) == ("x_delete", "denied")
-
-
 def test_bodies_that_are_too_large(world: World) -> None:
     """Two mebibytes are read and no more: neither by what is declared nor by what is sent piece by piece."""
     fits = b'{"x":"' + b"a" * (LARGEST_BODY - 8) + b'"}'

@@ -15,7 +15,7 @@ from auth_world import Clock
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.cli import main
-from ascend_guard.engine.keys import key_of, tier_of
+from ascend_guard.engine.keys import key_of, signing_secret_of, tier_of
 from ascend_guard.errors import AuthenticationError
 from ascend_guard.server.auth import Gate
 from ascend_guard.server.tokens import LocalIssuer
@@ -100,6 +100,27 @@ def test_for_programs(run: Callable[[str], Answer], database: Path) -> None:
     again = run("keys create --organization acme --json")
     assert again.json["agent_id"] is None
     assert "was made" not in again.err
+
+
+def test_a_key_with_a_signing_secret(run: Callable[[str], Answer], database: Path) -> None:
+    """The secret is shown once, with the variable clients read it from; lists and the trail only say that there is one."""
+    made = run("keys create --agent seller --signing-secret")
+    secret = next(word for word in made.out.replace("=", " ").split() if word.startswith("ascs_"))
+    assert f"export ASCEND_SIGNING_SECRET={secret}\n" in made.out
+    again = run("keys create --signing-secret --json").json
+    assert again["signing_secret"] != secret
+    assert "signing_secret" not in run("keys create --json").json
+    listed = run("keys list --json")
+    assert [entry["signed"] for entry in listed.json["keys"]] == [True, True, False]
+    store = opened(database)
+    trail = store.read(lambda reader: b"".join(row.body for row in reader.audit()))
+    info = store.read(lambda reader: key_of(reader, again["api_key"]))
+    assert info is not None
+    assert signing_secret_of(store.secret, info) == again["signing_secret"]
+    store.close()
+    assert trail.count(b'"signed":true') == 2
+    for text in (listed.out, run("keys list").out, trail.decode()):
+        assert "ascs_" not in text
 
 
 def test_a_key_is_listed_and_revoked(run: Callable[[str], Answer]) -> None:

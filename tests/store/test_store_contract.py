@@ -304,3 +304,33 @@ def test_what_an_inserted_action_was_is_not_changed_by_its_maker_later(db: Datab
 
     store.write(work)
     assert [r.reason for r in store.read(lambda reader: reader.actions("local"))] == ["then"]
+
+
+def test_words_for_some_of_the_approved(db: Database) -> None:
+    """A list by a word of the API has what the policy approved, what completed, or what waits; and the count agrees."""
+    store = db.open()
+
+    def work(tx: Transaction) -> dict[str, list[int]]:
+        auto = insert(tx, status="approved", claimed_at=NOW)
+        agreed, ran, failed = (insert(tx, status="approved", claimed_at=NOW) for _ in range(3))
+        for number in (agreed, ran):
+            tx.update_action(number, decided_by="ann")
+        tx.settle_action("local", ran, "completed", 1.0, None)
+        tx.settle_action("local", failed, "failed", 1.0, "why")
+        waits = insert(tx, status="pending", claimed_at=None)
+        insert(tx, status="denied", claimed_at=None)
+        return {
+            "auto_approved": [failed, auto],
+            "executed": [ran],
+            "pending_approval": [waits],
+            "approved": [failed, ran, agreed, auto],
+        }
+
+    expected = store.write(work)
+    for word, numbers in expected.items():
+        found = store.read(lambda reader, word=word: reader.actions("local", status=word))
+        assert [one.id for one in found] == numbers
+        assert store.read(lambda reader, word=word: reader.count_actions("local", status=word)) == len(
+            numbers
+        )
+    assert store.read(lambda reader: reader.actions("local", status="done")) == []

@@ -39,6 +39,7 @@ EVENTS = st.sampled_from(
 )
 OUTCOMES = st.sampled_from(["completed", "failed", "handed_over", "unknown"])
 STATUSES = st.sampled_from(["approved", "approved", "pending", "denied"])
+SOUGHT = st.none() | STATUSES | st.sampled_from(["pending_approval", "auto_approved", "executed"])
 LIMITS = st.sampled_from([0, 1, 3, 50])
 BODIES = st.binary(max_size=20)
 FINITE = st.floats(0, 1e9)
@@ -70,10 +71,10 @@ ROWS = st.builds(
 
 QUESTIONS = st.one_of(
     op("action", NAMES, IDS),
-    op("actions", NAMES, status=st.one_of(st.none(), STATUSES), agent_id=WORDS, session_id=WORDS,
+    op("actions", NAMES, status=SOUGHT, agent_id=WORDS, session_id=WORDS,
        before=st.one_of(st.none(), IDS), limit=LIMITS, offset=LIMITS),
     op("every_action"),
-    op("count_actions", NAMES, status=st.one_of(st.none(), STATUSES), agent_id=WORDS),
+    op("count_actions", NAMES, status=SOUGHT, agent_id=WORDS),
     op("repeatable", NAMES, st.sampled_from(["f", "g"])),
     op("overdue", FINITE | st.just(NOW)),
     op("last_action"),
@@ -101,6 +102,7 @@ CHANGES = st.one_of(
     op("settle_action", st.sampled_from(["local", "a"]), IDS, OUTCOMES, FINITE, WORDS),
     op("settle_action", st.just("local"), st.integers(1, 4), OUTCOMES, FINITE, st.none()),
     op("update_action", IDS, status=STATUSES, reason=NAMES, expires_at=TIMES),
+    op("update_action", IDS, status=STATUSES, decided_by=st.sampled_from([None, "", "ann"])),
     op("update_action", IDS, waiter=WORDS, quorum=st.one_of(st.none(), st.integers(1, 3))),
     op("add_runner", NAMES, st.integers(1, 9)),
     op("remove_runner", NAMES),

@@ -1,0 +1,260 @@
+"""What a request says, decoded so that it means exactly that, or refused (promises 2, 4 and 6).
+
+1. A body that an endpoint acts on is there. It may be left out only where the table of endpoints says so, and then the head
+   announces none: one that was lost on the way must not become an empty one.
+2. A name is given once. Two readers of ``{"amount": 1, "amount": 1000}`` need not agree, so a body with a name twice is
+   refused, however deep it is; and so is a query.
+3. A body has the fields of its type and no others. What is unknown is refused with the nearest known name: a decision
+   whose ``argument`` was ignored would approve other arguments than were meant.
+4. Where published clients send more than the documented fields (``Endpoint.tolerant``), what is unknown is let pass,
+   except a name that resembles a known one, or that another endpoint judges by: those decide what is judged.
+5. What belongs into the body is not taken from the query, nor ignored there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from ascend_guard.api.actions import SubmitBody
+from ascend_guard.api.endpoint import Endpoint
+from ascend_guard.api.names import LONGEST, letters, meant, nearest
+from ascend_guard.errors import ValidationError
+from ascend_guard.redaction import scrub
+
+from .failures import Refused
+
+MOST_UNKNOWN = 50
+"""Unknown fields that are compared with the known ones; a body with more is refused."""
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(\$[^`]*)`)?", re.DOTALL)
+_NO_JSON = (
+    ValueError,
+    msgspec.DecodeError,
+    RecursionError,
+)  # not UTF-8, and numbers of absurd length, among them
+_MISSING = "missing required field"
+_IN_ACTION_TYPE = "`$.action_type`"
+
+_VERDICTS = frozenset(
+    map(letters, ("approved", "approve", "decision", "status", "denied", "deny", "rejected"))
+)
+"""Words for a decision: the path says which one it is."""
+
+_OURS = frozenset(SubmitBody.__struct_fields__[SubmitBody.__struct_fields__.index("digest") :])
+"""Fields of ascend-guard's own client; so short that only another spelling of one is taken for it."""
+
+
+class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an endpoint that takes none."""
+
+
+class Decoder:
+    """Decodes the requests of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._takes_body = endpoint.body is not None
+        body = endpoint.body or _Nothing
+        self._fields: tuple[str, ...] = body.__struct_encode_fields__
+        self._nested = tuple(dict.fromkeys(_names_inside(msgspec.inspect.type_info(body))))
+        self._exact = msgspec.json.Decoder(_exact(body) if endpoint.tolerant else body)
+        self._any = msgspec.json.Decoder(body)
+        foreign = _SUBMITTED.difference(self._fields) if endpoint.name in _SUBMISSIONS else ()
+        # The published clients ask for a webhook as it is by changing nothing of it.
+        self._changes = endpoint.method == "PUT" and endpoint.name != "update_webhook"
+        self._judged = (*self._fields, *sorted(foreign))
+        self._empty = " Send a JSON object" + (", {} to name nothing." if _may_be_empty(self._any) else ".")
+
+    def body(self, sent: bytes, headers: Mapping[str, str]) -> Any:
+        """The body as the endpoint's type; None for an endpoint that takes none.
+
+        Raises:
+            Refused: it is missing, no JSON, or not as the endpoint's type says.
+        """
+        if not sent:
+            if not self._takes_body:
+                return None
+            self._require_left_out(headers)
+            sent = b"{}"
+        try:
+            decoded = self._typed(sent)
+            _UNIQUE.decode(sent.decode())
+            if self._changes and not msgspec.json.decode(sent, type=dict[str, msgspec.Raw]):
+                raise self._refused("names nothing to change. Name at least one field")
+        except msgspec.ValidationError as error:
+            raise self._invalid(str(error)) from None
+        except _NO_JSON as error:
+            raise Refused(
+                f"The body is not JSON: {error}. Send JSON in UTF-8.", status=400, code="INVALID_JSON"
+            ) from None
+        return decoded if self._takes_body else None
+
+    def query(self, query: bytes) -> Any:
+        """The query as the endpoint's type; None for an endpoint that takes none.
+
+        Raises:
+            ValidationError: it is not as the endpoint's type says, or says what belongs into the body.
+        """
+        kind = self._endpoint.query
+        if not query:
+            return None if kind is None else kind()
+        try:
+            pairs = parse_qsl(
+                query.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=50
+            )
+            given = dict(pairs)
+            if len(given) != len(pairs):
+                raise ValueError("a name is given twice")
+            self._check_query(given)
+            return None if kind is None else msgspec.convert(given, kind, strict=False)
+        except ValueError as error:  # msgspec's, not UTF-8, or too many fields
+            raise ValidationError(f"The query is not as it should be: {error}. See /openapi.json.") from None
+
+    def _typed(self, sent: bytes) -> Any:
+        try:
+            return self._exact.decode(sent)
+        except msgspec.ValidationError as error:
+            if not (self._endpoint.tolerant and _UNKNOWN.fullmatch(str(error))):
+                raise
+        # Before what is missing is found: a misspelt name is the reason, and says what to do.
+        self._check_unknown(msgspec.json.decode(sent, type=dict[str, msgspec.Raw]))
+        return self._any.decode(sent)
+
+    def _check_unknown(self, given: Iterable[str]) -> None:
+        names = set(given)
+        unknown = names.difference(self._fields)
+        if len(unknown) > MOST_UNKNOWN:
+            raise self._refused(f"has {len(unknown)} fields that it does not know, more than {MOST_UNKNOWN}")
+        for name in unknown:
+            field = self._resembled(name, names)
+            if field is not None:
+                raise self._unknown(name, field if field in self._fields else None)
+
+    def _resembled(self, name: str, given: set[str]) -> str | None:
+        """The known field that an unknown name would be taken for. One that is given under its own name is meant by that."""
+        field = name if name in self._judged else meant(name, self._judged)
+        if field is None or letters(field) == letters(name):
+            return field
+        return None if field in given or field in _OURS else field
+
+    def _require_left_out(self, headers: Mapping[str, str]) -> None:
+        announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        if not self._endpoint.body_optional or announced:
+            raise Refused(
+                f"{self._endpoint.name} acts on a body, and none arrived, so nothing was done.{self._empty}",
+                status=400,
+                code="MISSING_REQUIRED_FIELD",
+            )
+
+    def _check_query(self, given: Mapping[str, str]) -> None:
+        endpoint = self._endpoint
+        known = () if endpoint.query is None else endpoint.query.__struct_encode_fields__
+        for name, value in given.items():
+            if name in known:
+                if not value:
+                    raise ValueError(f"`{name}` has no value. Leave it out to mean none")
+                continue
+            if endpoint.method != "GET" and (not endpoint.tolerant or self._belongs(name)):
+                raise ValueError(f"{endpoint.name} takes nothing from the query, and it has {_shown(name)}")
+            field = meant(name, known)
+            if field is not None:
+                raise ValueError(f"it has {_shown(name)}. Did you mean `{field}`?")
+
+    def _belongs(self, name: str) -> bool:
+        return name in self._fields or meant(name, self._fields) is not None
+
+    def _invalid(self, problem: str) -> Refused:
+        found = _UNKNOWN.fullmatch(problem)
+        if found is not None:
+            fields = self._fields if found[2] is None else self._nested
+            return self._unknown(found[1], nearest(found[1], fields), found[2])
+        missing = _MISSING in problem
+        wrong = "INVALID_ACTION_TYPE" if problem.endswith(_IN_ACTION_TYPE) else "VALIDATION_ERROR"
+        return Refused(
+            f"The body of {self._endpoint.name} is not as it should be: {problem}. See /openapi.json.",
+            status=400 if missing else 422,
+            code="MISSING_REQUIRED_FIELD" if missing else wrong,
+        )
+
+    def _unknown(self, name: str, field: str | None, place: str | None = None) -> Refused:
+        said = f"has no field {_shown(name)}{'' if place is None else f' at `{place}`'}."
+        if field is not None:
+            said += f" Did you mean `{field}`?"
+        if place is None and self._fields:
+            said += f" Its fields are {', '.join(f'`{known}`' for known in self._fields)}"
+        if not self._takes_body:
+            said = f"takes no body, and one with the field {_shown(name)} was sent"
+        if letters(name[:LONGEST]) in _VERDICTS:
+            said = f"{said.rstrip('.')}. The path alone says what is decided"
+        return self._refused(said)
+
+    def _refused(self, said: str) -> Refused:
+        return Refused(
+            f"{self._endpoint.name} {said.rstrip('.')}. Nothing was done.",
+            status=422,
+            code="VALIDATION_ERROR",
+        )
+
+
+_SUBMITTED = frozenset(SubmitBody.__struct_fields__)
+_SUBMISSIONS = frozenset({"submit_action", "submit_mcp_action", "evaluate_policy"})
+"""Endpoints that judge an action: none ignores a field that another one judges by."""
+
+
+def _exact(body: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The same type without room for other fields: what most requests are, decoded at no extra cost."""
+    return types.new_class(body.__name__, (body,), {"forbid_unknown_fields": True})
+
+
+def _names_inside(info: Any) -> Iterable[str]:
+    """The fields of the types inside a type."""
+    if isinstance(info, msgspec.inspect.StructType):
+        for field in info.fields:
+            for inner in _structs(field.type):
+                yield from (of.encode_name for of in inner.fields)
+
+
+def _structs(info: Any) -> Iterable[msgspec.inspect.StructType]:
+    if isinstance(info, msgspec.inspect.StructType):
+        yield info
+    elif isinstance(info, msgspec.inspect.UnionType):
+        for option in info.types:
+            yield from _structs(option)
+    elif isinstance(info, msgspec.inspect.ListType):
+        yield from _structs(info.item_type)
+    elif isinstance(info, msgspec.inspect.Metadata):
+        yield from _structs(info.type)
+
+
+def _may_be_empty(decoder: msgspec.json.Decoder[Any]) -> bool:
+    try:
+        decoder.decode(b"{}")
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len(dict(pairs)) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise msgspec.ValidationError(f"the name {_shown(name)} is given twice")
+            seen.add(name)
+
+
+_UNIQUE = json.JSONDecoder(object_pairs_hook=_once)
+"""Reads a body a second time, for the sake of names that are given twice alone: 3 microseconds for a usual one."""
+
+
+def _shown(name: str) -> str:
+    """A name that a client sent: bounded, without secrets and without control characters."""
+    safe = "".join(character if character.isprintable() else "\ufffd" for character in scrub(name[:1000]))
+    return f"`{safe[:LONGEST]}`"
