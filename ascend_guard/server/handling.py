@@ -31,6 +31,8 @@ class Caller(Struct, frozen=True):
         role: of a key ``agent`` or ``admin``; of a person ``viewer``, ``approver`` or ``admin``.
         agent_id: the one agent a key was made for.
         groups: a person's.
+        issuer: who vouches for a person.
+        subject: what the issuer calls them (``sub``): with it, who they are, whatever their name is by now.
     """
 
     organization: str
@@ -39,6 +41,8 @@ class Caller(Struct, frozen=True):
     role: str = "agent"
     agent_id: str | None = None
     groups: frozenset[str] = frozenset()
+    issuer: str | None = None
+    subject: str | None = None
 
     @property
     def admin(self) -> bool:

@@ -199,8 +199,8 @@ class Transaction(Reader, Protocol):
         groups: str | None = None,
         identity: str | None = None,
     ) -> None:
-        """Keep one person's approval; the second one of the same identity, or of the same name without one, replaces the
-        first."""
+        """Keep one person's approval. A second one of the same name and identity replaces the first; others are kept, for
+        they tell which names and identities belong together."""
         ...
 
     def clear_approvals(self, action_id: int) -> None:

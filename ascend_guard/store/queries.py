@@ -342,10 +342,8 @@ class Changes(Queries):
         groups: str | None = None,
         identity: str | None = None,
     ) -> None:
-        who = identity or approver
-        self._do(
-            "DELETE FROM approvals WHERE action_id=? AND coalesce(identity, approver)=?", (action_id, who)
-        )
+        same = (action_id, approver, identity or "")
+        self._do("DELETE FROM approvals WHERE action_id=? AND approver=? AND coalesce(identity, '')=?", same)
         row = (action_id, approver, comment, self.now, groups, identity)
         self._do("INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?)", row)
 

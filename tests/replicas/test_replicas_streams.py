@@ -145,7 +145,7 @@ async def heard(
 
 
 def test_a_listener_is_told_its_own_and_nothing_else(replicas: list[Store]) -> None:
-    """Every message is of a record of the listener's organization and agent, every such decision comes, others bring none."""
+    """Every message is of a record of the listener's organization and agent, each such decision comes, others bring none."""
     seen: Counter[str] = Counter()
 
     @given(happenings=st.lists(EVENTS, min_size=1, max_size=8))
