@@ -134,10 +134,10 @@ class Shared:
         """See ``Shelf``."""
 
         def work(tx: Transaction) -> Lease:
-            kept = tx.record_of("", KIND, organization)
+            kept = tx.record_of("", KIND, f"rate of {organization}")
             book = Book() if kept is None else msgspec.json.decode(kept.body, type=Book)
             lease = take(book, limits, now, want, unused)
-            tx.put_record("", KIND, organization, msgspec.json.encode(book))
+            tx.put_record("", KIND, f"rate of {organization}", msgspec.json.encode(book))
             return lease
 
         return await self._store.awrite(work)
