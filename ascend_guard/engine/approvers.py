@@ -109,8 +109,9 @@ def people(given: Iterable[Approval]) -> list[list[Approval]]:
 
 
 def names(given: Iterable[Approval]) -> list[str]:
-    """One name for each person, sorted: as they first approved."""
-    return sorted(approvals[0].approver for approvals in people(given))
+    """One name for each person, sorted: as they first approved. One with a comma is quoted: commas stand between names."""
+    found = sorted(approvals[0].approver for approvals in people(given))
+    return [msgspec.json.encode(name).decode() if "," in name else name for name in found]
 
 
 def satisfied(requirements: Iterable[Requirement], given: Iterable[Approval]) -> bool:

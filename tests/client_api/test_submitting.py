@@ -25,7 +25,8 @@ from support import SCHEDULES
 from ascend_guard import AscendClient, AsyncAscendClient
 from ascend_guard.client import asking, operations
 from ascend_guard.client.exchange import Send
-from ascend_guard.errors import AscendError, KillSwitchError, RateLimitError, ServerError
+from ascend_guard.client.feed import Feed
+from ascend_guard.errors import AscendError, KillSwitchError, NetworkError, RateLimitError, ServerError
 
 AGAIN = (429, 500, 502, 503, 504)
 SUBMITTING = {name: call for name, call in DECIDING.items() if name.startswith(("submit", "evaluate"))} | {
@@ -279,6 +280,56 @@ def test_a_client_that_submits_nothing_does_not_listen(server: Serving) -> None:
         with pytest.raises(AscendError):
             stranger.submit_action(ACTION)
         assert not feeds()
+
+
+class Refusing:
+    """A stream that a server answers with this status; 0 is no answer."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Hurried(threading.Event):
+    """Waits for nothing, and notes how long it would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited.append(timeout or 0.0)
+        return self.is_set()
+
+
+@pytest.mark.parametrize(
+    ("status", "most"), [(401, 90.0), (403, 90.0), (429, 90.0), (500, 3.0), (503, 3.0), (0, 3.0)]
+)
+def test_a_stream_that_is_refused_is_not_asked_for_all_the_time(status: int, most: float) -> None:
+    """Each attempt counts as a request: after a 4xx the pauses grow to a minute, in steps in which a silence is noticed."""
+    hurried, pauses = Hurried(), list[float]()
+
+    def opened(last_id: str | None, silence: float) -> Refusing:
+        pauses.append(sum(hurried.waited))
+        hurried.waited.clear()
+        if len(pauses) == 40:
+            feed.close()
+        if not status:
+            raise NetworkError("nobody there")
+        return Refusing(status)
+
+    feed = Feed(opened)
+    feed._wake = hurried
+    feed.start()
+    eventually(lambda: len(pauses) == 40 and not feeds())
+    assert most / 4 < max(pauses) <= most
+    assert all(waited <= 2.0 for waited in hurried.waited)
 
 
 def test_another_attempt_at_a_real_server() -> None:

@@ -205,6 +205,14 @@ def test_no_two_spellings_are_a_quorum_of_two(plane: EmbeddedControlPlane) -> No
     assert seen["another spelling"] > 20
 
 
+def test_one_name_does_not_look_like_two(plane: EmbeddedControlPlane) -> None:
+    """Who decided is a list with commas; a name that has one is quoted in it."""
+    action = asked(plane, 0)
+    plane.approve(action, approver="ann, bob")
+    done = plane.approve(action, approver="eve")
+    assert done.decided_by == '"ann, bob", eve'
+
+
 @pytest.mark.parametrize("name", ["", " ", "\u200b", "\u3164\ufe0f", "\u2800"])
 def test_nobody_cannot_decide(plane: EmbeddedControlPlane, name: str) -> None:
     """A name in which nothing can be seen is refused, and the action still waits."""
