@@ -194,6 +194,12 @@ def is_live(client: AscendClient | AsyncAscendClient) -> bool:
     return client._identity.pushed("my-agent") is not None
 
 
+def is_stopped(client: AscendClient) -> bool:
+    """Whether the client knows that it is stopped, without asking."""
+    state = client._identity.pushed("my-agent")
+    return state is not None and state.blocked
+
+
 def test_one_request_for_one_submission(server: Serving) -> None:
     """While the stream is live nothing else is asked, for any of the agents; the switch still stops at once."""
     admin = server.key(None, "admin")
@@ -206,13 +212,13 @@ def test_one_request_for_one_submission(server: Serving) -> None:
             assert client.evaluate_action("file_read", "a file").is_approved()
         assert counts(server) - before == {"submit_action": 40}
         assert client.trigger_kill_switch("local", "nobody goes on now")
-        eventually(lambda: client._identity.pushed("my-agent").blocked)
+        eventually(lambda: is_stopped(client))
         before = counts(server)
         with pytest.raises(KillSwitchError, match="nobody goes on now"):
             client.evaluate_action("file_read", "a file")
         assert counts(server) == before
         client.release_kill_switch("local", "they may go on now")
-        eventually(lambda: not client._identity.pushed("my-agent").blocked)
+        eventually(lambda: not is_stopped(client))
         assert client.evaluate_action("file_read", "a file").is_approved()
     eventually(lambda: listening(server, 0))
 

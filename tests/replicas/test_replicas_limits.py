@@ -21,7 +21,7 @@ from support import SCHEDULES
 
 from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.errors import StoreError
-from ascend_guard.server.quota import Lease, Own, Quota, Shared
+from ascend_guard.server.quota import Lease, Limits, Own, Quota, Shared
 from ascend_guard.store.port import Store
 from ascend_guard.store.postgres import PostgresStore
 from ascend_guard.store.sqlite import SQLiteStore
@@ -136,12 +136,14 @@ def test_what_a_lease_left_is_returned() -> None:
 
 def test_few_requests_wait_for_the_database(tmp_path: Path) -> None:
     """Of six thousand requests of a busy organization in a minute, some two hundred ask for a lease."""
-    asked = []
+    asked: list[int] = []
 
     class Counting(Own):
-        async def take(self, *given: Any) -> Lease:
-            asked.append(given)
-            return await super().take(*given)
+        async def take(
+            self, organization: str, limits: Limits, now: float, want: int, unused: Lease | None
+        ) -> Lease:
+            asked.append(want)
+            return await super().take(organization, limits, now, want, unused)
 
     clock = Clock()
     quota = Quota("o", ((6000, 60),), Counting(), clock)
@@ -152,12 +154,14 @@ def test_few_requests_wait_for_the_database(tmp_path: Path) -> None:
 
 def test_a_refusal_is_remembered() -> None:
     """Who goes on asking when there is nothing left costs the database one question for each slot, and no more."""
-    asked = []
+    asked: list[int] = []
 
     class Counting(Own):
-        async def take(self, *given: Any) -> Lease:
-            asked.append(given)
-            return await super().take(*given)
+        async def take(
+            self, organization: str, limits: Limits, now: float, want: int, unused: Lease | None
+        ) -> Lease:
+            asked.append(want)
+            return await super().take(organization, limits, now, want, unused)
 
     clock = Clock()
     quota = Quota("o", FREE, Counting(), clock)
@@ -173,10 +177,12 @@ def test_a_database_that_does_not_answer_refuses_nobody() -> None:
     clock, down = Clock(), [False]
 
     class Failing(Own):
-        async def take(self, *given: Any) -> Lease:
+        async def take(
+            self, organization: str, limits: Limits, now: float, want: int, unused: Lease | None
+        ) -> Lease:
             if down[0]:
                 raise StoreError("not now")
-            return await super().take(*given)
+            return await super().take(organization, limits, now, want, unused)
 
     shelf = Failing()
     quota = Quota("o", FREE, shelf, clock)

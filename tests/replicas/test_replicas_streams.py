@@ -21,6 +21,7 @@ from replica_world import PATIENCE, World, pair, until
 from serving import Serving, serving
 
 from ascend_guard.engine import approve as approving
+from ascend_guard.engine.approvers import Approver
 from ascend_guard.engine.kill import pull, release
 from ascend_guard.model import AgentAction
 from ascend_guard.server.handling import Settings
@@ -68,7 +69,7 @@ def waiting(tx: Transaction, organization: str, agent_id: str) -> ActionRow:
 def done(tx: Transaction, what: str, organization: str, agent_id: str) -> None:
     """Make one event happen."""
     if what == "decision":
-        approving.deny(tx, waiting(tx, organization, agent_id), "ann", None)
+        approving.deny(tx, waiting(tx, organization, agent_id), Approver("ann"), None)
     elif what == "submission":
         waiting(tx, organization, agent_id)
     else:
@@ -93,7 +94,7 @@ def owners(store: Store) -> dict[int, tuple[str, str, str | None]]:
     for row in store.read(lambda reader: list(reader.audit())):
         body = json.loads(row.body)
         action = row.action_id and store.read(
-            lambda reader, body=body, row=row: reader.action(body["organization"], row.action_id)
+            lambda reader, body=body, row=row: reader.action(body["organization"], row.action_id or 0)
         )
         found[row.seq] = (
             row.event,
