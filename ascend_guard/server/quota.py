@@ -26,6 +26,9 @@ from ascend_guard.store.port import Store, Transaction
 SLOTS = 20
 """Into which a window is divided: a request counts until all of its slot is past."""
 
+ALONE = 10.0
+"""Seconds after a book could not be written until it is tried again: a request in each slot would wait for that."""
+
 KIND = "rate"
 """Of the records that are the books. They are nobody's: no organization lists them, or is changed by being counted."""
 
@@ -164,6 +167,7 @@ class Quota:
         self._spent = 0  # of leases in the present slot
         self._taking = asyncio.Lock()
         self._taken_from: Shelf | None = None
+        self._alone_until = 0.0
 
     async def hit(self) -> tuple[bool, int, int, float]:
         """Count one request.
@@ -195,10 +199,12 @@ class Quota:
             self._want = min(self._want * 2, max(1, self.limits[0][0] // 10))
         else:
             self._want, self._spent = max(1, self._spent // 2), 0
-        try:
-            return await self._taken(self._shelf, now, before)
-        except StoreError:
-            return await self._taken(self._alone, now, before)
+        if now >= self._alone_until:
+            try:
+                return await self._taken(self._shelf, now, before)
+            except StoreError:
+                self._alone_until = now + ALONE
+        return await self._taken(self._alone, now, before)
 
     async def _taken(self, shelf: Shelf, now: float, before: Lease | None) -> Lease:
         unused = before if shelf is self._taken_from else None

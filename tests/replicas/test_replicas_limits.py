@@ -21,7 +21,7 @@ from support import SCHEDULES
 
 from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.errors import StoreError
-from ascend_guard.server.quota import Lease, Limits, Own, Quota, Shared
+from ascend_guard.server.quota import ALONE, Lease, Limits, Own, Quota, Shared
 from ascend_guard.store.port import Store
 from ascend_guard.store.postgres import PostgresStore
 from ascend_guard.store.sqlite import SQLiteStore
@@ -192,6 +192,7 @@ def test_a_database_that_does_not_answer_refuses_nobody() -> None:
     assert 60 <= len(alone) <= 70
     assert refused
     down[0] = False
+    clock.now += ALONE
     back, _ = played([quota], clock, [(0, 100, 0.0)])
     assert 45 <= len(back) <= 50
 
