@@ -51,6 +51,8 @@ def list_(
     offset: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
 ) -> None:
     """List what waits for a decision, newest first."""
+    from ascend_guard.engine.approvers import people
+
     from .lookup import Found, find, records
 
     plane = run.existing()
@@ -74,7 +76,7 @@ def list_(
     if not found.rows:
         run.say("Nothing waits for a decision.")
         return
-    so_far = plane.read(lambda reader: [len(reader.approvals(row.id)) for row in found.rows])
+    so_far = plane.read(lambda reader: [len(people(reader.approvals(row.id))) for row in found.rows])
     run.say(pending_table(zip(found.rows, so_far, strict=True), time.time()))
     example = found.rows[-1].id
     if found.total > len(found.rows):
@@ -222,17 +224,20 @@ def _what_runs(details: Details) -> tuple[object, ...]:
 
 
 def _report_approval(run: Run, details: Details, who: str) -> None:
+    from ascend_guard.engine.approvers import normal, people
     from ascend_guard.model import iso
 
     from .lookup import record
     from .output import shown
 
     row = details.row
-    mine = [(given.comment, iso(given.at)) for given in details.approvals if given.approver == who]
+    mine = [
+        (given.comment, iso(given.at)) for given in details.approvals if normal(given.approver) == normal(who)
+    ]
     comment, at = mine[-1] if mine else (None, iso(row.decided_at or row.created_at))
     run.emit(record(row, details.outcome) | {"approved_by": who, "approved_at": at, "comments": comment})
     if row.status == "pending":
-        said = f"{who}'s approval of action {row.id} is recorded: {len(details.approvals)} of {row.quorum}."
+        said = f"{who}'s approval of action {row.id} is recorded: {len(people(details.approvals))} of {row.quorum}."
         said += " It still waits."
     else:
         said = f"Approved: action {row.id} may run once, as it was shown. Recorded as {who}'s decision."

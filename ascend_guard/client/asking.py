@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,9 @@ from .transport import Answer
 Data = dict[str, Any]
 """An answer as the server gave it."""
 
+KEYED = frozenset({"submit_action", "submit_mcp_action", "claim_action"})
+"""Endpoints that know a request that is sent again by its ``Idempotency-Key``."""
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -34,6 +38,7 @@ def ask(
     key: str | None = None,
     retry: Retry = DOCUMENTED,
     deadline: float | None = None,
+    until: float | None = None,
 ) -> Exchange[Answer]:
     """Ask an endpoint of the table by its name.
 
@@ -44,13 +49,16 @@ def ask(
         parameters: of its path.
         query: of its address; what is None is left out.
         token: a person's, sent instead of the API key.
-        key: makes a resent request the same one.
+        key: makes a resent request the same one; a new one where the endpoint takes one and none is given.
         retry: what is sent again.
         deadline: a moment of the identity's clock.
+        until: another, by which pauses end; the identity's own when left out.
     """
     endpoint = BY_NAME[name]
     raw = encoded(endpoint, body)
     headers = api.call_headers(raw, token) | trace_headers()
+    if key is None and name in KEYED:
+        key = uuid.uuid4().hex
     if key is not None:
         headers["Idempotency-Key"] = key
     return (
@@ -62,6 +70,7 @@ def ask(
             headers=headers,
             retry=retry,
             deadline=deadline,
+            until=api.clock() + api.retry_for if until is None else until,
             timeout=api.timeout,
             clock=api.clock,
         )

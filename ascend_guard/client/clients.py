@@ -6,9 +6,13 @@ import functools
 import inspect
 import os
 import re
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
 
 from ascend_guard.model import ActionResult
 
@@ -16,7 +20,8 @@ from . import asking, operations, operations_registry, operations_system
 from .answers import ActionPage
 from .debugging import Logged
 from .exchange import Exchange, Sender, arun, run
-from .identity import Identity, identity_of
+from .following import Following
+from .identity import RETRY_FOR, Identity, identity_of
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -83,6 +88,8 @@ class _Client:
         agent_name: its name for people (``ASCEND_AGENT_NAME``).
         environment: the name of the environment this runs in; ``production`` when nothing says.
         signing_secret: signs every request that has a body (``X-Signature``).
+        retry_for: seconds within which pauses before another attempt must end, those of ``Retry-After`` included; a server
+            that asks for a longer one is not waited for.
         session: where proxies, certificates and authentication are taken from.
 
     Raises:
@@ -101,9 +108,10 @@ class _Client:
         agent_name: str | None = None,
         environment: str | None = None,
         signing_secret: str | None = None,
+        retry_for: float = RETRY_FOR,
         session: requests.Session | None = None,
     ) -> None:
-        self._identity = identity_of(
+        identity = identity_of(
             api_key=api_key,
             api_url=api_url,
             timeout=timeout,
@@ -112,13 +120,23 @@ class _Client:
             agent_name=agent_name,
             environment=environment,
             signing_secret=signing_secret,
+            retry_for=retry_for,
         )
         self._transport = Transport(
-            self._identity.api_url,
-            headers=self._identity.headers(),
-            timeout=self._identity.timeout,
-            session=session,
+            identity.api_url, headers=identity.headers(), timeout=identity.timeout, session=session
         )
+        connect = partial(
+            Transport,
+            identity.api_url,
+            headers=identity.headers(),
+            timeout=identity.timeout,
+            session=session,
+            pool=1,
+        )
+        self._following = following = Following(identity, connect)
+        self._identity = msgspec.structs.replace(identity, pushed=following.state, follow=following.start)
+        # A client that is dropped without being closed leaves no thread and no connection behind.
+        weakref.finalize(self, following.close).atexit = False
         self._sender: Sender = self._transport
         if self._identity.debug:
             self._sender = Logged(self._transport, self._identity.secrets())
@@ -196,6 +214,7 @@ class AscendClient(_Client):
 
     def close(self) -> None:
         """Close idle connections. Closing twice is no error."""
+        self._following.close()
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -284,6 +303,7 @@ class AsyncAscendClient(_Client):
 
     async def close(self) -> None:
         """Close idle connections and let the threads go. Closing twice is no error."""
+        self._following.close()
         self._transport.close()
         pool, self._pool = self._pool, None
         if pool is not None and pool[0] == os.getpid():

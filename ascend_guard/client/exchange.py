@@ -7,6 +7,7 @@ nothing with it.
 from __future__ import annotations
 
 import json
+import logging
 import random as _random
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -23,12 +24,15 @@ from ascend_guard.drivers import adrive, drive
 from ascend_guard.errors import AscendError, NetworkError, ServerError, TimeoutError, ValidationError
 
 from .failures import failure_of, retry_after
+from .identity import RETRY_FOR
 from .transport import Answer, Unsent
 
 R = TypeVar("R")
 
-LONGEST_PAUSE = 60.0
-"""Seconds that a ``Retry-After`` may ask for where the caller has no deadline: one window of the documented rate limits."""
+SAID_FROM = 5.0
+"""Seconds of a pause from which on it is logged."""
+
+_log = logging.getLogger("ascend_guard.client")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -62,9 +66,10 @@ class Send(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True):
-    """Wait this many seconds; the reply is None."""
+    """Wait this many seconds; the reply is None. ``why`` is for the log."""
 
     seconds: float
+    why: str = ""
 
 
 Exchange: TypeAlias = Generator[Send | Pause, Answer | None, R]
@@ -130,6 +135,7 @@ def exchange(
     headers: Mapping[str, str] = _NO_HEADERS,
     retry: Retry = DOCUMENTED,
     deadline: float | None = None,
+    until: float | None = None,
     timeout: float | None = None,
     random: Callable[[], float] = _random.random,
     clock: Callable[[], float] = time.monotonic,
@@ -138,7 +144,8 @@ def exchange(
 
     A request that may happen twice (GET, PUT, DELETE, or with an ``Idempotency-Key``) is sent again after any status of
     the policy; any other only after 429 and 503. After a failure of the network it is sent again once, when it may happen
-    twice or was certainly not sent. ``Retry-After`` replaces the pause.
+    twice or was certainly not sent. ``Retry-After`` replaces the pause. A pause that would end too late is not begun: the
+    error is raised at once, and says how long the server asked to wait.
 
     Args:
         endpoint: a row of the table.
@@ -147,7 +154,8 @@ def exchange(
         query: of its address; what is None is left out.
         headers: of this request.
         retry: what is sent again.
-        deadline: a moment of ``clock`` by which this ends. A pause that would go beyond it is not begun.
+        deadline: a moment of ``clock`` by which this ends, attempts included.
+        until: a moment of ``clock`` by which pauses end; without it and a deadline, ``RETRY_FOR`` from now.
         timeout: seconds one attempt may take, if less than what is left until the deadline.
         random: from 0 to 1, for the jitter.
         clock: seconds.
@@ -163,6 +171,7 @@ def exchange(
     repeatable = keyed or endpoint.method in _SAME_TWICE
     worth = retry.statuses if repeatable else retry.statuses & _NOT_DONE
     action_id = parameters.get("action_id")
+    latest = min((moment for moment in (deadline, until) if moment is not None), default=clock() + RETRY_FOR)
     lost = False
     failure: AscendError | None = None
     for attempt in range(retry.attempts):
@@ -189,9 +198,9 @@ def exchange(
         if attempt + 1 == retry.attempts:
             raise failure
         pause = retry.pause(attempt, random()) if asked is None else asked
-        if pause > LONGEST_PAUSE if deadline is None else pause >= deadline - clock():
+        if pause >= latest - clock():
             raise failure
-        yield Pause(pause)
+        yield Pause(pause, f"{endpoint.name} is sent again in {pause:.0f} s: {failure}")
     raise ValidationError("Retry.attempts must be at least 1.")
 
 
@@ -251,6 +260,7 @@ def run(flow: Exchange[R], transport: Sender, sleep: Callable[[float], None] = t
     def perform(effect: Send | Pause) -> Answer | None:
         if not isinstance(effect, Pause):
             return _send(transport, effect)
+        _say(effect)
         sleep(effect.seconds)
         return None
 
@@ -269,10 +279,17 @@ async def arun(flow: Exchange[R], transport: Sender, pool: Executor) -> R:
     async def perform(effect: Send | Pause) -> Answer | None:
         if not isinstance(effect, Pause):
             return await loop.run_in_executor(pool, _send, transport, effect)
+        _say(effect)
         await asyncio.sleep(effect.seconds)
         return None
 
     return await adrive(flow, perform)
+
+
+def _say(pause: Pause) -> None:
+    """A caller that waits long is told what for."""
+    if pause.why and pause.seconds >= SAID_FROM:
+        _log.warning("%s", pause.why)
 
 
 def _send(transport: Sender, effect: Send) -> Answer:

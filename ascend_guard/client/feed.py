@@ -35,6 +35,9 @@ MISSED = 2.5
 PATIENCE = 15.0
 """Seconds without a word of the server after which waiting calls end: nobody knows of the kill switch then."""
 
+REFUSED_PAUSE = 60.0
+"""Seconds, at most, between two attempts where the server refuses the stream (4xx): each attempt counts as a request."""
+
 LARGEST_EVENT = 8 << 20
 
 RUNNING = KillSwitchState(False)
@@ -113,6 +116,7 @@ class Feed:
         self._told_lost = False
         self._heartbeat = HEARTBEAT
         self._last_id: str | None = None
+        self._refused = False
         self._switched = -1
         self._switches: dict[str, KillSwitchState] = {}
 
@@ -192,18 +196,24 @@ class Feed:
                 if not isinstance(error, AscendError):
                     _log.warning("The control plane's stream cannot be understood: %s", error)
             failures = 0 if self._ready else failures + 1
+            longest = REFUSED_PAUSE if self._refused else 2.0
             if self._ready:
                 self._ready = False
                 self._lost = self._heard
                 self._told_lost = False
-            self._give_up()
             # Replicas that come back are not asked by everybody at once.
-            self._wake.wait(min(2.0, 0.05 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
+            pause = min(longest, 0.05 * 2 ** min(failures, 12)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
+            while pause > 0.0 and not self._closed:
+                self._give_up()  # which a long pause does not put off
+                self._wake.wait(min(pause, 2.0))
+                pause -= 2.0
 
     def _hear(self) -> None:
+        self._refused = False
         chunks = self._open(self._last_id, MISSED * self._heartbeat)
         self._chunks = chunks
         try:
+            self._refused = 400 <= chunks.status < 500
             if chunks.status != 200:
                 raise NetworkError(f"The control plane's stream was refused ({chunks.status}).")
             if self._wake.is_set():  # closed, before it was known what to close

@@ -17,15 +17,26 @@ from msgspec import Struct, field
 
 from ascend_guard._version import __version__
 from ascend_guard.errors import AuthenticationError, ConfigurationError, ValidationError
-from ascend_guard.model import iso
+from ascend_guard.model import KillSwitchState, iso
 
 DEFAULT_URL = "https://pilot.owkai.app"
 """SDK document, "Constructor Options"."""
+
+RETRY_FOR = 300.0
+"""Seconds within which an exchange's last pause ends where the caller does not say: several windows of a minute, after which
+the documented rate limits free up, and not one of an hour, for which no caller is kept waiting unasked."""
 
 _PREFIXES = ("ask_", "owkai_")
 _SHORTEST_KEY = 16
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"", "0", "false", "no", "off"})
+
+
+def _not_listening(_: str) -> None:
+    return None
+
+
+def _no_stream() -> None: ...
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -40,7 +51,10 @@ class Identity(Struct, frozen=True, kw_only=True):
         agent_name: its name for people.
         environment: the name of the environment it runs in.
         signing_secret: requests with a body are signed with it.
+        retry_for: seconds within which the pauses between a call's attempts end, unless the call says.
         clock: seconds, for deadlines.
+        pushed: what the pushed stream says of an agent's kill switch; None while it is not live.
+        follow: begin to listen to the stream, if that was not done before.
     """
 
     api_key: str
@@ -51,7 +65,10 @@ class Identity(Struct, frozen=True, kw_only=True):
     agent_name: str | None = None
     environment: str = "production"
     signing_secret: str | None = None
+    retry_for: float = RETRY_FOR
     clock: Callable[[], float] = field(default=time.monotonic)
+    pushed: Callable[[str], KillSwitchState | None] = field(default=_not_listening)
+    follow: Callable[[], None] = field(default=_no_stream)
 
     def __repr__(self) -> str:
         return f"Identity({self.masked()}, api_url={self.api_url!r}, agent_id={self.agent_id!r})"
@@ -134,6 +151,7 @@ def identity_of(
     agent_name: str | None,
     environment: str | None,
     signing_secret: str | None,
+    retry_for: float = RETRY_FOR,
 ) -> Identity:
     """Arguments first, the environment second (SDK document, "Environment Variables"), defaults last.
 
@@ -143,6 +161,8 @@ def identity_of(
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise ConfigurationError("timeout must be a number of seconds greater than 0.")
+    if isinstance(retry_for, bool) or not isinstance(retry_for, int | float) or not 0 <= retry_for < math.inf:
+        raise ConfigurationError("retry_for must be a number of seconds, 0 or more.")
     return Identity(
         api_key=_key(api_key if api_key is not None else os.environ.get("ASCEND_API_KEY")),
         api_url=_text("api_url", api_url, "ASCEND_API_URL") or DEFAULT_URL,
@@ -152,6 +172,7 @@ def identity_of(
         agent_name=_text("agent_name", agent_name, "ASCEND_AGENT_NAME"),
         environment=_printable("environment", environment or "production"),
         signing_secret=_text("signing_secret", signing_secret, "ASCEND_SIGNING_SECRET"),
+        retry_for=float(retry_for),
     )
 
 

@@ -1,49 +1,27 @@
-"""Actions and their decisions, as generators of effects; both clients have these as methods.
-
-``submit_action`` and both ``evaluate`` operations look at the kill switch first, and whatever keeps them from knowing its
-state counts as on (REST API document, "Fail-Closed Reference Implementations").
-"""
+"""Actions and their decisions, as generators of effects; both clients have these as methods."""
 
 from __future__ import annotations
 
-import math
-import re
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from ascend_guard.api.table import BY_NAME
 from ascend_guard.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    KillSwitchError,
-    NetworkError,
-    RateLimitError,
-    ServerError,
     TimeoutError,
     ValidationError,
 )
-from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, KillSwitchState
+from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
 
 from .answers import ActionPage, kill_switch_of, page_of
 from .asking import Data, ask, decided, plain, present, require_seconds, require_text, told
-from .exchange import GUARD, Exchange, Pause, Retry, encoded
-from .failures import readable
+from .exchange import Exchange, Pause
 from .identity import Identity
+from .submitting import require_running, submit
 
 WAIT = 300.0
 """Seconds a decision is waited for when nobody says how long (SDK document, "Synchronous Wait")."""
 
 POLL = 2.0
 """Seconds between two looks while ``evaluate_action`` waits, as the published client has it."""
-
-KILL_SWITCH_SECONDS = 5.0
-"""How long the kill switch may take to answer (REST API document, "Fail-Closed Reference Implementations")."""
-
-KILL_SWITCH = Retry(attempts=2, base=0.1)
-"""Any answer but a plain one counts as on at once; only a lost connection is tried a second time."""
-
-_KEY = re.compile(r"[!-~]{1,255}")
 
 
 def submit_action(
@@ -69,7 +47,8 @@ def submit_action(
         **{name: getattr(action, name) for name in action.__struct_fields__},
         description=action.resource,  # required by the REST API document, while the published client sends `resource`
     )
-    return (yield from _submit(api, "submit_action", body, action.agent_id, idempotency_key))
+    until = api.clock() + api.retry_for
+    return (yield from submit(api, "submit_action", body, action.agent_id, idempotency_key, until))
 
 
 def evaluate_action(
@@ -100,7 +79,7 @@ def evaluate_action(
         resource_id: target resource identifier.
         risk_indicators: pre-computed risk signals.
         wait_for_decision: whether to wait while it is pending.
-        timeout: seconds to wait at most; 300 when left out.
+        timeout: seconds to wait at most, before another attempt and for a person; 300 when left out.
         orchestration_session_id: groups a root action with every one below it.
         parent_action_id: the action this one was delegated by.
         orchestration_depth: 0 for a root action, at most 5.
@@ -114,7 +93,7 @@ def evaluate_action(
         ValidationError: the action cannot be judged as it stands.
         AscendError: see ``ascend_guard.exceptions``; then nothing may run.
     """
-    seconds = WAIT if timeout is None else require_seconds("timeout", timeout)
+    ends = api.clock() + (WAIT if timeout is None else require_seconds("timeout", timeout))
     agent_id, agent_name = api.agent()
     body = present(
         agent_id=agent_id,
@@ -133,9 +112,9 @@ def evaluate_action(
         mcp_server_name=mcp_server_name,
         model_id=model_id,
     )
-    result = yield from _submit(api, "submit_action", body, agent_id, None)
+    result = yield from submit(api, "submit_action", body, agent_id, None, ends)
     if wait_for_decision and result.is_pending():
-        return (yield from _wait(api, result.action_id, seconds, POLL, agent_id))
+        return (yield from _wait(api, result.action_id, ends - api.clock(), POLL, agent_id))
     return result
 
 
@@ -187,7 +166,8 @@ def evaluate_mcp_action(
         agent_id=agent_id,
         agent_name=agent_name,
     )
-    return (yield from _submit(api, "submit_mcp_action", body, agent_id, None))
+    until = api.clock() + api.retry_for
+    return (yield from submit(api, "submit_mcp_action", body, agent_id, None, until))
 
 
 def wait_for_decision(
@@ -308,55 +288,6 @@ def fail_action(
     return (yield from told(api, "fail_action", body=body, action_id=action_id))
 
 
-def _submit(
-    api: Identity, endpoint: str, body: Data, agent_id: str, idempotency_key: str | None
-) -> Exchange[ActionResult]:
-    require_text(**{name: body.get(name) for name in ("agent_id", "agent_name", "action_type", "resource")})
-    depth = body.get("orchestration_depth")
-    if depth is not None and not (type(depth) is int and 0 <= depth <= MAX_ORCHESTRATION_DEPTH):
-        raise ValidationError(f"orchestration_depth must be a number from 0 to {MAX_ORCHESTRATION_DEPTH}.")
-    key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
-        raise ValidationError(
-            "idempotency_key must be text of 1 to 255 printable ASCII characters without spaces."
-        )
-    encoded(BY_NAME[endpoint], body)  # what cannot be sent is refused before anything is
-    yield from _require_running(api, agent_id)
-    answer = yield from ask(api, endpoint, body=body, key=key, retry=GUARD)
-    return decided(answer)
-
-
-def _require_running(api: Identity, agent_id: str | None, end: float = math.inf) -> Exchange[None]:
-    """Go on only when the kill switch is known to be off.
-
-    A wrong key and a server that is not there are said as what they are (SDK document, "Production Error Handling");
-    they block as well.
-    """
-    deadline = min(end, api.clock() + KILL_SWITCH_SECONDS)
-    try:
-        answer = yield from ask(
-            api, "get_kill_switch", query={"agent_id": agent_id}, retry=KILL_SWITCH, deadline=deadline
-        )
-        if answer.status != 200:
-            raise ServerError(f"The control plane answered {answer.status} where 200 was expected.")
-        state = kill_switch_of(answer.body)
-    except (ConfigurationError, AuthenticationError, NetworkError, TimeoutError, RateLimitError):
-        raise
-    except Exception as error:
-        raise KillSwitchError(
-            f"Blocked: the state of the kill switch cannot be known, which counts as on ({type(error).__name__}: {error})",
-            reason="kill switch state unknown",
-        ) from error
-    if state.blocked is not False:
-        whom = f"agent {state.agent_id!r}" if state.agent_id else "every agent"
-        reason = readable(state.reason or "", api.secrets())
-        raise KillSwitchError(
-            f"Blocked: the kill switch is on for {whom}{f': {reason}' if reason else ''}. Nothing may run until it is "
-            "released.",
-            reason=reason or "kill switch on",
-        )
-
-
 def _status(api: Identity, action_id: str, deadline: float | None) -> Exchange[ActionResult]:
     answer = yield from ask(api, "get_action_status", parameters={"action_id": action_id}, deadline=deadline)
     return decided(answer, action_id)
@@ -373,7 +304,7 @@ def _wait(
         if api.clock() >= deadline:
             break
         # Turned on meanwhile, it ends the wait, and an approval does not count any more.
-        yield from _require_running(api, agent_id, deadline)
+        yield from require_running(api, agent_id, deadline)
         if result.is_approved():
             return result
         left = deadline - api.clock()

@@ -12,10 +12,11 @@ from ascend_guard.arguments import normalise
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.redaction import REDACTED
-from ascend_guard.store.port import ActionRow, Approval, Reader, Transaction
+from ascend_guard.store.port import ActionRow, Reader, Transaction
 
 from . import denials
-from .policy import Effect, Policy, Requirement
+from .approvers import Approver, asked, names, satisfied
+from .policy import Effect, Policy
 from .presence import API
 from .results import encoded, pending_approvers, requirements_of, result_of
 from .risk import assess
@@ -68,19 +69,17 @@ def submitted(reader: Reader, action_id: int) -> Submitted:
 def approve(
     tx: Transaction,
     row: ActionRow,
-    approver: str,
+    who: Approver,
     comment: str | None,
     edits: dict[str, Any] | None,
     policy: Policy | None,
     seen: ActionRow | None,
-    groups: frozenset[str] | None = None,
 ) -> ActionResult | AscendError:
     """Approve an action, as one person. With enough of them, as every rule that asked for approval wants, it is approved.
 
     Edited arguments are judged by the approver's policy here, and by the agent's, with the resource described again, when
     the call runs (``edited``). They set aside the approvals given to the unedited ones. An error that is returned goes with
-    a change that must be kept. ``groups`` are the person's, where people sign in; None
-    where they do not, and then groups are not asked for.
+    a change that must be kept. ``approvers`` says who counts as one person.
 
     Raises:
         ConflictError: it is decided.
@@ -99,12 +98,18 @@ def approve(
     if edits:
         edits = _plain(row, edits)
         _edit(tx, row, edits, policy)
-    _require_asked(row, approver, groups)
-    tx.approve(row.id, approver, comment, None if groups is None else encoded_groups(groups))
+    requirements = requirements_of(row)
+    if not asked(who, requirements):
+        raise AuthorizationDeniedError(
+            f"Action {row.id} waits for somebody of {', '.join(pending_approvers(row))}. Ask one of them.",
+            action_id=str(row.id),
+        )
+    groups = None if who.groups is None else msgspec.json.encode(sorted(who.groups)).decode()
+    tx.approve(row.id, who.name, comment, groups, who.identity)
     given = tx.approvals(row.id)
-    approvers = sorted({approval.approver for approval in given})
+    approvers = names(given)
     quorum = row.quorum or 1
-    if len(approvers) < quorum or not satisfied(requirements_of(row), given):
+    if len(approvers) < quorum or not satisfied(requirements, given):
         event = "approval"
     else:
         event = "approved"
@@ -116,49 +121,16 @@ def approve(
     tx.record(
         event,
         organization=row.organization,
-        actor=approver,
+        actor=who.name,
         action_id=row.id,
         digest=row.digest,
         approvals=len(approvers),
         quorum=quorum,
+        **who.recorded(),
         **({"comment": comment} if comment else {}),
         **({"edits": edits} if edits else {}),
     )
     return result_of(row)
-
-
-def encoded_groups(groups: frozenset[str]) -> str:
-    """A person's groups as they are stored."""
-    return msgspec.json.encode(sorted(groups)).decode()
-
-
-def _require_asked(row: ActionRow, approver: str, groups: frozenset[str] | None) -> None:
-    if groups is None or any(_counts(approver, groups, wanted) for wanted in requirements_of(row)):
-        return
-    names = ", ".join(pending_approvers(row))
-    raise AuthorizationDeniedError(
-        f"Action {row.id} waits for somebody of {names}. Ask one of them.", action_id=str(row.id)
-    )
-
-
-def _counts(approver: str, groups: frozenset[str], wanted: Requirement) -> bool:
-    return not wanted.approvers or approver in wanted.approvers or not groups.isdisjoint(wanted.approvers)
-
-
-def satisfied(requirements: Iterable[Requirement], given: list[Approval]) -> bool:
-    """Whether every rule that asks has as many of its own people as it wants."""
-    return all(
-        len(
-            {
-                approval.approver
-                for approval in given
-                if approval.groups is None
-                or _counts(approval.approver, frozenset(msgspec.json.decode(approval.groups)), wanted)
-            }
-        )
-        >= wanted.quorum
-        for wanted in requirements
-    )
 
 
 def _asked(row: ActionRow) -> tuple[object, ...]:
@@ -166,7 +138,7 @@ def _asked(row: ActionRow) -> tuple[object, ...]:
     return row.id, row.digest, row.edits, row.resource, row.rule, row.quorum, row.requirements
 
 
-def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) -> ActionResult | AscendError:
+def deny(tx: Transaction, row: ActionRow, who: Approver, comment: str | None) -> ActionResult | AscendError:
     """Deny an action. One person's denial decides, and lasts (``denials``).
 
     Raises:
@@ -175,17 +147,18 @@ def deny(tx: Transaction, row: ActionRow, approver: str, comment: str | None) ->
     late = _require_pending(tx, row)
     if late is not None:
         return late
-    row.status, row.decided_at, row.decided_by = "denied", tx.now, approver
-    row.reason = f"{approver} denied it: {comment}" if comment else f"{approver} denied it."
+    row.status, row.decided_at, row.decided_by = "denied", tx.now, who.name
+    row.reason = f"{who.name} denied it: {comment}" if comment else f"{who.name} denied it."
     tx.update_action(
-        row.id, status="denied", decided_at=tx.now, decided_by=approver, reason=row.reason, expires_at=None
+        row.id, status="denied", decided_at=tx.now, decided_by=who.name, reason=row.reason, expires_at=None
     )
     tx.record(
         "denied",
         organization=row.organization,
-        actor=approver,
+        actor=who.name,
         action_id=row.id,
         reason=row.reason,
+        **who.recorded(),
         **({"comment": comment} if comment else {}),
     )
     denials.keep(tx, row)

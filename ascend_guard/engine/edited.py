@@ -21,7 +21,8 @@ from ascend_guard.flow import Claim
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.store.port import ActionRow, Transaction
 
-from .approve import satisfied, submitted
+from .approve import submitted
+from .approvers import people, satisfied
 from .policy import Effect
 from .results import encoded, result_of
 
@@ -107,8 +108,7 @@ def _others(action: AgentAction, edits: dict[str, Any]) -> dict[str, Any]:
 
 def _approved(tx: Transaction, row: ActionRow, judgement: Judgement) -> bool:
     given, verdict = tx.approvals(row.id), judgement.verdict
-    people = {approval.approver for approval in given}
-    return len(people) >= verdict.quorum and satisfied(verdict.requirements, given)
+    return len(people(given)) >= verdict.quorum and satisfied(verdict.requirements, given)
 
 
 def _reopened(tx: Transaction, row: ActionRow, judgement: Judgement, ran: dict[str, Any]) -> ActionResult:

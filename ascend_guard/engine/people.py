@@ -14,6 +14,7 @@ from ascend_guard.model import ActionResult, Killed, KillSwitchState
 from ascend_guard.store.port import ActionRow, Store, Transaction
 
 from . import approve, claim, denials, kill
+from .approvers import Approver
 from .policy import Policy
 from .waiting import Waits
 
@@ -39,7 +40,7 @@ class People:
 
         Args:
             action_id: the action.
-            approver: who says so.
+            approver: who says so. However the name is written, it is one person (``approvers.normal``).
             comment: why, for the audit trail.
             arguments: argument values to run with instead of the caller's. They are judged here, and again, as a whole
                 call with its resource described anew, by the agent's policy when the call runs.
@@ -49,14 +50,16 @@ class People:
             NotFoundError: there is no such action.
             ConflictError: it is decided, or was changed since it was seen.
             AuthenticationError: a governed tool tried to approve.
+            ValidationError: nobody is named.
             ValidationError, AuthorizationDeniedError: the arguments cannot be edited so.
         """
         _require_person()
+        who = Approver(approver)
 
         def work(tx: Transaction) -> ActionResult | AscendError:
             row = claim.known(tx, self.organization, action_id)
             tx.after_commit(self._waits.poke)
-            return approve.approve(tx, row, approver, comment, arguments, self.policy, seen)
+            return approve.approve(tx, row, who, comment, arguments, self.policy, seen)
 
         return unless_error(self.store.write(work))
 
@@ -66,11 +69,12 @@ class People:
         Raises as ``approve``.
         """
         _require_person()
+        who = Approver(approver)
 
         def work(tx: Transaction) -> ActionResult | AscendError:
             row = claim.known(tx, self.organization, action_id)
             tx.after_commit(self._waits.poke)
-            return approve.deny(tx, row, approver, comment)
+            return approve.deny(tx, row, who, comment)
 
         return unless_error(self.store.write(work))
 

@@ -36,6 +36,7 @@ from .limits import RateLimiter
 from .metrics import Meter
 from .news import News
 from .openapi import document
+from .quota import Shared
 from .served import Desk, Served
 from .signing import require_signature
 from .stream import stream
@@ -90,7 +91,9 @@ class Server:
         async def tier(organization: str) -> str:
             return await store.aread(lambda reader: tier_of(reader, organization))
 
-        self._desk = Desk(self.services, self.gate, RateLimiter(tier, clock, local=settings.tier))
+        self._desk = Desk(
+            self.services, self.gate, RateLimiter(tier, clock, local=settings.tier, shelf=Shared(store))
+        )
         self.news.watch(self._happened)
         self._fixed: dict[tuple[str, str], Served] = {}
         self._starlette = self._application()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ascend_guard.api.actions import ApprovalBody, ApproveBody, ClearBody, DecidedAnswer, DenyBody
 from ascend_guard.engine.approve import approve, deny
+from ascend_guard.engine.approvers import Approver, people
 from ascend_guard.engine.claim import known
 from ascend_guard.engine.denials import clear
 from ascend_guard.engine.intake import waits_to_be_told
@@ -27,10 +28,8 @@ async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
 
     def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow, int]:
         row = known(tx, call.organization, call.path["action_id"])
-        result = approve(
-            tx, row, caller.name, comment, body.arguments, call.services.policy, None, caller.groups
-        )
-        return result, row, len(tx.approvals(row.id))
+        result = approve(tx, row, _who(caller), comment, body.arguments, call.services.policy, None)
+        return result, row, len(people(tx.approvals(row.id)))
 
     result, row, so_far = await call.write(work)
     if isinstance(result, AscendError):
@@ -56,7 +55,7 @@ async def denied(call: Call[DenyBody, None]) -> DecidedAnswer:
 
     def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow]:
         row = known(tx, call.organization, call.path["action_id"])
-        return deny(tx, row, caller.name, comment), row
+        return deny(tx, row, _who(caller), comment), row
 
     result, row = await call.write(work)
     if isinstance(result, AscendError):
@@ -100,6 +99,10 @@ async def approval(call: Call[None, None]) -> ApprovalBody:
     if waits_to_be_told(row) and not call.caller.person:
         row = await told(call, row)
     return await call.read(lambda reader: approval_body(reader, row))
+
+
+def _who(caller: Caller) -> Approver:
+    return Approver(caller.name, caller.groups, caller.issuer, caller.subject)
 
 
 def _require_approver(caller: Caller) -> None:

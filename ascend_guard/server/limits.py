@@ -1,4 +1,8 @@
-"""How often callers may ask: what their organization's tier allows in a minute and in an hour."""
+"""How often callers may ask: what their organization's tier allows in a minute and in an hour.
+
+The keys of an organization share its tier, on all replicas of one database (``quota``). Each person has as much alone, on
+each replica, and so has each key for turning a kill switch on: whatever agents ask for, people can decide and stop them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from typing import Generic, TypeVar
 from ascend_guard.errors import ConfigurationError, RateLimitError
 
 from .handling import Caller
+from .quota import Own, Quota, Shelf
 
 MINUTE, HOUR = 60, 3600
 
@@ -91,7 +96,7 @@ class _Window:
 
 
 class RateLimiter:
-    """Counts requests in this process's memory: behind a load balancer each replica allows this much.
+    """Counts requests.
 
     The package ``limits`` was measured and not taken: one request costs 13 to 36 µs there, for its two windows with
     what the headers say, in every strategy; and its store in memory starts a thread every 10 ms that goes through
@@ -101,6 +106,7 @@ class RateLimiter:
         tier_of: an organization's tier.
         clock: seconds since the epoch.
         local: the tier of the organization ``local``.
+        shelf: where the counts that replicas share are; this process's memory when left out.
 
     Raises:
         ConfigurationError: that is no tier.
@@ -112,6 +118,7 @@ class RateLimiter:
         clock: Callable[[], float],
         *,
         local: str = "enterprise",
+        shelf: Shelf | None = None,
     ) -> None:
         if local not in TIERS:
             raise ConfigurationError(f"{local!r} is no tier. There are {', '.join(TIERS)}.")
@@ -121,9 +128,15 @@ class RateLimiter:
         self._local = local
         self._callers = _Recent[tuple[str, bool, str], tuple[str, list[_Window]]](_CALLERS)
         self._addresses = _Recent[str, _Window](_ADDRESSES)
+        self._quotas = _Recent[str, Quota](_CALLERS)
+        self._shelf = shelf or Own()
 
-    async def hit(self, caller: Caller) -> dict[str, str]:
+    async def hit(self, caller: Caller, *, stopping: bool = False) -> dict[str, str]:
         """Count one request of a key or a person.
+
+        Args:
+            caller: whose.
+            stopping: whether it turns a kill switch on, which what agents ask for must not prevent.
 
         Returns:
             What ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` say of the window with the least left. Reset is
@@ -137,7 +150,9 @@ class RateLimiter:
         tier = await self._tier(caller.organization)
         if not TIERS[tier]:
             return {}
-        who = (caller.organization, caller.person, caller.name)
+        if not caller.person and not stopping:
+            return await self._hit_shared(caller.organization, tier)
+        who = (caller.organization, caller.person, f"{caller.issuer} {caller.subject or caller.name}")
         kept = self._callers.get(who)
         if kept is None or kept[0] != tier:
             kept = (tier, [_Window(*limit) for limit in TIERS[tier]])
@@ -151,8 +166,18 @@ class RateLimiter:
         if least > 0:
             for window in kept[1]:
                 window.hit(now)
-            return _headers(tightest, least - 1, tightest.frees(now))
-        raise _refusal(tightest, now, "Too many requests")
+            return _headers(tightest.limit, least - 1, tightest.frees(now))
+        raise _refusal(tightest.limit, tightest.frees(now), now, "Too many requests")
+
+    async def _hit_shared(self, organization: str, tier: str) -> dict[str, str]:
+        quota = self._quotas.get(organization)
+        if quota is None or quota.limits is not TIERS[tier]:
+            quota = Quota(organization, TIERS[tier], self._shelf, self._clock)
+            self._quotas.put(organization, quota)
+        allowed, limit, left, frees = await quota.hit()
+        if allowed:
+            return _headers(limit, left, math.ceil(frees))
+        raise _refusal(limit, frees, self._clock(), "Too many requests")
 
     def hit_failed(self, address: str) -> None:
         """Count a refused key or token. A good one is never refused for what others behind its address did.
@@ -172,7 +197,9 @@ class RateLimiter:
             self._addresses.put(network, window)
         now = self._clock()
         if window.left(now) <= 0:
-            raise _refusal(window, now, "Too many refused keys or tokens from this address")
+            raise _refusal(
+                window.limit, window.frees(now), now, "Too many refused keys or tokens from this address"
+            )
         window.hit(now)
 
     async def _tier(self, organization: str) -> str:
@@ -189,19 +216,19 @@ class RateLimiter:
         return tier
 
 
-def _headers(window: _Window, left: int, reset: int) -> dict[str, str]:
+def _headers(limit: int, left: int, reset: int) -> dict[str, str]:
     return {
-        "X-RateLimit-Limit": str(window.limit),
+        "X-RateLimit-Limit": str(limit),
         "X-RateLimit-Remaining": str(left),
         "X-RateLimit-Reset": str(reset),
     }
 
 
-def _refusal(window: _Window, now: float, what: str) -> TooManyRequestsError:
-    reset = window.frees(now)
+def _refusal(limit: int, frees: float, now: float, what: str) -> TooManyRequestsError:
+    reset = math.ceil(frees)
     wait = max(1, math.ceil(reset - now))
     return TooManyRequestsError(
-        f"{what}. Try again in {wait} s.", retry_after=float(wait), headers=_headers(window, 0, reset)
+        f"{what}. Try again in {wait} s.", retry_after=float(wait), headers=_headers(limit, 0, reset)
     )
 
 

@@ -1,7 +1,14 @@
-"""Follows the audit trail and tells whoever listens: processes on the pushed stream, and the parts of this server.
+"""Follows the audit log and tells its listeners: processes on the pushed stream, and the parts of this server.
 
-Whichever replica made a change, it is in the trail, so every replica learns of it here: by looking each ten milliseconds
+Every change is in the log, whichever replica made it, so every replica learns of it here: each ten milliseconds it asks
 whether anything was committed (which costs a microsecond; PostgreSQL tells by NOTIFY).
+
+Rules (promise 9, tenants never see each other):
+
+1. A message is made of one audit record, and goes to listeners of that record's organization only.
+2. A listener whose key is for one agent is told of records that name this agent, or no agent.
+3. Nothing is sent because of any other record: no empty message either, whose moment alone tells that something happened.
+4. A message's ``id`` is the number of its own record, never that of the newest record of all.
 """
 
 from __future__ import annotations
@@ -15,7 +22,7 @@ import msgspec
 
 from ascend_guard.engine.waiting import DECIDING
 from ascend_guard.model import KillSwitchState
-from ascend_guard.store.port import Reader, Store
+from ascend_guard.store.port import Event, Reader, Store
 
 from .decisions import standing
 
@@ -45,6 +52,10 @@ class Listener:
         self.organization = organization
         self.agent_id = agent_id
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def concerns(self, told: Told) -> bool:
+        """Whether it may be told this."""
+        return told.organization == self.organization and self.hears(told.agent_id)
 
     def hears(self, agent_id: str | None) -> bool:
         """Whether news about this agent (None: about all) is for it."""
@@ -127,48 +138,78 @@ class News:
         def look(reader: Reader) -> _Seen:
             if seen < 0:
                 return _Seen(reader.head().seq)
-            events = reader.events(seen)
-            newest = events[-1][0] if events else seen
-            names = [event for _, _, event in events]
-            # Asked for after the events were: whoever joins later is told of them by what his stream opens with.
-            listeners = self._listeners.copy()
-            told = news(reader, events) if listeners else []
-            switched = any(name.startswith("kill_switch.") for name in names)
-            organizations = {listener.organization for listener in listeners} if switched else ()
-            return _Seen(newest, names, told, {one: dict(reader.kill_switches(one)) for one in organizations})
+            events = reader.events_since(seen)
+            newest = events[-1].seq if events else seen
+            # Asked for after the events were: a listener that joins later is told of them by how its stream opens.
+            heard = {listener.organization for listener in self._listeners.copy()}
+            told = news(reader, [event for event in events if event.organization in heard])
+            turned = {one.organization for one in told if one.text is None}
+            on = {organization: dict(reader.kill_switches(organization)) for organization in turned}
+            return _Seen(newest, [event.event for event in events], told, on)
 
         found = await self._store.aread(look)
         self._seen = found.newest
         for listener in self._listeners:
-            for organization, agent_id, message in found.told:
-                if listener.organization == organization and listener.hears(agent_id):
-                    listener.tell(message)
-            if listener.organization in found.switches:
-                listener.tell(switches(found.newest, listener, found.switches[listener.organization]))
+            _tell(listener, found)
         if found.names:
             for watcher in self._watchers:
                 watcher(found.names)
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What one audit record tells listeners.
+
+    Args:
+        seq: the record's number.
+        organization: whose it is.
+        agent_id: the agent it names; None for all.
+        text: the message; None when a kill switch turned, of which each listener is told what is on for it.
+    """
+
+    seq: int
+    organization: str
+    agent_id: str | None
+    text: bytes | None
+
+
 class _Seen(msgspec.Struct, frozen=True):
-    """What a look found: the newest record, the events since the last look, what is told of them, the switches by now."""
+    """What a look found: the newest record, the events since the last look, what they tell, and the switches by now."""
 
     newest: int
     names: list[str] = []
-    told: list[tuple[str, str | None, bytes]] = []
+    told: list[Told] = []
     switches: dict[str, dict[str, KillSwitchState]] = {}
 
 
-def news(reader: Reader, events: list[tuple[int, int | None, str]]) -> list[tuple[str, str | None, bytes]]:
-    """(organization, agent, message) of each decision among these events."""
-    told: list[tuple[str, str | None, bytes]] = []
-    for seq, action_id, event in events:
-        if action_id is None or event not in DECIDING:
-            continue
-        organization = _organization(reader, action_id)
-        row = None if organization is None else reader.action(organization, action_id)
-        if organization is not None and row is not None:
-            told.append((organization, row.agent_id, message("decision", standing(reader, row), seq)))
+class _Turned(msgspec.Struct):
+    """The part of a kill switch's record that says for which agent."""
+
+    agent_id: str | None = None
+
+
+def _tell(listener: Listener, found: _Seen) -> None:
+    mine = [one for one in found.told if listener.concerns(one)]
+    # All switches that are on are in one message, so the last turn is enough.
+    last_turn = max((one.seq for one in mine if one.text is None), default=None)
+    for one in mine:
+        if one.text is not None:
+            listener.tell(one.text)
+        elif one.seq == last_turn:
+            listener.tell(switches(one.seq, listener, found.switches[one.organization]))
+
+
+def news(reader: Reader, events: list[Event]) -> list[Told]:
+    """What these records tell, in their order: decisions, and turns of kill switches."""
+    told: list[Told] = []
+    for event in events:
+        if event.body is not None:
+            agent_id = msgspec.json.decode(event.body, type=_Turned).agent_id
+            told.append(Told(event.seq, event.organization, agent_id, None))
+        elif event.action_id is not None and event.event in DECIDING:
+            row = reader.action(event.organization, event.action_id)
+            if row is not None:
+                text = message("decision", standing(reader, row), event.seq)
+                told.append(Told(event.seq, event.organization, row.agent_id, text))
     return told
 
 
@@ -181,10 +222,3 @@ def switches(seq: int, listener: Listener, on: dict[str, KillSwitchState]) -> by
 def message(event: str, data: Any, seq: int) -> bytes:
     """One server-sent event. JSON has no raw line breaks, so its data is one line."""
     return b"event: %b\nid: %d\ndata: %b\n\n" % (event.encode(), seq, _encode(data))
-
-
-def _organization(reader: Reader, action_id: int) -> str | None:
-    for record in reader.trail(action_id):
-        organization: str = msgspec.json.decode(record.body)["organization"]
-        return organization
-    return None

@@ -49,13 +49,14 @@ T = TypeVar("T")
 class OidcIssuer:
     """Verifies the tokens of one OpenID Connect issuer, for one application.
 
-    People are named by their e-mail address where the issuer vouches for it. Their role is the claim ``role`` or
-    ``custom:role``, else the highest of the groups named viewer, approver(s), admin(s), else viewer. Their organization
-    is the claim ``organization`` or ``custom:organization``, else the one given here. Whoever may write these claims
-    gives rights away: in Amazon Cognito, take the custom attributes from what the application's client may write.
+    People are identified by the issuer and ``sub``, and named by their e-mail address where the issuer vouches for it.
+    Their role is the claim ``role`` or ``custom:role``, else the highest of the groups named viewer, approver(s), admin(s),
+    else viewer. Their organization is the claim ``organization`` or ``custom:organization``, else the one given here.
+    These claims grant rights: in Amazon Cognito, remove the custom attributes from those that the application's client
+    may write.
 
-    Amazon Cognito's access tokens have no address. Their holder may look, not decide: named one way by this token and
-    another way by the id token, one person would count as two.
+    Amazon Cognito's access tokens have no address. Their holder may look, not decide: the audit log would have one person
+    under two names.
 
     Args:
         issuer: its address, exactly as in ``iss``.
@@ -136,7 +137,7 @@ class OidcIssuer:
         if (email is not None and not vouched) or (email is None and claims.get("token_use") == "access"):
             role = "viewer"
         organization = text(claims, "organization", "custom:organization") or self._organization
-        return person(name, role, groups, organization)
+        return person(name, role, groups, organization, claims)
 
 
 def _role(claims: Mapping[str, Any], groups: Sequence[str]) -> str:

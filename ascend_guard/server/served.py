@@ -7,6 +7,7 @@ fails becomes the documented error body in one place.
 from __future__ import annotations
 
 import logging
+import re
 import time
 
 import msgspec
@@ -23,6 +24,9 @@ from .limits import RateLimiter
 from .signing import require_signature
 from .tracing import traced
 from .wire import Receive, Scope, Send, correlation_of, heads, read_body, require_once, respond
+
+STOPPING = re.compile(r"/api/billing/kill-switch/[^/]+/trigger")
+"""The path that turns a kill switch on."""
 
 _log = logging.getLogger("ascend_guard.server")
 _encode = msgspec.json.Encoder().encode
@@ -56,7 +60,8 @@ class Desk:
                 error.retry_after = 1.0  # published clients sleep that long before they tell of the wrong key
                 raise
             raise
-        for name, value in (await self.limiter.hit(caller)).items():
+        stopping = STOPPING.fullmatch(scope.get("path", "")) is not None
+        for name, value in (await self.limiter.hit(caller, stopping=stopping)).items():
             extra.append((name.lower().encode(), value.encode()))
         return caller
 

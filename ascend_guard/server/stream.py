@@ -136,12 +136,12 @@ def _opening(reader: Reader, services: Services, listener: Listener, headers: di
     if not last:
         return [ready]
     seen = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else -1
-    if not 0 <= seen <= head or head - seen > MOST_MISSED:
+    if not 0 <= seen <= head:
         return [ready, message("reset", {}, head)]
-    missed = [
-        text
-        for organization, agent_id, text in news(reader, reader.events(seen))
-        if organization == listener.organization and listener.hears(agent_id)
-    ]
+    # Counted by the organization's own records: what others do resets no stream of its.
+    events = reader.events_since(seen, listener.organization, limit=MOST_MISSED + 1)
+    if len(events) > MOST_MISSED:
+        return [ready, message("reset", {}, head)]
+    missed = [one.text for one in news(reader, events) if one.text is not None and listener.concerns(one)]
     # What is on now comes last, so that nothing older is believed after it.
     return [*missed, ready]

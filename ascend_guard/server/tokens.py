@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ascend_guard.engine.approvers import normal
 from ascend_guard.errors import AuthenticationError, ValidationError
 
 from .handling import Caller
@@ -101,7 +102,7 @@ class LocalIssuer:
         role, organization = claims.get("role"), claims.get("organization")
         if role not in ROLES or not isinstance(organization, str) or not organization:
             raise AuthenticationError(_NOT_OURS)
-        return person(claims["sub"], role, strings(claims.get("groups")), organization)
+        return person(claims["sub"], role, strings(claims.get("groups")), organization, claims)
 
 
 def checked(
@@ -176,25 +177,44 @@ def wrong_audience() -> AuthenticationError:
     return AuthenticationError("The token was issued for another application. Sign in to this one.")
 
 
-def person(name: str, role: str, groups: Iterable[str], organization: str) -> Caller:
+def person(
+    name: str, role: str, groups: Iterable[str], organization: str, claims: Mapping[str, Any]
+) -> Caller:
     """A person.
 
+    Args:
+        name: for people and the audit log.
+        role: viewer, approver or admin.
+        groups: theirs.
+        organization: theirs.
+        claims: of their token, verified; its ``iss`` and ``sub`` say who they are.
+
     Raises:
-        AuthenticationError: the name cannot be told from a key's, or cannot be read.
+        AuthenticationError: the name cannot be told from a key's, or cannot be read; the token is about nobody.
     """
-    if not named(name):
+    issuer, subject = claims["iss"], claims["sub"]
+    if not named(name) or not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_NAME:
         raise AuthenticationError(_NOT_OURS)
-    return Caller(organization, name, person=True, role=role, groups=frozenset(groups))
+    return Caller(
+        organization,
+        name,
+        person=True,
+        role=role,
+        groups=frozenset(groups),
+        issuer=issuer,
+        subject=subject,
+    )
 
 
 def named(name: str) -> bool:
-    """Whether this can be a person's name in the audit trail, where ``key:...`` and ``anonymous`` are others'."""
+    """Whether this can be a person's name in the audit log, where ``key:...`` and ``anonymous`` are others'."""
+    plain = normal(name)
     return (
         0 < len(name) <= _LONGEST_NAME
         and name.isprintable()
         and name == name.strip()
-        and not name.casefold().startswith("key:")
-        and name.casefold() not in ("anonymous", "system")
+        and plain not in ("", "anonymous", "system")
+        and not plain.startswith("key:")
     )
 
 

@@ -5,96 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from msgspec import Struct
-
 from ascend_guard.model import Killed, KillSwitchState, RunningCall, iso
+
+from .rows import ActionRow, Approval, AuditRow, Event, Head, Record
 
 R = TypeVar("R")
 
-
-class ActionRow(Struct):
-    """An action as it stands now. Its whole story, arguments included, is in the audit trail.
-
-    Times are seconds since the epoch; ``edits`` and ``requirements`` are JSON text.
-    """
-
-    id: int
-    organization: str
-    status: str
-    agent_id: str
-    agent_name: str
-    action_type: str
-    tool_name: str
-    resource: str
-    risk_score: float
-    risk_level: str
-    rule: str | None
-    reason: str
-    session_id: str | None
-    orchestration_session_id: str | None
-    parent_action_id: int | None
-    depth: int
-    digest: str
-    created_at: float
-    submitted_seq: int = 0
-    started_seq: int | None = None
-    completed_seq: int | None = None
-    fingerprint: str | None = None
-    requirements: str | None = None
-    quorum: int | None = None
-    timeout: float | None = None
-    expires_at: float | None = None
-    decided_at: float | None = None
-    decided_by: str | None = None
-    edits: str | None = None
-    waiter: str | None = None
-    runner: str | None = None
-    claimed_at: float | None = None
-    outcome: str | None = None
-    settled_at: float | None = None
-    duration: float | None = None
-    error: str | None = None
-
-
-class AuditRow(Struct, frozen=True):
-    """An audit record as stored: ``body`` is the exact bytes that were hashed."""
-
-    seq: int
-    action_id: int | None
-    event: str
-    body: bytes
-    hash: bytes
-
-
-class Record(Struct, frozen=True):
-    """Something an organization has registered; ``body`` is a JSON object, times are seconds since the epoch."""
-
-    id: int
-    organization: str
-    kind: str
-    name: str
-    body: bytes
-    created_at: float
-    updated_at: float
-    due_at: float | None = None
-
-
-class Approval(Struct, frozen=True):
-    """One person's yes. ``groups`` is a JSON list: theirs when they said it; None where groups are not known."""
-
-    approver: str
-    comment: str | None
-    at: float
-    groups: str | None = None
-
-
-class Head(Struct, frozen=True):
-    """The end of the audit trail, and the mac that vouches for it."""
-
-    seq: int
-    hash: bytes
-    mac: bytes
-    kill_version: int
+__all__ = [
+    "ActionRow",
+    "Approval",
+    "AuditRow",
+    "Event",
+    "Head",
+    "Reader",
+    "Record",
+    "Store",
+    "Transaction",
+    "running_calls",
+]
 
 
 class Reader(Protocol):
@@ -180,6 +108,10 @@ class Reader(Protocol):
         """(seq, action_id, event) of the audit records after this one."""
         ...
 
+    def events_since(self, after: int, organization: str | None = None, *, limit: int = 2**31) -> list[Event]:
+        """The audit records after this one: of one organization, or of all."""
+        ...
+
     def head(self) -> Head:
         """The end of the audit trail."""
         ...
@@ -259,8 +191,16 @@ class Transaction(Reader, Protocol):
         """Forget it; False when there was none."""
         ...
 
-    def approve(self, action_id: int, approver: str, comment: str | None, groups: str | None = None) -> None:
-        """Keep one person's approval; the same person's second one replaces the first."""
+    def approve(
+        self,
+        action_id: int,
+        approver: str,
+        comment: str | None,
+        groups: str | None = None,
+        identity: str | None = None,
+    ) -> None:
+        """Keep one person's approval. A second one of the same name and identity replaces the first; others are kept, for
+        they tell which names and identities belong together."""
         ...
 
     def clear_approvals(self, action_id: int) -> None:

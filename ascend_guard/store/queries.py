@@ -14,7 +14,7 @@ from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
 
 from .chain import link, sealed, sealer
-from .port import ActionRow, Approval, AuditRow, Head, Record
+from .port import ActionRow, Approval, AuditRow, Event, Head, Record
 
 COLUMNS = ActionRow.__struct_fields__
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM actions "
@@ -27,6 +27,10 @@ WHERE seq IN (
     WHERE action_id=? AND event<>'submitted' AND event<>'started' AND event<>'completed'
 ) ORDER BY seq
 """
+_EVENTS = (
+    "SELECT seq, action_id, event, organization, "
+    "CASE WHEN event='kill_switch.on' OR event='kill_switch.off' THEN body END FROM audit WHERE seq>?"
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -114,7 +118,7 @@ class Queries:
 
     def approvals(self, action_id: int) -> list[Approval]:
         rows = self._execute(
-            "SELECT approver, comment, at, groups FROM approvals WHERE action_id=? ORDER BY at, approver",
+            "SELECT approver, comment, at, groups, identity FROM approvals WHERE action_id=? ORDER BY at, approver",
             (action_id,),
         )
         return [Approval(*row) for row in rows]
@@ -159,10 +163,12 @@ class Queries:
         return count
 
     def events(self, after: int) -> list[tuple[int, int | None, str]]:
-        rows: list[tuple[int, int | None, str]] = self._execute(
-            "SELECT seq, action_id, event FROM audit WHERE seq>? ORDER BY seq", (after,)
-        ).fetchall()
-        return rows
+        return [(event.seq, event.action_id, event.event) for event in self.events_since(after)]
+
+    def events_since(self, after: int, organization: str | None = None, *, limit: int = 2**31) -> list[Event]:
+        where, of = ("", ()) if organization is None else (f" AND {_of(organization)}", (organization,))
+        rows = self._execute(f"{_EVENTS}{where} ORDER BY seq LIMIT ?", (after, *of, limit))
+        return [Event(*row) for row in rows]
 
     def head(self) -> Head:
         return Head(*self._execute("SELECT seq, hash, mac, kill_version FROM head").fetchone())
@@ -329,11 +335,18 @@ class Changes(Queries):
 
     # The last two tables are so small that they need no unique index, which would bound the length of names.
 
-    def approve(self, action_id: int, approver: str, comment: str | None, groups: str | None = None) -> None:
-        self._do("DELETE FROM approvals WHERE action_id=? AND approver=?", (action_id, approver))
-        self._do(
-            "INSERT INTO approvals VALUES (?, ?, ?, ?, ?)", (action_id, approver, comment, self.now, groups)
-        )
+    def approve(
+        self,
+        action_id: int,
+        approver: str,
+        comment: str | None,
+        groups: str | None = None,
+        identity: str | None = None,
+    ) -> None:
+        same = (action_id, approver, identity or "")
+        self._do("DELETE FROM approvals WHERE action_id=? AND approver=? AND coalesce(identity, '')=?", same)
+        row = (action_id, approver, comment, self.now, groups, identity)
+        self._do("INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def clear_approvals(self, action_id: int) -> None:
         self._do("DELETE FROM approvals WHERE action_id=?", (action_id,))

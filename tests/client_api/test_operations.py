@@ -260,11 +260,26 @@ BLOCKING = (KillSwitchError, AuthenticationError, NetworkError, TimeoutError, Ra
 @given(what=st.one_of(ANSWERS, FAILURES))
 @settings(max_examples=SCHEDULES)
 def test_an_unknown_kill_switch_counts_as_on(name: str, what: Any) -> None:
-    """Unless it is plainly off, nothing is submitted."""
+    """Unless it is plainly off, nothing is submitted; only too many requests are a reason to ask again."""
     assume(not said_off(what))
     outcome = played(DECIDING[name], [(0.0, what), (0.0, what), (0.0, good())])
     assert isinstance(outcome.error, BLOCKING)
-    assert not any(is_submission(send) for send in outcome.transport.sends)
+    asked_again = isinstance(what, Answer) and what.status == 429
+    if not asked_again:
+        assert not any(is_submission(send) for send in outcome.transport.sends)
+    sends = outcome.transport.sends
+    assert all(is_kill_switch(send) for send in sends[:3])
+
+
+def test_a_kill_switch_that_is_asked_too_often_is_asked_again() -> None:
+    """After as long as the server says, as often as a submission is sent; then nothing was submitted."""
+    busy = answer(429, {}, retry_after="63")
+    outcome = played(DECIDING["submit_action"], [(0.0, busy), (0.0, good()), (0.0, good())])
+    assert outcome.result.is_approved()
+    assert outcome.transport.times == [1000.0, 1063.0, 1063.0]
+    outcome = played(DECIDING["submit_action"], [(0.0, busy)] * 9)
+    assert type(outcome.error) is RateLimitError
+    assert [is_kill_switch(send) for send in outcome.transport.sends] == [True] * 4
 
 
 def test_the_kill_switch_has_five_seconds() -> None:

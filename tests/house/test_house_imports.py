@@ -69,6 +69,7 @@ STORE = (
         "locks",
         "mends",
         "migrations",
+        "rows",
         "port",
         "watched",
         "writer",

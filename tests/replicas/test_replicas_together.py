@@ -210,14 +210,14 @@ def test_without_its_database_a_replica_ends_and_does_not_start(
             assert Api(replicas[0].url, "").get("/ready").status_code == 200
 
 
-def test_limits_are_each_replica_s(world: World) -> None:
-    """What one counted is no other's: behind a balancer a caller has as many times its limit as there are replicas."""
+def test_a_limit_is_of_all_replicas(world: World) -> None:
+    """What one counted is not to be had at the other: in a minute an organization has its tier once."""
     key = world.key("reader", organization="acme")
     with pair(world) as (replicas, _):
-        for replica in replicas:
-            api = Api(replica.url, key)
-            answers = [api.get("/api/sdk/kill-switch/status").status_code for _ in range(62)]
-            assert answers == [200] * 60 + [429] * 2
+        apis = [Api(replica.url, key) for replica in replicas]
+        answers = [api.get("/api/sdk/kill-switch/status").status_code for _ in range(45) for api in apis]
+        assert set(answers) == {200, 429}
+        assert 48 <= answers.count(200) <= 60  # what a lease holds back is returned in the slots that follow
 
 
 def test_a_replica_told_to_end_finishes_what_it_was_asked(world: World) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
+import jwt
 import pytest
 from auth_world import Clock, World
 from moto.server import ThreadedMotoServer
@@ -95,20 +96,29 @@ def verified(pool: Pool, token: str) -> Caller:
     )
 
 
+def signed_in(token: str) -> tuple[str, str]:
+    """The issuer and what it calls the person."""
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return claims["iss"], claims["sub"]
+
+
 def test_an_id_token(pool: Pool) -> None:
     """Name, role, groups and organization of somebody who signed in."""
     tokens = pool.sign_in("ann", "approvers", "finance", email="ann@example.com", email_verified="true")
+    groups = frozenset({"approvers", "finance"})
     assert verified(pool, tokens["IdToken"]) == Caller(
-        "acme", "ann@example.com", True, "approver", None, frozenset({"approvers", "finance"})
+        "acme", "ann@example.com", True, "approver", None, groups, *signed_in(tokens["IdToken"])
     )
 
 
 def test_an_access_token(pool: Pool) -> None:
     """It is accepted, with the groups; it names its holder otherwise, so that they may look and not vote again."""
     tokens = pool.sign_in("bob", "approvers", "finance", email="bob@example.com", email_verified="true")
+    groups = frozenset({"approvers", "finance"})
     assert verified(pool, tokens["AccessToken"]) == Caller(
-        "acme", "bob", True, "viewer", None, frozenset({"approvers", "finance"})
+        "acme", "bob", True, "viewer", None, groups, *signed_in(tokens["AccessToken"])
     )
+    assert signed_in(tokens["AccessToken"]) == signed_in(tokens["IdToken"])
 
 
 def test_custom_attributes(pool: Pool) -> None:

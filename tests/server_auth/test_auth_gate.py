@@ -16,7 +16,7 @@ from ascend_guard.errors import AuthenticationError, AuthorizationDeniedError, S
 from ascend_guard.server.auth import Gate
 from ascend_guard.server.handling import Caller
 from ascend_guard.server.people import OidcIssuer
-from ascend_guard.server.tokens import LocalIssuer
+from ascend_guard.server.tokens import LOCAL_ISSUER, LocalIssuer
 
 
 class Desk:
@@ -68,7 +68,8 @@ def test_two_different_keys_are_refused(desk: Desk) -> None:
 def test_a_persons_token_is_a_bearers(desk: Desk) -> None:
     """It may stand in both headers, as the published client sends it, but not as X-API-Key alone."""
     token = desk.issuer.issue("ann@example.com", role="approver", groups=["finance"])
-    who = Caller("local", "ann@example.com", True, "approver", None, frozenset({"finance"}))
+    signed_in = (LOCAL_ISSUER, "ann@example.com")
+    who = Caller("local", "ann@example.com", True, "approver", None, frozenset({"finance"}), *signed_in)
     assert desk.admit(authorization=f"Bearer {token}") == who
     assert desk.admit(authorization=f"Bearer {token}", x_api_key=token) == who
     assert "not accepted" in desk.refused(x_api_key=token)

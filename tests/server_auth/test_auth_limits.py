@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+import msgspec
 import pytest
 from auth_world import Clock
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from ascend_guard.errors import ConfigurationError, RateLimitError
 from ascend_guard.server import limits
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.limits import HOUR, MINUTE, TIERS, RateLimiter
+from ascend_guard.server.limits import HOUR, MINUTE, RateLimiter
 
 TIER = {"free-org": "free", "pro-org": "pro", "big-org": "enterprise"}
 
@@ -107,17 +108,32 @@ def test_the_tier_of_local_can_be_another() -> None:
         Desk(local="gold")
 
 
-def test_each_key_and_each_person_has_its_own() -> None:
-    """Keys, people, and whoever has the same name in another organization."""
+def test_the_keys_of_an_organization_share_its_tier() -> None:
+    """However many there are; another organization has its own."""
     desk = Desk()
-    for who in (
-        caller(),
-        caller(name="key:2"),
-        caller(person=True),
-        caller("pro-org"),
-        caller(name="ann@example.com", person=True),
-    ):
-        assert desk.hits(who) == TIERS[TIER[who.organization]][0][0]
+    assert sum(desk.hits(caller(name=f"key:{number}"), 25) for number in range(6)) == 60
+    assert desk.hits(caller("pro-org")) == 600
+
+
+def test_people_have_their_own() -> None:
+    """An organization whose agents used up its tier keeps nobody from deciding; a person is who the issuer says."""
+    desk = Desk()
+    assert desk.hits(caller()) == 60
+    for subject in ("1", "2"):
+        ann = Caller("free-org", "ann@example.com", True, issuer="i", subject=subject)
+        assert desk.hits(ann, 40) == 40
+        assert desk.hits(msgspec.structs.replace(ann, name="Ann@Example.com")) == 20
+    assert desk.hits(Caller("pro-org", "ann@example.com", True, issuer="i", subject="1")) == 600
+
+
+def test_agents_that_used_up_the_tier_can_be_stopped() -> None:
+    """Turning a kill switch on counts by itself, for each key."""
+    desk = Desk()
+    assert desk.hits(caller()) == 60
+    for name in ("key:1", "key:2"):
+        assert (
+            asyncio.run(desk.limiter.hit(caller(name=name), stopping=True))["X-RateLimit-Remaining"] == "59"
+        )
 
 
 def test_nobody_in_particular_has_none() -> None:
@@ -254,7 +270,7 @@ def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     for number in range(1000):
         desk.limiter.hit_failed(f"192.0.{number // 256}.{number % 256}")
-        desk.hit(caller(name=f"key:{number}"))
+        desk.hit(caller(name=f"{number}@example.com", person=True))
     assert len(desk.limiter._addresses._entries) == 100
     assert len(desk.limiter._callers._entries) == 100
     window = limits._Window(10_000, HOUR)

@@ -64,7 +64,7 @@ def refused(issuer: Issuer, token: str, **options: Any) -> str:
 )
 def test_each_algorithm_of_the_issuer(issuer: Issuer, key: Any, algorithm: str, kid: str) -> None:
     """RSA, elliptic curves and Ed25519, whether or not the token says which of the keys it was."""
-    who = Caller("local", "ann@example.com", True, "viewer")
+    who = Caller("local", "ann@example.com", True, "viewer", issuer=issuer.url, subject="u-1")
     assert verified(issuer, issuer.token(key, algorithm, kid)) == who
     assert verified(issuer, issuer.token(key, algorithm, None)) == who
 
@@ -298,7 +298,7 @@ def expected(claims: dict[str, Any]) -> Caller | None:
         email, role = None, "viewer"
     name = email or word("cognito:username", "username") or "u-1"
     organization = word("organization", "custom:organization") or "home"
-    return Caller(organization, name, True, role, None, frozenset(groups))
+    return Caller(organization, name, True, role, None, frozenset(groups), claims["iss"], claims["sub"])
 
 
 @pytest.fixture(scope="module")

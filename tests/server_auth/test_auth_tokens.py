@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ascend_guard.errors import AuthenticationError, ValidationError
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.tokens import LocalIssuer, named
+from ascend_guard.server.tokens import LOCAL_ISSUER, LocalIssuer, named
 
 SECRET = b"s" * 32
 ISSUER = LocalIssuer(SECRET)
@@ -67,7 +67,8 @@ def test_what_is_issued_is_what_is_verified(
         assert not named(user)
         return
     assert named(user)
-    assert ISSUER.verify(token) == Caller(organization, user, True, role, None, frozenset(groups))
+    person = Caller(organization, user, True, role, None, frozenset(groups), LOCAL_ISSUER, user)
+    assert ISSUER.verify(token) == person
 
 
 def test_a_token_says_all_that_was_promised() -> None:

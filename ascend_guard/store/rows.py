@@ -1,0 +1,109 @@
+"""What the tables hold, as the engine reads it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class ActionRow(Struct):
+    """An action as it stands now. Its whole story, arguments included, is in the audit trail.
+
+    Times are seconds since the epoch; ``edits`` and ``requirements`` are JSON text.
+    """
+
+    id: int
+    organization: str
+    status: str
+    agent_id: str
+    agent_name: str
+    action_type: str
+    tool_name: str
+    resource: str
+    risk_score: float
+    risk_level: str
+    rule: str | None
+    reason: str
+    session_id: str | None
+    orchestration_session_id: str | None
+    parent_action_id: int | None
+    depth: int
+    digest: str
+    created_at: float
+    submitted_seq: int = 0
+    started_seq: int | None = None
+    completed_seq: int | None = None
+    fingerprint: str | None = None
+    requirements: str | None = None
+    quorum: int | None = None
+    timeout: float | None = None
+    expires_at: float | None = None
+    decided_at: float | None = None
+    decided_by: str | None = None
+    edits: str | None = None
+    waiter: str | None = None
+    runner: str | None = None
+    claimed_at: float | None = None
+    outcome: str | None = None
+    settled_at: float | None = None
+    duration: float | None = None
+    error: str | None = None
+
+
+class AuditRow(Struct, frozen=True):
+    """An audit record as stored: ``body`` is the exact bytes that were hashed."""
+
+    seq: int
+    action_id: int | None
+    event: str
+    body: bytes
+    hash: bytes
+
+
+class Event(Struct, frozen=True):
+    """An audit record as ``events_since`` gives it; ``body`` is there for kill switches, whose agent it names."""
+
+    seq: int
+    action_id: int | None
+    event: str
+    organization: str
+    body: bytes | None
+
+
+class Record(Struct, frozen=True):
+    """Something an organization has registered; ``body`` is a JSON object, times are seconds since the epoch."""
+
+    id: int
+    organization: str
+    kind: str
+    name: str
+    body: bytes
+    created_at: float
+    updated_at: float
+    due_at: float | None = None
+
+
+class Approval(Struct, frozen=True):
+    """One person's approval.
+
+    Args:
+        approver: their name, as people read it.
+        comment: why.
+        at: when, in seconds since the epoch.
+        groups: a JSON list, theirs at that moment; None where groups are not known.
+        identity: a JSON list of the issuer of their token and its ``sub``; None where people have a name only.
+    """
+
+    approver: str
+    comment: str | None
+    at: float
+    groups: str | None = None
+    identity: str | None = None
+
+
+class Head(Struct, frozen=True):
+    """The end of the audit trail, and the mac that vouches for it."""
+
+    seq: int
+    hash: bytes
+    mac: bytes
+    kill_version: int
