@@ -28,13 +28,15 @@ from ascend_guard.engine.tidying import tidy
 from ascend_guard.errors import AscendError, StoreError
 from ascend_guard.store.port import Store
 
-from . import actions, approvals, kill_switch, lists, outcomes, registry, system, webhooks
+from . import actions, approvals, kill_switch, lists, outcomes, registry, system, webhook_endpoints
 from .auth import Gate, Verifier
 from .delivery import DeliveryWorker
+from .doors import Streams
 from .handling import Handler, Services, Settings
 from .limits import RateLimiter
 from .metrics import Meter
 from .news import News
+from .notices import Notices
 from .openapi import document
 from .served import Desk, Served
 from .stream import stream
@@ -54,7 +56,7 @@ HANDLERS: dict[str, Handler] = {
     **outcomes.HANDLERS,
     **registry.HANDLERS,
     **system.HANDLERS,
-    **webhooks.HANDLERS,
+    **webhook_endpoints.HANDLERS,
 }
 
 
@@ -89,7 +91,9 @@ class Server:
         async def tier(organization: str) -> str:
             return await store.aread(lambda reader: tier_of(reader, organization))
 
-        self._desk = Desk(self.services, self.gate, RateLimiter(tier, clock, local=settings.tier))
+        self.notices = Notices()
+        limiter = RateLimiter(tier, clock, local=settings.tier)
+        self._desk = Desk(self.services, self.gate, limiter, self.notices)
         self.news.watch(self._happened)
         self._fixed: dict[tuple[str, str], Served] = {}
         self._starlette = self._application()
@@ -138,6 +142,7 @@ class Server:
             for task in beside:
                 with suppress(asyncio.CancelledError):
                     await task
+            self._desk.lanes.close()
             await asyncio.to_thread(self.services.store.close)
 
     async def _tidy(self) -> None:
@@ -169,6 +174,7 @@ class _Stream:
     def __init__(self, desk: Desk, news: News) -> None:
         self._desk = desk
         self._news = news
+        self._streams = Streams(desk.notices, desk.services.settings.streams_per_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, twice = heads(scope)
@@ -181,7 +187,8 @@ class _Stream:
                 with suppress(StoreError):  # the news say themselves when the database is out of reach
                     await self._desk.gate.admit(headers, Access.CALLER)
 
-            await stream(self._desk.services, self._news, caller, headers, admitted, scope, receive, send)
+            with self._streams.one(caller):
+                await stream(self._desk, self._news, caller, headers, admitted, scope, receive, send)
         except AscendError as error:  # it did not begin: what goes wrong later ends it
             status, body = self._desk.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))

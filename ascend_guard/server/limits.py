@@ -165,11 +165,11 @@ class RateLimiter:
         Raises:
             TooManyRequestsError: there were too many.
         """
-        network = _network(address)
-        window = self._addresses.get(network)
+        whose = network(address)
+        window = self._addresses.get(whose)
         if window is None:
             window = _Window(*FAILED)
-            self._addresses.put(network, window)
+            self._addresses.put(whose, window)
         now = self._clock()
         if window.left(now) <= 0:
             raise _refusal(window, now, "Too many refused keys or tokens from this address")
@@ -205,7 +205,8 @@ def _refusal(window: _Window, now: float, what: str) -> TooManyRequestsError:
     )
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """Whom an address stands for: of IPv6 the network of 64 bits that one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,13 +1,17 @@
 """One endpoint as an ASGI application.
 
-A request is admitted (who is it, may they, how often), decoded to its endpoint's types, handled, and encoded. Whatever
-fails becomes the documented error body in one place.
+A request is admitted by its headers alone (who is it, may they, how often); only then its body is read, decoded to its
+endpoint's types, handled, and the answer encoded: on the event loop when that takes a moment, else in a lane. Whatever fails
+becomes the documented error body in one place.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,9 +22,12 @@ from ascend_guard.api.system import ErrorBody
 from ascend_guard.errors import AscendError, AuthenticationError, RateLimitError, ServerError, ValidationError
 
 from .auth import Gate
+from .bodies import Room, require_few_values
 from .failures import Refused, classified
 from .handling import Call, Caller, Handler, Services
+from .lanes import LIGHT, SMALL, Lanes, apart
 from .limits import RateLimiter
+from .notices import Notices
 from .tracing import traced
 from .wire import Receive, Scope, Send, correlation_of, heads, read_body, require_once, respond
 
@@ -35,12 +42,17 @@ class Desk:
         services: what handlers may reach.
         gate: who may in.
         limiter: how often.
+        notices: where it is logged that a limit was hit.
     """
 
-    def __init__(self, services: Services, gate: Gate, limiter: RateLimiter) -> None:
+    def __init__(self, services: Services, gate: Gate, limiter: RateLimiter, notices: Notices) -> None:
         self.services = services
         self.gate = gate
         self.limiter = limiter
+        self.notices = notices
+        self.room = Room(notices)
+        self.lanes = Lanes(notices)
+        self.apart = msgspec.structs.replace(services, store=apart(services.store))
 
     async def admit(
         self, scope: Scope, headers: dict[str, str], access: Access, extra: list[tuple[bytes, bytes]]
@@ -53,6 +65,9 @@ class Desk:
             try:
                 self.limiter.hit_failed(client[0] if client else "")
             except RateLimitError as error:
+                self.notices.note(
+                    "refused keys", client[0] if client else "?", "sends keys or tokens that are refused"
+                )
                 error.retry_after = 1.0  # published clients sleep that long before they tell of the wrong key
                 raise
             raise
@@ -90,6 +105,7 @@ class Served:
         self._desk = desk
         self._body = None if endpoint.body is None else msgspec.json.Decoder(endpoint.body)
         self._query = endpoint.query
+        self._light = endpoint.name in LIGHT
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -99,18 +115,8 @@ class Served:
         with traced(self.endpoint, headers, correlation) as span:
             try:
                 require_once(twice)
-                body = await read_body(receive, headers)
                 caller = await self._desk.admit(scope, headers, self.endpoint.access, extra)
-                call = Call(
-                    self._desk.services,
-                    caller,
-                    scope["path_params"],
-                    self._decoded(body),
-                    self._asked(scope["query_string"]),
-                    headers,
-                    correlation,
-                )
-                answer = _encode(await self._handler(call))
+                answer = await self._answered(caller, scope, receive, headers, correlation)
                 status = self.endpoint.status
             except AscendError as error:
                 status, answer = self._desk.refused(error, self.endpoint.name, headers, extra)
@@ -122,6 +128,47 @@ class Served:
         self._desk.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)
         extra.append((b"x-correlation-id", correlation.encode()))
         await respond(send, status, answer, extra)
+
+    async def _answered(
+        self, caller: Caller, scope: Scope, receive: Receive, headers: dict[str, str], correlation: str
+    ) -> bytes:
+        desk = self._desk
+        if self._body is None:  # what comes without being asked for is not kept
+            handle = partial(self._handled, caller, scope, b"", headers, correlation)
+            return await handle(desk.services) if self._light else await self._in_lane(caller, handle)
+        with desk.room.held(caller, headers):
+            body = await read_body(receive, headers)
+            handle = partial(self._handled, caller, scope, body, headers, correlation)
+            if self._light and len(body) <= SMALL:
+                return await handle(desk.services)
+            return await self._in_lane(caller, handle)
+
+    async def _in_lane(
+        self, caller: Caller, handle: Callable[[Services], Coroutine[Any, Any, bytes]]
+    ) -> bytes:
+        desk = self._desk
+        return await desk.lanes.run(caller, lambda: asyncio.run(handle(desk.apart)))
+
+    async def _handled(
+        self,
+        caller: Caller,
+        scope: Scope,
+        body: bytes,
+        headers: dict[str, str],
+        correlation: str,
+        services: Services,
+    ) -> bytes:
+        require_few_values(body)
+        call = Call(
+            services,
+            caller,
+            scope["path_params"],
+            self._decoded(body),
+            self._asked(scope["query_string"]),
+            headers,
+            correlation,
+        )
+        return _encode(await self._handler(call))
 
     def _decoded(self, body: bytes) -> Any:
         if self._body is None:

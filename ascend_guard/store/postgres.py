@@ -145,6 +145,9 @@ class PostgresStore:
             self._threads, partial(context.run, partial(self.read, work, latest=False))
         )
 
+    def apart(self, work: Callable[[Reader], R]) -> R:
+        return self.read(work, latest=False)
+
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         if self._state is not _OPEN:
             self._reopen()

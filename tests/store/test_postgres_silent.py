@@ -1,4 +1,4 @@
-"""A PostgreSQL that hangs, as opposed to one that stops: within ten seconds everything says so, and nothing is done twice."""
+"""A PostgreSQL that hangs, as opposed to one that stops: within ten seconds all say so, and nothing is done twice."""
 
 from __future__ import annotations
 
