@@ -119,13 +119,22 @@ class Server:
         routes += [
             _Route("/api/v1/stream", endpoint=_Stream(desk, self.news), methods=["GET"]),
             _Route(
-                "/openapi.json", endpoint=_Fixed(msgspec.json.encode(document(ENDPOINTS))), methods=["GET"]
+                "/openapi.json",
+                endpoint=_Open(desk, self._document, "application/json"),
+                methods=["GET"],
             ),
-            _Route("/metrics", endpoint=_Metrics(self.services), methods=["GET"]),
+            _Route(
+                "/metrics",
+                endpoint=_Open(desk, self.services.meter.exposition, Meter.content_type),
+                methods=["GET"],
+            ),
         ]
         app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={HTTPException: _astray})
         app.router.redirect_slashes = False
         return app
+
+    def _document(self) -> bytes:
+        return _OPENAPI
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -195,25 +204,37 @@ class _Stream:
             await respond(send, status, body, extra)
 
 
-class _Fixed:
-    """A JSON document that never changes."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(send, 200, self._body, [])
+_OPENAPI = msgspec.json.encode(document(ENDPOINTS))
 
 
-class _Metrics:
-    """What Prometheus scrapes."""
+class _Open:
+    """A document that anybody may read, so many times a minute. It is written anew once a second at most."""
 
-    def __init__(self, services: Services) -> None:
-        self._meter = services.meter
+    def __init__(self, desk: Desk, write: Callable[[], bytes], content_type: str) -> None:
+        self._desk = desk
+        self._write = write
+        self._type = content_type.encode()
+        self._written: tuple[float, bytes] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = Response(self._meter.exposition(), headers={"content-type": self._meter.content_type})
-        await response(scope, receive, send)
+        client = scope.get("client")
+        try:
+            self._desk.limiter.hit_open(client[0] if client else "")
+        except AscendError as error:
+            headers: list[tuple[bytes, bytes]] = []
+            self._desk.notices.note(
+                "open documents", client[0] if client else "?", "asks too often for what anybody may read"
+            )
+            status, body = self._desk.refused(error, "document", {}, headers)
+            await respond(send, status, body, headers)
+            return
+        await respond(send, 200, self._now(), [], self._type)
+
+    def _now(self) -> bytes:
+        now = time.monotonic()
+        if self._written is None or now - self._written[0] >= 1.0:
+            self._written = now, self._write()
+        return self._written[1]
 
 
 async def _astray(request: Request, error: Exception) -> Response:

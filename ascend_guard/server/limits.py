@@ -26,6 +26,9 @@ TIERS: dict[str, tuple[tuple[int, int], ...]] = {
 FAILED = (60, MINUTE)
 """Refused keys and tokens of one client address."""
 
+OPEN = (600, MINUTE)
+"""Documents that anybody may read, of one client address."""
+
 LOCAL = "local"
 
 _SLOTS = 20
@@ -121,6 +124,7 @@ class RateLimiter:
         self._local = local
         self._callers = _Recent[tuple[str, bool, str], tuple[str, list[_Window]]](_CALLERS)
         self._addresses = _Recent[str, _Window](_ADDRESSES)
+        self._readers = _Recent[str, _Window](_ADDRESSES)
 
     async def hit(self, caller: Caller) -> dict[str, str]:
         """Count one request of a key or a person.
@@ -165,14 +169,25 @@ class RateLimiter:
         Raises:
             TooManyRequestsError: there were too many.
         """
+        self._hit_address(
+            self._addresses, address, FAILED, "Too many refused keys or tokens from this address"
+        )
+
+    def hit_open(self, address: str) -> None:
+        """Count a request for a document that anybody may read. Raises ``TooManyRequestsError``."""
+        self._hit_address(self._readers, address, OPEN, "Too many requests from this address")
+
+    def _hit_address(
+        self, among: _Recent[str, _Window], address: str, limit: tuple[int, int], what: str
+    ) -> None:
         whose = network(address)
-        window = self._addresses.get(whose)
+        window = among.get(whose)
         if window is None:
-            window = _Window(*FAILED)
-            self._addresses.put(whose, window)
+            window = _Window(*limit)
+            among.put(whose, window)
         now = self._clock()
         if window.left(now) <= 0:
-            raise _refusal(window, now, "Too many refused keys or tokens from this address")
+            raise _refusal(window, now, what)
         window.hit(now)
 
     async def _tier(self, organization: str) -> str:

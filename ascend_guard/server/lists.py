@@ -95,7 +95,7 @@ _read_about = msgspec.json.Decoder(_About).decode
 
 def _event(row: AuditRow) -> AuditEvent:
     record = _read(row.body)
-    about = _read_about(record.action) if memoryview(record.action)[:1] == b"{" else _About()
+    about = _read_about(record.action) if memoryview(record.action)[:1].tobytes() == b"{" else _About()
     return AuditEvent(
         event_id=str(row.seq),
         id=str(row.seq),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import uvicorn
@@ -12,7 +13,7 @@ import uvicorn
 from ascend_guard.errors import ConfigurationError
 
 from .app import Server
-from .connections import Bounds, Connection
+from .connections import READ_ON, Bounds, Connection
 from .doors import Doors, room_for_connections
 
 GRACE = 10
@@ -54,7 +55,7 @@ def serve(
             backlog=1024,
         )
         settings = server.services.settings
-        config.notices = server.notices
+        config.notices, config.refused = server.notices, deque()
         config.doors = Doors(server.notices, room_for_connections(), settings.connections_per_address)
         web = _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}"))
         if started is not None:
@@ -63,7 +64,9 @@ def serve(
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
+    config: Bounds
+
+    def __init__(self, config: Bounds, server: Server, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._served = server
         self._ready = ready
@@ -74,6 +77,9 @@ class _Uvicorn(uvicorn.Server):
             self._ready()
 
     async def on_tick(self, counter: int) -> bool:
+        refused = self.config.refused
+        for _ in range(min(READ_ON, len(refused))):
+            refused.popleft().read_on()
         if counter % 10 == 0:  # once a second
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
