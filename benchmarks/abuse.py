@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.engine.supply_chain import COMPONENTS, Component, ComponentType
 from ascend_guard.store.port import Transaction
 from ascend_guard.store.sqlite import SQLiteStore
 
-from .contestants.http_callers import CALLERS, KINDS
+from .contestants.http_callers import CALLERS, KINDS, WARM
 from .rounds import HERE, ContestantFailed
 from .servers import ServerProcess
 
@@ -93,7 +93,21 @@ def _records(tx: Transaction) -> None:
         tx.record("note", organization="local", actor="benchmark", action_id=None)
 
 
-def measured(world: World, seconds: float, kinds: Sequence[str]) -> None:
+class Seen(NamedTuple):
+    """What came of one run: the ordinary callers' seconds by request, their failures, and the abusive ones' answers."""
+
+    took: dict[str, list[float]]
+    failed: dict[str, int]
+    abusive: dict[str, dict[str, int]]
+    wrong: list[str]
+    peak: int
+
+    def p99(self, what: str) -> float:
+        """Seconds."""
+        return quantiles(self.took[what], n=100)[98]
+
+
+def measured(world: World, seconds: float, kinds: Sequence[str]) -> Seen:
     """Run the ordinary callers, beside these abusive ones, and print what came of it."""
     program = str(HERE / "contestants" / "http_callers.py")
     with world.server() as (server, noted):
@@ -101,7 +115,7 @@ def measured(world: World, seconds: float, kinds: Sequence[str]) -> None:
         others = None
         if kinds:
             others = subprocess.Popen(
-                [*arguments, "abuse", server.url, str(seconds + 2), world.abusive, *kinds],
+                [*arguments, "abuse", server.url, str(seconds + WARM + 1), world.abusive, *kinds],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -124,6 +138,7 @@ def measured(world: World, seconds: float, kinds: Sequence[str]) -> None:
         print(f"    {kind}: {answers}")
     for wrong in saw.get("wrong", ()):
         print(f"    WRONG: {wrong}")
+    return Seen(normal["took"], normal["failed"], saw.get("seen", {}), saw.get("wrong", []), memory)
 
 
 def _peak(server: ServerProcess) -> int:
@@ -157,9 +172,11 @@ def main() -> int:
     seconds = QUICK if given.quick else given.seconds
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
-        measured(world, seconds, [])
+        alone = measured(world, seconds, [])
         for kinds in [[kind] for kind in given.only] if given.each else [given.only]:
-            measured(world, seconds, kinds)
+            beside = measured(world, seconds, kinds)
+            for what in alone.took:
+                print(f"  {what}: p99 {beside.p99(what) / alone.p99(what):.1f} times that without")
     return 0
 
 

@@ -17,6 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 CALLERS = 50
+WARM = 2.0
+"""Seconds at the beginning that do not count: fifty connections are made, and programs start."""
+
 EVERY = 0.2
 """Seconds between two requests of an ordinary caller."""
 
@@ -94,9 +97,9 @@ async def normal(url: str, seconds: float, keys: list[str]) -> dict[str, Any]:
     async def one(number: int, key: str) -> None:
         line, body = Line(url), submission(f"agent-{number}", order=number)
         await asyncio.sleep(EVERY * number / CALLERS)
-        ends = time.perf_counter() + seconds
+        begins = time.perf_counter() + WARM
         turn = 0
-        while (began := time.perf_counter()) < ends:
+        while (began := time.perf_counter()) < begins + seconds:
             turn += 1
             what = "kill_switch" if turn % 5 == 0 else "submit"
             try:
@@ -108,7 +111,8 @@ async def normal(url: str, seconds: float, keys: list[str]) -> dict[str, Any]:
                 failed[type(error).__name__] += 1
                 line.close()
                 continue
-            took[what].append(time.perf_counter() - began)
+            if began >= begins:
+                took[what].append(time.perf_counter() - began)
             if status != 200:
                 failed[str(status)] += 1
             await asyncio.sleep(max(0.0, began + EVERY - time.perf_counter()))
