@@ -7,7 +7,8 @@ The rules, and the promises they keep (1: a decision always comes; 4: so does th
    answered and encoded in a thread, on an event loop of its own.
 2. What stops agents (the kill switch) and what decides about them (submit, status, claim, approve) never waits for a lane.
 3. A caller uses one lane at a time, and so does an organization. Whose turn it is next goes by who came first, so callers
-   of one organization take turns, and organizations do.
+   of one organization take turns, and organizations do. An organization that has more waiting rests as long as its last
+   request took: lanes share the interpreter with the event loop, and no organization gets more than half of it by them.
 4. Lanes read on connections of their own. The lock on the one that SQLite's other readers share is never held for long.
 5. No call into C that a lane makes with what a caller sent holds the interpreter for long: see ``bodies``, and the bounds
    of pages in ``paging``.
@@ -52,6 +53,9 @@ SMALL = 8 << 10
 """Bytes of a body that is decoded on the event loop: the worst ones take 3 ms to decode, redact and digest."""
 
 LANES = 2
+LONGEST_REST = 0.5
+"""Seconds."""
+
 MOST_WAITING = 256
 """Requests of one caller that may wait for a lane."""
 
@@ -93,25 +97,32 @@ class Lanes:
         context = contextvars.copy_context()
         async with (
             self._turn((caller.organization, caller.name)),
-            self._turn((caller.organization, "")),
-            self._free,
+            self._turn((caller.organization, "")) as turn,
         ):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, lambda: context.run(work))
+            if (rest := turn.rests_until - loop.time()) > 0:
+                await asyncio.sleep(rest)
+            async with self._free:
+                began = loop.time()
+                try:
+                    return await loop.run_in_executor(self._pool, lambda: context.run(work))
+                finally:
+                    ended = loop.time()
+                    turn.rests_until = ended + min(ended - began, LONGEST_REST)
 
     def close(self) -> None:
         """Let the threads end with what they are doing."""
         self._pool.shutdown(wait=False)
 
     @asynccontextmanager
-    async def _turn(self, whose: tuple[str, str]) -> AsyncIterator[None]:
+    async def _turn(self, whose: tuple[str, str]) -> AsyncIterator[_Turn]:
         turn = self._turns.get(whose)
         if turn is None:
             turn = self._turns[whose] = _Turn()
         turn.users += 1
         try:
             async with turn.lock:
-                yield
+                yield turn
         finally:
             turn.users -= 1
             if not turn.users:
@@ -119,11 +130,12 @@ class Lanes:
 
 
 class _Turn:
-    __slots__ = ("lock", "users")
+    __slots__ = ("lock", "rests_until", "users")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+        self.rests_until = 0.0
 
 
 def apart(store: Store) -> Store:
