@@ -87,6 +87,7 @@ def _scans(tx: Transaction) -> None:
 
 
 def _webhooks(tx: Transaction) -> str:
+    name = ""
     for number in range(COUNT):
         name = f"wh_{number:024x}"
         webhook = webhooks.Webhook("https://example.com/" + "x" * 1000, ["*"], "sealed", None, False)
