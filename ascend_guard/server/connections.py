@@ -29,8 +29,8 @@ BODY_SECONDS = 30.0
 WRITE_SECONDS = 30.0
 
 MOST_HEADERS = 200
-MOST_CHUNKS = 4_096
-MOST_AHEAD = 100
+MOST_CHUNKS = 1_024
+MOST_AHEAD = 32
 """Requests that a client may send before the first of them is answered."""
 
 READ_ON = 8

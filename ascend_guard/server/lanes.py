@@ -7,8 +7,8 @@ The rules, and the promises they keep (1: a decision always comes; 4: so does th
    answered and encoded in a thread, on an event loop of its own.
 2. What stops agents (the kill switch) and what decides about them (submit, status, claim, approve) never waits for a lane.
 3. A caller uses one lane at a time, and so does an organization. Whose turn it is next goes by who came first, so callers
-   of one organization take turns, and organizations do. An organization that has more waiting rests as long as its last
-   request took: lanes share the interpreter with the event loop, and no organization gets more than half of it by them.
+   of one organization take turns, and organizations do. An organization that has more waiting rests twice as long as its
+   last request took: lanes share the interpreter with the event loop, and no organization gets more than a third of it.
 4. Lanes read on connections of their own. The lock on the one that SQLite's other readers share is never held for long.
 5. No call into C that a lane makes with what a caller sent holds the interpreter for long: see ``bodies``, and the bounds
    of pages in ``paging``.
@@ -53,7 +53,7 @@ SMALL = 8 << 10
 """Bytes of a body that is decoded on the event loop: the worst ones take 3 ms to decode, redact and digest."""
 
 LANES = 2
-LONGEST_REST = 0.5
+LONGEST_REST = 1.0
 """Seconds."""
 
 MOST_WAITING = 256
@@ -108,7 +108,7 @@ class Lanes:
                     return await loop.run_in_executor(self._pool, lambda: context.run(work))
                 finally:
                     ended = loop.time()
-                    turn.rests_until = ended + min(ended - began, LONGEST_REST)
+                    turn.rests_until = ended + min(2 * (ended - began), LONGEST_REST)
 
     def close(self) -> None:
         """Let the threads end with what they are doing."""

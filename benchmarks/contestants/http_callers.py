@@ -169,7 +169,7 @@ async def long_lists(url: str, key: str, seen: Counter[str]) -> None:
 async def large_bodies(url: str, key: str, seen: Counter[str]) -> None:
     """Two mebibytes of arguments, one body after the other on four connections."""
     text = submission("bulk", blob="x" * (_MIB - 1000))
-    keys = submission("bulk", **{f"k{number}": number for number in range(20_000)})
+    keys = submission("bulk", **{f"k{number}": number for number in range(15_000)})
     zeros = (
         b'{"agent_id":"b","agent_name":"b","action_type":"x","resource":"r","parameters":{"a":['
         + b"0," * _MIB
@@ -178,7 +178,7 @@ async def large_bodies(url: str, key: str, seen: Counter[str]) -> None:
         text,
         keys,
         zeros[: 2 * _MIB - 10] + b"0]}}",
-        submission("bulk", rows=[["a", 1, None]] * 12_000),
+        submission("bulk", rows=[["a", 1, None]] * 4_000),
     )
     await asyncio.gather(*(_again(url, seen, "POST", "/api/v1/actions/submit", key, body) for body in shapes))
 
@@ -186,7 +186,7 @@ async def large_bodies(url: str, key: str, seen: Counter[str]) -> None:
 async def long_lists_in_policies(url: str, key: str, seen: Counter[str]) -> None:
     """Arguments that a policy goes through one by one."""
     body = json.dumps(
-        {"action_type": "bulk", "resource": "r", "agent_id": "a", "action_details": {"items": [1.0] * 40_000}}
+        {"action_type": "bulk", "resource": "r", "agent_id": "a", "action_details": {"items": [1.0] * 15_000}}
     ).encode()
     await _again(url, seen, "POST", "/api/governance/policies/evaluate-realtime", key, body)
 

@@ -231,11 +231,11 @@ def test_floods_in_one_write(served: Serving, flood: bytes) -> None:
     assert requests.get(served.url + "/health", timeout=20).status_code == 200
 
 
-def test_a_hundred_requests_in_advance_are_answered(served: Serving) -> None:
-    """What an ordinary client may send is served: a hundred requests in one go, two hundred headers."""
+def test_thirty_requests_in_advance_are_answered(served: Serving) -> None:
+    """What an ordinary client may send is served: thirty requests in one go, two hundred headers."""
     ask = b"GET /health HTTP/1.1\r\nHost: x\r\n"
-    with connected(served, (ask + b"\r\n") * 99 + ask + b"Connection: close\r\n\r\n") as connection:
-        assert rest(connection).count(b"HTTP/1.1 200 ") == 100
+    with connected(served, (ask + b"\r\n") * 29 + ask + b"Connection: close\r\n\r\n") as connection:
+        assert rest(connection).count(b"HTTP/1.1 200 ") == 30
     many = b"".join(b"X-%d: y\r\n" % number for number in range(190))
     with connected(served, ask + many + b"Connection: close\r\n\r\n") as connection:
         assert rest(connection).startswith(b"HTTP/1.1 200 ")
