@@ -46,6 +46,11 @@ class ServerProcess:
         )
         self.url = self._listens()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def _listens(self) -> str:
         assert self._process.stdout is not None
         for line in self._process.stdout:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from ascend_guard.hidden import masks
 from ascend_guard.model import RunningCall
 
-from .endpoint import Limit, Offset, Prose, Text
+from .endpoint import Cursor, Limit, Offset, Prose, Text
 
 Depth = Annotated[int, Meta(ge=0, le=5)]
 """SDK document, "Multi-agent orchestration": ``orchestration_depth`` outside 0..5 is answered with 422."""
@@ -213,6 +213,7 @@ class ActionsQuery(Struct, kw_only=True):
 
     limit: Limit = 50
     offset: Offset = 0
+    cursor: Cursor | None = None
     status: (
         Literal["pending", "approved", "denied", "pending_approval", "auto_approved", "executed"] | None
     ) = None
@@ -227,6 +228,7 @@ class ActionPage(Struct):
     limit: int
     offset: int
     has_more: bool
+    next_cursor: str | None = None
 
 
 class ClaimBody(Struct, omit_defaults=True, forbid_unknown_fields=True):

@@ -16,6 +16,8 @@ Prose = Annotated[str, Meta(max_length=10_000)]
 
 Limit = Annotated[int, Meta(ge=1, le=100)]
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
+Cursor = Annotated[str, Meta(max_length=2000)]
+"""Where a page begins: the ``next_cursor`` of the page before, which says nothing to a client."""
 
 
 class Access(StrEnum):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from .endpoint import Limit, Offset, Text
+from .endpoint import Cursor, Limit, Offset, Text
 from .oversight import Level
 from .registry import Many, Names, Number, Plain
 
@@ -77,6 +77,7 @@ class FindingsQuery(Struct, kw_only=True):
 
     limit: Limit = 50
     offset: Offset = 0
+    cursor: Cursor | None = None
     category: str | None = None
     severity: str | None = None
 
@@ -93,6 +94,7 @@ class AlertsQuery(Struct, kw_only=True):
     type: str | None = None
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
     acknowledged: bool | None = None
+    cursor: Cursor | None = None
 
 
 class AlertBody(Struct, kw_only=True):
@@ -119,6 +121,8 @@ class Alerts(Struct, kw_only=True):
 
     total: int
     alerts: list[AlertBody]
+    has_more: bool = False
+    next_cursor: str | None = None
 
 
 class ClassificationRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -155,9 +159,13 @@ class ClassificationsQuery(Struct, kw_only=True):
     """Of which kind of resource; all of them when left out."""
 
     resource_type: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    cursor: Cursor | None = None
 
 
 class Classifications(Struct):
     """Classified resources, oldest first."""
 
     classifications: list[ClassificationBody]
+    has_more: bool = False
+    next_cursor: str | None = None

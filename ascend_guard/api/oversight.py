@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from .endpoint import Offset, Prose, Text
+from .endpoint import Cursor, Offset, Prose, Text
 from .registry import Many, Name, Number, Place, Plain
 
 Level = Literal["low", "medium", "high", "critical"]
@@ -104,6 +104,7 @@ class ComponentsQuery(Struct, kw_only=True):
     active_only: bool = True
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     offset: Offset = 0
+    cursor: Cursor | None = None
 
 
 class ComponentPage(Many, kw_only=True):
@@ -131,6 +132,15 @@ class Impact(Struct, kw_only=True):
     component: ComponentBody
     affected_count: int
     affected_agents: list[str]
+    has_more: bool = False
+    next_cursor: str | None = None
+
+
+class PartQuery(Struct, kw_only=True):
+    """Which part of a long answer."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    cursor: Cursor | None = None
 
 
 class DependenciesBody(Struct, forbid_unknown_fields=True):
@@ -146,6 +156,8 @@ class DependenciesAnswer(Struct, kw_only=True):
     agent_id: str
     total: int
     dependencies: list[ComponentBody]
+    has_more: bool = False
+    next_cursor: str | None = None
 
 
 class SyncStatus(Struct, kw_only=True):
@@ -209,7 +221,10 @@ class SessionAction(Struct, kw_only=True):
 
 
 class SessionBody(Struct, kw_only=True):
-    """An orchestration session: ``actions`` are its newest thousand, in order. ``complete``: nothing older was left out."""
+    """An orchestration session: ``actions`` are its newest thousand at most, in order; ``cursor`` leads to older ones.
+
+    ``complete``: nothing older was left out.
+    """
 
     session_id: str
     action_count: int
@@ -221,6 +236,7 @@ class SessionBody(Struct, kw_only=True):
     last_activity: str
     complete: bool
     actions: list[SessionAction]
+    next_cursor: str | None = None
 
 
 class SessionRisk(Struct, kw_only=True):

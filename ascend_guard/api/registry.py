@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ascend_guard.hidden import masks
 
-from .endpoint import Prose, Text
+from .endpoint import Cursor, Prose, Text
 
 Object = dict[str, Any]
 
@@ -29,12 +29,13 @@ Compliance = Literal["approved", "partially_approved", "pending", "denied"]
 
 
 class Many(Struct, kw_only=True):
-    """What every page of a list says of itself."""
+    """What every page of a list says of itself. ``next_cursor`` is the ``cursor`` of the next page, when there is one."""
 
     total: int
     limit: int
     offset: int
     has_more: bool
+    next_cursor: str | None = None
 
 
 class AgentRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -294,25 +295,36 @@ class ServerPage(Many, kw_only=True):
     servers: list[ServerBody]
 
 
-class Discovered(Struct, kw_only=True):
-    """The servers there are. The network is not searched: an unregistered server is refused, found or not."""
+class ServersQuery(Struct, kw_only=True):
+    """Which part of the servers to list."""
 
-    success: bool = True
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    cursor: Cursor | None = None
+
+
+class Discovered(Struct, kw_only=True):
+    """What a scan of the network found: nothing, because none is made. In the shape that the published clients read."""
+
+    success: bool = False
     scanned: bool = False
+    status: str = "not_configured"
     message: str
-    discovered_count: int
-    scan_timestamp: str
-    servers: list[ServerBody]
+    discovered_count: int = 0
+    scan_timestamp: str | None = None
+    servers: list[ServerBody] = field(default_factory=list)
 
 
 class ServersHealth(Struct, kw_only=True):
-    """How many servers are active. Nobody asked the servers themselves."""
+    """Which servers are registered as active. Nobody asked the servers themselves: ``status`` and ``checked`` say so."""
 
     success: bool = True
     checked: bool = False
+    status: str = "not_monitored"
     message: str
     timestamp: str
     total_servers: int
     active_servers: int
     inactive_servers: int
     servers: list[ServerBody]
+    has_more: bool = False
+    next_cursor: str | None = None

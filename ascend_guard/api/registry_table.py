@@ -117,16 +117,16 @@ _SERVERS = (
     ),
     Endpoint(
         "scan_mcp_network", "POST", "/api/authorization/mcp-discovery/scan-network", registry.Discovered,
-        aliases=("/api/discovery/mcp/scan",), summary="The registered MCP servers; the network is not searched.",
+        aliases=("/api/discovery/mcp/scan",), summary="Not configured: the network is not searched for MCP servers.",
     ),
     Endpoint(
         "get_mcp_scan_results", "GET", "/api/discovery/mcp/results", registry.Discovered,
-        summary="The registered MCP servers; the network is not searched.",
+        summary="Not configured: the network is not searched for MCP servers.",
     ),
     Endpoint(
         "get_mcp_health", "GET", "/api/authorization/mcp-discovery/health-monitor", registry.ServersHealth,
-        aliases=("/api/authorization/mcp-discovery/server-status",),
-        summary="Which MCP servers are active; the servers themselves are not asked.",
+        aliases=("/api/authorization/mcp-discovery/server-status",), query=registry.ServersQuery,
+        summary="Which MCP servers are registered as active; the servers themselves are not asked.",
     ),
 )  # fmt: skip
 
@@ -155,11 +155,12 @@ _SUPPLY_CHAIN = (
     ),
     Endpoint(
         "get_component_impact", "GET", "/api/v1/supply-chain/impact/{component_id}", oversight.Impact,
-        refuses=(404,), summary="Which agents a component is in.",
+        query=oversight.PartQuery, refuses=(404,), summary="Which agents a component is in.",
     ),
     Endpoint(
         "get_agent_dependencies", "GET", "/api/v1/supply-chain/agents/{agent_id}/dependencies",
-        oversight.DependenciesAnswer, refuses=(403, 404), summary="What an agent is built of.",
+        oversight.DependenciesAnswer, query=oversight.PartQuery, refuses=(403, 404),
+        summary="What an agent is built of.",
     ),
     Endpoint(
         "set_agent_dependencies", "PUT", "/api/v1/supply-chain/agents/{agent_id}/dependencies",
@@ -188,7 +189,7 @@ _ORCHESTRATION = (
     ),
     Endpoint(
         "get_orchestration_session", "GET", "/api/v1/orchestration/sessions/{session_id}",
-        oversight.SessionBody, refuses=(404,), summary="What a session did.",
+        oversight.SessionBody, query=oversight.PartQuery, refuses=(404,), summary="What a session did.",
     ),
     Endpoint(
         "get_orchestration_session_risk", "GET", "/api/v1/orchestration/sessions/{session_id}/risk",

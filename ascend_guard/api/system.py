@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ascend_guard.hidden import masks
 
-from .endpoint import Offset, Text
+from .endpoint import Cursor, Offset, Text
 
 Object = dict[str, Any]
 
@@ -42,6 +42,7 @@ class AuditQuery(Struct, kw_only=True):
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
     offset: Offset = 0
+    cursor: Cursor | None = None
 
 
 class AuditEvent(Struct, kw_only=True):
@@ -69,6 +70,7 @@ class AuditPage(Struct, kw_only=True):
     limit: int
     offset: int
     has_more: bool
+    next_cursor: str | None = None
 
 
 @masks("secret")
@@ -135,6 +137,8 @@ class Deliveries(Struct):
 
     deliveries: list[Delivery]
     total: int
+    has_more: bool = False
+    next_cursor: str | None = None
 
 
 class Page(Struct, kw_only=True):
@@ -142,6 +146,7 @@ class Page(Struct, kw_only=True):
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     offset: Offset = 0
+    cursor: Cursor | None = None
 
 
 class Done(Struct, kw_only=True):
@@ -156,3 +161,5 @@ class Webhooks(Struct):
 
     webhooks: list[WebhookAnswer] = field(default_factory=list)
     total: int = 0
+    has_more: bool = False
+    next_cursor: str | None = None

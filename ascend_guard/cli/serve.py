@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated
 
@@ -79,6 +80,8 @@ def serve(
         else [OidcIssuer(oidc_issuer, oidc_audience, jwks_url=oidc_jwks_url)]
     )
     sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.collect()
+    gc.freeze()  # what was imported stays, and is not looked through again while requests wait
     store = settings.store()
     server = Server(
         store,

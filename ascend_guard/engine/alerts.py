@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ascend_guard.errors import NotFoundError
+from ascend_guard.store.paging import Page
 from ascend_guard.store.port import AuditRow, Reader, Transaction
 
 from .records import Shelf
@@ -85,7 +86,12 @@ class Acknowledgement(Struct, frozen=True):
 LOOKED_AT = 10_000
 """How many of an organization's newest audit records are looked through."""
 
+LOOKED_THROUGH = 64 << 20
+"""Bytes of them."""
+
 _PAGE = 1000
+_AT_ONCE = 4 << 20
+_LARGEST_NUMBER = 2**62
 _ACKNOWLEDGED = Shelf("alert", Acknowledgement, "alert")
 _DECODE = msgspec.json.Decoder(_Record).decode
 _EVENTS: dict[str, tuple[AlertType, str]] = {
@@ -109,13 +115,20 @@ def alerts(
     type: str | None = None,
     acknowledged: bool | None = None,
     limit: int = 50,
+    before: int | None = None,
 ) -> list[Alert]:
-    """Alerts among the newest ten thousand audit records, newest first."""
+    """Alerts among the newest audit records, newest first: ten thousand of them are looked at, or ``LOOKED_THROUGH`` bytes.
+
+    Args:
+        before: the number of the record where to begin; the newest when left out.
+    """
     seen = {entry.name: entry.value.by for entry in _ACKNOWLEDGED.all(reader, organization)}
     found: list[Alert] = []
-    for offset in range(0, LOOKED_AT, _PAGE):
-        rows = reader.audit_page(organization, limit=_PAGE, offset=offset)
+    looked = size = 0
+    while looked < LOOKED_AT and size < LOOKED_THROUGH:
+        rows = reader.audit_page(organization, _PAGE, 0, Page(before, _AT_ONCE))
         for row in rows:
+            size += len(row.body)
             alert = _alert(row, seen.get(str(row.seq)))
             if (
                 alert is not None
@@ -125,8 +138,10 @@ def alerts(
                 found.append(alert)
                 if len(found) == limit:
                     return found
-        if len(rows) < _PAGE:
+        if not rows:
             break
+        looked += len(rows)
+        before = rows[-1].seq
     return found
 
 
@@ -136,7 +151,10 @@ def acknowledge(tx: Transaction, organization: str, seq: int, by: str) -> Alert:
     Raises:
         NotFoundError: there is no such alert.
     """
-    alert = next((alert for alert in alerts(tx, organization, limit=LOOKED_AT) if alert.seq == seq), None)
+    acknowledged = _ACKNOWLEDGED.find(tx, organization, str(seq))
+    rows = tx.audit_page(organization, 1, 0, Page(seq + 1)) if seq < _LARGEST_NUMBER else []
+    by_whom = None if acknowledged is None else acknowledged.value.by
+    alert = _alert(rows[0], by_whom) if rows and rows[0].seq == seq else None
     if alert is None:
         raise NotFoundError(f"There is no alert '{seq}'.")
     if alert.acknowledged_by is not None:

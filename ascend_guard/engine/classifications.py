@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -59,10 +60,8 @@ def remove(tx: Transaction, organization: str, number: int, by: str) -> None:
     tx.record("RESOURCE_DECLASSIFIED", organization=organization, actor=by, classification=entry.value)
 
 
-def listed(reader: Reader, organization: str, resource_type: str | None) -> list[Entry[Classification]]:
+def listed(reader: Reader, organization: str, resource_type: str | None) -> Iterator[Entry[Classification]]:
     """Those of a kind of resource, or all of them, oldest first."""
-    return [
-        entry
-        for entry in CLASSIFICATIONS.all(reader, organization)
-        if resource_type in (None, entry.value.resource_type)
-    ]
+    for entry in CLASSIFICATIONS.all(reader, organization):
+        if resource_type in (None, entry.value.resource_type):
+            yield entry

@@ -173,7 +173,7 @@ def kept(
     """Findings that fit, newest first."""
     return [
         (entry, finding)
-        for entry in reversed(SCANS.all(reader, organization))
+        for entry in reversed(list(SCANS.all(reader, organization)))
         for finding in entry.value.findings
         if fits(entry.value, finding)
     ]

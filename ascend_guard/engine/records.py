@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -10,12 +11,16 @@ from msgspec import Struct
 from ascend_guard.arguments import normalise
 from ascend_guard.errors import ConflictError, NotFoundError
 from ascend_guard.redaction import scrub
+from ascend_guard.store.paging import Page
 from ascend_guard.store.port import Reader, Record, Transaction
 
 T = TypeVar("T")
 
 MOST = 10_000
 """How many things of one kind an organization may register."""
+
+_AT_ONCE = 1 << 20
+"""Bytes of entries that are read at once."""
 
 _LONGEST_NAME = 1100
 _LARGEST_NUMBER = 2**63
@@ -101,9 +106,17 @@ class Shelf(Generic[T]):
         error.code = self._missing_code
         return error
 
-    def all(self, reader: Reader, organization: str, limit: int = MOST, offset: int = 0) -> list[Entry[T]]:
-        """Oldest first."""
-        records = reader.records(organization, self.kind, limit=limit, offset=offset)
+    def all(self, reader: Reader, organization: str) -> Iterator[Entry[T]]:
+        """Oldest first, read a page at a time: together they may be very large."""
+        behind = None
+        while page := reader.records(organization, self.kind, page=Page(behind, _AT_ONCE)):
+            for record in page:
+                yield self._known(record)
+            behind = page[-1].id
+
+    def page(self, reader: Reader, organization: str, limit: int, offset: int, page: Page) -> list[Entry[T]]:
+        """Some of them, oldest first."""
+        records = reader.records(organization, self.kind, limit=limit, offset=offset, page=page)
         return [self._known(record) for record in records]
 
     def count(self, reader: Reader, organization: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -146,16 +147,16 @@ def listed(
     risk_level: RiskLevel | None = None,
     has_vulnerabilities: bool | None = None,
     active_only: bool = True,
-) -> list[Entry[Component]]:
+) -> Iterator[Entry[Component]]:
     """The components that fit, oldest first."""
-    return [
-        entry
-        for entry in COMPONENTS.all(reader, organization)
-        if component_type in (None, entry.value.component_type)
-        and risk_level in (None, entry.value.risk_level)
-        and has_vulnerabilities in (None, bool(entry.value.vulnerabilities))
-        and (entry.value.active or not active_only)
-    ]
+    for entry in COMPONENTS.all(reader, organization):
+        if (
+            component_type in (None, entry.value.component_type)
+            and risk_level in (None, entry.value.risk_level)
+            and has_vulnerabilities in (None, bool(entry.value.vulnerabilities))
+            and (entry.value.active or not active_only)
+        ):
+            yield entry
 
 
 def statistics(reader: Reader, organization: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ async def listed(call: Call[None, Page]) -> AgentPage:
         if own is not None:
             found = AGENTS.find(reader, call.organization, own)
             entries = [found] if found is not None and call.query.offset == 0 else []
-            about |= {"total": int(found is not None), "has_more": False}
+            about |= {"total": int(found is not None), "has_more": False, "next_cursor": None}
         return AgentPage(agents=[AgentBody(**_fields(entry)) for entry in entries], **about)
 
     return await call.read(look)

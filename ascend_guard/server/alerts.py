@@ -21,9 +21,11 @@ from ascend_guard.engine.classifications import Classification
 from ascend_guard.engine.records import Entry, cleaned
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.model import iso
+from ascend_guard.store.port import Reader
 
 from .handling import Call, Handler
-from .shelves import look_long, number
+from .pages import Gathered, behind, gather
+from .shelves import number
 
 
 async def listed(call: Call[None, AlertsQuery]) -> Alerts:
@@ -31,17 +33,20 @@ async def listed(call: Call[None, AlertsQuery]) -> Alerts:
     if call.caller.agent_id is not None:
         raise AuthorizationDeniedError("A key made for an agent does not see alerts. Use another key.")
     query = call.query
-    found = await look_long(
-        call,
+    before = behind(query.cursor)
+    found = await call.read(
         lambda reader: alerts.alerts(
             reader,
             call.organization,
             type=query.type,
             acknowledged=query.acknowledged,
-            limit=query.limit,
+            limit=query.limit + 1,
+            before=before,
         ),
     )
-    return Alerts(total=len(found), alerts=[_alert(alert) for alert in found])
+    shown = gather(found, _alert, query.limit)
+    last = None if shown.last is None else str(shown.last.seq)
+    return Alerts(total=len(shown.shown), alerts=shown.shown, has_more=last is not None, next_cursor=last)
 
 
 async def acknowledge(call: Call[None, None]) -> AlertBody:
@@ -52,9 +57,15 @@ async def acknowledge(call: Call[None, None]) -> AlertBody:
 
 async def classified(call: Call[None, ClassificationsQuery]) -> Classifications:
     """How sensitive resources are."""
-    kind = call.query.resource_type
-    entries = await look_long(call, lambda reader: classifications.listed(reader, call.organization, kind))
-    return Classifications([_classification(entry) for entry in entries])
+    kind, limit, first = call.query.resource_type, call.query.limit, behind(call.query.cursor)
+
+    def look(reader: Reader) -> Gathered[Entry[Classification], ClassificationBody]:
+        entries = classifications.listed(reader, call.organization, kind)
+        return gather(entries, _classification, limit, after=lambda entry: entry.number > (first or 0))
+
+    found = await call.read(look)
+    last = None if found.last is None else str(found.last.number)
+    return Classifications(found.shown, last is not None, last)
 
 
 async def classify(call: Call[ClassificationRegistration, None]) -> ClassificationAnswer:

@@ -28,13 +28,15 @@ from ascend_guard.engine.tidying import tidy
 from ascend_guard.errors import AscendError, StoreError
 from ascend_guard.store.port import Store
 
-from . import actions, approvals, kill_switch, lists, outcomes, registry, system, webhooks
+from . import actions, approvals, kill_switch, lists, outcomes, registry, system, webhook_endpoints
 from .auth import Gate, Verifier
 from .delivery import DeliveryWorker
+from .doors import Streams
 from .handling import Handler, Services, Settings
 from .limits import RateLimiter
 from .metrics import Meter
 from .news import News
+from .notices import Notices
 from .openapi import document
 from .quota import Shared
 from .served import Desk, Served
@@ -56,7 +58,7 @@ HANDLERS: dict[str, Handler] = {
     **outcomes.HANDLERS,
     **registry.HANDLERS,
     **system.HANDLERS,
-    **webhooks.HANDLERS,
+    **webhook_endpoints.HANDLERS,
 }
 
 
@@ -91,9 +93,9 @@ class Server:
         async def tier(organization: str) -> str:
             return await store.aread(lambda reader: tier_of(reader, organization))
 
-        self._desk = Desk(
-            self.services, self.gate, RateLimiter(tier, clock, local=settings.tier, shelf=Shared(store))
-        )
+        self.notices = Notices()
+        limiter = RateLimiter(tier, clock, local=settings.tier, shelf=Shared(store))
+        self._desk = Desk(self.services, self.gate, limiter, self.notices)
         self.news.watch(self._happened)
         self._fixed: dict[tuple[str, str], Served] = {}
         self._starlette = self._application()
@@ -119,13 +121,22 @@ class Server:
         routes += [
             _Route("/api/v1/stream", endpoint=_Stream(desk, self.news), methods=["GET"]),
             _Route(
-                "/openapi.json", endpoint=_Fixed(msgspec.json.encode(document(ENDPOINTS))), methods=["GET"]
+                "/openapi.json",
+                endpoint=_Open(desk, self._document, "application/json"),
+                methods=["GET"],
             ),
-            _Route("/metrics", endpoint=_Metrics(self.services), methods=["GET"]),
+            _Route(
+                "/metrics",
+                endpoint=_Open(desk, self.services.meter.exposition, Meter.content_type),
+                methods=["GET"],
+            ),
         ]
         app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={HTTPException: _astray})
         app.router.redirect_slashes = False
         return app
+
+    def _document(self) -> bytes:
+        return _OPENAPI
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -142,6 +153,7 @@ class Server:
             for task in beside:
                 with suppress(asyncio.CancelledError):
                     await task
+            self._desk.lanes.close()
             await asyncio.to_thread(self.services.store.close)
 
     async def _tidy(self) -> None:
@@ -173,6 +185,7 @@ class _Stream:
     def __init__(self, desk: Desk, news: News) -> None:
         self._desk = desk
         self._news = news
+        self._streams = Streams(desk.notices, desk.services.settings.streams_per_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, twice = heads(scope)
@@ -188,32 +201,45 @@ class _Stream:
                 with suppress(StoreError):  # the news say themselves when the database is out of reach
                     await self._desk.gate.admit(headers, Access.CALLER)
 
-            await stream(self._desk.services, self._news, caller, headers, admitted, scope, receive, send)
+            with self._streams.one(caller):
+                await stream(self._desk, self._news, caller, headers, admitted, scope, receive, send)
         except AscendError as error:  # it did not begin: what goes wrong later ends it
             status, body = self._desk.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))
             await respond(send, status, body, extra)
 
 
-class _Fixed:
-    """A JSON document that never changes."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(send, 200, self._body, [])
+_OPENAPI = msgspec.json.encode(document(ENDPOINTS))
 
 
-class _Metrics:
-    """What Prometheus scrapes."""
+class _Open:
+    """A document that anybody may read, so many times a minute. It is written anew once a second at most."""
 
-    def __init__(self, services: Services) -> None:
-        self._meter = services.meter
+    def __init__(self, desk: Desk, write: Callable[[], bytes], content_type: str) -> None:
+        self._desk = desk
+        self._write = write
+        self._type = content_type.encode()
+        self._written: tuple[float, bytes] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = Response(self._meter.exposition(), headers={"content-type": self._meter.content_type})
-        await response(scope, receive, send)
+        client = scope.get("client")
+        try:
+            self._desk.limiter.hit_open(client[0] if client else "")
+        except AscendError as error:
+            headers: list[tuple[bytes, bytes]] = []
+            self._desk.notices.note(
+                "open documents", client[0] if client else "?", "asks too often for what anybody may read"
+            )
+            status, body = self._desk.refused(error, "document", {}, headers)
+            await respond(send, status, body, headers)
+            return
+        await respond(send, 200, self._now(), [], self._type)
+
+    def _now(self) -> bytes:
+        now = time.monotonic()
+        if self._written is None or now - self._written[0] >= 1.0:
+            self._written = now, self._write()
+        return self._written[1]
 
 
 async def _astray(request: Request, error: Exception) -> Response:

@@ -97,6 +97,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         private_webhooks: whether webhooks may lead to private addresses, and over plain HTTP.
         heartbeat: seconds between two heartbeats on the pushed stream.
         tier: how often callers of the organization ``local`` may ask.
+        connections_per_address: how many may be open at once; half of all that the process can have when None.
+        streams_per_key: how many pushed streams of a key or a person may be open at once.
     """
 
     environment: str = "production"
@@ -104,6 +106,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     private_webhooks: bool = False
     heartbeat: float = 5.0
     tier: str = "unlimited"
+    connections_per_address: int | None = None
+    streams_per_key: int = 1000
 
 
 @masks("headers", "body", "sent")

@@ -31,6 +31,9 @@ TIERS: dict[str, tuple[tuple[int, int], ...]] = {
 FAILED = (60, MINUTE)
 """Refused keys and tokens of one client address."""
 
+OPEN = (600, MINUTE)
+"""Documents that anybody may read, of one client address."""
+
 LOCAL = "local"
 
 _SLOTS = 20
@@ -130,6 +133,7 @@ class RateLimiter:
         self._addresses = _Recent[str, _Window](_ADDRESSES)
         self._quotas = _Recent[str, Quota](_CALLERS)
         self._shelf = shelf or Own()
+        self._readers = _Recent[str, _Window](_ADDRESSES)
 
     async def hit(self, caller: Caller, *, stopping: bool = False) -> dict[str, str]:
         """Count one request of a key or a person.
@@ -190,16 +194,25 @@ class RateLimiter:
         Raises:
             TooManyRequestsError: there were too many.
         """
-        network = _network(address)
-        window = self._addresses.get(network)
+        self._hit_address(
+            self._addresses, address, FAILED, "Too many refused keys or tokens from this address"
+        )
+
+    def hit_open(self, address: str) -> None:
+        """Count a request for a document that anybody may read. Raises ``TooManyRequestsError``."""
+        self._hit_address(self._readers, address, OPEN, "Too many requests from this address")
+
+    def _hit_address(
+        self, among: _Recent[str, _Window], address: str, limit: tuple[int, int], what: str
+    ) -> None:
+        whose = network(address)
+        window = among.get(whose)
         if window is None:
-            window = _Window(*FAILED)
-            self._addresses.put(network, window)
+            window = _Window(*limit)
+            among.put(whose, window)
         now = self._clock()
         if window.left(now) <= 0:
-            raise _refusal(
-                window.limit, window.frees(now), now, "Too many refused keys or tokens from this address"
-            )
+            raise _refusal(window.limit, window.frees(now), now, what)
         window.hit(now)
 
     async def _tier(self, organization: str) -> str:
@@ -232,7 +245,8 @@ def _refusal(limit: int, frees: float, now: float, what: str) -> TooManyRequests
     )
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """Whom an address stands for: of IPv6 the network of 64 bits that one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from ascend_guard.api.registry import (
     ServerPage,
     ServerRegistration,
     ServersHealth,
+    ServersQuery,
     WhyBody,
 )
 from ascend_guard.api.system import Done, Page
@@ -24,7 +26,8 @@ from ascend_guard.redaction import scrub
 from ascend_guard.store.port import Reader
 
 from .handling import Call, Handler
-from .shelves import look_long, one_page, when
+from .pages import Gathered, behind, gather
+from .shelves import one_page, when
 
 
 async def register(call: Call[ServerRegistration, None]) -> ServerAnswer:
@@ -90,33 +93,39 @@ async def _turn(call: Call[WhyBody, None], active: bool) -> ServerAnswer:
 
 
 async def discovered(call: Call[None, None]) -> Discovered:
-    """What a scan would be asked for, from what is registered."""
-    servers = await _all(call)
+    """That no scan is made: what is found on a network says nothing about what is allowed."""
     return Discovered(
-        message="These are the registered servers. The network is not searched: unregistered servers are refused.",
-        discovered_count=len(servers),
-        scan_timestamp=iso(call.services.clock()),
-        servers=servers,
+        message="Nothing was scanned: this server does not search the network. Tools of MCP servers that are not registered "
+        "are refused. GET /api/registry/mcp-servers lists the registered ones."
     )
 
 
-async def health(call: Call[None, None]) -> ServersHealth:
-    """Which servers are active."""
-    servers = await _all(call)
-    active = sum(server.is_active for server in servers)
+async def health(call: Call[None, ServersQuery]) -> ServersHealth:
+    """Which servers are registered as active."""
+    limit, first = call.query.limit, behind(call.query.cursor)
+    active = 0
+
+    def counted(entries: Iterator[Entry[McpServer]]) -> Iterator[Entry[McpServer]]:
+        nonlocal active
+        for entry in entries:
+            active += entry.value.active
+            yield entry
+
+    def look(reader: Reader) -> Gathered[Entry[McpServer], ServerBody]:
+        entries = counted(MCP_SERVERS.all(reader, call.organization))
+        return gather(entries, _body, limit, after=lambda entry: entry.number > (first or 0))
+
+    found = await call.read(look)
     return ServersHealth(
-        message="This is what is registered. The servers themselves were not asked.",
+        message="The servers themselves were not asked: this says which ones are registered as active.",
         timestamp=iso(call.services.clock()),
-        total_servers=len(servers),
+        total_servers=found.total,
         active_servers=active,
-        inactive_servers=len(servers) - active,
-        servers=servers,
+        inactive_servers=found.total - active,
+        servers=found.shown,
+        has_more=found.last is not None,
+        next_cursor=None if found.last is None else str(found.last.number),
     )
-
-
-async def _all(call: Call[None, None]) -> list[ServerBody]:
-    entries = await look_long(call, lambda reader: MCP_SERVERS.all(reader, call.organization))
-    return [_body(entry) for entry in entries]
 
 
 def _body(entry: Entry[McpServer]) -> ServerBody:

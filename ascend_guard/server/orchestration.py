@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ascend_guard.api.oversight import (
     CascadeAnswer,
     CascadeBody,
     McpTopologyBody,
     OrchestrationStats,
+    PartQuery,
     SessionAction,
     SessionBody,
     SessionRisk,
@@ -23,9 +26,8 @@ from ascend_guard.model import iso
 from ascend_guard.store.port import ActionRow, Reader
 
 from .handling import Call, Handler
-from .shelves import look_long, one_page
-
-_SHOWN = 1000
+from .pages import behind, gather
+from .shelves import one_page
 
 
 async def register(call: Call[TopologyBody, None]) -> TopologyAnswer:
@@ -60,10 +62,12 @@ async def listed(call: Call[None, Page]) -> TopologyPage:
     return await call.read(look)
 
 
-async def session(call: Call[None, None]) -> SessionBody:
+async def session(call: Call[None, PartQuery]) -> SessionBody:
     """What a session did."""
+    first = behind(call.query.cursor)
     found = await _session(call)
     rows = found.actions
+    shown = gather(rows, _action, call.query.limit, after=lambda row: first is None or row.id < first)
     return SessionBody(
         session_id=call.path["session_id"],
         action_count=len(rows),
@@ -73,8 +77,9 @@ async def session(call: Call[None, None]) -> SessionBody:
         max_depth=max(row.depth for row in rows),
         started_at=iso(rows[-1].created_at),
         last_activity=iso(rows[0].created_at),
-        complete=found.complete and len(rows) <= _SHOWN,
-        actions=[_action(row) for row in reversed(rows[:_SHOWN])],
+        complete=found.complete and first is None and shown.last is None,
+        actions=shown.shown[::-1],
+        next_cursor=None if shown.last is None else str(shown.last.id),
     )
 
 
@@ -107,7 +112,7 @@ async def stats(call: Call[None, None]) -> OrchestrationStats:
     def look(reader: Reader) -> tuple[Sessions, int]:
         return topology.sessions(reader, call.organization), TOPOLOGIES.count(reader, call.organization)
 
-    found, topologies = await look_long(call, look)
+    found, topologies = await call.read(look)
     rows = [row for row in found.actions if own in (None, row.agent_id)]
     return OrchestrationStats(
         total_sessions=len({row.orchestration_session_id for row in rows}),
@@ -143,10 +148,10 @@ async def cascade_kill(call: Call[CascadeBody, None]) -> CascadeAnswer:
     )
 
 
-async def _session(call: Call[None, None]) -> Sessions:
+async def _session(call: Call[None, Any]) -> Sessions:
     """The session's actions; a key made for an agent sees that agent's."""
     session_id, own = call.path["session_id"], call.caller.agent_id
-    found = await look_long(call, lambda reader: topology.sessions(reader, call.organization, session_id))
+    found = await call.read(lambda reader: topology.sessions(reader, call.organization, session_id))
     rows = [row for row in found.actions if own in (None, row.agent_id)]
     if not rows:
         raise NotFoundError(f"There is no orchestration session {session_id!r}.")

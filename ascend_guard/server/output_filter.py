@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from ascend_guard.api.output import (
@@ -27,7 +27,8 @@ from ascend_guard.model import RiskLevel, iso
 from ascend_guard.store.port import Reader
 
 from .handling import Call, Handler
-from .shelves import look_long, number, page, require_own
+from .pages import Gathered, behind_both, gather, page
+from .shelves import number, require_own
 
 _log = logging.getLogger("ascend_guard")
 
@@ -97,13 +98,33 @@ async def _findings(call: Call[None, FindingsQuery], of: Callable[[Scanned], boo
             and of(scanned)
         )
 
-    def look(reader: Reader) -> list[tuple[Entry[Scanned], Finding]]:
-        return output_filter.kept(reader, call.organization, fits)
+    first = behind_both(query.cursor)
 
-    found = await look_long(call, look)
-    shown = found[query.offset : query.offset + query.limit]
-    about = page(len(found), len(shown), query.limit, query.offset)
-    return FindingsPage(findings=[_kept(entry, finding) for entry, finding in shown], **about)
+    def look(reader: Reader) -> Gathered[_Row, KeptFinding]:
+        return gather(
+            _numbered(output_filter.kept(reader, call.organization, fits)),
+            lambda row: _kept(row[2], row[3]),
+            query.limit,
+            offset=query.offset,
+            after=lambda row: first is None or (row[0], first[1]) < (first[0], row[1]),
+        )
+
+    found = await call.read(look)
+    last = None if found.last is None else f"{found.last[0]}.{found.last[1]}"
+    about = page(found.total, len(found.shown), query.limit, query.offset, last)
+    return FindingsPage(findings=found.shown, **about)
+
+
+_Row = tuple[int, int, Entry[Scanned], Finding]
+"""The scan's number, counted down; the finding's place among those of the scan that fit; the scan; the finding."""
+
+
+def _numbered(found: list[tuple[Entry[Scanned], Finding]]) -> Iterator[_Row]:
+    place, last = 0, 0
+    for entry, finding in found:
+        place = place + 1 if entry.number == last else 0
+        last = entry.number
+        yield entry.number, place, entry, finding
 
 
 def _config(chosen: Filter) -> FilterBody:

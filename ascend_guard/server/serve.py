@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import uvicorn
@@ -11,7 +13,8 @@ import uvicorn
 from ascend_guard.errors import ConfigurationError
 
 from .app import Server
-from .protocol import Protocol
+from .connections import READ_ON, Bounds, Connection
+from .doors import Doors, room_for_connections
 
 GRACE = 10
 """Seconds that requests under way are given when the server is asked to end."""
@@ -39,7 +42,7 @@ def serve(
     with _bound(host, port) as listening:
         bound = listening.getsockname()
         name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        config = uvicorn.Config(
+        config = Bounds(
             server.app,
             log_level="warning",
             access_log=False,
@@ -48,9 +51,13 @@ def serve(
             proxy_headers=False,
             lifespan="on",
             interface="asgi3",
-            http=Protocol,
+            http=Connection,
             ws="none",  # a request that asks for a WebSocket must reach no other reader than ``Protocol``
+            backlog=1024,
         )
+        settings = server.services.settings
+        config.notices, config.refused = server.notices, deque()
+        config.doors = Doors(server.notices, room_for_connections(), settings.connections_per_address)
         web = _Uvicorn(config, server, lambda: ready(f"http://{name}:{bound[1]}"))
         if started is not None:
             started(web)
@@ -58,7 +65,9 @@ def serve(
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
+    config: Bounds
+
+    def __init__(self, config: Bounds, server: Server, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._served = server
         self._ready = ready
@@ -67,6 +76,17 @@ class _Uvicorn(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        refused = self.config.refused
+        for _ in range(min(READ_ON, len(refused))):
+            refused.popleft().read_on()
+        if counter % 10 == 0:  # once a second
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.look(now)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._served.news.close()  # uvicorn waits for connections to end, and a stream never would

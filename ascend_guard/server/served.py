@@ -1,14 +1,19 @@
 """One endpoint as an ASGI application.
 
-A request is admitted (who is it, may they, how often), decoded to its endpoint's types, handled, and encoded. Whatever
-fails becomes the documented error body in one place.
+A request is admitted by its headers alone (who is it, may they, how often); only then its body is read, decoded to its
+endpoint's types, handled, and the answer encoded: on the event loop when that takes a moment, else in a lane. Whatever fails
+becomes the documented error body in one place.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -17,10 +22,13 @@ from ascend_guard.api.system import ErrorBody
 from ascend_guard.errors import AscendError, AuthenticationError, RateLimitError, ServerError
 
 from .auth import Gate
+from .bodies import Room, require_few_values
 from .decoding import Decoder
 from .failures import Refused, classified
 from .handling import Call, Caller, Handler, Services
+from .lanes import LIGHT, SMALL, Lanes, apart
 from .limits import RateLimiter
+from .notices import Notices
 from .signing import require_signature
 from .tracing import traced
 from .wire import Receive, Scope, Send, correlation_of, heads, read_body, require_once, respond
@@ -39,12 +47,17 @@ class Desk:
         services: what handlers may reach.
         gate: who may in.
         limiter: how often.
+        notices: where it is logged that a limit was hit.
     """
 
-    def __init__(self, services: Services, gate: Gate, limiter: RateLimiter) -> None:
+    def __init__(self, services: Services, gate: Gate, limiter: RateLimiter, notices: Notices) -> None:
         self.services = services
         self.gate = gate
         self.limiter = limiter
+        self.notices = notices
+        self.room = Room(notices)
+        self.lanes = Lanes(notices)
+        self.apart = msgspec.structs.replace(services, store=apart(services.store))
 
     async def admit(
         self, scope: Scope, headers: dict[str, str], access: Access, extra: list[tuple[bytes, bytes]]
@@ -57,6 +70,9 @@ class Desk:
             try:
                 self.limiter.hit_failed(client[0] if client else "")
             except RateLimitError as error:
+                self.notices.note(
+                    "refused keys", client[0] if client else "?", "sends keys or tokens that are refused"
+                )
                 error.retry_after = 1.0  # published clients sleep that long before they tell of the wrong key
                 raise
             raise
@@ -94,6 +110,7 @@ class Served:
         self._handler = handler
         self._desk = desk
         self._decoder = Decoder(endpoint)
+        self._light = endpoint.name in LIGHT
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -103,22 +120,8 @@ class Served:
         with traced(self.endpoint, headers, correlation) as span:
             try:
                 require_once(twice)
-                body = await read_body(receive, headers)
                 caller = await self._desk.admit(scope, headers, self.endpoint.access, extra)
-                if caller.signing_secret is not None:
-                    now = self._desk.services.clock()
-                    await require_signature(caller.signing_secret, headers, body, now, self.endpoint)
-                call = Call(
-                    self._desk.services,
-                    caller,
-                    scope["path_params"],
-                    self._decoder.body(body, headers),
-                    self._decoder.query(scope["query_string"]),
-                    headers,
-                    correlation,
-                    body,
-                )
-                answer = _encode(await self._handler(call))
+                answer = await self._answered(caller, scope, receive, headers, correlation)
                 status = self.endpoint.status
             except AscendError as error:
                 status, answer = self._desk.refused(error, self.endpoint.name, headers, extra)
@@ -130,3 +133,51 @@ class Served:
         self._desk.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)
         extra.append((b"x-correlation-id", correlation.encode()))
         await respond(send, status, answer, extra)
+
+    async def _answered(
+        self, caller: Caller, scope: Scope, receive: Receive, headers: dict[str, str], correlation: str
+    ) -> bytes:
+        desk = self._desk
+        if not _announces_body(headers):  # then none is waited for
+            handle = partial(self._handled, caller, scope, b"", headers, correlation)
+            return await handle(desk.services) if self._light else await self._in_lane(caller, handle)
+        with desk.room.held(caller, headers):
+            body = await read_body(receive, headers)
+            handle = partial(self._handled, caller, scope, body, headers, correlation)
+            if self._light and len(body) <= SMALL:
+                return await handle(desk.services)
+            return await self._in_lane(caller, handle)
+
+    async def _in_lane(
+        self, caller: Caller, handle: Callable[[Services], Coroutine[Any, Any, bytes]]
+    ) -> bytes:
+        desk = self._desk
+        return await desk.lanes.run(caller, lambda: asyncio.run(handle(desk.apart)))
+
+    async def _handled(
+        self,
+        caller: Caller,
+        scope: Scope,
+        body: bytes,
+        headers: dict[str, str],
+        correlation: str,
+        services: Services,
+    ) -> bytes:
+        require_few_values(body)
+        if caller.signing_secret is not None:
+            await require_signature(caller.signing_secret, headers, body, services.clock(), self.endpoint)
+        call = Call(
+            services,
+            caller,
+            scope["path_params"],
+            self._decoder.body(body, headers),
+            self._decoder.query(scope["query_string"]),
+            headers,
+            correlation,
+            body,
+        )
+        return _encode(await self._handler(call))
+
+
+def _announces_body(headers: dict[str, str]) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

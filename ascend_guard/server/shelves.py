@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct
@@ -11,24 +9,24 @@ from msgspec import UNSET, Struct
 from ascend_guard.engine.records import Entry, Shelf, cleaned
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError
 from ascend_guard.model import iso
+from ascend_guard.store.paging import Page
 from ascend_guard.store.port import Reader
 
 from .handling import Call, Caller
+from .pages import LARGEST_PAGE, behind, page
 
-R = TypeVar("R")
 T = TypeVar("T")
-
-
-def page(total: int, shown: int, limit: int, offset: int) -> dict[str, Any]:
-    """What a page of a list says of itself."""
-    return {"total": total, "limit": limit, "offset": offset, "has_more": offset + shown < total}
 
 
 def one_page(shelf: Shelf[T], reader: Reader, call: Call[Any, Any]) -> tuple[list[Entry[T]], dict[str, Any]]:
     """The entries a query asks for, and what their page says of itself."""
-    limit, offset = call.query.limit, call.query.offset
-    entries = shelf.all(reader, call.organization, limit, offset)
-    return entries, page(shelf.count(reader, call.organization), len(entries), limit, offset)
+    query, ours = call.query, call.organization
+    entries = shelf.page(reader, ours, query.limit, query.offset, Page(behind(query.cursor), LARGEST_PAGE))
+    last = entries[-1].number if entries else None
+    more = last is not None and bool(shelf.page(reader, ours, 1, 0, Page(last)))
+    return entries, page(
+        shelf.count(reader, ours), len(entries), query.limit, query.offset, str(last) if more else None
+    )
 
 
 def when(entry: Entry[Any]) -> dict[str, Any]:
@@ -65,8 +63,3 @@ def number(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise NotFoundError(f"There is no {what} {text!r}.")
     return int(text)
-
-
-async def look_long(call: Call[Any, Any], work: Callable[[Reader], R]) -> R:
-    """Answer a question that takes more than a moment without holding up the other requests."""
-    return await asyncio.to_thread(call.services.store.snapshot, work)

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -26,9 +28,10 @@ from ascend_guard.store.port import Reader
 
 from .handling import Caller, Services
 from .news import Listener, News, message, news
+from .served import Desk
 from .wire import Receive, Scope, Send
 
-MOST_MISSED = 50_000
+MOST_MISSED = 5_000
 """Audit records that are looked through for what a client missed."""
 
 HEARTBEAT = b": heartbeat\n\n"
@@ -43,7 +46,7 @@ _HEADERS = [
 
 
 async def stream(
-    services: Services,
+    desk: Desk,
     feed: News,
     caller: Caller,
     headers: dict[str, str],
@@ -53,12 +56,17 @@ async def stream(
     send: Send,
 ) -> None:
     """Answer one connection until either side ends it, or ``admitted`` raises ``AscendError``."""
+    services = desk.services
     listener = Listener(caller.organization, caller.agent_id)
     feed.add(listener)
     services.meter.streams += 1
     gone = asyncio.ensure_future(_gone(receive))
     try:
-        opening = await services.store.aread(lambda reader: _opening(reader, services, listener, headers))
+        look = partial(_opening, services=services, listener=listener, headers=headers)
+        if "last-event-id" in headers:  # there may be much to catch up with
+            opening = await desk.lanes.run(caller, lambda: services.store.apart(look), most=sys.maxsize)
+        else:
+            opening = await services.store.aread(look)
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": b"".join(opening), "more_body": True})
         with suppress(AscendError):

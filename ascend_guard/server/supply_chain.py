@@ -17,6 +17,7 @@ from ascend_guard.api.oversight import (
     DependenciesAnswer,
     DependenciesBody,
     Impact,
+    PartQuery,
     SyncStatus,
     VulnerabilityBody,
 )
@@ -29,7 +30,8 @@ from ascend_guard.redaction import scrub
 from ascend_guard.store.port import Reader, Transaction
 
 from .handling import Call, Handler
-from .shelves import changes, look_long, page, when
+from .pages import Gathered, behind, gather, page
+from .shelves import changes, when
 
 
 async def register(call: Call[ComponentRegistration, None]) -> ComponentAnswer:
@@ -49,20 +51,25 @@ async def listed(call: Call[None, ComponentsQuery]) -> ComponentPage:
     query = call.query
     kind = None if query.component_type is None else ComponentType(query.component_type)
     level = None if query.risk_level is None else RiskLevel(query.risk_level)
-    found = await look_long(
-        call,
-        lambda reader: supply_chain.listed(
+    first = behind(query.cursor)
+
+    def look(reader: Reader) -> Gathered[Entry[Component], ComponentBody]:
+        found = supply_chain.listed(
             reader,
             call.organization,
             component_type=kind,
             risk_level=level,
             has_vulnerabilities=query.has_vulnerabilities,
             active_only=query.active_only,
-        ),
-    )
-    shown = found[query.offset : query.offset + query.limit]
-    about = page(len(found), len(shown), query.limit, query.offset)
-    return ComponentPage(components=[_body(entry) for entry in shown], **about)
+        )
+        return gather(
+            found, _body, query.limit, offset=query.offset, after=lambda entry: entry.number > (first or 0)
+        )
+
+    found = await call.read(look)
+    next_cursor = None if found.last is None else str(found.last.number)
+    about = page(found.total, len(found.shown), query.limit, query.offset, next_cursor)
+    return ComponentPage(components=found.shown, **about)
 
 
 async def get(call: Call[None, None]) -> ComponentBody:
@@ -80,29 +87,39 @@ async def update(call: Call[ComponentChange, None]) -> ComponentAnswer:
 
 async def stats(call: Call[None, None]) -> ComponentStats:
     """Numbers about all components."""
-    numbers = await look_long(call, lambda reader: supply_chain.statistics(reader, call.organization))
+    numbers = await call.read(lambda reader: supply_chain.statistics(reader, call.organization))
     return ComponentStats(**numbers)
 
 
-async def impact(call: Call[None, None]) -> Impact:
+async def impact(call: Call[None, PartQuery]) -> Impact:
     """Which agents a component is in; a key made for an agent learns that of its own."""
-    component_id, own = call.path["component_id"], call.caller.agent_id
+    component_id, own, query = call.path["component_id"], call.caller.agent_id, call.query
 
     def look(reader: Reader) -> Impact:
         entry = COMPONENTS.pick(reader, call.organization, component_id)
         agents = supply_chain.affected(reader, call.organization, entry)
         seen = [agent for agent in agents if own in (None, agent)]
-        return Impact(component=_body(entry), affected_count=len(seen), affected_agents=seen)
+        found = gather(seen, str, query.limit, after=lambda agent: agent > (query.cursor or ""))
+        return Impact(
+            component=_body(entry),
+            affected_count=found.total,
+            affected_agents=found.shown,
+            has_more=found.last is not None,
+            next_cursor=found.last,
+        )
 
-    return await look_long(call, look)
+    return await call.read(look)
 
 
-async def dependencies(call: Call[None, None]) -> DependenciesAnswer:
+async def dependencies(call: Call[None, PartQuery]) -> DependenciesAnswer:
     """What an agent is built of."""
+    first, limit = behind(call.query.cursor), call.query.limit
 
     def look(reader: Reader) -> DependenciesAnswer:
         agent_id = _agent(reader, call)
-        return _built_of(agent_id, supply_chain.dependencies(reader, call.organization, agent_id))
+        return _built_of(
+            agent_id, supply_chain.dependencies(reader, call.organization, agent_id), limit, first
+        )
 
     return await call.read(look)
 
@@ -128,7 +145,7 @@ async def sync_status(call: Call[None, None]) -> SyncStatus:
     )
 
 
-def _agent(reader: Reader, call: Call[Any, None]) -> str:
+def _agent(reader: Reader, call: Call[Any, Any]) -> str:
     name = call.path["agent_id"]
     if call.caller.agent_id is not None:  # such a key names its agent; a number could be another's
         call.caller.require_agent(name)
@@ -136,9 +153,17 @@ def _agent(reader: Reader, call: Call[Any, None]) -> str:
     return AGENTS.pick(reader, call.organization, name).name
 
 
-def _built_of(agent_id: str, entries: list[Entry[Component]]) -> DependenciesAnswer:
+def _built_of(
+    agent_id: str, entries: list[Entry[Component]], limit: int = 1000, first: int | None = None
+) -> DependenciesAnswer:
+    entries = sorted(entries, key=lambda entry: entry.number)
+    found = gather(entries, _body, limit, after=lambda entry: entry.number > (first or 0))
     return DependenciesAnswer(
-        agent_id=agent_id, total=len(entries), dependencies=[_body(entry) for entry in entries]
+        agent_id=agent_id,
+        total=found.total,
+        dependencies=found.shown,
+        has_more=found.last is not None,
+        next_cursor=None if found.last is None else str(found.last.number),
     )
 
 

@@ -1,4 +1,4 @@
-"""Webhooks' endpoints, and the way to a receiver, which an organization chose and so is not to be trusted.
+"""The way to a webhook's receiver, which an organization chose and so is not to be trusted.
 
 An address must be public, is looked up anew for each request, and the request goes to the very address that was checked:
 a name that leads elsewhere a moment later (DNS rebinding) leads nowhere. No redirect is followed and no proxy used.
@@ -6,11 +6,9 @@ a name that leads elsewhere a moment later (DNS rebinding) leads nowhere. No red
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import io
 import re
-import secrets
 import socket
 import ssl
 import time
@@ -20,16 +18,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
-from msgspec import Struct, convert
+from msgspec import Struct
 
 from ascend_guard._version import __version__
-from ascend_guard.api import system
 from ascend_guard.engine import webhooks
 from ascend_guard.errors import ValidationError
-from ascend_guard.model import iso
-
-from .handling import Call, Handler
-from .shelves import changes
 
 TIMEOUT = 10.0
 """Seconds that one request may take, from looking the name up to the end of the answer."""
@@ -290,111 +283,3 @@ def message(secret: str, delivery: webhooks.Delivery, now: float) -> tuple[dict[
         "X-Ascend-Delivery": delivery.delivery_id,
     }
     return headers, body
-
-
-async def configure_webhook(call: Call[system.WebhookBody, None]) -> system.WebhookAnswer:
-    """Register one, and show its secret this once."""
-    given, webhook_id = call.body, webhooks.new_id()
-    if call.caller.agent_id is not None:
-        call.caller.require_agent(given.agent_id or "")
-    events = webhooks.require_events(given.events)
-    await asyncio.to_thread(Sender(private=call.services.settings.private_webhooks).check, given.url)
-    secret = given.secret or webhooks.new_secret()
-    sealed = webhooks.seal(call.services.store.secret, webhook_id, secret)
-    webhook = webhooks.Webhook(given.url, events, sealed, given.agent_id, given.active)
-    kept = await call.write(
-        lambda tx: webhooks.register(tx, call.organization, call.caller.name, webhook_id, webhook)
-    )
-    return _answer(webhook_id, kept, secret)
-
-
-async def list_webhooks(call: Call[None, system.Page]) -> system.Webhooks:
-    """Those that the caller may see."""
-    found = await call.read(lambda reader: webhooks.webhooks(reader, call.organization))
-    mine = [_answer(name, webhook) for name, webhook in found if _sees(call, webhook)]
-    return system.Webhooks(mine[call.query.offset :][: call.query.limit], len(mine))
-
-
-async def update_webhook(call: Call[system.WebhookChange, None]) -> system.WebhookAnswer:
-    """Change what is given."""
-    given, webhook_id = changes(call.body), call.path["webhook_id"]
-    await _mine(call)
-    if "events" in given:
-        given["events"] = webhooks.require_events(given["events"])
-    if "url" in given:
-        await asyncio.to_thread(Sender(private=call.services.settings.private_webhooks).check, given["url"])
-    if "secret" in given:
-        given["secret"] = webhooks.seal(call.services.store.secret, webhook_id, given["secret"])
-    kept = await call.write(
-        lambda tx: webhooks.change(tx, call.organization, call.caller.name, webhook_id, given)
-    )
-    return _answer(webhook_id, kept)
-
-
-async def delete_webhook(call: Call[None, None]) -> system.Done:
-    """Forget it, and what is on its way to it."""
-    await _mine(call)
-    await call.write(
-        lambda tx: webhooks.remove(tx, call.organization, call.caller.name, call.path["webhook_id"])
-    )
-    return system.Done(message="The webhook is deleted.")
-
-
-async def test_webhook(call: Call[None, None]) -> system.WebhookTest:
-    """Send ``webhook.test`` at once, whether the webhook is active or not; it is not listed as a delivery."""
-    webhook, webhook_id, now = await _mine(call), call.path["webhook_id"], call.services.clock()
-    secret = webhooks.unseal(call.services.store.secret, webhook_id, webhook.secret)
-    delivery_id, data, at = "dlv_" + secrets.token_hex(12), {"webhook_id": webhook_id}, iso(now)
-    delivery = webhooks.Delivery(delivery_id, "webhook.test", at, data, at, at)
-    headers, body = message(secret, delivery, now)
-    begun = time.perf_counter()
-    sent = await asyncio.to_thread(
-        Sender(private=call.services.settings.private_webhooks).send, webhook.url, headers, body
-    )
-    return system.WebhookTest(
-        sent.ok, sent.status_code, round((time.perf_counter() - begun) * 1000, 1), sent.error
-    )
-
-
-async def list_deliveries(call: Call[None, system.Page]) -> system.Deliveries:
-    """What was sent and what is on its way."""
-    await _mine(call)
-    name, page = call.path["webhook_id"], call.query
-    found, total = await call.read(
-        lambda reader: webhooks.deliveries(reader, call.organization, name, page.limit, page.offset)
-    )
-    return system.Deliveries(convert(found, list[system.Delivery], from_attributes=True), total)
-
-
-async def _mine(call: Call[Any, Any]) -> webhooks.Webhook:
-    """The webhook that is asked for; to an agent's key another agent's does not exist."""
-    webhook = await call.read(lambda reader: webhooks.get(reader, call.organization, call.path["webhook_id"]))
-    if not _sees(call, webhook):
-        raise webhooks.no_such()
-    return webhook
-
-
-def _sees(call: Call[Any, Any], webhook: webhooks.Webhook) -> bool:
-    return call.caller.agent_id in (None, webhook.agent_id)
-
-
-def _answer(webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None) -> system.WebhookAnswer:
-    return system.WebhookAnswer(
-        webhook_id=webhook_id,
-        id=webhook_id,
-        url=webhook.url,
-        events=webhook.events,
-        active=webhook.active,
-        created_at=iso(webhook.created_at),
-        agent_id=webhook.agent_id,
-        secret=secret,
-    )
-
-
-HANDLERS: dict[str, Handler] = {
-    handler.__name__: handler
-    for handler in (
-        *(configure_webhook, list_webhooks, update_webhook),
-        *(delete_webhook, test_webhook, list_deliveries),
-    )
-}

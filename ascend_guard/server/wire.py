@@ -18,7 +18,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _PRINTABLE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_JSON = (b"content-type", b"application/json")
 _ONCE = frozenset(
     {
         "authorization",
@@ -93,10 +92,16 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
             return b"".join(parts)
 
 
-async def respond(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]]) -> None:
-    """Send a JSON answer that nobody may cache or sniff."""
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    extra: list[tuple[bytes, bytes]],
+    content_type: bytes = b"application/json",
+) -> None:
+    """Send an answer that nobody may cache or sniff."""
     headers = [
-        _JSON,
+        (b"content-type", content_type),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),

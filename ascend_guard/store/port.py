@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from ascend_guard.model import Killed, KillSwitchState, RunningCall, iso
 
+from .paging import WHOLE, Page
 from .rows import ActionRow, Approval, AuditRow, Event, Head, Record
 
 R = TypeVar("R")
@@ -96,7 +97,9 @@ class Reader(Protocol):
         """All audit records after this one, in order."""
         ...
 
-    def audit_page(self, organization: str, *, limit: int = 50, offset: int = 0) -> list[AuditRow]:
+    def audit_page(
+        self, organization: str, limit: int, offset: int = 0, page: Page = WHOLE
+    ) -> list[AuditRow]:
         """One organization's audit records, newest first."""
         ...
 
@@ -132,7 +135,9 @@ class Reader(Protocol):
         """What is registered under this name in any organization: for names nobody can guess, such as a key's hash."""
         ...
 
-    def records(self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0) -> list[Record]:
+    def records(
+        self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0, page: Page = WHOLE
+    ) -> list[Record]:
         """Everything of one kind, oldest first."""
         ...
 
@@ -155,8 +160,7 @@ class Transaction(Reader, Protocol):
     def insert_action(self, row: ActionRow) -> int:
         """Keep a new action and return its number; the one in ``row`` is ignored.
 
-        The next record must be its ``submitted``, and the one after it its ``started`` when it is claimed already.
-        """
+        The next record must be its ``submitted``, and the one after it its ``started`` when it is claimed already."""
         ...
 
     def settle_action(
@@ -244,16 +248,18 @@ class Store(Protocol):
         """Answer a question from a coroutine, by the last committed state. Raises ``StoreError``."""
         ...
 
+    def apart(self, work: Callable[[Reader], R]) -> R:
+        """The same for a question that may take long: other readers do not wait for it. Raises ``StoreError``."""
+        ...
+
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         """Answer a long question from one moment's state, without holding up anybody. Raises ``StoreError``."""
         ...
 
     def write(self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None) -> R:
-        """Run ``work`` in a transaction and return once it is durable.
+        """Run ``work``, which may run more than once, in a transaction and return once it is durable.
 
-        ``work`` may run more than once, so it must touch nothing but the transaction. ``orphaned`` is called when the
-        result is durable but its caller went away in the meantime. Raises ``StoreError``, or what ``work`` raised.
-        """
+        ``orphaned``: the result is durable, but its caller has gone. Raises ``StoreError``, or what ``work`` raised."""
         ...
 
     async def awrite(
@@ -270,9 +276,7 @@ class Store(Protocol):
     ) -> None:
         """Run ``work`` before any later write of this process, and within milliseconds, without waiting for it.
 
-        When the database does not take it, it is tried again while the process lives. ``what`` begins the log's sentences
-        about that: "Action 7 ended (completed)". ``failed`` is called when it will not be tried again.
-        """
+        It is tried again while the process lives. ``what`` begins the log's sentences about that. ``failed``: given up."""
         ...
 
     def changed(self) -> bool:
@@ -296,10 +300,9 @@ class Store(Protocol):
         ...
 
     def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
-        """The last check of a claimed call: None when it has begun, else the switch that blocks it.
+        """The last check of a claimed call: None when it has begun, and runs until ``ended``; else what blocks it.
 
-        A call that has begun counts as running until ``ended``. Raises ``StoreError``, and then it has not begun.
-        """
+        Raises ``StoreError``, and then it has not begun."""
         ...
 
     def ended(self, action_id: str) -> None:
@@ -309,9 +312,7 @@ class Store(Protocol):
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         """Turn a kill switch on; ``''`` is every agent. No call that it stops passes ``begin`` once this has returned.
 
-        Raises:
-            StoreError: agents are not stopped, or the switch is not kept.
-        """
+        Raises ``StoreError``: agents are not stopped, or the switch is not kept."""
         ...
 
     def require_released(self) -> None:
@@ -321,9 +322,7 @@ class Store(Protocol):
     def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         """Finish what was posted and let go of the database. No call of this process begins any more.
 
-        Args:
-            last: what is written at the very end; it gets the actions that have begun here and not ended.
-        """
+        ``last``: what is written at the very end; it gets the actions that have begun here and not ended."""
         ...
 
 

@@ -30,7 +30,7 @@ from .writer import GroupCommit, Ticket
 try:
     import psycopg
 
-    from .postgres_connection import READING_LONG, WRITING, Address, Readers
+    from .postgres_connection import MAKING_TABLES, READING_LONG, WRITING, Address, Readers
     from .postgres_listener import Listener, alive
     from .postgres_queries import PostgresReader, PostgresSnapshot, PostgresTransaction, begin_trail
 except ImportError as error:
@@ -78,11 +78,11 @@ class PostgresStore:
         address = self._address
         self._runner = uuid.uuid4().hex
         try:
-            with address.connect() as connection:
+            with address.connect(MAKING_TABLES) as connection:
                 self._require_utf8(connection)
                 migrate_postgres(connection, str(address))
                 begin_trail(connection, self.secret, str(address))
-            self._listener = Listener(address.connect, self._runner, address.explain)
+            self._listener = Listener(address, self._runner)
         except psycopg.Error as error:
             raise address.explain(error) from error
         self._readers = Readers(address.connect, PostgresReader, READERS, self._busy)
@@ -144,6 +144,9 @@ class PostgresStore:
         return await loop.run_in_executor(
             self._threads, partial(context.run, partial(self.read, work, latest=False))
         )
+
+    def apart(self, work: Callable[[Reader], R]) -> R:
+        return self.read(work, latest=False)
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         if self._state is not _OPEN:

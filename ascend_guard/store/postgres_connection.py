@@ -1,17 +1,26 @@
-"""Connections to PostgreSQL: how they are made, what they are told, and what text looks like on them."""
+"""Connections to PostgreSQL: how they are made, what they are told, how long they wait, and what text looks like on them.
+
+The rules about waiting, and the promise they keep (1: a fault blocks, within a bounded time):
+
+1. No round trip waits longer than ``ANSWER`` seconds. TCP alone does not end such a wait: the kernel of a machine whose
+   database process hangs goes on acknowledging, and so does a proxy that stopped forwarding.
+2. The server ends what takes too long a little earlier, so that a slow answer is told apart from none.
+3. While the pulse (``postgres_listener``) gets no answer, no other connection is made: each attempt would wait in vain.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -19,27 +28,31 @@ from ascend_guard.errors import ConfigurationError, StoreError
 
 from .mends import explain_postgres
 
+R = TypeVar("R")
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+ANSWER = 6.5
+"""Seconds that one round trip may take, the server's own time-outs included."""
 
 PATIENCE = 5.0
 """Seconds to wait for a connection, and for a free one among those that read."""
 
 _DEFAULTS = {
     "application_name": "ascend-guard",
-    "connect_timeout": "5",
+    "connect_timeout": "4",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
-    "tcp_user_timeout": "10000",
+    "tcp_user_timeout": "6000",
     "target_session_attrs": "read-write",
 }
 
 # A replica that stands still in the middle of a transaction holds up all others: the server ends it, and its lock goes.
 # Who waits for the lock waits longer than that. The server's keepalives are for replicas whose machine is gone.
 _SETTINGS = {
-    "idle_in_transaction_session_timeout": "5s",
-    "lock_timeout": "15s",
-    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "4s",
+    "lock_timeout": "5500ms",
+    "statement_timeout": "6s",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
@@ -49,8 +62,14 @@ _SETTINGS = {
 WRITING = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """For the writer, whose plans must stay right when the tables grow under them: it finds everything by an index."""
 
-READING_LONG = {"idle_in_transaction_session_timeout": "10min", "statement_timeout": "10min"}
+READING_LONG = {"idle_in_transaction_session_timeout": "10min", "statement_timeout": "1min"}
 """For snapshots, which hold up nobody, and whose reader may do other things between two rows."""
+
+MAKING_TABLES = {"lock_timeout": "10min", "statement_timeout": "0"}
+"""For the steps to a new schema, which rewrite tables and wait for another replica that makes them."""
+
+_PATIENT = 65.0
+"""Seconds that one round trip of ``READING_LONG`` may take."""
 
 _TRANSACTION_TIMEOUT = 170_000
 """The server version that can also end a transaction whose client stands still between the messages of one request."""
@@ -81,6 +100,37 @@ def _adapters() -> AdaptersMap:
     adapters.register_dumper(str, TextDumper)
     adapters.register_loader("text", TextLoader)
     return adapters
+
+
+class Silent(psycopg.OperationalError):
+    """The server is there and gives no answer."""
+
+
+class _Bounded(psycopg.Connection[tuple[Any, ...]]):
+    """Gives up, and closes itself, when a round trip takes longer than ``answer_within`` seconds (None: never)."""
+
+    answer_within: float | None = ANSWER
+
+    def wait(self, gen: PQGen[R], *args: Any, **options: Any) -> R:
+        """Run one of the driver's exchanges with the server. Raises ``Silent``."""
+        if self.answer_within is None:
+            return super().wait(gen, *args, **options)
+        return super().wait(self._within(gen, self.answer_within), *args, **options)
+
+    def _within(self, gen: PQGen[R], seconds: float) -> PQGen[R]:
+        ends = time.monotonic() + seconds
+        try:
+            wanted = next(gen)
+            while True:
+                # The driver looks in ten times a second, with nothing ready.
+                ready = yield wanted
+                if not ready and time.monotonic() >= ends:
+                    self.pgconn.finish()  # its answer may come later, to another question
+                    raise Silent(f"connection is lost: no answer within {seconds:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            answer: R = done.value
+            return answer
 
 
 class _Context:
@@ -118,6 +168,7 @@ class Address:
         self._name = f"{host}:{port}/{given.get('dbname') or os.environ.get('PGDATABASE') or ''}"
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._abandoned: list[Connection] = []
+        self.silent = False
 
     def __str__(self) -> str:
         return self._name
@@ -125,13 +176,29 @@ class Address:
     def __repr__(self) -> str:
         return f"Address({self._name!r})"
 
-    def connect(self, settings: dict[str, str] | None = None) -> Connection:
-        """A new connection in autocommit mode. Raises ``psycopg.Error``."""
-        connection = psycopg.connect(self._conninfo, autocommit=True, context=_Context())
+    def connect(self, settings: dict[str, str] | None = None, *, pulse: float = 0.0) -> Connection:
+        """A new connection in autocommit mode.
+
+        Args:
+            settings: session settings besides those of every connection.
+            pulse: for the connection that tells whether the server answers: seconds that it waits for an answer. Such a
+                connection is tried also while ``silent``.
+
+        Raises:
+            psycopg.Error: it cannot be made; ``Silent`` when the server is known to give no answer.
+        """
+        if self.silent and not pulse:
+            raise Silent("connection is lost: the server gives no answer")
+        connection = _Bounded.connect(self._conninfo, autocommit=True, context=_Context())
         self._open.add(connection)
         try:
+            if pulse:
+                connection.answer_within = pulse
             wanted = {**_SETTINGS, **(settings or {})}
-            if connection.info.server_version >= _TRANSACTION_TIMEOUT and settings is not READING_LONG:
+            if connection.info.server_version >= _TRANSACTION_TIMEOUT and settings not in (
+                READING_LONG,
+                MAKING_TABLES,
+            ):
                 wanted["transaction_timeout"] = "60s"
             # Answered means durable, whatever is the default here; a stronger setting stays.
             connection.execute(
@@ -142,6 +209,10 @@ class Address:
                 b"SELECT " + b", ".join([b"set_config(%s, %s, false)"] * len(wanted)),
                 [part for setting in wanted.items() for part in setting],
             )
+            if settings is READING_LONG:
+                connection.answer_within = _PATIENT
+            elif settings is MAKING_TABLES:
+                connection.answer_within = None
         except BaseException:
             connection.close()
             raise
@@ -158,6 +229,7 @@ class Address:
         Closing them would end the parent's sessions; keeping their sockets open would keep those alive after the parent's
         death.
         """
+        self.silent = False  # the child asks for itself
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for connection in list(self._open):
             if not connection.closed:

@@ -1,7 +1,8 @@
 """What this process hears from the others, and how they know that it lives.
 
 One connection of its own listens for announcements and holds an advisory lock under this process's name. Both end with the
-session, whatever ended it; a thread makes a new one at once.
+session, whatever ended it; a thread makes a new one at once. The same connection is the pulse: when it gets no answer,
+everything in this process knows within five seconds that the server hangs (``Address.silent``).
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
 
 import psycopg
 
 from ascend_guard.errors import StoreError
 
-from .postgres_connection import Connection
+from .postgres_connection import Address, Connection, Silent
 from .postgres_queries import CHANNEL
 
 _HEARTBEAT = 2.0
 """Seconds of silence after which the connection is tried."""
+
+PULSE = 3.0
+"""Seconds that an answer to that may take."""
 
 _SILENCE = 10.0
 """Seconds of silence after which nobody knows what was missed."""
@@ -52,20 +55,16 @@ class Listener:
     """Hears announcements and shows that this process lives.
 
     Args:
-        connect: makes a connection. Raises ``psycopg.Error``.
+        address: where the database is; told whether it answers.
         runner: this process's name.
-        explain: the error to raise instead of one of the driver's.
 
     Raises:
         psycopg.Error: it cannot begin.
     """
 
-    def __init__(
-        self, connect: Callable[[], Connection], runner: str, explain: Callable[[Exception], StoreError]
-    ) -> None:
-        self._connect = connect
+    def __init__(self, address: Address, runner: str) -> None:
+        self._address = address
         self._runner = runner
-        self._explain = explain
         self._closing = False
         self._lost: str | None = None
         self._news = True
@@ -89,7 +88,9 @@ class Listener:
             raise StoreError(self._lost)
         silence = time.monotonic() - self._heard
         if silence > _SILENCE:
-            raise self._explain(psycopg.OperationalError(f"connection is lost: silent for {silence:.0f} s"))
+            raise self._address.explain(
+                psycopg.OperationalError(f"connection is lost: silent for {silence:.0f} s")
+            )
         if self._news:
             self._news = False
             return True
@@ -111,7 +112,7 @@ class Listener:
         os.close(self._woken)
 
     def _attach(self) -> Connection:
-        connection = self._connect()
+        connection = self._address.connect(pulse=PULSE)
         try:
             connection.add_notify_handler(self._hear)
             # Shared: a lost session of this very process may hold it for a while longer.
@@ -121,6 +122,7 @@ class Listener:
             connection.close()
             raise
         self._heard = time.monotonic()
+        self._address.silent = False
         self._news = True  # what was announced before could not be heard
         self._lost = None
         return connection
@@ -137,7 +139,8 @@ class Listener:
                 connection.execute("SELECT 1")  # brings what has arrived
                 self._heard = time.monotonic()
             except Exception as error:
-                self._lost = str(self._explain(error))
+                self._address.silent = isinstance(error, Silent | psycopg.errors.ConnectionTimeout)
+                self._lost = str(self._address.explain(error))
                 if self._connection is not None:
                     self._connection.close()
                     self._connection = None

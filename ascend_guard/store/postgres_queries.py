@@ -24,7 +24,7 @@ from ascend_guard.errors import StoreError
 from .chain import GENESIS, seal, sealed
 from .commits import Undecided
 from .port import ActionRow, Head
-from .postgres_connection import PATIENCE, Connection
+from .postgres_connection import PATIENCE, Connection, Silent
 from .queries import COLUMNS, Changes, Queries
 
 CHANNEL = "ascend_guard"
@@ -222,10 +222,13 @@ class PostgresTransaction(Changes):
         """The connection was lost while committing: whether it came to that.
 
         The old session holds the lock on the head until it ends, either way: whoever has it next sees what came of it.
+        A server that gives no answer is not asked again: its callers have waited long enough.
         """
         until = time.monotonic() + 2 * PATIENCE
         while True:
             try:
+                if isinstance(lost, Silent):
+                    raise lost
                 with self._connect() as connection:
                     connection.execute(_LOCK, prepare=False)
                     if self._trail:
@@ -234,8 +237,8 @@ class PostgresTransaction(Changes):
                         return found is not None and found[0] == hash_
                     found = connection.execute("SELECT pg_xact_status(%s::xid8)", (self._id,)).fetchone()
                     return found is not None and found[0] == "committed"
-            except psycopg.Error:
-                if time.monotonic() > until:
+            except psycopg.Error as error:
+                if time.monotonic() > until or isinstance(error, Silent):
                     why = str(self._explain(lost))
                     raise Undecided(
                         StoreError(

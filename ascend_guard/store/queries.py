@@ -14,6 +14,7 @@ from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
 
 from .chain import link, sealed, sealer
+from .paging import WHOLE, Page, fitting
 from .port import ActionRow, Approval, AuditRow, Event, Head, Record
 
 COLUMNS = ActionRow.__struct_fields__
@@ -148,18 +149,23 @@ class Queries:
         ):
             yield AuditRow(*row)
 
-    def audit_page(self, organization: str, *, limit: int = 50, offset: int = 0) -> list[AuditRow]:
-        rows = self._execute(
-            f"SELECT seq, action_id, event, body, hash FROM audit WHERE {_of(organization)} "
-            "ORDER BY seq DESC LIMIT ? OFFSET ?",
-            (organization, limit, offset),
-        )
+    def audit_page(
+        self, organization: str, limit: int, offset: int = 0, page: Page = WHOLE
+    ) -> list[AuditRow]:
+        where, values = _filter({_of(organization): organization, "seq<?": page.behind})
+        rest = f"FROM audit {where} ORDER BY seq DESC LIMIT ? OFFSET ?"
+        limit = fitting(self._execute, rest, (*values, limit, offset), page)
+        rows = self._execute(f"SELECT seq, action_id, event, body, hash {rest}", (*values, limit, offset))
         return [AuditRow(*row) for row in rows]
 
     def count_audit(self, organization: str) -> int:
-        count: int = self._execute(
-            f"SELECT count(*) FROM audit WHERE {_of(organization)}", (organization,)
-        ).fetchone()[0]
+        others = "SELECT count(*) FROM audit WHERE organization<>'local'"
+        # The embedded organization has no index of its own: all but the others' are its records.
+        mine = f"SELECT (SELECT count(*) FROM audit) - ({others})"
+        sql, values = (
+            (mine, ()) if organization == "local" else (f"{others} AND organization=?", (organization,))
+        )
+        count: int = self._execute(sql, values).fetchone()[0]
         return count
 
     def events(self, after: int) -> list[tuple[int, int | None, str]]:
@@ -186,10 +192,15 @@ class Queries:
     def find_record(self, kind: str, name: str) -> Record | None:
         return self._record("kind=? AND name=?", kind, name)
 
-    def records(self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0) -> list[Record]:
-        return self._records(
-            "organization=? AND kind=? ORDER BY id LIMIT ? OFFSET ?", organization, kind, limit, offset
-        )
+    def records(
+        self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0, page: Page = WHOLE
+    ) -> list[Record]:
+        where, values = _filter({"organization=?": organization, "kind=?": kind, "id>?": page.behind})
+        rest = f"{where} ORDER BY id LIMIT ? OFFSET ?"
+        limit = fitting(self._execute, f"FROM records {rest}", (*values, limit, offset), page)
+        return [
+            Record(*row) for row in self._execute(f"SELECT * FROM records {rest}", (*values, limit, offset))
+        ]
 
     def count_records(self, organization: str, kind: str) -> int:
         count: int = self._execute(

@@ -199,6 +199,10 @@ class SQLiteStore:
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         self._writer.flush()
+        return self.apart(work)
+
+    def apart(self, work: Callable[[Reader], R]) -> R:
+        self._require_files()
         try:
             connection = self._connect()
             try:

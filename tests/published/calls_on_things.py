@@ -344,11 +344,11 @@ def evaluate_mcp_action(shop: Shop) -> None:
 
 
 def scan_mcp_network(shop: Shop) -> None:
-    """A scan is answered in the documented shape."""
+    """A scan is answered in the documented shape, and says that none was made."""
+    mcp_server(shop)
     said = shop.admin("scan_mcp_network")
-    assert said["success"] is True
-    assert said["discovered_count"] == len(said["servers"])
-    assert said["scan_timestamp"]
+    assert (said["success"], said["status"]) == (False, "not_configured")
+    assert (said["discovered_count"], said["servers"], said["scan_timestamp"]) == (0, [], None)
 
 
 def get_mcp_health(shop: Shop) -> None:
@@ -359,6 +359,7 @@ def get_mcp_health(shop: Shop) -> None:
     there = {server["server_name"]: server["status"] for server in said["servers"]}
     assert there[name] == "inactive"
     assert said["inactive_servers"] >= 1
+    assert (said["checked"], said["status"]) == (False, "not_monitored")
 
 
 # --- orchestration ---------------------------------------------------------------------------------------------------

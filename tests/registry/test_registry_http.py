@@ -144,9 +144,9 @@ def test_queries_as_python_writes_them(web: Web) -> None:
     assert web.ask("GET", path, web.agent)[1]["total"] == 1
     assert web.ask("GET", "/api/v1/supply-chain/components?component_type=ship", web.agent)[0] == 422
     assert web.ask("GET", "/api/v1/output-filter/findings?limit=101", web.agent)[0] == 422
-    assert web.ask("POST", "/api/authorization/mcp-discovery/scan-network", web.agent)[1]["success"] is True
+    assert web.ask("POST", "/api/authorization/mcp-discovery/scan-network", web.agent)[1]["scanned"] is False
     known = web.ask("GET", "/api/v1/resource-classifications?resource_type=x", web.agent)
-    assert known == (200, {"classifications": []})
+    assert known == (200, {"classifications": [], "has_more": False, "next_cursor": None})
 
 
 def test_names_in_paths(web: Web) -> None:

@@ -215,8 +215,8 @@ def test_durable_means_durable(server: PostgresServer, url: str) -> None:
     server.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     with opened(url) as store:
         assert store.write(lambda tx: settings_of(tx, "synchronous_commit")) == "on"
-        assert store.write(lambda tx: settings_of(tx, "idle_in_transaction_session_timeout")) == "5s"
-        assert store.read(lambda reader: settings_of(reader, "statement_timeout")) == "30s"
+        assert store.write(lambda tx: settings_of(tx, "idle_in_transaction_session_timeout")) == "4s"
+        assert store.read(lambda reader: settings_of(reader, "statement_timeout")) == "6s"
 
 
 def settings_of(reader: object, name: str) -> str:
