@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ._scope import require_text
 from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unknown
+from .notices import set_mode
 
 if TYPE_CHECKING:
     from .client.control_plane import RemoteControlPlane
@@ -182,12 +183,17 @@ class Settings:
 
 
 @overload
-def configure(*, control_plane: P) -> P: ...
+def configure(*, control_plane: P, waiting: str | None = ...) -> P: ...
 
 
 @overload
 def configure(
-    *, api_key: str, api_url: str | None = ..., agent_id: str | None = ..., agent_name: str | None = ...
+    *,
+    api_key: str,
+    api_url: str | None = ...,
+    agent_id: str | None = ...,
+    agent_name: str | None = ...,
+    waiting: str | None = ...,
 ) -> RemoteControlPlane: ...
 
 
@@ -200,18 +206,25 @@ def configure(
     durability: str | None = ...,
     agent_id: str | None = ...,
     agent_name: str | None = ...,
+    waiting: str | None = ...,
 ) -> EmbeddedControlPlane: ...
 
 
 @overload
-def configure(**sources: Unpack[Sources]) -> EmbeddedControlPlane | RemoteControlPlane: ...
+def configure(
+    *, waiting: str | None = ..., **sources: Unpack[Sources]
+) -> EmbeddedControlPlane | RemoteControlPlane: ...
 
 
-def configure(*, control_plane: ControlPlane | None = None, **sources: Unpack[Sources]) -> ControlPlane:
+def configure(
+    *, control_plane: ControlPlane | None = None, waiting: str | None = None, **sources: Unpack[Sources]
+) -> ControlPlane:
     """Set the default control plane, from arguments first and the environment second, and return it.
 
     Args:
         control_plane: one built already, to use as it is.
+        waiting: how a call that waits for a person is reported: ``terminal`` (a log record, and a line on the terminal where
+            the log does not show it there), ``log`` (the record alone) or ``off``; ``ASCEND_WAITING`` when left out.
         **sources: see ``Sources``.
 
     Raises:
@@ -224,6 +237,7 @@ def configure(*, control_plane: ControlPlane | None = None, **sources: Unpack[So
             f"control_plane is an object that decides, such as EmbeddedControlPlane, not "
             f"{type(control_plane).__name__}. For a policy file write configure(policy=...)."
         )
+    set_mode(waiting)
     plane: ControlPlane = Settings(**sources).control_plane() if control_plane is None else control_plane
     _default = plane
     return plane

@@ -13,10 +13,7 @@ R = TypeVar("R")
 
 
 class ActionRow(Struct):
-    """An action as it stands now. Its whole story, arguments included, is in the audit trail.
-
-    Times are seconds since the epoch; ``edits`` and ``requirements`` are JSON text.
-    """
+    """An action as it stands now, times in seconds since the epoch. The rest, arguments included, is in the audit trail."""
 
     id: int
     organization: str
@@ -40,13 +37,13 @@ class ActionRow(Struct):
     started_seq: int | None = None
     completed_seq: int | None = None
     fingerprint: str | None = None
-    requirements: str | None = None
+    requirements: str | None = None  # JSON
     quorum: int | None = None
     timeout: float | None = None
     expires_at: float | None = None
     decided_at: float | None = None
     decided_by: str | None = None
-    edits: str | None = None
+    edits: str | None = None  # JSON
     waiter: str | None = None
     runner: str | None = None
     claimed_at: float | None = None
@@ -290,6 +287,7 @@ class Store(Protocol):
     """A database of actions."""
 
     secret: bytes
+    place: str  # for people, without a password
 
     @property
     def runner(self) -> str:
