@@ -53,7 +53,8 @@ def check(run: Run, file: FileArgument = None) -> int:
         run.say(_rule_table(policy), "")
         default = Text.assemble("Whatever no rule matches: ", badge(policy.default.value), ".")
         count = len(policy.rules)
-        run.say(default, shown(f"{path} is fine: {count} {'rule' if count == 1 else 'rules'}.", "green"))
+        run.say(default)
+        run.line(shown(f"{path} is fine: {count} {'rule' if count == 1 else 'rules'}.", "green"))
     return 0
 
 
