@@ -79,7 +79,6 @@ class Settings:
         # What is said in code stands: a key in the environment does not override a policy in an argument.
         embedded = sources.get("policy") is not None or sources.get("database_url") is not None
         self.policy = given("policy", sources.get("policy"))
-        self.folder = Path(self.policy or "policy").absolute().parent / ".ascend"
         self.database_url = given("database_url", sources.get("database_url"))
         self.secret_key = given("secret_key", sources.get("secret_key"))
         self.durability = given("durability", sources.get("durability"))
@@ -87,6 +86,11 @@ class Settings:
         self.agent_name = given("agent_name", sources.get("agent_name"))
         self.api_key = sources.get("api_key") if embedded else given("api_key", sources.get("api_key"))
         self.api_url = sources.get("api_url") if embedded else given("api_url", sources.get("api_url"))
+
+    @property
+    def folder(self) -> Path:
+        """Where what belongs to the policy is kept. Raises ``ConfigurationError`` where the current folder is gone."""
+        return absolute(self.policy or "policy").parent / ".ascend"
 
     @property
     def remote(self) -> bool:
@@ -112,7 +116,7 @@ class Settings:
                 f"database_url {_masked(self.database_url)!r} is not understood. Write sqlite:///relative/path.db, "
                 f"sqlite:////absolute/path.db or postgresql://user:password@host/database."
             )
-        return Path(unquote(parts.path[1:])).absolute(), dict(parse_qsl(parts.query))
+        return absolute(unquote(parts.path[1:])), dict(parse_qsl(parts.query))
 
     @property
     def postgres(self) -> bool:
@@ -262,6 +266,20 @@ def default_control_plane() -> ControlPlane:
         with _lock:
             plane = _default or configure()
     return plane
+
+
+def absolute(path: str) -> Path:
+    """The path, wherever the process goes later.
+
+    Raises:
+        ConfigurationError: it is relative, and the folder that this process is in was deleted.
+    """
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path!r} is relative to the current folder, which was deleted. Give an absolute path, or change to a folder."
+        ) from None
 
 
 def _is_file(path: str) -> bool:

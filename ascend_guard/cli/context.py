@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ascend_guard.errors import AscendError
 
-from .databases import never_used, nowhere, there, used
+from .databases import never_used, no_policy, nowhere, there, used
 from .refusal import Declined, Refusal
 
 if TYPE_CHECKING:
@@ -64,17 +64,12 @@ class Run:
         settings = self.settings()
         if settings.remote or settings.policy is None or settings.database_url is not None:
             return None
-        policy = Path(settings.policy).absolute()
+        from ascend_guard.config import absolute
+
+        policy = absolute(settings.policy)
         if there(policy):
             return None
-        from .nearby import near
-
-        # Most likely a relative path, and another folder: a database made here would not be the agents' one.
-        return Refusal(
-            f"There is no policy file at {policy}. Name the one that your agents use with --policy or ASCEND_POLICY, best "
-            f"by its absolute path. {near(policy).said(policy=True)}",
-            1,
-        )
+        return no_policy(policy)  # most likely a relative path, and another folder
 
     def missing(self) -> Path | None:
         """Where the database would be, if there is none yet.

@@ -39,6 +39,17 @@ def used(reader: Reader) -> bool:
     return any(reader.count_records(LOCAL, kind) for kind in ("agent", "api_key"))
 
 
+def no_policy(policy: Path) -> Refusal:
+    """The refusal where a policy file is not there; it names the nearest one. ``policy`` is absolute."""
+    from .nearby import near
+
+    return Refusal(
+        f"There is no policy file at {policy}. Name the one that your agents use with --policy or ASCEND_POLICY, best "
+        f"by its absolute path. {near(policy).said(policy=True)}",
+        1,
+    )
+
+
 def nowhere(missing: Path) -> Refusal:
     """The refusal where there is no database."""
     from .nearby import near

@@ -242,7 +242,10 @@ def what_and_mend(error: AscendError) -> tuple[str, str]:
 
 
 def _policy(settings: Settings) -> Check:
+    from ascend_guard.config import absolute
     from ascend_guard.engine.policy import load_policy
+
+    from .databases import no_policy, there
 
     if settings.policy is None:
         return Check(
@@ -252,6 +255,10 @@ def _policy(settings: Settings) -> Check:
             "ascend-guard init, then set ASCEND_POLICY.",
         )
     try:
+        place = absolute(settings.policy)
+        if not there(place):
+            what, _, mend = no_policy(place).message.partition(". ")
+            return Check("policy", "wrong", what, mend)
         policy = load_policy(settings.policy)
     except AscendError as error:
         return Check(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ascend_guard.errors import StoreError
+
 from .command import YesOption, command
 from .context import Declined, Refusal, Run, approver
 
@@ -52,6 +54,10 @@ def on(
         turned = killing.turn_on(run, agent, reason or f"{who} pulled it and gave no reason", who)
     except Refusal as refusal:
         raise Refusal(f"NOT stopped. {refusal.message}", refusal.code) from None
+    except StoreError as error:
+        if error.message.startswith(("NOT stopped", "The kill switch")):  # it says how the switch stands
+            raise
+        raise StoreError(f"NOT stopped. {error.message}", remedy=error.remedy) from error
     run.emit(_record(turned.killed) | killing.record(turned))
     run.named()
     doubt = killing.doubt(turned)

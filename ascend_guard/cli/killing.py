@@ -95,7 +95,7 @@ def turn_on(run: Run, agent: str | None, reason: str, by: str) -> Turned:
         killed = plane.kill(reason=reason, by=by, agent_id=agent)
         reached = plane.read(lambda reader: _reached(plane.store, reader, agent, 0))
         return _turned(run, killed, reached, absent)
-    processes = beside.processes()
+    processes = run.others()
     killed = beside.kill(LOCAL, agent or EVERYONE, reason, by)
     if killed.remark is not None:
         return _turned(run, killed, None, absent)

@@ -9,6 +9,7 @@ import typer
 
 from .command import command
 from .context import Refusal, Run
+from .databases import no_policy, there
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -61,7 +62,7 @@ def serve(
             f"The server needs {error.name}, which is not installed. Type: pip install 'ascend-guard[server]'",
             1,
         ) from None
-    from ascend_guard.config import NOTHING_CONFIGURED
+    from ascend_guard.config import NOTHING_CONFIGURED, absolute
     from ascend_guard.engine.policy import load_policy
     from ascend_guard.errors import ConfigurationError
 
@@ -72,6 +73,9 @@ def serve(
     settings = run.settings()
     if settings.policy is None:
         raise ConfigurationError(NOTHING_CONFIGURED)
+    place = absolute(settings.policy)
+    if not there(place):
+        raise no_policy(place)
     policy = load_policy(settings.policy)
     people = (
         []

@@ -74,20 +74,22 @@ class Beside:
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         """Turn a switch on; ``recorded`` is left for ``followed``. Raises as ``Store.kill``."""
         folder = barrier.runners_path(self._path)
-        killed = barrier.kill(self._file, folder, organization, agent_id, reason, by, time.time())
+        try:
+            killed = barrier.kill(self._file, folder, organization, agent_id, reason, by, time.time())
+        except OSError as error:
+            if isinstance(error, StoreError) or self._file.stopped(organization, agent_id) is None:
+                raise
+            why = explain(error, self._path)
+            raise StoreError(
+                f"The kill switch is on: no call starts. But the calls that were running cannot be listed, and may still "
+                f"act. {why}"
+            ) from error
         if killed is None:
             found = self._opened(lambda store: store.kill(organization, agent_id, reason, by), OPENING)
             if found is None:
                 raise barrier.undone(self._file)
             return found
         return msgspec.structs.replace(killed, recorded=False)
-
-    def processes(self) -> int:
-        """How many processes have the database open now."""
-        try:
-            return barrier.processes(barrier.runners_path(self._path))
-        except OSError as error:
-            raise explain(error, self._path) from error
 
     def followed(self, work: Callable[[SQLiteStore], R], seconds: float = RECORDING) -> R | None:
         """Open the database, which records the switch, and ask it something; None where that takes too long or fails."""

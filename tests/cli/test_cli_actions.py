@@ -107,10 +107,7 @@ def test_show_as_json(shop: Any, busy: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("width", ["80", "120"])
 def test_lists_fit_the_terminal(shop: Any, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
-    """However long the names, no line is wider than the terminal, and id and status stay readable.
-
-    Only a line with a path is whole where it goes to a pipe, so that it can be searched and copied.
-    """
+    """However long the names, no line but one with a path is wider than the terminal; id and status stay readable."""
     long = {"agent_id": "a" * 400, "tool_name": "t" * 400, "resource": "r" * 400, "session_id": "s" * 400}
     asked = shop.ask(**long)
     monkeypatch.setenv("COLUMNS", width)

@@ -218,6 +218,30 @@ def test_on_says_whom_it_reached(shop: Any) -> None:
     assert f"Released: every agent of {shop.database}." in shop.run("kill-switch off --yes").out
 
 
+def test_on_where_running_calls_cannot_be_seen(shop: Any) -> None:
+    """The switch is on, and the error says that calls may still act; or it is not, and the error begins with that."""
+    shop.begin(shop.ask("data_read"))
+    runners = shop.database.with_name("ascend.db.runners")
+    runners.rename(runners.with_name("elsewhere"))
+    runners.touch()
+    answer = shop.run("kill-switch on")
+    assert answer.code == 1
+    assert answer.err.startswith(
+        "Error: The kill switch is on: no call starts. But the calls that were running cannot"
+    )
+    assert shop.plane.store._switches.stopped("local", "seller") is not None
+    key = shop.database.with_name("ascend.db.key")
+    key.rename(key.with_name("elsewhere.key"))
+    key.mkdir()
+    answer = shop.run("kill-switch on")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: NOT stopped. ")
+    key.rmdir()
+    key.with_name("elsewhere.key").rename(key)
+    runners.unlink()
+    runners.with_name("elsewhere").rename(runners)
+
+
 def test_a_policy_that_was_taken_away(shop: Any) -> None:
     """The database beside it may be the agents' one: the switch is turned on there, and the status says to look."""
     shop.ask("data_read")
