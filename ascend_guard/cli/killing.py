@@ -229,6 +229,10 @@ def record(turned: Turned) -> dict[str, Any]:
 def headline(turned: Turned) -> Text:
     """Who is stopped, and in which database."""
     whom = "every agent" if turned.killed.agent_id is None else f"agent {turned.killed.agent_id}"
+    if not turned.certain:
+        return shown(
+            f"■ The switch is on for {whom} of {turned.place}. It stops no agent that is known.", "bold red"
+        )
     return shown(
         f"■ Stopped: {whom} of {turned.place}. No call starts until the kill switch is off.", "bold red"
     )

@@ -56,8 +56,11 @@ class Nearby(Struct, frozen=True):
             several = "This database is" if len(self.in_use) == 1 else "These databases are"
             others = f", and {more} more" if more > 0 else ""
             parts.append(f"{several} in use by running processes: {listed}{others}.")
-        named = self.in_use or ([] if policy and self.policies else self.databases)
-        if named:
+        named = self.in_use or self.databases
+        beside = [path.parent / _DATABASE for path in self.policies[:1]] if policy else []
+        if named and (
+            not beside or named[0] in beside
+        ):  # else it is far from the policy that is named, and not its
             parts.append(f"To work on {named[0]}, add: --database-url {shlex.quote(url_of(named[0]))}")
         return " ".join(parts) or "No other was found near it."
 
