@@ -22,7 +22,7 @@ from rich.text import Text
 
 from ascend_guard.engine.agents import AGENTS
 from ascend_guard.engine.control_plane import LOCAL
-from ascend_guard.engine.keys import keys
+from ascend_guard.engine.keys import keys, organizations
 from ascend_guard.engine.kill import EVERYONE, stopped
 from ascend_guard.engine.presence import behind_http, living
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
@@ -47,12 +47,14 @@ class Reached(Struct, frozen=True):
         known: the switch's agent is one of them, or it stops every agent.
         used: an agent has used the database.
         processes: how many have it open, or were heard of over HTTP lately.
+        elsewhere: organizations whose agents this command does not stop.
     """
 
     agents: frozenset[str]
     known: bool
     used: bool
     processes: int
+    elsewhere: tuple[str, ...] = ()
 
 
 class Turned(Struct, frozen=True):
@@ -117,7 +119,17 @@ def _turned(run: Run, killed: Killed, reached: Reached | None, absent: str | Non
     place = run.database()
     if absent is None and reached is not None and not (reached.used or reached.processes or killed.running):
         absent = never_used(place).message
+    elif absent is None and reached is not None and reached.elsewhere and not reached.agents:
+        absent = f"No agent of the organization {LOCAL} has used the database. {_not_stopped(reached)}"
     return Turned(killed, place, reached, absent)
+
+
+def _not_stopped(reached: Reached) -> str:
+    names = ", ".join(reached.elsewhere[:_NAMES])
+    more = f" and {len(reached.elsewhere) - _NAMES} more" if len(reached.elsewhere) > _NAMES else ""
+    return (
+        f"Not stopped: agents of {names}{more}. The people of an organization stop its agents over the API."
+    )
 
 
 def _reached(store: Store, reader: Reader, agent: str | None, processes: int) -> Reached:
@@ -128,7 +140,8 @@ def _reached(store: Store, reader: Reader, agent: str | None, processes: int) ->
     known = agent is None or agent in named or bool(reader.actions(LOCAL, agent_id=agent, limit=1))
     others = [runner for runner in reader.runners() if runner != store.runner and alive(runner)]
     heard = [runner for runner in others if not processes or behind_http(runner)]
-    return Reached(frozenset(named), known, used(reader), processes + len(heard))
+    elsewhere = tuple(made.name for made in organizations(reader) if made.name != LOCAL)
+    return Reached(frozenset(named), known, used(reader), processes + len(heard), elsewhere)
 
 
 def standing(run: Run, agent: str | None) -> tuple[list[KillSwitchState], KillSwitchState | None]:
@@ -219,6 +232,7 @@ def record(turned: Turned) -> dict[str, Any]:
         else sorted(reached.agents if agent is None else {agent} & reached.agents),
         "processes": None if reached is None else reached.processes,
         "reached": turned.certain,
+        "organizations_not_stopped": [] if reached is None else list(reached.elsewhere),
         "doubt": doubt(turned),
         "nearest_agents": []
         if reached is None or reached.known or agent is None
@@ -229,12 +243,14 @@ def record(turned: Turned) -> dict[str, Any]:
 def headline(turned: Turned) -> Text:
     """Who is stopped, and in which database."""
     whom = "every agent" if turned.killed.agent_id is None else f"agent {turned.killed.agent_id}"
+    if turned.reached is not None and turned.reached.elsewhere:
+        whom += f" of the organization {LOCAL},"
     if not turned.certain:
         return shown(
-            f"■ The switch is on for {whom} of {turned.place}. It stops no agent that is known.", "bold red"
+            f"■ The switch is on for {whom} in {turned.place}. It stops no agent that is known.", "bold red"
         )
     return shown(
-        f"■ Stopped: {whom} of {turned.place}. No call starts until the kill switch is off.", "bold red"
+        f"■ Stopped: {whom} in {turned.place}. No call starts until the kill switch is off.", "bold red"
     )
 
 
@@ -251,6 +267,8 @@ def view(turned: Turned) -> Iterator[RenderableType]:
         )
     if turned.reached is not None:
         yield shown(f"Reached: {_reach(turned.reached, killed.agent_id)}.")
+        if turned.reached.elsewhere and turned.doubt is None:
+            yield shown(_not_stopped(turned.reached), "yellow")
     begun = [call for call in killed.running if call.begun]
     held = len(killed.running) - len(begun)
     if begun:

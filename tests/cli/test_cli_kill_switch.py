@@ -169,7 +169,7 @@ def test_on_for_an_agent_that_nobody_knows(shop: Any) -> None:
     assert answer.code == 1
     assert "No agent called seler has used this database. Did you mean seller?" in answer.err
     assert (
-        f"The switch is on for agent seler of {shop.database}. It stops no agent that is known." in answer.out
+        f"The switch is on for agent seler in {shop.database}. It stops no agent that is known." in answer.out
     )
     assert "Stopped" not in answer.out
     told = shop.run("kill-switch on --agent SELLER --json")
@@ -197,13 +197,28 @@ def test_a_slip_finds_the_name(name: str, data: st.DataObject) -> None:
     assert name in closest(typed, known)
 
 
+def test_on_does_not_claim_other_organizations(shop: Any) -> None:
+    """It stops the agents of ``local``; those of others are named as not stopped, and alone they make it status 1."""
+    assert shop.run("keys create --agent far --organization acme").code == 0
+    alone = shop.run("kill-switch on")
+    assert alone.code == 1
+    assert "Not stopped: agents of acme." in alone.err
+    assert "Stopped: " not in alone.out
+    assert shop.run("keys create --agent near").code == 0
+    answer = shop.run("kill-switch on")
+    assert answer.code == 0
+    assert "Stopped: every agent of the organization local, in " in answer.out
+    assert "Not stopped: agents of acme." in answer.out
+    assert shop.run("kill-switch on --json").json["organizations_not_stopped"] == ["acme"]
+
+
 def test_on_says_whom_it_reached(shop: Any) -> None:
     """The database, the agents that are known, the processes that have it open, and the running calls."""
     running = shop.ask("data_read")
     shop.begin(running)
     shop.ask("data_read", agent_id="buyer")
     answer = shop.run("kill-switch on")
-    assert f"Stopped: every agent of {shop.database}." in answer.out
+    assert f"Stopped: every agent in {shop.database}." in answer.out
     assert "Reached: 2 known agents (buyer, seller); 1 process has the database open now." in answer.out
     told = shop.run("kill-switch on --json").json
     assert (told["database"], told["agents"], told["processes"], told["reached"]) == (
