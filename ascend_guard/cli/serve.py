@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .command import command
 from .context import Refusal, Run
 from .databases import no_policy, there
+from .output import Unwritable, printing
+
+if TYPE_CHECKING:
+    import uvicorn
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -91,7 +95,18 @@ def serve(
         people,
     )
 
+    webs: list[uvicorn.Server] = []
+    lost: list[Unwritable] = []
+
     def ready(url: str) -> None:
+        try:
+            with printing():
+                announce(url)
+        except Unwritable as error:  # raised in the event loop, it would end in a traceback
+            lost.append(error)
+            webs[0].should_exit = True
+
+    def announce(url: str) -> None:
         run.emit({"url": url, "database": settings.place, "policy": str(settings.policy)})
         if run.json:
             return
@@ -108,4 +123,6 @@ def serve(
             shown("A person who decides:  ascend-guard token --user you@example.com --role approver", "cyan")
         )
 
-    answer(server, host, port, ready)
+    answer(server, host, port, ready, webs.append)
+    if lost:
+        raise lost[0]

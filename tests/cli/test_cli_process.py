@@ -143,7 +143,7 @@ EVERY = [
     "approvals watch --json", "actions list", "kill-switch status", "kill-switch on", "policy check",
     "policy explain --action refund", "audit verify", "doctor", "doctor --json", "keys create", "keys list",
     "token --user ann@example.com", "init x.yaml", "init x.yaml --json", "demo", "demo --json",
-    "mcp-proxy --help", "--show-completion bash",
+    "mcp-proxy --help", "--show-completion bash", "serve --port 0", "serve --port 0 --json",
 ]  # fmt: skip
 
 
