@@ -45,9 +45,9 @@ def advice(error: Exception, path: Path | None = None) -> str:
         mend = "The file is damaged or is not a database. Restore it from a backup, or move it away to begin a new one."
     elif "readonly" in text or number in (errno.EACCES, errno.EPERM, errno.EROFS) or forbidden(at):
         mend = (
-            f"It cannot be read or written by this user. {'' if at is None else owned(at)}Decisions must be recorded before "
-            f"a tool runs: run this as the user that the agents run as, make the folder and the files in it writable for "
-            f"this user, or {ELSEWHERE}."
+            f"It cannot be written, or cannot be read, by this user. {'' if at is None else owned(at)}Decisions must be "
+            f"recorded before a tool runs: run this as the user that the agents run as, make the folder and the files in "
+            f"it writable for this user, or {ELSEWHERE}."
         )
     elif "unable to open" in text or number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):
         mend = f"It cannot be opened. Check that the folder exists and is writable, or {ELSEWHERE}."
