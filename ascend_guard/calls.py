@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, TypedDict
 
 import msgspec
 from msgspec import Struct
 
-from . import remedies
+from . import notices
 from ._scope import Running, current, manner, scoped
 from .arguments import Arguments, digest_of, normalise
 from .binding import Binder
@@ -24,8 +22,6 @@ from .flow import OnPending
 from .hints import Hint, undeclared
 from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Permit
 
-_log = logging.getLogger("ascend_guard")
-_MOST_TOLD = 1024
 _MOST_READINGS = 3
 
 
@@ -55,6 +51,7 @@ class BoundCall:
         "_key",
         "_named",
         "_options",
+        "_plane",
         "_redact",
         "action",
         "approved",
@@ -91,7 +88,7 @@ class BoundCall:
             hidden = options.exclude | binder.excluded
             collected, vouched = binder.collected, binder.vouched
         self._named, self._excluded = separate(named, hidden, collected)
-        self._key = plane.digest_key
+        self._plane, self._key = plane, plane.digest_key
         self.args = args
         self.kwargs = kwargs or {}
         named = self._named
@@ -158,8 +155,8 @@ class BoundCall:
         return named if self._excluded is None else self._excluded.restore(named)
 
     def held(self, result: ActionResult) -> None:
-        action = self.action
-        _tell(self._key, result.action_id, action.action_type, action.tool_name, action.agent_id)
+        place = getattr(self._plane, "place", None)  # a control plane of somebody's own may have none
+        notices.waits(self._key, place, self.action, result)
 
     def parameters(self) -> dict[str, Any]:
         return self._passed(self._named)
@@ -216,19 +213,6 @@ def _action(
         depth,
         excluded,
         vouched,
-    )
-
-
-@lru_cache(_MOST_TOLD)
-def _tell(plane: bytes, action_id: str, action_type: str, tool_name: str, agent_id: str) -> None:
-    """Say once that an action waits, and how to decide it. Its arguments are not logged."""
-    _log.warning(
-        "Waiting for a person: %s by %s for agent %r (action %s). %s",
-        action_type,
-        tool_name,
-        agent_id,
-        action_id,
-        remedies.decide(action_id),
     )
 
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ._scope import require_text
 from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unknown
+from .notices import set_mode
 
 if TYPE_CHECKING:
     from .client.control_plane import RemoteControlPlane
@@ -78,7 +79,6 @@ class Settings:
         # What is said in code stands: a key in the environment does not override a policy in an argument.
         embedded = sources.get("policy") is not None or sources.get("database_url") is not None
         self.policy = given("policy", sources.get("policy"))
-        self.folder = Path(self.policy or "policy").absolute().parent / ".ascend"
         self.database_url = given("database_url", sources.get("database_url"))
         self.secret_key = given("secret_key", sources.get("secret_key"))
         self.durability = given("durability", sources.get("durability"))
@@ -86,6 +86,11 @@ class Settings:
         self.agent_name = given("agent_name", sources.get("agent_name"))
         self.api_key = sources.get("api_key") if embedded else given("api_key", sources.get("api_key"))
         self.api_url = sources.get("api_url") if embedded else given("api_url", sources.get("api_url"))
+
+    @property
+    def folder(self) -> Path:
+        """Where what belongs to the policy is kept. Raises ``ConfigurationError`` where the current folder is gone."""
+        return absolute(self.policy or "policy").parent / ".ascend"
 
     @property
     def remote(self) -> bool:
@@ -111,7 +116,7 @@ class Settings:
                 f"database_url {_masked(self.database_url)!r} is not understood. Write sqlite:///relative/path.db, "
                 f"sqlite:////absolute/path.db or postgresql://user:password@host/database."
             )
-        return Path(unquote(parts.path[1:])).absolute(), dict(parse_qsl(parts.query))
+        return absolute(unquote(parts.path[1:])), dict(parse_qsl(parts.query))
 
     @property
     def postgres(self) -> bool:
@@ -182,12 +187,17 @@ class Settings:
 
 
 @overload
-def configure(*, control_plane: P) -> P: ...
+def configure(*, control_plane: P, waiting: str | None = ...) -> P: ...
 
 
 @overload
 def configure(
-    *, api_key: str, api_url: str | None = ..., agent_id: str | None = ..., agent_name: str | None = ...
+    *,
+    api_key: str,
+    api_url: str | None = ...,
+    agent_id: str | None = ...,
+    agent_name: str | None = ...,
+    waiting: str | None = ...,
 ) -> RemoteControlPlane: ...
 
 
@@ -200,18 +210,25 @@ def configure(
     durability: str | None = ...,
     agent_id: str | None = ...,
     agent_name: str | None = ...,
+    waiting: str | None = ...,
 ) -> EmbeddedControlPlane: ...
 
 
 @overload
-def configure(**sources: Unpack[Sources]) -> EmbeddedControlPlane | RemoteControlPlane: ...
+def configure(
+    *, waiting: str | None = ..., **sources: Unpack[Sources]
+) -> EmbeddedControlPlane | RemoteControlPlane: ...
 
 
-def configure(*, control_plane: ControlPlane | None = None, **sources: Unpack[Sources]) -> ControlPlane:
+def configure(
+    *, control_plane: ControlPlane | None = None, waiting: str | None = None, **sources: Unpack[Sources]
+) -> ControlPlane:
     """Set the default control plane, from arguments first and the environment second, and return it.
 
     Args:
         control_plane: one built already, to use as it is.
+        waiting: how a call that waits for a person is reported: ``terminal`` (a log record, and a line on the terminal where
+            the log does not show it there), ``log`` (the record alone) or ``off``; ``ASCEND_WAITING`` when left out.
         **sources: see ``Sources``.
 
     Raises:
@@ -224,6 +241,7 @@ def configure(*, control_plane: ControlPlane | None = None, **sources: Unpack[So
             f"control_plane is an object that decides, such as EmbeddedControlPlane, not "
             f"{type(control_plane).__name__}. For a policy file write configure(policy=...)."
         )
+    set_mode(waiting)
     plane: ControlPlane = Settings(**sources).control_plane() if control_plane is None else control_plane
     _default = plane
     return plane
@@ -248,6 +266,20 @@ def default_control_plane() -> ControlPlane:
         with _lock:
             plane = _default or configure()
     return plane
+
+
+def absolute(path: str) -> Path:
+    """The path, wherever the process goes later.
+
+    Raises:
+        ConfigurationError: it is relative, and the folder that this process is in was deleted.
+    """
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path!r} is relative to the current folder, which was deleted. Give an absolute path, or change to a folder."
+        ) from None
 
 
 def _is_file(path: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .context import Run, nothing_yet
+from .context import Run
 
 app = typer.Typer(
     help="What agents asked, what was decided, and what came of it.",
@@ -52,13 +52,9 @@ def list_(
     offset: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
 ) -> None:
     """List actions, newest first."""
-    from .lookup import Found, find, records
+    from .lookup import find, records
 
     plane = run.existing()
-    if plane is None:
-        run.emit(records(Found([], [], 0), limit, offset))
-        run.say(nothing_yet(run.database()))
-        return
     found = plane.read(
         lambda reader: find(
             reader,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 
-from ascend_guard.errors import AscendError
+from ascend_guard.errors import AscendError, StoreError
 
 from . import actions, approvals, audit, doctor, init, keys, kill_switch, mcp_proxy, policy, serve, token
 from .command import DatabaseOption, JsonOption, PolicyOption
 from .context import Declined, Refusal, error_record
-from .output import unread
+from .helping import tidy
+from .output import OUTPUT, Unwritable, give_up, open_streams, printing
 
 _OF_SEVERAL_LINES = ("ConfigurationError", "PolicyError")
 _INTERRUPTED = 128 + signal.SIGINT
@@ -27,7 +30,7 @@ app = typer.Typer(
     epilog="Begin with [bold]ascend-guard demo[/bold], or with [bold]ascend-guard init[/bold].",
     rich_markup_mode="rich",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -35,11 +38,12 @@ init.register(app)
 
 
 @app.command("demo")
-def _demo() -> int:
+def _demo(ctx: typer.Context, as_json: JsonOption = False) -> int:
     """Watch real tool calls being approved, denied, held and stopped (seconds, no network)."""
     from .demo import demo
 
-    return demo()
+    with printing():
+        return demo(as_json=as_json or ctx.obj["as_json"])
 
 
 app.add_typer(approvals.app, name="approvals")
@@ -77,14 +81,22 @@ def _root(
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run one command and answer its exit status. No failure leaves as an exception."""
-    for stream in (sys.stdout, sys.stderr):
+    open_streams()
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return unread()
+        with printing():
+            code = _run(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+    except Unwritable as error:
+        sys.stdout, sys.stderr = streams  # typer puts its own in their place
+        with suppress(OSError):
+            sys.stderr.write(f"Error: {error}\n")
+            sys.stderr.flush()
+        give_up(*streams)
+        return 1
     return code
 
 
@@ -93,26 +105,51 @@ def _run(arguments: list[str]) -> int:
         arguments[: arguments.index("--")] if "--" in arguments else arguments
     )  # the rest is another program's
     json = "--json" in ours
+    standard = sys.stdout
     try:
-        return int(app(arguments, prog_name="ascend-guard", standalone_mode=False) or 0)
-    except BrokenPipeError:
+        return int(_commands()(arguments, prog_name="ascend-guard", standalone_mode=False) or 0)
+    except Unwritable:
         raise
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
-    except SystemExit as leaving:  # typer's own, when nobody reads the help
+    except SystemExit as leaving:
+        if sys.stdout is not standard:  # what typer does when the help meets a closed pipe
+            raise Unwritable(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))) from None
         return leaving.code if isinstance(leaving.code, int) else 1
     except Refusal as refusal:
         return _failed(refusal.message, error_record(refusal), refusal.code, json)
     except AscendError as error:
         message = f"{error.message} {error.remedy}" if error.remedy else error.message
         return _failed(message, error_record(error), 1, json)
-    except OSError as error:
-        message = f"{type(error).__name__}: {error}"
-        return _failed(message, {"error": {"type": type(error).__name__, "message": str(error)}}, 1, json)
     except Exception as error:
         if hasattr(error, "format_message"):  # wrong usage; typer's class for it differs between its versions
             return _misused(error, json)
-        return _broken(error, json)
+        with printing():
+            explained = _explained(error)
+            if explained is None:
+                return _broken(error, json)
+            return _failed(explained.message, error_record(explained), 1, json)
+
+
+def _commands() -> Any:
+    """Everything that can be typed."""
+    commands = typer.main.get_command(app)
+    tidy(commands)
+    return commands
+
+
+def _explained(error: Exception) -> AscendError | None:
+    """The error of ours for one of the operating system's or of a database's; None for any other."""
+    if not isinstance(error, OSError):
+        if type(error).__module__ != "sqlite3":
+            return None
+        return StoreError(f"A database failed ({error}). See `ascend-guard doctor`.")
+    if error.filename is None and error.errno in OUTPUT:
+        raise error
+    from ascend_guard.store.mends import advice
+
+    where = f" {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+    return StoreError(f"The system refused{where} ({error.strerror or error}). {advice(error)}")
 
 
 def _failed(message: str, record: dict[str, Any], code: int, json: bool) -> int:

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ascend_guard.errors import NotFoundError
-
-from .command import YesOption, command, typed_json
-from .context import Declined, Run, approver, nothing_yet
+from .command import YesOption, command, typed_duration, typed_json
+from .context import Declined, Run, approver
 
 if TYPE_CHECKING:
     from .lookup import Details
@@ -37,10 +35,6 @@ def details_of(run: Run, action_id: str) -> Details:
     from .lookup import look_up
 
     plane = run.existing()
-    if plane is None:
-        raise NotFoundError(
-            f"There is no action {action_id!r}. {nothing_yet(run.database())}", action_id=action_id
-        )
     return plane.read(lambda reader: look_up(reader, plane.organization, action_id, plane.store.alive))
 
 
@@ -53,13 +47,9 @@ def list_(
     """List what waits for a decision, newest first."""
     from ascend_guard.engine.approvers import people
 
-    from .lookup import Found, find, records
+    from .lookup import find, records
 
     plane = run.existing()
-    if plane is None:
-        run.emit(records(Found([], [], 0), limit, offset))
-        run.say(nothing_yet(run.database()))
-        return
     found = plane.read(
         lambda reader: find(reader, plane.organization, status="pending", limit=limit, offset=offset)
     )
@@ -194,9 +184,13 @@ def clear_denial(
 def watch(
     run: Run,
     interval: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0.02, max=60, help="Time between two looks at the database."),
-    ] = 0.1,
+        Any,
+        typer.Option(
+            metavar="DURATION",
+            parser=typed_duration(0.02, 60, unit="s"),
+            help="Time between two looks at the database, such as 100ms or 2s.",
+        ),
+    ] = "100ms",
 ) -> None:
     """Watch what waits, live, until Ctrl-C. With --json, a line for each action that begins to wait."""
     from .watch import follow

@@ -12,6 +12,7 @@ import typer
 
 from .command import command
 from .context import Refusal, Run
+from .files import write_file
 from .trail import looking
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def verify(
             "problems": [{"seq": problem.seq, "what": problem.what} for problem in report.problems],
         }
     )
+    run.named()
     if not run.json:
         _say(run, report, checked, public_key)
     return 0 if report.ok else 1
@@ -137,6 +139,8 @@ def _with_trail(run: Run, what: str, work: Callable[[Reader, bytes], R], *, pass
     if settings.postgres:
         store = run.plane().store
         return store.snapshot(lambda reader: watched(reader, store.secret))
+    run.require_database()
+    run.works_on(settings.place)
     with looking(settings.database()[0]) as (connection, key):
         return watched(SQLiteReader(connection), key)
 
@@ -163,8 +167,6 @@ def _stepping(items: Iterable[Any], step: Callable[[], None]) -> Iterator[Any]:
 
 def _write(file: str, force: bool, lines: Iterable[bytes]) -> dict[str, Any]:
     """Write the lines and answer the checkpoint, which is the last."""
-    import os
-
     import msgspec
 
     last = [b""]
@@ -179,25 +181,7 @@ def _write(file: str, force: bool, lines: Iterable[bytes]) -> dict[str, Any]:
         sys.stdout.buffer.writelines(passed())
         sys.stdout.buffer.flush()
     else:
-        # Beside it first: a half-written export must not pass for a trail that was cut.
-        part = f"{file}.part"
-        try:
-            if not force and os.path.exists(file):
-                raise FileExistsError
-            out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                with os.fdopen(out, "wb") as written:
-                    written.writelines(passed())
-                os.replace(part, file)
-            except BaseException:
-                os.unlink(part)
-                raise
-        except FileExistsError:
-            raise Refusal(
-                f"{file} exists already. Add --force to replace it, or name another file.", 1
-            ) from None
-        except OSError as error:
-            raise Refusal(f"{file} cannot be written ({error.strerror or error}).", 1) from error
+        write_file(Path(file), passed(), force=force, mode=0o600)
     checkpoint: dict[str, Any] = msgspec.json.decode(last[0])["checkpoint"]
     return checkpoint
 
@@ -208,14 +192,14 @@ def _say(run: Run, report: Report, checked: str, public_key: str | None) -> None
     from .output import shown, table
 
     if report.ok:
-        run.say(
+        run.line(
             shown(
                 f"✓ {checked}: {report.records:,} records, none edited, removed, reordered or cut.", "green"
             )
         )
         run.say(Text(f"  head {report.head}", "dim"))
     else:
-        run.say(shown(f"✗ {checked} is not as it was written.", "bold red"))
+        run.line(shown(f"✗ {checked} is not as it was written.", "bold red"))
         listed = table("Record", "What is wrong")
         for problem in report.problems[:_SHOWN]:
             listed.add_row(f"{problem.seq:,}", shown(problem.what, "red"))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from .context import Run
-from .output import unread
+from .output import printing
 
 P = ParamSpec("P")
 
@@ -53,9 +53,11 @@ def command(
             shared = {option: given.pop(option) or outer.get(option) for option in SHARED}
             run = Run(shared["policy"], shared["database_url"], bool(shared["as_json"]))
             try:
-                return function(run, **given) or 0  # type: ignore[call-arg]
-            except BrokenPipeError:  # typer has a status of its own for it
-                return unread()
+                with printing():  # inside: typer has a status of its own for a closed pipe
+                    code = function(run, **given) or 0  # type: ignore[call-arg]
+                    if code == 0:
+                        run.ended()
+                    return code
             finally:
                 run.close()
 
@@ -74,6 +76,32 @@ def command(
         return wrapper
 
     return register
+
+
+def typed_duration(least: float, most: float, *, unit: str | None = None) -> Callable[[Any], float]:
+    """What reads an option that is a length of time, in seconds; use it as the option's ``parser``.
+
+    Args:
+        least: the shortest.
+        most: the longest.
+        unit: what a number alone counts, where that is allowed for scripts that were written before.
+    """
+    from ascend_guard.durations import EXAMPLES, duration
+
+    from .output import span
+
+    def parse(given: Any) -> float:
+        text = str(given)
+        seconds = duration(text)
+        if seconds is None and unit is not None:
+            seconds = duration(text + unit)
+        if seconds is None:
+            raise typer.BadParameter(f"{text!r} is no length of time. Write a number and a unit: {EXAMPLES}.")
+        if not least <= seconds <= most:
+            raise typer.BadParameter(f"{text!r} is not from {least:g} s to {span(most)}.")
+        return seconds
+
+    return parse
 
 
 def typed_json(text: str, option: str, example: str) -> Any:

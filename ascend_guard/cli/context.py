@@ -7,15 +7,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ascend_guard.errors import AscendError
 
+from .databases import never_used, no_policy, nowhere, there, used
+from .refusal import Declined, Refusal
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from ascend_guard.config import Settings
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
@@ -23,26 +27,7 @@ if TYPE_CHECKING:
 
 _SLOW = 0.5
 
-
-class Refusal(Exception):
-    """A command does not do what it was told.
-
-    Args:
-        message: why, and what to do.
-        code: the exit status.
-    """
-
-    def __init__(self, message: str, code: int = 2) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-
-
-class Declined(Refusal):
-    """The person who was asked said no."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, 1)
+__all__ = ["Declined", "Refusal", "Run", "approver", "error_record"]
 
 
 class Run:
@@ -59,6 +44,8 @@ class Run:
         self.policy = policy
         self.database_url = database_url
         self._plane: EmbeddedControlPlane | None = None
+        self._place: str | None = None
+        self._said = False
 
     # --- what it works on ---------------------------------------------------------------------------
 
@@ -72,44 +59,65 @@ class Run:
         """Where the database is, whether it exists or not. Raises ``ConfigurationError``."""
         return self.settings().place
 
+    def absent_policy(self) -> Refusal | None:
+        """Why the policy that is named cannot be the agents' one: it is not there. None where a database is named."""
+        settings = self.settings()
+        if settings.remote or settings.policy is None or settings.database_url is not None:
+            return None
+        from ascend_guard.config import absolute
+
+        policy = absolute(settings.policy)
+        if there(policy):
+            return None
+        return no_policy(policy)  # most likely a relative path, and another folder
+
     def missing(self) -> Path | None:
-        """Where the database would be, if there is none yet. Raises ``ConfigurationError``."""
+        """Where the database would be, if there is none yet.
+
+        Raises:
+            ConfigurationError: nothing says where it is.
+            Refusal: the policy file that says so is not there.
+        """
+        absent = self.absent_policy()
+        if absent is not None:
+            raise absent
+        return self._to_be_made()
+
+    def _to_be_made(self) -> Path | None:
         settings = self.settings()
         if settings.remote or settings.postgres:
             return None
         path = settings.database()[0]
-        if path.exists():
-            return None
-        if (
-            settings.policy is not None
-            and settings.database_url is None
-            and not os.path.exists(settings.policy)
-        ):
-            # Most likely a relative path, and another folder: a database made here would be nobody's.
-            raise Refusal(
-                f"There is no policy file at {Path(settings.policy).absolute()}, and no database beside it. Name the "
-                f"policy that your agents use with --policy or ASCEND_POLICY, best by its absolute path.",
-                1,
-            )
-        return path
+        return None if there(path) else path
+
+    def require_database(self) -> None:
+        """See that there is a database.
+
+        Raises:
+            Refusal: there is none; it names the nearest one.
+        """
+        missing = self.missing()
+        if missing is not None:
+            raise nowhere(missing)
 
     def beside(self) -> Beside | None:
         """The kill switch of a SQLite database that exists, without opening the database; None where there is none."""
         settings = self.settings()
-        if settings.remote or settings.postgres or self.missing():
+        if settings.remote or settings.postgres or self._to_be_made():
             return None
         from ascend_guard.store.beside import Beside
 
         path, options = settings.database()
         durability: Any = settings.durability or options.get("durability") or "power"
+        self.works_on(settings.place)
         return Beside(path, durability)
 
     def plane(self, *, judging: bool = False) -> EmbeddedControlPlane:
         """The control plane, opened; its database is made when there is none.
 
         Args:
-            judging: the command needs the policy. Without it, a policy that does not load is in nobody's
-                way: least of all in that of the kill switch.
+            judging: the command needs the policy. Without it, a policy that does not load does not prevent the
+                command: least of all the kill switch.
         """
         if self._plane is not None and (self._plane.policy is not None or not judging):
             return self._plane
@@ -129,11 +137,40 @@ class Run:
                 settings.database_url = f"sqlite:///{quote(str(path))}{query}"
             settings.policy = None
         self._plane = settings.embedded(needs_policy=judging)
+        self.works_on(settings.place)
         return self._plane
 
-    def existing(self) -> EmbeddedControlPlane | None:
-        """The control plane, opened, or None where nothing was ever recorded: looking makes no database."""
+    def awaited(self) -> EmbeddedControlPlane | None:
+        """The control plane, opened, or None where there is no database yet: looking makes none."""
         return None if self.missing() else self.plane()
+
+    def existing(self, *, unused: bool = False) -> EmbeddedControlPlane:
+        """The control plane, opened, of a database that agents use.
+
+        Args:
+            unused: one that no agent has used will do as well.
+
+        Raises:
+            Refusal: there is no such database, or no agent has used it: it is probably the wrong one.
+        """
+        self.require_database()
+        others = self.others()
+        plane = self.plane()
+        if not unused and not others and not plane.read(used):
+            raise never_used(self.database())
+        return plane
+
+    def others(self) -> int:
+        """How many processes have the SQLite database open, to be asked before ``plane``: agents, servers, commands."""
+        settings = self.settings()
+        if settings.remote or settings.postgres:
+            return 0
+        from ascend_guard.store.barrier import processes, runners_path
+
+        try:
+            return processes(runners_path(settings.database()[0]))
+        except OSError:
+            return 0  # whoever may not see them may not open the database either, and is told so
 
     def close(self) -> None:
         """Let go of the control plane."""
@@ -142,6 +179,22 @@ class Run:
             self._plane = None
 
     # --- how it answers -----------------------------------------------------------------------------
+
+    def works_on(self, place: str) -> None:
+        """Note the database that the answer is about: every answer names it."""
+        self._place = place
+
+    def named(self) -> None:
+        """The answer has named the database."""
+        self._place = None
+
+    def ended(self) -> None:
+        """The command has done its work: name the database, after the answer or, where that is for programs, beside it."""
+        if self._place is None or self.json:
+            return
+        from .output import shown
+
+        (self.out if self._said else self.err).print(shown(f"Database: {self._place}", "dim"), soft_wrap=True)
 
     @functools.cached_property
     def out(self) -> Console:
@@ -160,21 +213,29 @@ class Run:
     def say(self, *what: RenderableType) -> None:
         """Print for people; nothing under ``--json``."""
         if not self.json:
+            self._said = True
             for renderable in what:
                 self.out.print(renderable)
 
-    def emit(self, value: Any) -> None:
-        """Print for programs; nothing without ``--json``."""
+    def line(self, text: Text) -> None:
+        """Print one line for people, whole, because there is something in it to be copied or searched, such as a path."""
+        if not self.json:
+            self._said = True
+            self.out.print(text, soft_wrap=True)
+
+    def emit(self, value: dict[str, Any]) -> None:
+        """Print for programs, and name the database; nothing without ``--json``."""
         if self.json:
             from .output import print_json
 
-            print_json(value)
+            print_json(value if self._place is None else {"database": self._place, **value})
 
     def warn(self, message: str) -> None:
         """Say something beside the answer."""
         from .output import shown
 
-        self.err.print(shown(message, "yellow"), soft_wrap=not self.err.is_terminal)
+        with suppress(OSError):  # what the command is for does not depend on it
+            self.err.print(shown(message, "yellow"), soft_wrap=not self.err.is_terminal)
 
     def require_person(self, command: str) -> None:
         """See that there is a terminal to ask at.
@@ -243,14 +304,6 @@ def approver() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
-
-
-def nothing_yet(place: str) -> str:
-    """What to say where there is no database."""
-    return (
-        f"Nothing yet: there is no database at {place}. The first governed call makes it: run an agent with "
-        f"the same ASCEND_POLICY or ASCEND_DATABASE_URL."
-    )
 
 
 def error_record(error: AscendError | Refusal) -> dict[str, Any]:

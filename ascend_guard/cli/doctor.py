@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from difflib import get_close_matches
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from ascend_guard.errors import AscendError
+from ascend_guard.notices import MODES
 
 from .command import command
 from .context import Run, approver
-from .trail import looking
 
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
-    from ascend_guard.store.sqlite_queries import SQLiteReader
 
     from .doctor_tools import Tool
 
@@ -38,10 +33,9 @@ _VARIABLES = {
     "ASCEND_AGENT_NAME": "its name for people",
     "ASCEND_API_KEY": "the key of a server",
     "ASCEND_API_URL": "the address of a server",
+    "ASCEND_WAITING": "how waiting calls are reported",
     "ASCEND_DEBUG": "tracebacks",
 }
-_LITTLE, _TOO_LITTLE = 1 << 30, 64 << 20
-_BUSY = 2.0
 
 
 class Check(NamedTuple):
@@ -163,7 +157,11 @@ def _variables() -> Iterator[Check]:
     from .output import masked
 
     for name in sorted(name for name in os.environ if name.startswith("ASCEND_")):
-        if name in _VARIABLES:
+        if name == "ASCEND_WAITING" and os.environ[name] and os.environ[name] not in MODES:
+            yield Check(
+                name, "wrong", f"is {os.environ[name]!r}", f"Set it to {', '.join(MODES)}, or unset it."
+            )
+        elif name in _VARIABLES:
             value = masked(os.environ[name], secret=is_secret_name(name)) or "(empty: counts as not set)"
             yield Check(name, "info", f"{value}  ({_VARIABLES[name]})")
         else:
@@ -195,16 +193,17 @@ def _configuration(run: Run) -> Iterator[Check]:
         "agent", "info", settings.agent_id or "default-agent (unless a call or its scope says otherwise)"
     )
     yield _durability(settings.durability or options.get("durability") or "power")
+    from .databases import there
+    from .doctor_database import database, place
+
     try:
-        if path.exists():
-            yield from _database(path)
+        if there(path):
+            yield from database(settings, path)
             return
         yield Check("database", "info", f"{path}: not there yet, the first governed call makes it")
-        yield from _place(path)
-    except OSError as error:
-        yield Check(
-            "database", "wrong", f"{path} cannot be looked at ({error})", "See who may use its folder."
-        )
+        yield from place(path)
+    except AscendError as error:
+        yield Check("database", "wrong", *what_and_mend(error))
 
 
 def _server(settings: Settings, what: str) -> Check:
@@ -243,7 +242,10 @@ def what_and_mend(error: AscendError) -> tuple[str, str]:
 
 
 def _policy(settings: Settings) -> Check:
+    from ascend_guard.config import absolute
     from ascend_guard.engine.policy import load_policy
+
+    from .databases import no_policy, there
 
     if settings.policy is None:
         return Check(
@@ -253,6 +255,10 @@ def _policy(settings: Settings) -> Check:
             "ascend-guard init, then set ASCEND_POLICY.",
         )
     try:
+        place = absolute(settings.policy)
+        if not there(place):
+            what, _, mend = no_policy(place).message.partition(". ")
+            return Check("policy", "wrong", what, mend)
         policy = load_policy(settings.policy)
     except AscendError as error:
         return Check(
@@ -273,128 +279,3 @@ def _durability(value: str) -> Check:
     return Check(
         "durability", "wrong", f"{value!r} is no durability", "Set ASCEND_DURABILITY to power or process."
     )
-
-
-def _place(path: Path) -> Iterator[Check]:
-    """Whether the folder takes files, and how much."""
-    folder = path.parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        mend = "Make it writable for this user, or name another place with ASCEND_DATABASE_URL."
-        yield Check("folder", "wrong", f"{folder} is not writable", mend)
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        yield Check("disk", "warning", f"free space of {folder} is not known ({error})")
-        return
-    text = f"{free / (1 << 30):.1f} GiB free" if free >= _LITTLE else f"{free / (1 << 20):.0f} MiB free"
-    mend = "Free some space: where a decision cannot be recorded, nothing runs."
-    if free < _TOO_LITTLE:
-        yield Check("disk", "wrong", text, mend)
-    else:
-        yield Check("disk", "ok" if free >= _LITTLE else "warning", text, "" if free >= _LITTLE else mend)
-
-
-def _database(path: Path) -> Iterator[Check]:
-    from ascend_guard.store.sqlite_queries import SQLiteReader, foreign
-    from ascend_guard.store.switch_file import SwitchFile, switch_path
-
-    yield _writable(path)
-    yield from _place(path)
-    yield from _private(path)
-    try:
-        with looking(path) as (connection, key):
-            # An older version's database has no switch file yet.
-            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name='switch_file'").fetchone()
-            file = SwitchFile(switch_path(path), key, sync=False, confirm=partial(foreign, path))
-            yield from _state(SQLiteReader(connection, file if known else None), key, path)
-    except AscendError as error:
-        yield Check("audit trail", "wrong", *what_and_mend(error))
-
-
-def _writable(path: Path) -> Check:
-    from urllib.parse import quote
-
-    from ascend_guard.store.mends import explain
-
-    size = f"{path.stat().st_size / (1 << 20):.1f} MiB"
-    try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None
-        )
-        try:
-            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return Check("database", "wrong", *what_and_mend(explain(error, path)))
-    if mode != "wal":
-        return Check(
-            "database", "warning", f"{path}, {size}, journal mode {mode}", "The next governed call sets WAL."
-        )
-    return Check("database", "ok", f"{path}, {size}, writable, WAL")
-
-
-def _private(path: Path) -> Iterator[Check]:
-    """Whoever may write these can approve; whoever may read the key can forge the trail."""
-    for file in (path, path.with_name(path.name + ".key")):
-        if file.exists() and file.stat().st_mode & 0o077:
-            yield Check("permissions", "warning", f"others may use {file}", f"chmod 600 {file}")
-
-
-def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
-    import time
-
-    from ascend_guard.engine.control_plane import LOCAL
-    from ascend_guard.store.chain import sealed
-    from ascend_guard.store.locks import alive
-
-    from .views import switch_banner
-
-    head = reader.head()
-    if sealed(key, head.seq, head.hash, head.mac):
-        yield Check(
-            "audit trail",
-            "ok",
-            f"{head.seq:,} records, its end sealed with our key (all of it: ascend-guard audit verify)",
-        )
-    else:
-        yield Check(
-            "audit trail",
-            "wrong",
-            "its end was not written by the holder of the key: records were cut, or the file was edited, or "
-            "the key belongs to another database. Nothing runs",
-            "See ascend-guard audit verify, and restore a backup.",
-        )
-    switches = reader.kill_switches(LOCAL).values()
-    if not switches:
-        yield Check("kill switch", "ok", "off")
-    for switch in switches:
-        [line] = switch_banner([switch])
-        agent = "" if switch.agent_id is None else f" --agent {shlex.quote(switch.agent_id)}"
-        said = line.plain.removeprefix("■ ")
-        yield Check("kill switch", "warning", said, f"When it is safe: ascend-guard kill-switch off{agent}")
-    now = time.time()
-    pending = reader.count_actions(LOCAL, status="pending")
-    overdue = sum(row.status == "pending" for row in reader.overdue(now))
-    late = f", {overdue} of them past their deadline" if overdue else ""
-    yield Check(
-        "approvals", "info", f"{pending} waiting{late}", "ascend-guard approvals list" if pending else ""
-    )
-    runners = reader.runners()
-    dead = [runner for runner in runners if not alive(path.with_name(path.name + ".runners"), runner)]
-    left = sum(len(reader.running(runner)) for runner in dead)
-    if left:
-        yield Check(
-            "processes",
-            "warning",
-            f"{len(dead)} ended with {left} {'call' if left == 1 else 'calls'} running, outcome unknown",
-            "Look what came of them: ascend-guard actions list --status unknown",
-        )
-    else:
-        yield Check(
-            "processes", "info", f"{len(runners) - len(dead) or 'none'} with agents in them running now"
-        )

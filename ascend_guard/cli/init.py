@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .context import Refusal, Run
+from .context import Run
+from .files import write_file
 
 DEFAULT = Path("ascend-policy.yaml")
 
@@ -24,21 +25,14 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write a commented policy to start from."""
+    import os
     import shlex
 
     from ascend_guard.engine.policy import starter_policy
 
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / DEFAULT
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(starter_policy())
-    except FileExistsError:
-        raise Refusal(f"{path} exists already. Add --force to replace it, or name another file.", 1) from None
-    except OSError as error:
-        raise Refusal(
-            f"{path} cannot be written ({error.strerror or error}). Name another place.", 1
-        ) from error
+    write_file(path, [starter_policy().encode()], force=force)
     steps = {
         f"export ASCEND_POLICY={shlex.quote(str(path.absolute()))}": "agents, this command line and doctor find it",
         "ascend-guard policy check": "after every edit",

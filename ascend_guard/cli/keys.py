@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command
-from .context import Refusal, Run, approver, nothing_yet
+from .context import Refusal, Run, approver
 
 if TYPE_CHECKING:
     from ascend_guard.engine.keys import KeyInfo
@@ -116,16 +116,14 @@ def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
     """List keys, as far as anybody can still see them: their first characters."""
     from ascend_guard.engine.keys import keys
 
-    plane = run.existing()
-    found = [] if plane is None else plane.read(lambda reader: keys(reader, organization))
+    plane = run.existing(unused=True)
+    found = plane.read(lambda reader: keys(reader, organization))
     run.emit({"keys": [_record(info) for info in found], "total": len(found)})
     if run.json:
         return
     from .output import ago, cell, shown, table
 
-    if plane is None:
-        run.say(nothing_yet(run.database()))
-    elif not found:
+    if not found:
         run.say(
             shown(
                 f"{organization} has no keys. Make one: ascend-guard keys create --agent my-agent{_option(organization)}"
@@ -156,9 +154,7 @@ def revoke(
     """Take a key back: servers refuse it within a second. Never asks."""
     from ascend_guard.engine.keys import revoke_key
 
-    plane, who = run.existing(), approver()
-    if plane is None:
-        raise Refusal(nothing_yet(run.database()), 1)
+    plane, who = run.existing(unused=True), approver()
     info = plane.store.write(lambda tx: revoke_key(tx, organization, key_id, by=who))
     run.emit(_record(info))
     if not run.json:

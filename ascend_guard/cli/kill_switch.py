@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ascend_guard.errors import StoreError
+
 from .command import YesOption, command
-from .context import Declined, Refusal, Run, approver, nothing_yet
+from .context import Declined, Refusal, Run, approver
 
 if TYPE_CHECKING:
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
@@ -40,16 +42,30 @@ def on(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Accepted for habit's sake: stopping never asks.")
     ] = False,
-) -> None:
-    """Stop now. Never asks: no call starts once this returns, waits end, streams stop at their next chunk."""
+) -> int:
+    """Stop now. Never asks: no call starts once this returns, waits end, streams stop at their next chunk.
+
+    The exit status is 1, although the switch is on, when no agent that is known here is stopped by it.
+    """
     from . import killing
 
-    missing = run.missing()
     who = approver()
-    killed, known = killing.turn_on(run, agent, reason or f"{who} pulled it and gave no reason", who)
-    run.emit(_record(killed) | killing.record(killed))
-    killing.warn(run, agent, missing, known)
-    run.say(*killing.view(killed, f"ascend-guard kill-switch off{_agent_option(agent)}"))
+    try:
+        turned = killing.turn_on(run, agent, reason or f"{who} pulled it and gave no reason", who)
+    except Refusal as refusal:
+        raise Refusal(f"NOT stopped. {refusal.message}", refusal.code) from None
+    except StoreError as error:
+        if error.message.startswith(("NOT stopped", "The kill switch")):  # it says how the switch stands
+            raise
+        raise StoreError(f"NOT stopped. {error.message}", remedy=error.remedy) from error
+    run.emit(_record(turned.killed) | killing.record(turned))
+    run.named()
+    doubt = killing.doubt(turned)
+    if doubt is not None and not run.json:
+        run.warn(doubt)
+    run.line(killing.headline(turned))
+    run.say(*killing.view(turned))
+    return 0 if turned.certain else 1
 
 
 @command(app, "off")
@@ -62,13 +78,13 @@ def off(
     yes: YesOption = False,
 ) -> None:
     """Let agents go on. Shows why they were stopped and asks first."""
-    how = f"kill-switch off{_agent_option(agent)}"
+    from .killing import command as typed
+
+    how = typed("off", agent).removeprefix("ascend-guard ")
     if not yes:
         run.require_person(how)
     who = approver()
-    plane = run.existing()
-    if plane is None:
-        raise Refusal(nothing_yet(run.database()), 1)
+    plane = run.existing(unused=True)
     pulled = [state for state in plane.kill_switches() if state.agent_id == agent]
     if pulled and not yes:
         from .views import switch_banner
@@ -84,31 +100,42 @@ def off(
         from .output import shown
         from .views import switch_banner
 
-        run.say(shown(f"Released: {_whom(agent)}. Recorded as {who}'s decision."))
+        run.line(shown(f"Released: {_whom(agent)} of {run.database()}. Recorded as {who}'s decision."))
+        run.named()
         if left is not None:
             run.say(*switch_banner([left]), "It stops that agent as well.")
 
 
 @command(app, "status")
-def status(run: Run, agent: AgentOption = None) -> None:
-    """Say who is stopped, since when and why."""
-    from .killing import standing
+def status(run: Run, agent: AgentOption = None) -> int:
+    """Say who is stopped, since when and why. The exit status is 1 when that is no agent that is known here."""
+    from .databases import never_used
+    from .killing import asked, standing, unknown
 
-    missing = run.missing()
-    switches, state = ([], None) if missing else standing(run, agent)
-    run.emit(_record(state) | {"kill_switches": [_record(switch) for switch in switches]})
-    if run.json:
-        return
-    from .output import shown
-    from .views import switch_banner
+    run.require_database()
+    processes = run.others()
+    switches, state = standing(run, agent)
+    reached = asked(run, agent, processes)
+    doubt = None
+    if reached is not None and not reached.used and not reached.processes:
+        doubt = never_used(run.database()).message
+    elif reached is not None and agent is not None and not reached.known:
+        doubt = unknown(agent, reached)
+    run.emit(_record(state) | {"kill_switches": [_record(switch) for switch in switches], "doubt": doubt})
+    if not run.json:
+        from .output import shown
+        from .views import switch_banner
 
-    run.say(*switch_banner(switches))
-    if agent is not None:
-        run.say(shown(f"Agent {agent} is {'stopped' if state else 'not stopped'}.", "" if state else "green"))
-    elif not switches:
-        run.say(shown("The kill switch is off.", "green"))
-    if missing:
-        run.say(nothing_yet(run.database()))
+        run.say(*switch_banner(switches))
+        if agent is not None:
+            run.say(
+                shown(f"Agent {agent} is {'stopped' if state else 'not stopped'}.", "" if state else "green")
+            )
+        elif not switches:
+            run.say(shown("The kill switch is off.", "green"))
+        if doubt is not None:
+            run.warn(doubt)
+    return 0 if doubt is None else 1
 
 
 def _stopping(plane: EmbeddedControlPlane, agent: str | None) -> KillSwitchState | None:
@@ -132,9 +159,3 @@ def _record(state: KillSwitchState | None) -> dict[str, Any]:
 
 def _whom(agent: str | None) -> str:
     return "every agent" if agent is None else f"agent {agent}"
-
-
-def _agent_option(agent: str | None) -> str:
-    import shlex
-
-    return "" if agent is None else f" --agent {shlex.quote(agent)}"

@@ -1,13 +1,18 @@
-"""Turning the kill switch on from the command line, and saying what it did not stop.
+"""Turning the kill switch on from the command line, and saying what it reached and what it did not.
 
 Neither this nor ``status`` waits for a lock of the database that a stopped process may hold; see ``store.beside``.
+
+1. The switch is turned first. What it reached is asked afterwards, and never keeps it from being turned.
+2. Where nothing says that it reached an agent, the exit status is 1, although the switch is on.
 """
 
 from __future__ import annotations
 
 import difflib
+import shlex
+import time
+import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,90 +22,241 @@ from rich.text import Text
 
 from ascend_guard.engine.agents import AGENTS
 from ascend_guard.engine.control_plane import LOCAL
+from ascend_guard.engine.keys import keys, organizations
 from ascend_guard.engine.kill import EVERYONE, stopped
-from ascend_guard.engine.presence import behind_http
+from ascend_guard.engine.presence import behind_http, living
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
-from ascend_guard.store.port import Reader, running_calls
+from ascend_guard.store.beside import OPENING
+from ascend_guard.store.port import Reader, Store, running_calls
 
 from .context import Run
-from .output import ago, cell, shown, table, timestamp
+from .databases import never_used, used
+from .output import ago, cell, counted, shown, table, timestamp
 
 _NEWEST = 1000
 """Actions that are asked for the names of agents."""
 
+_NAMES = 5
 
-class Aftermath(Struct, frozen=True):
-    """What the database says once a switch is on.
+
+class Reached(Struct, frozen=True):
+    """What the database says of the agents that a switch stops.
 
     Args:
-        agents: names that it knows.
-        behind: calls of agents behind HTTP that are running.
+        agents: names that it knows, whoever is stopped.
+        known: the switch's agent is one of them, or it stops every agent.
+        used: an agent has used the database.
+        processes: how many have it open, or were heard of over HTTP lately.
+        elsewhere: organizations whose agents this command does not stop.
     """
 
-    agents: set[str]
-    behind: tuple[RunningCall, ...] = ()
+    agents: frozenset[str]
+    known: bool
+    used: bool
+    processes: int
+    elsewhere: tuple[str, ...] = ()
 
 
-def turn_on(run: Run, agent: str | None, reason: str, by: str) -> tuple[Killed, set[str] | None]:
-    """Turn the switch on; the agents that the database knows, where that can be had at once."""
+class Turned(Struct, frozen=True):
+    """A switch that was turned on.
+
+    Args:
+        killed: the switch, and the calls that had begun.
+        place: the database it is in.
+        reached: whom it stops; None where the database could not be asked at once.
+        doubt: why this may be the wrong database; None where nothing says so.
+    """
+
+    killed: Killed
+    place: str
+    reached: Reached | None
+    doubt: str | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Whether it stops agents that are known to be there."""
+        if self.doubt is not None:
+            return False
+        if self.killed.agent_id is None or self.killed.running:
+            return True
+        return self.reached is not None and self.reached.known
+
+
+def turn_on(run: Run, agent: str | None, reason: str, by: str) -> Turned:
+    """Turn the switch on, and ask what it reaches.
+
+    Raises:
+        Refusal: there is no database, so nothing can be stopped there.
+    """
+    refusal = run.absent_policy()
+    absent = None if refusal is None else refusal.message
     beside = run.beside()
     if beside is None:
+        run.require_database()
         plane = run.plane()
         killed = plane.kill(reason=reason, by=by, agent_id=agent)
-        return killed, plane.read(_agents)
+        reached = plane.read(lambda reader: _reached(plane.store, reader, agent, 0))
+        return _turned(run, killed, reached, absent)
+    processes = run.others()
     killed = beside.kill(LOCAL, agent or EVERYONE, reason, by)
     if killed.remark is not None:
-        return killed, None
+        return _turned(run, killed, None, absent)
 
-    def ask(reader: Reader) -> Aftermath:
-        return Aftermath(_agents(reader), tuple(running_calls(reader, LOCAL, agent or EVERYONE, behind_http)))
+    def behind(reader: Reader) -> tuple[RunningCall, ...]:
+        return tuple(running_calls(reader, LOCAL, agent or EVERYONE, behind_http))
 
-    after = beside.followed(lambda store: store.read(ask))
-    if after is None:
-        return killed, None
-    running = (*killed.running, *after.behind)
-    return msgspec.structs.replace(killed, recorded=True, running=running), after.agents
+    more = beside.followed(lambda store: store.read(behind))
+    if more is None:
+        return _turned(run, killed, None, absent)
+    killed = msgspec.structs.replace(killed, recorded=True, running=(*killed.running, *more))
+    asked = beside.followed(
+        lambda store: store.read(lambda reader: _reached(store, reader, agent, processes)), OPENING
+    )
+    return _turned(run, killed, asked, absent)
+
+
+def _turned(run: Run, killed: Killed, reached: Reached | None, absent: str | None) -> Turned:
+    place = run.database()
+    if absent is None and reached is not None and not (reached.used or reached.processes or killed.running):
+        absent = never_used(place).message
+    elif absent is None and reached is not None and reached.elsewhere and not reached.agents:
+        absent = f"No agent of the organization {LOCAL} has used the database. {_not_stopped(reached)}"
+    return Turned(killed, place, reached, absent)
+
+
+def _not_stopped(reached: Reached) -> str:
+    names = ", ".join(reached.elsewhere[:_NAMES])
+    more = f" and {len(reached.elsewhere) - _NAMES} more" if len(reached.elsewhere) > _NAMES else ""
+    return (
+        f"Not stopped: agents of {names}{more}. The people of an organization stop its agents over the API."
+    )
+
+
+def _reached(store: Store, reader: Reader, agent: str | None, processes: int) -> Reached:
+    alive = living(store, reader, time.time())
+    named = {row.agent_id for row in reader.actions(LOCAL, limit=_NEWEST)}
+    named |= {entry.name for entry in AGENTS.all(reader, LOCAL)}
+    named |= {info.agent_id for info in keys(reader, LOCAL) if info.agent_id is not None}
+    known = agent is None or agent in named or bool(reader.actions(LOCAL, agent_id=agent, limit=1))
+    others = [runner for runner in reader.runners() if runner != store.runner and alive(runner)]
+    heard = [runner for runner in others if not processes or behind_http(runner)]
+    elsewhere = tuple(made.name for made in organizations(reader) if made.name != LOCAL)
+    return Reached(frozenset(named), known, used(reader), processes + len(heard), elsewhere)
 
 
 def standing(run: Run, agent: str | None) -> tuple[list[KillSwitchState], KillSwitchState | None]:
-    """The switches that are on, and the one that stops this agent, or every agent."""
+    """The switches that are on, and the one that stops this agent, or every agent.
+
+    Raises:
+        Refusal: there is no database.
+    """
     beside = run.beside()
     if beside is not None:
         return beside.switches(LOCAL), beside.stopped(LOCAL, agent or EVERYONE)
-    plane = run.existing()
-    if plane is None:
-        return [], None
+    plane = run.existing(unused=True)
     state = plane.read(lambda reader: stopped(reader, plane.organization, agent or EVERYONE))
     return plane.kill_switches(), state
 
 
-def warn(run: Run, agent: str | None, missing: Path | None, known: set[str] | None) -> None:
-    """Say when this may have stopped nothing that runs."""
-    if missing:
-        run.warn(
-            f"There was no database at {missing} until now, so no agent has used it yet. "
-            f"If agents are running, they use another one: check with ascend-guard doctor."
-        )
-    elif agent is not None and known is not None and agent not in known:
-        near = difflib.get_close_matches(agent, known, n=3)
-        meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        run.warn(
-            f"No agent called {agent} has used this database yet, so no agent that runs is stopped.{meant} "
-            f"To stop every agent: ascend-guard kill-switch on"
-        )
+def asked(run: Run, agent: str | None, processes: int) -> Reached | None:
+    """What there is to stop; None where the database cannot be asked at once.
+
+    Args:
+        run: the command.
+        agent: the agent in question, or None for every agent.
+        processes: how many had the database open, before this command opened it.
+    """
+    beside = run.beside()
+    if beside is None:
+        plane = run.plane()
+        return plane.read(lambda reader: _reached(plane.store, reader, agent, processes))
+    return beside.followed(lambda store: store.read(lambda reader: _reached(store, reader, agent, processes)))
 
 
-def record(killed: Killed) -> dict[str, Any]:
+def unknown(agent: str, reached: Reached) -> str:
+    """What to say of a name that no agent has used."""
+    near = closest(agent, reached.agents)
+    return f"No agent called {agent} has used this database." + (
+        f" Did you mean {' or '.join(near)}?" if near else ""
+    )
+
+
+def doubt(turned: Turned) -> str | None:
+    """Why this may have stopped nothing that runs; None where it is certain that it did."""
+    agent, reached = turned.killed.agent_id, turned.reached
+    if turned.doubt is not None:
+        return f"The switch is on, but it may have stopped nothing. {turned.doubt}"
+    if turned.certain or agent is None:
+        return None
+    if reached is None:
+        return (
+            f"The switch for agent {agent} is on, but the database could not be asked whether an agent of this name exists. "
+            f"To stop every agent: {command('on', None)}"
+        )
+    return (
+        f"{unknown(agent, reached)} So no agent that runs is stopped; the switch is on for one that comes with this name. "
+        f"To stop every agent: {command('on', None)}"
+    )
+
+
+def closest(name: str, known: frozenset[str]) -> list[str]:
+    """The known names that were probably meant, the nearest first, however they are written."""
+
+    def plain(text: str) -> str:
+        return unicodedata.normalize("NFKC", text).strip().casefold().replace("_", "-").replace(" ", "-")
+
+    plains: dict[str, list[str]] = {}
+    for one in sorted(known):
+        plains.setdefault(plain(one), []).append(one)
+    return [one for found in difflib.get_close_matches(plain(name), plains, n=3) for one in plains[found]][:3]
+
+
+def command(name: str, agent: str | None) -> str:
+    """A command of ``kill-switch``, to be typed."""
+    return f"ascend-guard kill-switch {name}" + ("" if agent is None else f" --agent {shlex.quote(agent)}")
+
+
+def record(turned: Turned) -> dict[str, Any]:
     """What a program is told besides the switch."""
     names = ("action_id", "agent_id", "pid", "begun", "since", "state")
+    killed, reached = turned.killed, turned.reached
     calls = [{name: getattr(call, name) for name in names} for call in killed.running]
-    return {"running": calls, "recorded": killed.recorded, "remark": killed.remark}
+    agent = killed.agent_id
+    return {
+        "database": turned.place,
+        "running": calls,
+        "recorded": killed.recorded,
+        "remark": killed.remark,
+        "agents": None
+        if reached is None
+        else sorted(reached.agents if agent is None else {agent} & reached.agents),
+        "processes": None if reached is None else reached.processes,
+        "reached": turned.certain,
+        "organizations_not_stopped": [] if reached is None else list(reached.elsewhere),
+        "doubt": doubt(turned),
+        "nearest_agents": []
+        if reached is None or reached.known or agent is None
+        else closest(agent, reached.agents),
+    }
 
 
-def view(killed: Killed, off: str) -> Iterator[RenderableType]:
-    """What people are told."""
-    whom = "every agent" if killed.agent_id is None else f"agent {killed.agent_id}"
-    yield shown(f"■ Stopped: {whom}. No call starts until the kill switch is off.", "bold red")
+def headline(turned: Turned) -> Text:
+    """Who is stopped, and in which database."""
+    whom = "every agent" if turned.killed.agent_id is None else f"agent {turned.killed.agent_id}"
+    if turned.reached is not None and turned.reached.elsewhere:
+        whom += f" of the organization {LOCAL},"
+    if not turned.certain:
+        return shown(
+            f"■ The switch is on for {whom} in {turned.place}. It stops no agent that is known.", "bold red"
+        )
+    return shown(
+        f"■ Stopped: {whom} in {turned.place}. No call starts until the kill switch is off.", "bold red"
+    )
+
+
+def view(turned: Turned) -> Iterator[RenderableType]:
+    """What else people are told."""
+    killed = turned.killed
     if killed.remark is not None:
         yield shown(killed.remark, "yellow")
     elif not killed.recorded:
@@ -109,6 +265,10 @@ def view(killed: Killed, off: str) -> Iterator[RenderableType]:
             "database records it.",
             "yellow",
         )
+    if turned.reached is not None:
+        yield shown(f"Reached: {_reach(turned.reached, killed.agent_id)}.")
+        if turned.reached.elsewhere and turned.doubt is None:
+            yield shown(_not_stopped(turned.reached), "yellow")
     begun = [call for call in killed.running if call.begun]
     held = len(killed.running) - len(begun)
     if begun:
@@ -123,7 +283,21 @@ def view(killed: Killed, off: str) -> Iterator[RenderableType]:
         yield shown(
             f"{held} more {'was' if held == 1 else 'were'} held up before starting, and cannot start any more."
         )
-    yield shown(f"When it is safe: {off}")
+    yield shown(f"When it is safe: {command('off', killed.agent_id)}")
+
+
+def _reach(reached: Reached, agent: str | None) -> str:
+    if agent is None:
+        names = sorted(reached.agents)
+        more = f", and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        said = f" ({', '.join(names[:_NAMES])}{more})" if names else ""
+        agents = counted(len(names), "known agent") + said
+    else:
+        agents = f"agent {agent}, which is known here" if reached.known else "no agent that is known here"
+    if not reached.processes:
+        return f"{agents}; no process has the database open now"
+    has = "has" if reached.processes == 1 else "have"
+    return f"{agents}; {counted(reached.processes, 'process', 'processes')} {has} the database open now"
 
 
 def _table(calls: list[RunningCall]) -> RenderableType:
@@ -149,8 +323,3 @@ _STATES = {
     "ended": "ended",
     "unknown": "unknown (behind HTTP, or in another container)",
 }
-
-
-def _agents(reader: Reader) -> set[str]:
-    newest = {row.agent_id for row in reader.actions(LOCAL, limit=_NEWEST)}
-    return newest | {entry.name for entry in AGENTS.all(reader, LOCAL)}

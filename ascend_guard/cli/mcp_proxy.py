@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import typer
 from typer.core import TyperGroup
 
+from ascend_guard.durations import EXAMPLES
 from ascend_guard.errors import AscendError, ConfigurationError
 
 from . import mcp_install
-from .command import DatabaseOption, PolicyOption
+from .command import DatabaseOption, PolicyOption, typed_duration
 from .context import Refusal, Run
 from .output import safe
 
@@ -92,8 +93,14 @@ def _mcp_proxy(
         ),
     ] = None,
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long a call waits for a person.")
-    ] = _WAIT,
+        Any,
+        typer.Option(
+            "--wait",
+            metavar="DURATION",
+            parser=typed_duration(0, 365 * 86_400, unit="s"),
+            help=f"How long a call waits for a person, such as {EXAMPLES}.",
+        ),
+    ] = "45s",
     hide: Annotated[
         bool, typer.Option("--hide", help="Leave tools that are always denied out of lists.")
     ] = False,

@@ -7,48 +7,27 @@ relative of it, and strings are never read as markup.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
-import signal
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+from ascend_guard.printable import pieces
+from ascend_guard.printable import safe as safe
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Printable as far as Unicode goes, but nothing is seen of them: joiners, fillers, selectors, blank Braille.
-_INVISIBLE = frozenset(
-    map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0))
-) | frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
-_MOST_MARKS = 4
-_OVERLAY = 1
 _ESCAPED = "bold red"
 _LONGEST_CELL = 400
-
-
-def safe(text: str, *, table: bool = False) -> str:
-    """The text as it may be shown: one line, with escapes for whatever a terminal would act upon or hide.
-
-    Escaped are control and format characters (ESC, bidirectional controls, zero-width characters, ...), line
-    breaks, spaces other than the plain one, unassigned and private characters, lone surrogates, letters
-    without an image, and marks that would cover or bury what stands before them.
-
-    Args:
-        text: any text.
-        table: it goes beside other text, where right-to-left letters would swap it with its neighbours on
-            terminals that reorder; they are escaped too.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(piece for piece, _ in _pieces(text, table))
 
 
 def shown(text: str, style: str = "", *, table: bool = False) -> Text:
@@ -59,7 +38,7 @@ def shown(text: str, style: str = "", *, table: bool = False) -> Text:
     if text.isascii() and text.isprintable():
         return Text().append(text, style)
     line = Text()
-    for piece, escaped in _runs(_pieces(text, table)):
+    for piece, escaped in _runs(pieces(text, table)):
         line.append(piece, _ESCAPED if escaped else style)
     return line
 
@@ -70,24 +49,6 @@ def cell(text: str | None, style: str = "") -> Text:
     if len(text) > _LONGEST_CELL:
         text = text[:_LONGEST_CELL] + "…"
     return shown(text, style, table=True)
-
-
-def _pieces(text: str, table: bool) -> Iterator[tuple[str, bool]]:
-    marks = 1 + _MOST_MARKS  # a mark in front would sit on what is printed before the text
-    for char in text:
-        plain = char.isprintable() and char not in _INVISIBLE
-        if plain and not char.isascii():
-            category = unicodedata.category(char)
-            if category[0] == "M":
-                marks += 1
-                plain = marks <= _MOST_MARKS and category != "Me" and unicodedata.combining(char) != _OVERLAY
-            else:
-                marks = 0
-            if table and unicodedata.bidirectional(char) in ("R", "AL", "AN"):
-                plain = False
-        else:
-            marks = 0 if plain else 1 + _MOST_MARKS
-        yield (char, False) if plain else (_escape(char), True)
 
 
 def _runs(pieces: Iterator[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
@@ -103,27 +64,28 @@ def _runs(pieces: Iterator[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
         yield "".join(held), kind
 
 
-def _escape(char: str) -> str:
-    code = ord(char)
-    wide = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    return _NAMED.get(char, wide)
-
-
 # --- the terminal ---------------------------------------------------------------------------------
 
 _PIPED_WIDTH = 120
 _ENDLESS = 100_000
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Where things are printed. Reads no markup, follows NO_COLOR, and is plain when it is no terminal."""
+def console(*, stderr: bool = False, into: IO[str] | None = None) -> Console:
+    """Where things are printed. Reads no markup, follows NO_COLOR, and is plain when it is no terminal.
+
+    Args:
+        stderr: standard error, not standard output.
+        into: this file instead.
+    """
     from rich.console import Console
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # rich would leave with a status of its own
+            raise BrokenPipeError(
+                errno.EPIPE, os.strerror(errno.EPIPE)
+            )  # rich would leave with a status of its own
 
-    made = Plain(stderr=stderr, markup=False, emoji=False, highlight=False)
+    made = Plain(file=into, stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ and not any(map(_is_terminal, (0, 1, 2))):
         made.width = _PIPED_WIDTH
     return made
@@ -144,11 +106,54 @@ def print_json(value: Any, *, one_line: bool = False) -> None:
     sys.stdout.flush()
 
 
-def unread() -> int:
-    """Whoever read the answer has seen enough: let the rest go nowhere. The exit status of whom SIGPIPE ends."""
-    # Python would complain again when it flushes at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + signal.SIGPIPE
+class Unwritable(Exception):
+    """The answer cannot be printed.
+
+    Args:
+        error: what the system says.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        closed = error.errno == errno.EPIPE
+        why = (
+            "was closed before all of it was written"
+            if closed
+            else f"cannot be written ({error.strerror or error})"
+        )
+        super().__init__(f"The output {why}. What the command did before stands.")
+
+
+OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What the system says when an output takes no more."""
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Raise ``Unwritable`` for what goes wrong with the output: it has no name of a file, as files' errors have."""
+    try:
+        yield
+    except OSError as error:
+        if type(error).__module__ != "builtins" or error.filename is not None or error.errno not in OUTPUT:
+            raise
+        raise Unwritable(error) from None
+
+
+def open_streams() -> None:
+    """Give a stream that was closed before we began a place to go: a database must not be opened under its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+
+
+def give_up(*streams: TextIO) -> None:
+    """Let what was not written go nowhere: Python would complain about it again when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for stream in streams:
+            with suppress(OSError, ValueError):  # without a descriptor there is nothing to complain about
+                os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
 
 
 def table(*headings: str) -> Table:
@@ -219,6 +224,11 @@ def span(seconds: float) -> str:
         elif words:
             break
     return " ".join(words[:2]) or "0 s"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number and its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def ago(at: float, now: float | None = None) -> str:

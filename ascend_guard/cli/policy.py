@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ascend_guard.config import absolute
 from ascend_guard.errors import ConfigurationError, PolicyError
 
 from .command import command, typed_json
 from .context import Run, error_record
+from .databases import no_policy, there
 
 if TYPE_CHECKING:
     from ascend_guard.engine.policy import Explanation, Policy, Rule, Verdict
@@ -53,7 +55,8 @@ def check(run: Run, file: FileArgument = None) -> int:
         run.say(_rule_table(policy), "")
         default = Text.assemble("Whatever no rule matches: ", badge(policy.default.value), ".")
         count = len(policy.rules)
-        run.say(default, shown(f"{path} is fine: {count} {'rule' if count == 1 else 'rules'}.", "green"))
+        run.say(default)
+        run.line(shown(f"{path} is fine: {count} {'rule' if count == 1 else 'rules'}.", "green"))
     return 0
 
 
@@ -113,6 +116,9 @@ def _path(run: Run, file: Path | None) -> str:
         raise ConfigurationError(
             "No policy is named. Give its file, or set ASCEND_POLICY; `ascend-guard init` writes one."
         )
+    place = absolute(path)
+    if not there(place):
+        raise no_policy(place)
     return path
 
 

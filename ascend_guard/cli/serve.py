@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .command import command
 from .context import Refusal, Run
+from .databases import no_policy, there
+from .output import Unwritable, printing
+
+if TYPE_CHECKING:
+    import uvicorn
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -62,7 +67,7 @@ def serve(
             f"The server needs {error.name}, which is not installed. Type: pip install 'ascend-guard[server]'",
             1,
         ) from None
-    from ascend_guard.config import NOTHING_CONFIGURED
+    from ascend_guard.config import NOTHING_CONFIGURED, absolute
     from ascend_guard.engine.policy import load_policy
     from ascend_guard.errors import ConfigurationError
 
@@ -73,6 +78,9 @@ def serve(
     settings = run.settings()
     if settings.policy is None:
         raise ConfigurationError(NOTHING_CONFIGURED)
+    place = absolute(settings.policy)
+    if not there(place):
+        raise no_policy(place)
     policy = load_policy(settings.policy)
     people = (
         []
@@ -90,7 +98,18 @@ def serve(
         people,
     )
 
+    webs: list[uvicorn.Server] = []
+    lost: list[Unwritable] = []
+
     def ready(url: str) -> None:
+        try:
+            with printing():
+                announce(url)
+        except Unwritable as error:  # raised in the event loop, it would end in a traceback
+            lost.append(error)
+            webs[0].should_exit = True
+
+    def announce(url: str) -> None:
         run.emit({"url": url, "database": settings.place, "policy": str(settings.policy)})
         if run.json:
             return
@@ -107,4 +126,6 @@ def serve(
             shown("A person who decides:  ascend-guard token --user you@example.com --role approver", "cyan")
         )
 
-    answer(server, host, port, ready)
+    answer(server, host, port, ready, webs.append)
+    if lost:
+        raise lost[0]

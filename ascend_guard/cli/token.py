@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command
+from ascend_guard.durations import EXAMPLES
+
+from .command import command, typed_duration
 from .context import Refusal, Run, approver
 
 if TYPE_CHECKING:
@@ -35,7 +37,15 @@ def token(
     organization: Annotated[
         str, typer.Option("--organization", "-o", metavar="NAME", help="Theirs.")
     ] = "local",
-    hours: Annotated[float, typer.Option(metavar="N", help="How long it is good for; at most 720.")] = 12.0,
+    lifetime: Annotated[
+        Any,
+        typer.Option(
+            "--for",
+            metavar="DURATION",
+            parser=typed_duration(1, 720 * 3600),
+            help=f"How long it is good for, such as {EXAMPLES}; at most 30d.",
+        ),
+    ] = "12h",
 ) -> None:
     """Print a token with which a person decides over HTTP. Whoever has it is that person until it expires."""
     import sys
@@ -63,7 +73,7 @@ def token(
             1,
         )
     made = LocalIssuer(store.secret).issue(
-        user, role=role, groups=groups, organization=organization, hours=hours
+        user, role=role, groups=groups, organization=organization, hours=lifetime / 3600
     )
     claims = jwt.decode(made, options={"verify_signature": False})
     expires_at = iso(claims["exp"])

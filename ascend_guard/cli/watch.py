@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .lookup import record
-from .output import cell, print_json, risk
+from .output import cell, print_json, risk, shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -78,7 +78,7 @@ def _pause(run: Run, interval: float) -> None:
 
 
 def _open(run: Run) -> EmbeddedControlPlane | None:
-    return run.existing()
+    return run.awaited()
 
 
 def _pending(run: Run) -> list[ActionRow]:
@@ -96,8 +96,10 @@ def _screen(run: Run) -> RenderableType:
 
     plane = _open(run)
     rows = _pending(run)
-    room = max(1, (run.out.height - 9) // 2)
-    parts: list[RenderableType] = list(switch_banner(plane.kill_switches())) if plane is not None else []
+    run.named()
+    room = max(1, (run.out.height - 10) // 2)
+    parts: list[RenderableType] = [shown(f"Database: {run.database()}", "dim")]
+    parts += switch_banner(plane.kill_switches()) if plane is not None else []
     if plane is None:
         parts.append(Text("No agent has made a governed call yet."))
     elif rows:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import re
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -119,6 +120,7 @@ class RemoteControlPlane:
             signing_secret=None,
         )
         self.agent_id, self.agent_name = self._api.agent()
+        self.place = f"server {re.sub(r'//[^/@]*@', '//', self._api.api_url)}"  # where people decide
         # The same key in every process that uses it, so that a call can be recognised by another one.
         self.digest_key = protocol.digest_key_of(self._api.api_key)
         self._transport = Transport(

@@ -94,6 +94,11 @@ class EmbeddedControlPlane(People):
         self._unsettled: set[str] | None = None  # those that closing left without an outcome
         self.tidy()
 
+    @property
+    def place(self) -> str:
+        """Where its actions are decided, for people."""
+        return f"database {self.store.place}"
+
     # --- the guard's side ------------------------------------------------------------------------------------------
 
     def perform(self, effect: Effect[R]) -> R:

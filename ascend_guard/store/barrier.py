@@ -182,6 +182,12 @@ def still_running(folder: Path, organization: str, agent_id: str) -> list[Runnin
         return sorted(running, key=lambda call: int(call.action_id))
 
 
+def processes(folder: Path) -> int:
+    """How many living processes have the database open. Raises ``OSError``."""
+    with _mapped(folder) as found:
+        return len(found)
+
+
 def tell(folder: Path) -> None:
     """Let every living process read the switch file again before its next transaction."""
     with _mapped(folder) as found:

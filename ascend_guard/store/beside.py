@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from ascend_guard.model import Killed, KillSwitchState
 from . import barrier
 from .forks import forget
 from .keyfile import load_secret
+from .mends import explain
 from .sqlite import Durability, SQLiteStore
 from .sqlite_queries import UNASKED, foreign
 from .switch_file import SwitchFile, switch_path
@@ -53,7 +55,7 @@ class Beside:
         try:
             secret = load_secret(path.with_name(path.name + ".key"), may_make=False)
         except OSError as error:
-            raise StoreError(f"The key of {path} cannot be read ({error}).") from error
+            raise explain(error, path) from error
         self._file = SwitchFile(switches, secret, sync=durability == "power", confirm=self._foreign)
 
     def _foreign(self, file: Snapshot) -> str | None:
@@ -72,7 +74,16 @@ class Beside:
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         """Turn a switch on; ``recorded`` is left for ``followed``. Raises as ``Store.kill``."""
         folder = barrier.runners_path(self._path)
-        killed = barrier.kill(self._file, folder, organization, agent_id, reason, by, time.time())
+        try:
+            killed = barrier.kill(self._file, folder, organization, agent_id, reason, by, time.time())
+        except OSError as error:
+            if isinstance(error, StoreError) or self._file.stopped(organization, agent_id) is None:
+                raise
+            why = explain(error, self._path)
+            raise StoreError(
+                f"The kill switch is on: no call starts. But the calls that were running cannot be listed, and may still "
+                f"act. {why}"
+            ) from error
         if killed is None:
             found = self._opened(lambda store: store.kill(organization, agent_id, reason, by), OPENING)
             if found is None:
@@ -80,35 +91,44 @@ class Beside:
             return found
         return msgspec.structs.replace(killed, recorded=False)
 
-    def followed(self, work: Callable[[SQLiteStore], R]) -> R | None:
+    def followed(self, work: Callable[[SQLiteStore], R], seconds: float = RECORDING) -> R | None:
         """Open the database, which records the switch, and ask it something; None where that takes too long or fails."""
         try:
-            return self._opened(work, RECORDING)
+            return self._opened(work, seconds)
         except StoreError:
             return None
 
     def _opened(self, work: Callable[[SQLiteStore], R], seconds: float) -> R | None:
-        answers: list[R | StoreError] = []
-        done = threading.Event()
+        return briefly(partial(SQLiteStore, self._path, durability=self._durability), work, seconds)
 
-        def open_() -> None:
+
+def briefly(opening: Callable[[], SQLiteStore], work: Callable[[SQLiteStore], R], seconds: float) -> R | None:
+    """Open a database as agents do, ask it something, and close it; None where that takes longer than this.
+
+    Raises:
+        StoreError: it cannot be opened or asked.
+    """
+    answers: list[R | StoreError] = []
+    done = threading.Event()
+
+    def open_() -> None:
+        try:
+            store = opening()
+            forget(store)  # the end of this process does not wait for it
             try:
-                store = SQLiteStore(self._path, durability=self._durability)
-                forget(store)  # the end of this process does not wait for it
-                try:
-                    store.write(lambda tx: None)
-                    answers.append(work(store))
-                finally:
-                    store.close()
-            except StoreError as error:
-                answers.append(error)
+                store.write(lambda tx: None)
+                answers.append(work(store))
             finally:
-                done.set()
+                store.close()
+        except StoreError as error:
+            answers.append(error)
+        finally:
+            done.set()
 
-        threading.Thread(target=open_, name="ascend-guard-recording", daemon=True).start()
-        if not done.wait(seconds) or not answers:
-            return None
-        [answer] = answers
-        if isinstance(answer, StoreError):
-            raise answer
-        return answer
+    threading.Thread(target=open_, name="ascend-guard-recording", daemon=True).start()
+    if not done.wait(seconds) or not answers:
+        return None
+    [answer] = answers
+    if isinstance(answer, StoreError):
+        raise answer
+    return answer

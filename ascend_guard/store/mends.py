@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -21,9 +22,16 @@ ELSEWHERE = "name another place with database_url or ASCEND_DATABASE_URL"
 
 def explain(error: Exception, path: Path) -> StoreError:
     """The error to raise instead of one of the database's or the operating system's."""
+    kind = LastingStoreError if isinstance(error, _LASTING) else StoreError
+    return kind(f"The database {path} failed ({type(error).__name__}: {error}). {advice(error, path)}")
+
+
+def advice(error: Exception, path: Path | None = None) -> str:
+    """What to do about an error of the operating system's, or of the database at ``path``."""
     text = str(error)
     number = getattr(error, "errno", None)
-    at = Path(getattr(error, "filename", None) or path)
+    named = getattr(error, "filename", None)
+    at = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else path
     if "full" in text or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         mend = (
             "The disk is full, or a quota or limit on files is reached. Free some space; nothing runs until decisions can "
@@ -31,16 +39,17 @@ def explain(error: Exception, path: Path) -> StoreError:
         )
     elif number in (errno.EMFILE, errno.ENFILE):
         mend = "This process has too many files open: close some, or raise the limit (ulimit -n)."
-    elif number == errno.EISDIR or at.is_dir():
+    elif at is not None and (number == errno.EISDIR or os.path.isdir(at)) and number != errno.EACCES:
         mend = f"{at} is a directory where a file belongs. Move it away, or {ELSEWHERE}."
     elif "not a database" in text or "malformed" in text:
         mend = "The file is damaged or is not a database. Restore it from a backup, or move it away to begin a new one."
-    elif "readonly" in text or number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    elif "readonly" in text or number in (errno.EACCES, errno.EPERM, errno.EROFS) or forbidden(at):
         mend = (
-            "It cannot be written. Decisions must be recorded before a tool runs: make the folder writable for this "
-            f"user, or {ELSEWHERE}."
+            f"It cannot be written, or cannot be read, by this user. {'' if at is None else owned(at)}Decisions must be "
+            f"recorded before a tool runs: run this as the user that the agents run as, make the folder and the files in "
+            f"it writable for this user, or {ELSEWHERE}."
         )
-    elif "unable to open" in text or number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
+    elif "unable to open" in text or number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):
         mend = f"It cannot be opened. Check that the folder exists and is writable, or {ELSEWHERE}."
     elif "locked" in text:
         mend = f"Another program has kept it locked for over {BUSY_TIMEOUT:g} s. Close whatever else has the file open."
@@ -50,8 +59,41 @@ def explain(error: Exception, path: Path) -> StoreError:
         mend = "The disk does not take it: check free space, quotas and the disk's health."
     else:
         mend = "See `ascend-guard doctor`."
-    kind = LastingStoreError if isinstance(error, _LASTING) else StoreError
-    return kind(f"The database {path} failed ({type(error).__name__}: {text}). {mend}")
+    return mend
+
+
+def forbidden(path: Path | None) -> bool:
+    """Whether this user may not use a file, or the nearest folder above it that is there."""
+    if path is None:
+        return False
+    for at in (path, *path.parents):
+        if os.path.lexists(at):
+            folder = os.path.isdir(at)
+            return not os.access(at, os.R_OK | os.W_OK | (os.X_OK if folder else 0))
+    return False
+
+
+def owned(path: Path) -> str:
+    """A sentence on whose the file is, and who this is, where the two differ: ``It belongs to root; this is nobody. ``"""
+    for at in (path, *path.parents):
+        try:
+            owner = os.stat(at).st_uid
+        except OSError:
+            continue  # the first that can be looked at is the one that keeps us out, or what it is in
+        if owner == os.geteuid():
+            break
+        return f"{at} belongs to {user_name(owner)}; this runs as {user_name(os.geteuid())}. "
+    return ""
+
+
+def user_name(number: int) -> str:
+    """The user with this number, for people."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid {number}"
 
 
 _LASTING = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)

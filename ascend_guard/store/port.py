@@ -234,6 +234,7 @@ class Store(Protocol):
     """A database of actions."""
 
     secret: bytes
+    place: str  # for people, without a password
 
     @property
     def runner(self) -> str:

@@ -67,6 +67,7 @@ class PostgresStore:
         self.secret: bytes = HiddenKey(secret)
         self.clock = clock
         self._address = Address(url)
+        self.place = str(self._address)
         self._state = _CLOSED
         self._reopening = threading.Lock()
         self._open()

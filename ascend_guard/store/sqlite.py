@@ -67,6 +67,7 @@ class SQLiteStore:
         if durability not in _SYNCHRONOUS:
             raise ConfigurationError(f"durability is 'power' or 'process', not {durability!r}.")
         self.path = Path(path).absolute()
+        self.place = os.fspath(self.path)
         self.durability = durability
         self.clock = clock
         self._runners = barrier.runners_path(self.path)

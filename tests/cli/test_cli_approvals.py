@@ -64,12 +64,12 @@ def test_nothing_waits(shop: Any) -> None:
 
 
 def test_looking_makes_no_database(shop: Any) -> None:
-    """Where nothing was ever recorded, looking says how actions get there, and leaves no file behind."""
-    for words in ("approvals list", "actions list", "kill-switch status"):
+    """Where nothing was ever recorded, looking is an error that names the place, and leaves no file behind."""
+    for words in ("approvals list", "actions list", "kill-switch status", "kill-switch on"):
         answer = shop.run(words)
-        assert answer.code == 0
-        assert "there is no database" in answer.out
-    assert shop.run("approvals list --json").json["actions"] == []
+        assert (answer.code, answer.out) == (1, "")
+        assert f"There is no database at {shop.database}" in answer.err
+        assert str(shop.database) in shop.run(words + " --json").json["error"]["message"]
     assert shop.run("approvals show 1").code == 1
     assert shop.run("approvals deny 1").code == 1
     assert shop.run("approvals approve 1 --yes").code == 1

@@ -5,10 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 from typing import Any
+from unicodedata import normalize
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ascend_guard.cli.killing import closest
 from ascend_guard.errors import KillSwitchError
+from ascend_guard.store.sqlite import SQLiteStore
 
 
 def test_on_never_asks(shop: Any, types: Any) -> None:
@@ -50,13 +55,35 @@ def test_on_works_with_a_broken_policy(shop: Any) -> None:
     assert shop.run("kill-switch off --yes").code == 0
 
 
-def test_on_before_any_agent(shop: Any) -> None:
-    """It holds for agents that start later, and says that none has run here yet: the path may be wrong."""
-    answer = shop.run("kill-switch on")
-    assert answer.code == 0
-    assert "There was no database" in answer.err
+def test_on_where_there_is_no_database(shop: Any) -> None:
+    """Nothing can be stopped there: refused, and no database is made that would seem to be the agents' one."""
+    answer = shop.run("kill-switch on --reason fire")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith(f"Error: NOT stopped. There is no database at {shop.database}")
+    assert not shop.database.parent.exists()
+
+
+def test_on_where_no_agent_has_been(shop: Any) -> None:
+    """The switch is on for agents that come, and the status says that it may be the wrong database."""
+    SQLiteStore(shop.database, durability="process").close()
+    answer = shop.run("kill-switch on --reason fire")
+    assert answer.code == 1
+    assert f"No agent has used the database {shop.database} yet" in answer.err
+    told = shop.run("kill-switch on --reason fire --json")
+    assert (told.code, told.err) == (1, "")
+    assert (told.json["blocked"], told.json["reached"], told.json["processes"]) == (True, False, 0)
+    assert "No agent has used" in told.json["doubt"]
+    assert shop.run("kill-switch status").code == 1
     with pytest.raises(KillSwitchError):
         shop.ask("data_read")
+    assert shop.run("kill-switch on").code == 0  # its process has it open
+
+
+def test_on_where_keys_were_made(shop: Any) -> None:
+    """A server's database, before its first agent: it is the right one."""
+    assert shop.run("keys create --agent billing").code == 0
+    told = shop.run("kill-switch on --json")
+    assert (told.code, told.json["doubt"], told.json["agents"]) == (0, None, ["billing"])
 
 
 def test_off_asks(shop: Any, types: Any) -> None:
@@ -136,12 +163,123 @@ def test_on_lists_what_was_running(shop: Any) -> None:
 
 
 def test_on_for_an_agent_that_nobody_knows(shop: Any) -> None:
-    """The switch is on for that name, and the name that was probably meant is told."""
+    """The switch is on for that name, the name that was probably meant is told, and the status says it to scripts."""
     shop.ask("data_read")
     answer = shop.run("kill-switch on --agent seler")
+    assert answer.code == 1
+    assert "No agent called seler has used this database. Did you mean seller?" in answer.err
+    assert (
+        f"The switch is on for agent seler in {shop.database}. It stops no agent that is known." in answer.out
+    )
+    assert "Stopped" not in answer.out
+    told = shop.run("kill-switch on --agent SELLER --json")
+    assert (told.code, told.err) == (1, "")
+    assert (told.json["blocked"], told.json["reached"], told.json["agents"]) == (True, False, [])
+    assert told.json["nearest_agents"] == ["seller"]
+    known = shop.run("kill-switch on --agent seller")
+    assert (known.code, known.err) == (0, "")
+    for words in ("kill-switch status --agent seler", "kill-switch status --agent seler --json"):
+        assert shop.run(words).code == 1
+    assert shop.run("kill-switch status --agent seller").code == 0
+
+
+@given(st.sampled_from(["seller", "support-bot", "Ünïcode agent", "agent 7", "a"]), st.data())
+def test_a_slip_finds_the_name(name: str, data: st.DataObject) -> None:
+    """Case, spaces, another Unicode form, one letter lost, doubled or swapped: the name is among those that are told."""
+    known = frozenset({"seller", "support-bot", "Ünïcode agent", "agent 7", "a", "payments"})
+    how = data.draw(
+        st.sampled_from([str.upper, str.title, lambda n: f" {n}\n", lambda n: normalize("NFKD", n)])
+    )
+    typed = how(name)
+    at = data.draw(st.integers(0, len(name) - 1))
+    if len(name) > 3 and data.draw(st.booleans()):
+        typed = data.draw(st.sampled_from([name[:at] + name[at + 1 :], name[: at + 1] + name[at:]]))
+    assert name in closest(typed, known)
+
+
+def test_on_does_not_claim_other_organizations(shop: Any) -> None:
+    """It stops the agents of ``local``; those of others are named as not stopped, and alone they make it status 1."""
+    assert shop.run("keys create --agent far --organization acme").code == 0
+    alone = shop.run("kill-switch on")
+    assert alone.code == 1
+    assert "Not stopped: agents of acme." in alone.err
+    assert "Stopped: " not in alone.out
+    assert shop.run("keys create --agent near").code == 0
+    answer = shop.run("kill-switch on")
     assert answer.code == 0
-    assert "Did you mean seller?" in answer.err
-    assert "seler" not in shop.run("kill-switch on --agent seller").err
+    assert "Stopped: every agent of the organization local, in " in answer.out
+    assert "Not stopped: agents of acme." in answer.out
+    assert shop.run("kill-switch on --json").json["organizations_not_stopped"] == ["acme"]
+
+
+def test_on_says_whom_it_reached(shop: Any) -> None:
+    """The database, the agents that are known, the processes that have it open, and the running calls."""
+    running = shop.ask("data_read")
+    shop.begin(running)
+    shop.ask("data_read", agent_id="buyer")
+    answer = shop.run("kill-switch on")
+    assert f"Stopped: every agent in {shop.database}." in answer.out
+    assert "Reached: 2 known agents (buyer, seller); 1 process has the database open now." in answer.out
+    told = shop.run("kill-switch on --json").json
+    assert (told["database"], told["agents"], told["processes"], told["reached"]) == (
+        str(shop.database),
+        ["buyer", "seller"],
+        1,
+        True,
+    )
+    assert [call["agent_id"] for call in told["running"]] == ["seller"]
+    shop.finish(running)
+    shop.close()
+    ended = shop.run("kill-switch on")
+    assert "no process has the database open now" in ended.out
+    assert ended.code == 0
+    assert f"Released: every agent of {shop.database}." in shop.run("kill-switch off --yes").out
+
+
+def test_on_where_running_calls_cannot_be_seen(shop: Any) -> None:
+    """The switch is on, and the error says that calls may still act; or it is not, and the error begins with that."""
+    shop.begin(shop.ask("data_read"))
+    runners = shop.database.with_name("ascend.db.runners")
+    runners.rename(runners.with_name("elsewhere"))
+    runners.touch()
+    answer = shop.run("kill-switch on")
+    assert answer.code == 1
+    assert answer.err.startswith(
+        "Error: The kill switch is on: no call starts. But the calls that were running cannot"
+    )
+    assert shop.plane.store._switches.stopped("local", "seller") is not None
+    key = shop.database.with_name("ascend.db.key")
+    key.rename(key.with_name("elsewhere.key"))
+    key.mkdir()
+    answer = shop.run("kill-switch on")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: NOT stopped. ")
+    key.rmdir()
+    key.with_name("elsewhere.key").rename(key)
+    runners.unlink()
+    runners.with_name("elsewhere").rename(runners)
+
+
+def test_a_policy_that_was_taken_away(shop: Any) -> None:
+    """The database beside it may be the agents' one: the switch is turned on there, and the status says to look."""
+    shop.ask("data_read")
+    shop.policy.unlink()
+    answer = shop.run("kill-switch on")
+    assert answer.code == 1
+    assert f"There is no policy file at {shop.policy}" in answer.err
+    with pytest.raises(KillSwitchError):
+        shop.ask("data_read")
+    for words in (
+        "kill-switch status",
+        "kill-switch off --yes",
+        "approvals list",
+        "actions list",
+        "audit verify",
+    ):
+        refused = shop.run(words)
+        assert (refused.code, refused.out) == (1, "")
+        assert "no policy file" in refused.err
+    assert shop.run("kill-switch", "off", "--yes", "--database-url", f"sqlite:///{shop.database}").code == 0
 
 
 def test_where_there_is_no_policy_file(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:

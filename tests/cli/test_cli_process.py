@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,9 +117,12 @@ def test_another_encoding(shop: Any) -> None:
     assert r"m\xfcller" in done.stdout
 
 
-@pytest.mark.parametrize("words", ["actions list --json --limit 10000", "actions show 1", "audit export -"])
+LONG = ["actions list --json --limit 10000", "actions show 1", "audit export -"]
+
+
+@pytest.mark.parametrize("words", LONG)
 def test_who_reads_may_leave(shop: Any, words: str) -> None:
-    """A closed pipe ends the command quietly, as it ends others."""
+    """A closed pipe ends the command with one line and status 1: not all of the answer was read."""
     shop.ask("data_read", action_details={"x": "word " * 60_000})
     for _ in range(300):
         shop.ask("data_read")
@@ -129,8 +133,51 @@ def test_who_reads_may_leave(shop: Any, words: str) -> None:
         assert process.stderr is not None
         process.stdout.read(10)
         process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait(PATIENCE) == 128 + 13
+        [line] = process.stderr.read().splitlines()
+        assert line.startswith(b"Error: The output was closed before all of it was written.")
+        assert process.wait(PATIENCE) == 1
+
+
+EVERY = [
+    *LONG, "--help", "--version", "kill-switch", "kill-switch on --help", "approvals list", "approvals show 1",
+    "approvals watch --json", "actions list", "kill-switch status", "kill-switch on", "policy check",
+    "policy explain --action refund", "audit verify", "doctor", "doctor --json", "keys create", "keys list",
+    "token --user ann@example.com", "init x.yaml", "init x.yaml --json", "demo", "demo --json",
+    "mcp-proxy --help", "--show-completion bash", "serve --port 0", "serve --port 0 --json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_an_output_that_is_full(shop: Any, words: str, tmp_path: Path) -> None:
+    """One line and status 1 from every command, not a traceback and not success."""
+    shop.ask()
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *words.split()], stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, timeout=PATIENCE
+        )
+    [line] = [text for text in done.stderr.splitlines() if not text.startswith(b"There was no organization")]
+    assert line.startswith(b"Error: The output cannot be written (No space left on device)."), line
+    assert done.returncode == 1
+    if words == "kill-switch on":
+        assert shop.plane.kill_switches()
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
+def test_an_output_that_was_never_open(shop: Any, closed: str) -> None:
+    """A cron job that closed its outputs: the command does its work, and no database gets the number of an output."""
+    shop.ask()
+
+    def close() -> None:
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            if closed in (name, "both"):
+                os.close(number)
+
+    done = subprocess.run(
+        [*COMMAND, "kill-switch", "on"], preexec_fn=close, timeout=PATIENCE, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0
+    assert shop.plane.kill_switches()
+    assert shop.run("audit verify").code == 0
 
 
 def test_a_person_is_asked_on_a_terminal(shop: Any) -> None:
@@ -177,6 +224,10 @@ def test_no_colour_where_none_is_wanted(shop: Any, monkeypatch: pytest.MonkeyPat
     plain = Terminal("approvals", "list")
     assert plain.end() == 0
     assert not re.search(r"\x1b\[[0-9;]*3[1-7]", plain.seen)
+    for words in (("--help",), ("doctor",), ("nonsense",), ("kill-switch", "on", "--help")):
+        uncoloured = Terminal(*words)
+        uncoloured.end()
+        assert not re.search(r"\x1b\[[0-9;]*[34][0-9]", uncoloured.seen), words
 
 
 def test_watch_on_a_terminal(shop: Any) -> None:

@@ -14,6 +14,7 @@ from ascend_guard import __version__
 from ascend_guard.cli import main
 from ascend_guard.cli.app import app
 from ascend_guard.errors import ServerError
+from ascend_guard.store.sqlite import SQLiteStore
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -60,7 +61,7 @@ def test_options_before_and_after(shop: Any, tmp_path: Path, monkeypatch: pytest
     url = f"sqlite:///{shop.database}"
     (tmp_path / "elsewhere.yaml").touch()
     monkeypatch.setenv("ASCEND_POLICY", str(tmp_path / "elsewhere.yaml"))
-    assert shop.run("approvals", "list", "--json").json["total"] == 0
+    assert shop.run("approvals", "list", "--json").code == 1
     for words in (
         ("--database-url", url, "approvals", "list", "--json"),
         ("--json", "approvals", "list", "--database-url", url),
@@ -101,8 +102,10 @@ def test_any_folder(shop: Any, tmp_path: Path, folder: str) -> None:
     place = tmp_path / folder
     place.mkdir()
     (place / "p.yaml").write_text(shop.policy.read_text())
-    assert shop.run("kill-switch", "on", "--policy", str(place / "p.yaml")).code == 0
-    assert (place / ".ascend" / "ascend.db").exists()
+    SQLiteStore(place / ".ascend" / "ascend.db", durability="process").close()
+    answer = shop.run("kill-switch", "on", "--policy", str(place / "p.yaml"), "--json")
+    assert answer.json["blocked"] is True
+    assert answer.json["database"] == str(place / ".ascend" / "ascend.db")
     assert shop.run("audit", "verify", "--policy", str(place / "p.yaml")).code == 0
     assert shop.run("doctor", "--policy", str(place / "p.yaml")).code == 0
 

@@ -140,7 +140,7 @@ def test_the_first_sixty_seconds(tmp_path: Path) -> None:
         assert (out, agent.returncode) == ("refunded 900 for A-18\n", 0)
         (waited,) = err.splitlines()
         assert waited.startswith("Waiting for a person: refund by billing ")
-        assert "`ascend-guard approvals approve 2`" in waited
+        assert "ascend-guard approvals show 2 (database " in waited
     finally:
         agent.kill()
         agent.communicate()

@@ -17,8 +17,8 @@ PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
     ("_version", "decoding", "hidden", "interrupts"),
-    ("errors", "model", "secret_names", "secret_values"),
-    ("remedies", "hints"),
+    ("errors", "model", "secret_names", "secret_values", "printable", "durations"),
+    ("remedies", "hints", "notices"),
     ("unrun",),
     (
         "redaction",

@@ -50,7 +50,7 @@ def run(desk: Desk, *words: str, configured: bool = True) -> subprocess.Complete
             "NOT_THERE is not set",
         ),
         (["mcp-proxy", "--url", "http://localhost/", "--listen", "8080"], 1, "HOST:PORT"),
-        (["mcp-proxy", "--wait", "inf", "--", "server"], 1, "wait is a number"),
+        (["mcp-proxy", "--wait", "inf", "--", "server"], 2, "90s, 15m, 2h, 1d"),
         (["mcp-proxy", "--bogus", "--", "server", "--json"], 2, "No such option"),
         (["mcp-proxy", "--name", "shop", "install"], 2, "takes --policy and --database-url only"),
         (["mcp-proxy", "--", "/not/there\x1b[2J"], 1, "No such file"),

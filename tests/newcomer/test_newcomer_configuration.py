@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,3 +236,30 @@ def test_a_database_alone_is_not_enough() -> None:
 def test_a_misspelt_argument() -> None:
     """It is not ignored: another policy than the one meant would decide."""
     assert "did you mean 'policy'" in refused(ConfigurationError, configuring(polcy="p.yaml"))
+
+
+def test_in_a_folder_that_was_deleted(tmp_path: Path) -> None:
+    """A relative path cannot be found from there: an error of ours, and an absolute one works."""
+    code = f"""
+import os, tempfile
+from ascend_guard import AscendError, configure
+gone = tempfile.mkdtemp(dir={str(tmp_path)!r})
+os.chdir(gone)
+os.rmdir(gone)
+for given in ({{"policy": "p.yaml"}}, {{"policy": {str(tmp_path / "p.yaml")!r}, "database_url": "sqlite:///x.db"}}, {{}}):
+    try:
+        configure(**given)
+        print("ran")
+    except AscendError as error:
+        print(type(error).__name__)
+configure(policy={str(tmp_path / "p.yaml")!r}).close()
+print("ran")
+"""
+    (tmp_path / "p.yaml").write_text("version: 1\nrules:\n  - {name: a, effect: allow}\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ASCEND_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.stdout.split() == ["PolicyError", "ConfigurationError", "ConfigurationError", "ran"], (
+        done.stderr
+    )

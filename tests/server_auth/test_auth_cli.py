@@ -83,9 +83,10 @@ def test_a_first_key(run: Callable[[str], Answer], database: Path) -> None:
 
 
 def test_for_programs(run: Callable[[str], Answer], database: Path) -> None:
-    """``--json`` prints one value with just these names."""
+    """``--json`` prints one value with just these names, and where the key is."""
     made = run("keys create --agent seller --role admin --organization acme --tier pro --json")
     assert made.json | {"api_key": "", "key_id": ""} == {
+        "database": str(database),
         "api_key": "",
         "key_id": "",
         "agent_id": "seller",
@@ -163,7 +164,8 @@ def test_organizations_see_their_own_keys(run: Callable[[str], Answer]) -> None:
         ("token --user ''", 1, "no name"),
         ("token --user key:7", 1, "no name"),
         ("token --user ann@example.com --role root", 1, "no role"),
-        ("token --user ann@example.com --hours 0", 1, "hours"),
+        ("token --user ann@example.com --for 0h", 2, "to 30 d"),
+        ("token --user ann@example.com --for 12", 2, "90s, 15m, 2h, 1d"),
         ("token --user ann@example.com --group ''", 2, "is empty"),
         ("token --user ann@example.com --organization acme", 1, "no organization"),
         ("token", 2, "--user"),
@@ -175,12 +177,14 @@ def test_mistakes(run: Callable[[str], Answer], line: str, code: int, words: str
     assert answer.code == code
     assert words in " ".join(answer.err.split())
     assert answer.out == ""
-    assert run("keys list --json").json["total"] == 0
+    assert run("keys list --json").json.get("total", 0) == 0  # where there is no database, that is an error
 
 
 def test_looking_makes_no_database(run: Callable[[str], Answer], database: Path) -> None:
-    """A list of nothing leaves nothing behind."""
-    assert run("keys list").code == 0
+    """It is an error that names the place, and leaves nothing behind."""
+    answer = run("keys list")
+    assert answer.code == 1
+    assert str(database) in answer.err.replace("\n", "")
     assert not database.exists()
 
 
@@ -215,8 +219,9 @@ def test_a_token_for_a_person(run: Callable[[str], Answer], database: Path) -> N
 def test_a_token_for_programs(run: Callable[[str], Answer]) -> None:
     """``--json`` says who it is for and until when."""
     run("keys create --organization acme")
-    made = run("token --user ann@example.com --organization acme --hours 0.5 --json").json
+    made = run("token --user ann@example.com --organization acme --for 30m --json").json
     claims = jwt.decode(made.pop("token"), options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 1800
     assert made.pop("expires_at").endswith("Z")
+    assert made.pop("database").endswith("ascend.db")
     assert made == {"user": "ann@example.com", "role": "viewer", "groups": [], "organization": "acme"}

@@ -5,23 +5,19 @@ Nothing is claimed that was not looked up first: where a claim does not hold, th
 
 from __future__ import annotations
 
-import logging
-
 __all__ = ["demo"]
 
 
-def demo() -> int:
-    """Play the demo; 0 when everything went as it should."""
-    log = logging.getLogger("ascend_guard")
-    level = log.level
-    log.setLevel(logging.ERROR)  # the scenes show what waits
-    try:
-        return _play()
-    finally:
-        log.setLevel(level)
+def demo(*, as_json: bool = False) -> int:
+    """Play the demo; 0 when everything went as it should.
+
+    Args:
+        as_json: show nothing, and print what happened as one JSON value.
+    """
+    return _play(as_json)
 
 
-def _play() -> int:
+def _play(as_json: bool) -> int:
     import tempfile
     import time
     from pathlib import Path
@@ -34,8 +30,18 @@ def _play() -> int:
     from .tools import POLICY
     from .world import World
 
-    stage = Stage()
+    stage = Stage(silent=as_json)
     begun = time.monotonic()
+
+    def played(code: int) -> int:
+        if as_json:
+            from ascend_guard.cli.output import print_json
+
+            seconds = round(time.monotonic() - begun, 3)
+            told = {"scenes": stage.told, "proofs": stage.proofs, "seconds": seconds, "error": stage.error}
+            print_json({"ok": code == 0, **told})
+        return code
+
     with tempfile.TemporaryDirectory(prefix="ascend-guard-demo-") as name:
         folder = Path(name)
         (folder / "policy.yaml").write_text(POLICY)
@@ -48,7 +54,7 @@ def _play() -> int:
             agent_id="shop",
             agent_name="Shop agent",
         ).embedded()
-        configure(control_plane=plane)
+        configure(control_plane=plane, waiting="off")  # the scenes show what waits
         try:
             with World(folder) as world:
                 play = Play(stage, plane, world, database)
@@ -57,11 +63,11 @@ def _play() -> int:
                     scene()
         except (Unproven, AscendError) as wrong:
             stage.failed(wrong)
-            return 1
+            return played(1)
         finally:
             plane.close()
     if Path(name).exists():
         stage.failed(Unproven(f"the folder {name} should be gone"))
-        return 1
+        return played(1)
     play.end(time.monotonic() - begun)
-    return 0
+    return played(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -35,10 +36,20 @@ class Unproven(Exception):
 
 
 class Stage:
-    """Where it is shown: in colours and boxes on a terminal, elsewhere as plain text in a hundred columns."""
+    """Where it is shown: in colours and boxes on a terminal, elsewhere as plain text in a hundred columns.
 
-    def __init__(self) -> None:
-        self.console: Console = console()
+    Args:
+        silent: nothing is shown; it is kept in ``told``, for programs.
+
+    Attributes:
+        told: the scenes, with the labelled lines of each.
+        error: why it was stopped, if it was.
+    """
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.console: Console = console(into=StringIO() if silent else None)
+        self.told: list[dict[str, Any]] = []
+        self.error: str | None = None
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
         self.console.width = min(self.console.width, _WIDTH) if self.console.is_terminal else _WIDTH
         unicode = self.console.encoding.lower().startswith("utf")
@@ -61,6 +72,7 @@ class Stage:
     def scene(self, title: str) -> None:
         """Begin the next scene."""
         self._scenes += 1
+        self.told.append({"scene": title, "lines": []})
         if self.live:
             # What was just shown has to be read before the next thing moves it up.
             time.sleep(_BREATH)
@@ -84,6 +96,10 @@ class Stage:
 
     def line(self, label: str | Text, *what: RenderableType | str, style: str = "bold") -> None:
         """A line with a label in the margin."""
+        if self.told:
+            text = "\n".join(map(self._plain, what))
+            name = label if isinstance(label, str) else label.plain
+            self.told[-1]["lines"].append({"label": name, "text": text, "proved": name == self._yes})
         grid = Table.grid(padding=(0, 2))
         grid.add_column(width=_MARGIN, justify="right", no_wrap=True)
         grid.add_column(ratio=1)
@@ -92,6 +108,13 @@ class Stage:
             grid.add_row(first, Text(part) if isinstance(part, str) else part)
             first = ""
         self._print(grid)
+
+    def _plain(self, part: RenderableType) -> str:
+        if isinstance(part, str | Text):
+            return str(part)
+        with self.console.capture() as captured:
+            self.console.print(part)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
     def agent(self, words: str) -> None:
         """What the agent is up to."""
@@ -136,6 +159,7 @@ class Stage:
 
     def failed(self, error: Exception) -> None:
         """The demo did not go as it should."""
+        self.error = str(error)
         self.line(Text(self._no, "bold red"), Text(str(error), "red"))
         what = "\nThe demo stopped: this did not go as it should. Please report what is above."
         self.console.print(Text(what, "bold red"))
