@@ -8,7 +8,8 @@
 3. Nothing poses as something else: text is in quotes with its own quotes escaped, and what acts on a terminal is escaped.
 4. Nothing is cut unseen. Text is cut in its middle, with ``…`` outside the quotes. A number is shown whole or as its number
    of digits, never as its first digits. What does not fit is counted: ``+3``.
-5. The work is bounded, whatever an agent sends: arguments are read breadth first, up to ``_MOST_READ`` values.
+5. The work is bounded, whatever an agent sends: arguments are read breadth first, up to ``_MOST_READ`` values, and of each
+   kind the first ``_MOST_KEPT`` are kept.
 """
 
 from __future__ import annotations
@@ -112,8 +113,13 @@ def essentials(arguments: Mapping[str, object]) -> Essentials:
             found.append(_leaf(path, kind, value, ""))
         else:
             found.append(Leaf(path, "{}" if isinstance(value, dict) else "[]", HIDDEN))
-    kept = sorted(range(len(found)), key=lambda index: found[index].kind)[:_MOST_KEPT]
-    return Essentials(tuple(found[index] for index in sorted(kept)), len(found) - len(kept) + len(waiting))
+    kept: list[Leaf] = []
+    counts = [0] * (HIDDEN + 1)
+    for leaf in found:
+        counts[leaf.kind] += 1
+        if counts[leaf.kind] <= _MOST_KEPT:
+            kept.append(leaf)
+    return Essentials(tuple(kept), len(found) - len(kept) + len(waiting))
 
 
 def differing(calls: Iterable[Essentials]) -> frozenset[str]:

@@ -89,6 +89,7 @@ class Terminal:
         self.console = console
         self._keyboard = sys.stdin.fileno()
         self._before = termios.tcgetattr(self._keyboard)
+        self._moves: list[str] = []
         self._handlers: list[tuple[signal.Signals, _Handler]] = []
 
     def __enter__(self) -> Terminal:
@@ -154,6 +155,7 @@ class Terminal:
 
     def settle(self) -> None:
         """Wait until no key has been pressed for a moment, and forget those that were."""
+        self._moves.clear()
         until = time.monotonic() + _QUIET
         while (left := until - time.monotonic()) > 0:
             if select.select([self._keyboard], [], [], left)[0]:
@@ -166,6 +168,8 @@ class Terminal:
 
         ``GONE`` when nobody can press one any more.
         """
+        if self._moves:
+            return self._moves.pop(0)
         if not select.select([self._keyboard], [], [], seconds)[0]:
             return None
         typed = self._read()
@@ -173,8 +177,9 @@ class Terminal:
             return GONE
         text: list[str] = _KEY.findall(typed.decode(errors="replace"))
         keys = [_NAMED.get(one, one) for one in text]
-        if len(keys) > 1 and not (keys[0] in MOVES and len(set(keys)) == 1):
+        if len(keys) > 1 and not MOVES.issuperset(keys):
             return None
+        self._moves = keys[1:]
         return keys[0]
 
     def _read(self) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import pyte
 
-COMMAND = (sys.executable, "-c", "import sys; from ascend_guard.cli import main; sys.exit(main())")
+COMMAND = "import sys; from ascend_guard.cli import main; sys.exit(main())"
 PATIENCE = 30.0
 _WHOLE = 0.1
 """Seconds without output after which a screen is whole: a part of the next one may have the last line of the one before."""
@@ -32,10 +32,13 @@ class Screen:
     Args:
         words: the command's arguments.
         size: columns and lines.
+        command: the Python code that runs it.
         environment: what it gets besides this process's.
     """
 
-    def __init__(self, *words: str, size: tuple[int, int] = (80, 24), **environment: str) -> None:
+    def __init__(
+        self, *words: str, size: tuple[int, int] = (80, 24), command: str = COMMAND, **environment: str
+    ) -> None:
         columns, lines = size
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
@@ -48,7 +51,11 @@ class Screen:
             kept = {
                 name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "PAGER")
             }
-            os.execve(COMMAND[0], [*COMMAND, *words], {**kept, "TERM": "xterm-256color", **environment})
+            os.execve(
+                sys.executable,
+                [sys.executable, "-c", command, *words],
+                {**kept, "TERM": "xterm-256color", **environment},
+            )
         self.resize(size)
         self.modes = termios.tcgetattr(self._terminal)
         os.write(go, b"x")
