@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -68,7 +67,10 @@ def review(run: Run) -> None:
                 looked_at.add(row.id)
     except KeyboardInterrupt:  # a way to leave
         pass
-    _report(run, said)
+    finally:  # also when the database cannot be read any more: what was decided was decided
+        for sentence in said:
+            run.say(shown(sentence))
+    _report(run)
 
 
 def _left(run: Run, looked_at: set[int]) -> list[ActionRow]:
@@ -82,9 +84,7 @@ def _title(*parts: str) -> Text:
     return Text(" · ", "dim").join(shown(part, "dim", table=True) for part in parts)
 
 
-def _report(run: Run, said: Iterable[str]) -> None:
-    for sentence in said:
-        run.say(shown(sentence))
+def _report(run: Run) -> None:
     plane = run.plane()
     left = plane.read(lambda reader: reader.count_actions(plane.organization, status="pending"))
     count = f"{left:,} actions wait" if left != 1 else "1 action waits"

@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pyte
 
@@ -120,10 +121,13 @@ class Screen:
             self.until(lambda screen, before=before: screen != before)  # type: ignore[misc]
         raise AssertionError(self.text)
 
+    def modes_now(self) -> list[Any]:
+        """How the terminal is set."""
+        return termios.tcgetattr(self._terminal)
+
     def end(self) -> int:
         """Read to the end; the exit status."""
         if not self._read(lambda: False):
-            print(self.text)
             os.kill(self.process, signal.SIGKILL)
         status = os.waitpid(self.process, 0)[1]
         self.modes_after = termios.tcgetattr(self._terminal)

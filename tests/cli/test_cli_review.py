@@ -250,6 +250,23 @@ def test_the_terminal_is_given_back(shop: Any, way: str) -> None:
     assert row(shop, asked).status == "pending"
 
 
+def test_ctrl_z(shop: Any) -> None:
+    """It stops with the terminal given back, and goes on where it was."""
+    asked = shop.ask()
+    screen = Screen("approvals", "review", size=(100, 40))
+    screen.ready(keys="a approve")
+    screen.type("\x1a")
+    assert os.WIFSTOPPED(os.waitpid(screen.process, os.WUNTRACED)[1])
+    assert screen.modes_now() == screen.modes
+    os.kill(screen.process, signal.SIGCONT)
+    screen.reads(0.5)
+    screen.press("j")
+    screen.ready(keys="a approve")
+    screen.type("a")
+    assert screen.end() == 0
+    assert row(shop, asked).status == "approved"
+
+
 def test_another_size(shop: Any) -> None:
     """A window that is made smaller is filled anew, and what is no more on the screen must be shown again."""
     asked = shop.ask()
