@@ -95,7 +95,7 @@ def test_a_line_says_what_is_there() -> None:
         for item in items:
             matching = [value for value in left if _is(value, item)]
             assert matching, (item[0], left)
-            left.remove(matching[0])
+            del left[[id(value) for value in left].index(id(matching[0]))]  # 0 equals False
             seen["cut" if item["tail"] is not None else "whole"] += 1
             seen["number"] += isinstance(matching[0], int | float) and not isinstance(matching[0], bool)
             seen["quoted name"] += item["quoted"] is not None
@@ -121,7 +121,7 @@ def _is(value: Any, item: re.Match[str]) -> bool:
     if item["tail"] is None:
         return item["head"] == safe(whole, table=True)
     # Marks may be escaped or not by what stands before them, so the ends are compared by their plain characters.
-    return _plain(safe(whole, table=True)).startswith(_plain(item["head"])[:4]) and len(value) > 3
+    return _plain(safe(whole, table=True)).startswith(_plain(item["head"])[:4]) and len(value) > 1
 
 
 def _plain(text: str) -> str:
