@@ -91,13 +91,14 @@ def test_a_line_says_what_is_there() -> None:
         there = leaves(arguments)
         items, more = read(line.plain)
         assert len(items) + more == len(there), line.plain
-        left = [value for _, value in there]
+        left = list(there)
         for item in items:
-            matching = [value for value in left if _is(value, item)]
-            assert matching, (item[0], left)
-            del left[[id(value) for value in left].index(id(matching[0]))]  # 0 equals False
+            same = [index for index, (_, value) in enumerate(left) if _is(value, item)]
+            assert same, (item[0], left)
+            same.sort(key=lambda index: left[index][0] != item["bare"])  # the name tells, where it is whole
+            value = left.pop(same[0])[1]
             seen["cut" if item["tail"] is not None else "whole"] += 1
-            seen["number"] += isinstance(matching[0], int | float) and not isinstance(matching[0], bool)
+            seen["number"] += isinstance(value, int | float) and not isinstance(value, bool)
             seen["quoted name"] += item["quoted"] is not None
         seen["more"] += more > 0
 
