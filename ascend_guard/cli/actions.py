@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .command import command
 from .context import Run
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from ascend_guard.engine.control_plane import EmbeddedControlPlane
+
+    from .lookup import Listed
 
 app = typer.Typer(
     help="What agents asked, what was decided, and what came of it.",
@@ -55,32 +64,73 @@ def list_(
     from .lookup import find, records
 
     plane = run.existing()
-    found = plane.read(
-        lambda reader: find(
-            reader,
-            plane.organization,
-            status=status,
-            agent_id=agent,
-            session_id=session,
-            limit=limit,
-            offset=offset,
-        )
-    )
-    run.emit(records(found, limit, offset))
     if run.json:
+        found = plane.read(
+            lambda reader: find(
+                reader,
+                plane.organization,
+                status=status,
+                agent_id=agent,
+                session_id=session,
+                limit=limit,
+                offset=offset,
+            )
+        )
+        run.emit(records(found, limit, offset))
         return
+    run.stream(_lines(run, plane, status, agent, session, limit, offset))
+
+
+def _lines(
+    run: Run,
+    plane: EmbeddedControlPlane,
+    status: str | None,
+    agent: str | None,
+    session: str | None,
+    limit: int,
+    offset: int,
+) -> Iterator[Text]:
+    """The list as it is read, and below it how much there is."""
     from rich.text import Text
 
-    from .views import action_table
+    from .lists import action_lines
+    from .lookup import OUTCOMES
+    from .walking import walk
 
-    if not found.rows:
+    count = 0
+
+    def counted() -> Iterator[list[Listed]]:
+        nonlocal count
+        # One more than is shown tells whether there are more; to count them all is to read them all.
+        for page in walk(
+            plane, status=status, agent_id=agent, session_id=session, limit=limit + 1, offset=offset
+        ):
+            page = page[: limit + 1 - count]
+            count += len(page)
+            yield page[: len(page) - max(0, count - limit)]
+
+    lines = action_lines(counted(), run.out.width)
+    headings = [next(lines), next(lines)]  # reads the first rows
+    if count == 0:
         narrowed = status or agent or session or offset
-        run.say("No such actions." if narrowed else "No actions yet: no agent has made a governed call.")
+        yield Text("No such actions." if narrowed else "No actions yet: no agent has made a governed call.")
         return
-    run.say(action_table(zip(found.rows, found.outcomes, strict=True), run.out.width))
-    shown = f"{len(found.rows)} of {found.total:,}" if found.total > len(found.rows) else f"{found.total:,}"
-    more = f", more with --offset {offset + limit}" if offset + len(found.rows) < found.total else ""
-    run.say(Text(f"\n{shown} actions{more}. One in full: ascend-guard actions show ID", "dim"))
+    yield from headings
+    yield from lines
+    shown, more = f"{min(count, limit):,}", ""
+    if count > limit:
+        if session is None and status not in OUTCOMES:
+            total = plane.read(
+                lambda reader: reader.count_actions(plane.organization, status=status, agent_id=agent)
+            )
+            shown += f" of {total:,}"
+        more = f", more with --offset {offset + limit}"
+    elif offset:
+        shown += f" of {count + offset:,}"
+    noun = "action" if count == 1 and not offset else "actions"
+    hint = f"{shown} {noun}{more}. One in full: ascend-guard actions show ID"
+    yield Text()
+    yield from Text(hint, "dim").wrap(run.out, run.out.width)
 
 
 @command(app, "show")
@@ -92,6 +142,8 @@ def show(run: Run, action_id: Annotated[str, typer.Argument(metavar="ID", help="
     details = details_of(run, action_id)
     run.emit(full_record(details))
     if not run.json:
+        from .listing import as_lines
         from .views import action_view, timeline
 
-        run.say(*action_view(details), timeline(details.trail))
+        trail = timeline(details.trail, run.out.width)
+        run.stream(chain(as_lines(run.out, action_view(details)), trail))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,11 @@ from .command import YesOption, command, typed_duration, typed_json
 from .context import Declined, Run, approver
 
 if TYPE_CHECKING:
-    from .lookup import Details
+    from rich.text import Text
+
+    from ascend_guard.engine.control_plane import EmbeddedControlPlane
+
+    from .lookup import Details, Listed
 
 app = typer.Typer(
     help="See what waits for a person, and decide it.", no_args_is_help=True, rich_markup_mode="rich"
@@ -45,35 +50,50 @@ def list_(
     offset: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
 ) -> None:
     """List what waits for a decision, newest first."""
-    from ascend_guard.engine.approvers import people
 
     from .lookup import find, records
 
     plane = run.existing()
-    found = plane.read(
-        lambda reader: find(reader, plane.organization, status="pending", limit=limit, offset=offset)
-    )
-    run.emit(records(found, limit, offset))
     if run.json:
+        found = plane.read(
+            lambda reader: find(reader, plane.organization, status="pending", limit=limit, offset=offset)
+        )
+        run.emit(records(found, limit, offset))
         return
-    import time
+    run.stream(_lines(run, plane, limit, offset))
 
+
+def _lines(run: Run, plane: EmbeddedControlPlane, limit: int, offset: int) -> Iterator[Text]:
+    """What waits as it is read, and below it what to do."""
     from rich.text import Text
 
-    from .views import pending_table, switch_banner
+    from .lists import pending_lines
+    from .views import switch_banner
+    from .walking import walk
 
-    run.say(*switch_banner(plane.kill_switches()))
-    if not found.rows:
-        run.say("Nothing waits for a decision.")
+    width, count, last = run.out.width, 0, 0
+
+    def counted() -> Iterator[list[Listed]]:
+        nonlocal count, last
+        for page in walk(plane, status="pending", limit=limit, offset=offset):
+            count, last = count + len(page), page[-1].row.id
+            yield page
+
+    for banner in switch_banner(plane.kill_switches()):
+        yield from banner.wrap(run.out, width)
+    lines = pending_lines(counted(), width)
+    headings = [next(lines), next(lines)]  # reads the first rows
+    if count == 0:
+        yield Text("Nothing waits for a decision.")
         return
-    so_far = plane.read(lambda reader: [len(people(reader.approvals(row.id))) for row in found.rows])
-    run.say(pending_table(zip(found.rows, so_far, strict=True), time.time()))
-    example = found.rows[-1].id
-    if found.total > len(found.rows):
-        run.say(Text(f"\n{len(found.rows)} of {found.total:,} shown.", "yellow"))
-    run.say(
-        Text(f"\nLook and decide: ascend-guard approvals approve {example}, or deny {example} -m WHY", "dim")
-    )
+    yield from headings
+    yield from lines
+    total = plane.read(lambda reader: reader.count_actions(plane.organization, status="pending"))
+    yield Text()
+    if total > count:
+        yield Text(f"{count:,} of {total:,} shown.", "yellow")
+    hint = f"Decide one after the other: ascend-guard approvals review. One: approvals approve {last}, or deny {last} -m WHY"
+    yield from Text(hint, "dim").wrap(run.out, width)
 
 
 @command(app, "show")
@@ -106,16 +126,18 @@ def approve(
     yes: YesOption = False,
 ) -> None:
     """Approve an action. Shows what will run and asks first."""
+    from .tree import Brief
     from .views import action_view
 
-    edits = _edits(set_ or [])
+    edits = edits_of(set_ or [])
     how = f"approvals approve {action_id}"
     if not yes:
         run.require_person(how)
     details = details_of(run, action_id)
     who = approver()
     while details.row.status == "pending" and not (yes and run.json):
-        for part in action_view(details, edits=edits, brief=True):
+        brief = Brief(f"ascend-guard actions show {details.row.id}")
+        for part in action_view(details, edits=edits, brief=brief):
             run.err.print(part)
         if yes:
             run.err.print()
@@ -191,14 +213,25 @@ def watch(
             help="Time between two looks at the database, such as 100ms or 2s.",
         ),
     ] = "100ms",
+    bell: Annotated[
+        bool, typer.Option("--bell/--no-bell", help="Ring the terminal's bell when something new waits.")
+    ] = True,
 ) -> None:
-    """Watch what waits, live, until Ctrl-C. With --json, a line for each action that begins to wait."""
+    """Watch what waits, live, and decide it. In a pipe or with --json, a line for each action that begins to wait."""
     from .watch import follow
 
-    follow(run, interval)
+    follow(run, interval, bell=bell)
 
 
-def _edits(given: list[str]) -> dict[str, Any]:
+@command(app, "review")
+def review_(run: Run) -> None:
+    """Walk through what waits, one action after the other, and decide with single keys."""
+    from .review import review
+
+    review(run)
+
+
+def edits_of(given: list[str]) -> dict[str, Any]:
     edits: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +222,14 @@ class Run:
         if not self.json:
             self._said = True
             self.out.print(text, soft_wrap=True)
+
+    def stream(self, lines: Iterable[Text]) -> None:
+        """Print a list line by line, through a pager where it is longer than the screen; nothing with ``--json``."""
+        if not self.json:
+            from .listing import print_lines
+
+            self._said = True
+            print_lines(self.out, lines)
 
     def emit(self, value: dict[str, Any]) -> None:
         """Print for programs, and name the database; nothing without ``--json``."""

@@ -121,7 +121,8 @@ def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
     run.emit({"keys": [_record(info) for info in found], "total": len(found)})
     if run.json:
         return
-    from .output import ago, cell, shown, table
+    from .listing import Column, Listing, Row
+    from .output import ago, cell, shown
 
     if not found:
         run.say(
@@ -130,19 +131,26 @@ def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
             )
         )
     else:
-        rows = table("Key", "Begins", "Agent", "Role", "Signed", "Made", "By", "Revoked")
-        for info in found:
-            rows.add_row(
-                cell(info.key_id),
-                cell(f"{info.prefix}…"),
-                cell(info.agent_id or "any"),
-                cell(info.role),
-                cell("" if info.signing is None else "yes"),
-                cell(ago(info.created_at)),
-                cell(info.created_by),
-                cell("" if info.revoked_at is None else ago(info.revoked_at), "red"),
+        columns = [Column("Key"), Column("Begins"), Column("Agent", 2), Column("Role", least=5)]
+        columns += [Column("Signed"), Column("Made", least=10), Column("By", 1), Column("Revoked", least=10)]
+        rows = (
+            Row(
+                [
+                    [
+                        cell(info.key_id),
+                        cell(f"{info.prefix}…"),
+                        cell(info.agent_id or "any"),
+                        cell(info.role),
+                        cell("" if info.signing is None else "yes"),
+                        cell(ago(info.created_at)),
+                        cell(info.created_by),
+                        cell("" if info.revoked_at is None else ago(info.revoked_at), "red"),
+                    ]
+                ]
             )
-        run.say(rows)
+            for info in found
+        )
+        run.stream(Listing(columns, run.out.width).lines(rows))
 
 
 @command(app, "revoke")

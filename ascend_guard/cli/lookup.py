@@ -9,16 +9,21 @@ import msgspec
 
 from ascend_guard import remedies
 from ascend_guard.engine.approve import AsItRuns, as_it_runs, submitted
+from ascend_guard.engine.approvers import people
 from ascend_guard.engine.results import pending_approvers
-from ascend_guard.errors import NotFoundError
+from ascend_guard.errors import ConflictError, NotFoundError
 from ascend_guard.model import AgentAction, KillSwitchState, iso
 from ascend_guard.store.port import ActionRow, Approval, Reader
+
+from .essentials import Essentials, essentials
 
 STATUSES = ("pending", "approved", "denied")
 OUTCOMES = ("running", "completed", "failed", "handed_over", "unknown", "blocked")
 
 _PAGE = 500
 _EARLIER = 8
+_ELSEWHERE = 5
+_RECENT = 1_000
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -27,6 +32,22 @@ class Found(msgspec.Struct, frozen=True):
     rows: list[ActionRow]
     outcomes: list[str | None]
     total: int
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One action of a list.
+
+    Args:
+        row: as it stands.
+        outcome: what came of it, if anything has.
+        arguments: those that matter; None where the audit trail has none.
+        approvals: how many people have approved it so far.
+    """
+
+    row: ActionRow
+    outcome: str | None
+    arguments: Essentials | None
+    approvals: int
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -41,6 +62,8 @@ class Details(msgspec.Struct, frozen=True):
         trail: all its audit records, in order.
         approvals: those so far.
         earlier: what the same session did before, newest first.
+        later: what it asked since, newest first.
+        elsewhere: what the same agent asked last in other sessions, newest first.
         switch: the kill switch that stops its agent, if one does.
         awaited: a call waits for the decision now.
     """
@@ -52,7 +75,9 @@ class Details(msgspec.Struct, frozen=True):
     runs: AsItRuns | None
     trail: list[dict[str, Any]]
     approvals: list[Approval]
-    earlier: list[ActionRow]
+    earlier: list[Listed]
+    later: list[Listed]
+    elsewhere: list[Listed]
     switch: KillSwitchState | None
     awaited: bool
 
@@ -75,8 +100,10 @@ def find(
 ) -> Found:
     """Actions, newest first. ``status`` is a decision or an outcome."""
     if status in OUTCOMES or session_id is not None:
-        rows = list(_scan(reader, organization, status, agent_id, session_id))
-        total, rows = len(rows), rows[offset : offset + limit]
+        total, rows = 0, []
+        for total, row in enumerate(_scan(reader, organization, status, agent_id, session_id), 1):
+            if offset < total <= offset + limit:
+                rows.append(row)
     else:
         total = reader.count_actions(organization, status=status, agent_id=agent_id)
         rows = reader.actions(organization, status=status, agent_id=agent_id, limit=limit, offset=offset)
@@ -86,13 +113,11 @@ def find(
 def _scan(
     reader: Reader, organization: str, status: str | None, agent_id: str | None, session_id: str | None
 ) -> Iterator[ActionRow]:
-    """The store knows no filter by outcome; only an approved call has one, unless it was blocked."""
-    decision = status if status in STATUSES else None if status in (None, "blocked") else "approved"
     before: int | None = None
     while True:
         page = reader.actions(
             organization,
-            status=decision,
+            status=decision_of(status),
             agent_id=agent_id,
             session_id=session_id,
             before=before,
@@ -104,6 +129,11 @@ def _scan(
         if len(page) < _PAGE:
             return
         before = page[-1].id
+
+
+def decision_of(status: str | None) -> str | None:
+    """The store knows no filter by outcome; only an approved call has one, unless it was blocked."""
+    return status if status in STATUSES else None if status in (None, "blocked") else "approved"
 
 
 def outcome_of(reader: Reader, row: ActionRow) -> str | None:
@@ -133,6 +163,22 @@ def find_row(reader: Reader, organization: str, action_id: str) -> ActionRow:
     return row
 
 
+def listed(reader: Reader, row: ActionRow) -> Listed:
+    """An action, with what a list shows of it."""
+    approvals = len(people(reader.approvals(row.id))) if row.status == "pending" else 0
+    return Listed(row, outcome_of(reader, row), arguments_of(reader, row), approvals)
+
+
+def arguments_of(reader: Reader, row: ActionRow) -> Essentials | None:
+    """The arguments that matter, edited values in place of those that were asked; None where the trail does not say."""
+    try:
+        asked = submitted(reader, row.id).action.action_details
+    except (ConflictError, msgspec.MsgspecError):  # `audit verify` tells why; a list shows the rest
+        return None
+    edits = msgspec.json.decode(row.edits, type=dict[str, object]) if row.edits else {}
+    return essentials(asked | edits)
+
+
 def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[str], bool]) -> Details:
     """Everything about one action.
 
@@ -150,11 +196,7 @@ def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[
     row = find_row(reader, organization, action_id)
     records = reader.trail(row.id)
     trail = [msgspec.json.decode(record.body, type=dict[str, Any]) for record in records]
-    earlier = (
-        reader.actions(organization, session_id=row.session_id, before=row.id, limit=_EARLIER)
-        if row.session_id is not None
-        else []
-    )
+    earlier, later, elsewhere = history(reader, row)
     return Details(
         row=row,
         outcome=outcome_of(reader, row),
@@ -164,9 +206,34 @@ def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[
         trail=trail,
         approvals=reader.approvals(row.id),
         earlier=earlier,
+        later=later,
+        elsewhere=elsewhere,
         switch=stopped(reader, organization, row.agent_id),
         awaited=row.waiter is not None and alive(row.waiter),
     )
+
+
+def history(reader: Reader, row: ActionRow) -> tuple[list[Listed], list[Listed], list[Listed]]:
+    """What the session of an action did before and since, and what its agent did outside of it; newest first."""
+    earlier: list[ActionRow] = []
+    later: list[ActionRow] = []
+    if row.session_id is not None:
+        earlier = reader.actions(row.organization, session_id=row.session_id, before=row.id, limit=_EARLIER)
+        newest = reader.actions(row.organization, session_id=row.session_id, limit=_EARLIER)
+        later = [other for other in newest if other.id > row.id]
+    # No index leads to an agent's actions, so only the newest are looked at.
+    recent = reader.actions(row.organization, limit=_RECENT)
+    elsewhere = [
+        other
+        for other in recent
+        if other.agent_id == row.agent_id
+        and other.id != row.id
+        and (row.session_id is None or other.session_id != row.session_id)
+    ][:_ELSEWHERE]
+    earlier_, later_, elsewhere_ = (
+        [listed(reader, other) for other in rows] for rows in (earlier, later, elsewhere)
+    )
+    return earlier_, later_, elsewhere_
 
 
 # --- as programs see them -------------------------------------------------------------------------
@@ -238,7 +305,7 @@ def full_record(details: Details) -> dict[str, Any]:
             {"approved_by": given.approver, "comments": given.comment, "approved_at": iso(given.at)}
             for given in details.approvals
         ],
-        "earlier_in_session": [str(row.id) for row in details.earlier],
+        "earlier_in_session": [str(one.row.id) for one in details.earlier],
         "blocked": details.switch is not None,
         "awaited": details.awaited,
         "audit_trail": details.trail,

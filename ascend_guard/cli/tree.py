@@ -21,17 +21,37 @@ _FEW_LINES = 8
 _MANY_LINES = 80
 
 
+class Brief:
+    """Leave out the rest of what is very long: all but eight lines of each value and eighty in all.
+
+    Args:
+        command: what to type, or the key to press, for all of it.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.hidden = False
+        """Whether anything was left out so far."""
+
+    def rest(self, left_out: str) -> Text:
+        """What stands in place of what is left out."""
+        from rich.text import Text
+
+        self.hidden = True
+        return Text(f"… and {left_out}: {self.command}", "bold yellow")
+
+
 class Tree:
     """JSON data for rich.
 
     Args:
         value: named values.
         edits: values an approver put in place of those of the same name.
-        brief: what to type for all of it, where eight lines of each value and eighty in all will do.
+        brief: leave out what is very long.
     """
 
     def __init__(
-        self, value: dict[str, Any], *, edits: dict[str, Any] | None = None, brief: str | None = None
+        self, value: dict[str, Any], *, edits: dict[str, Any] | None = None, brief: Brief | None = None
     ) -> None:
         self.value = value
         self.edits = edits or {}
@@ -43,8 +63,7 @@ class Tree:
         lines = self._entries(list(self.value.items()), Text(), options.max_width, self.edits)
         for number, line in enumerate(lines):
             if self.brief and number == _MANY_LINES:
-                line = Text(f"… and more: {self.brief}", "bold yellow")
-                yield from line.render(console, "\n")
+                yield from self.brief.rest("more").render(console, "\n")
                 break
             yield from line.render(console, "\n")
 
@@ -69,7 +88,7 @@ class Tree:
             elif rest.cell_len > width // 2:  # no room to go on indenting
                 yield from self._leaf(head, rest, label, _as_json(value), width)
             else:
-                for line in _fold(label, max(8, width - head.cell_len)):
+                for line in fold(label, max(8, width - head.cell_len)):
                     yield head + line
                     head = rest
                 yield from self._entries(inside, rest, width, {})
@@ -83,26 +102,24 @@ class Tree:
         value.stylize_before(style)
         indent = label.cell_len
         if indent > max(8, (width - head.cell_len) // 2):
-            for line in _fold(label, max(8, width - head.cell_len)):
+            for line in fold(label, max(8, width - head.cell_len)):
                 yield head + line
                 head = rest
             label, indent = Text("  "), 2
         room = max(8, width - head.cell_len - indent)
-        lines = [line for part in value.split("\n") for line in _fold(part, room)] or [Text()]
-        hidden = lines[_FEW_LINES:] if self.brief else []
-        if hidden:
+        lines = [line for part in value.split("\n") for line in fold(part, room)] or [Text()]
+        hidden = lines[_FEW_LINES:]
+        if self.brief and hidden:
             count = sum(map(len, hidden))
-            lines[_FEW_LINES:] = _fold(unshown(count, self.brief or ""), room)
+            lines[_FEW_LINES:] = fold(unshown(count, self.brief), room)
         for line in lines:
             yield head + label + line
             head, label = rest, Text(" " * indent)
 
 
-def unshown(count: int, command: str) -> Text:
+def unshown(count: int, brief: Brief) -> Text:
     """What stands in place of text that was left out, and what to type for it."""
-    from rich.text import Text
-
-    return Text(f"… and {count:,} more characters: {command}", "bold yellow")
+    return brief.rest(f"{count:,} more characters")
 
 
 def _name(name: str) -> Text:
@@ -171,7 +188,7 @@ def _backslashed(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _fold(line: Text, width: int) -> list[Text]:
+def fold(line: Text, width: int) -> list[Text]:
     """Cut into lines of this width, after a space where there is one near the end. Nothing is left out."""
     from rich.cells import cell_len
 

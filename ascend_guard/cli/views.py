@@ -1,14 +1,14 @@
-"""Actions as people see them: in a table, in full, and as a timeline."""
+"""One action as people see it: in full, and as a timeline."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -16,81 +16,18 @@ from rich.text import Text
 
 from ascend_guard.engine.policy import Requirement
 from ascend_guard.model import KillSwitchState
-from ascend_guard.store.port import ActionRow
 
+from .lists import deadline, history_lines, state_of
 from .lookup import Details
-from .output import ago, badge, cell, moment, risk, shown, span, table, timestamp
-from .tree import Tree, unshown
+from .output import ago, badge, cell, moment, risk, shown, timestamp
+from .tree import Brief, Tree, fold, unshown
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+
+    from .lookup import Listed
 
 _BRIEF = 600
-_WIDE = 100
-_NOW, _SOON = 120, 600
-
-
-def state_of(row: ActionRow, outcome: str | None) -> str:
-    """The one word that says how an action stands."""
-    return row.status if row.status == "pending" or outcome is None else outcome
-
-
-def call(action_type: str, tool_name: str) -> Text:
-    """``refund by stripe``, for a table."""
-    return Text.assemble(cell(action_type, "bold"), (" by ", "dim"), cell(tool_name))
-
-
-def action_table(rows: Iterable[tuple[ActionRow, str | None]], width: int) -> Table:
-    """Actions, one line each; their resources where the terminal is wide enough."""
-    wide = width >= _WIDE
-    listed = table()
-    listed.add_column("ID", justify="right", no_wrap=True)
-    listed.add_column("Status", no_wrap=True)
-    listed.add_column("Call", no_wrap=True, ratio=4)
-    if wide:
-        listed.add_column("Resource", no_wrap=True, ratio=4)
-    listed.add_column("Agent", no_wrap=True, ratio=3)
-    listed.add_column("Risk", no_wrap=True, justify="right")
-    listed.add_column("Asked", no_wrap=True, justify="right")
-    for row, outcome in rows:
-        listed.add_row(
-            str(row.id),
-            badge(state_of(row, outcome)),
-            call(row.action_type, row.tool_name),
-            *([cell(row.resource, "dim")] if wide else []),
-            cell(row.agent_id),
-            risk(row.risk_score, row.risk_level),
-            Text(ago(row.created_at), "dim"),
-        )
-    return listed
-
-
-def pending_table(rows: Iterable[tuple[ActionRow, int]], now: float) -> Table:
-    """What waits, two lines each, with the approvals so far."""
-    listed = table()
-    listed.add_column("ID", justify="right", no_wrap=True)
-    listed.add_column("What wants to run", no_wrap=True, ratio=5)
-    listed.add_column("Agent, session", no_wrap=True, ratio=3)
-    listed.add_column("Risk", no_wrap=True)
-    listed.add_column("Asked, left", no_wrap=True)
-    listed.add_column("Yes", no_wrap=True, justify="right")
-    for row, approvals in rows:
-        listed.add_row(
-            Text(str(row.id), "bold"),
-            Text("\n").join([call(row.action_type, row.tool_name), cell(row.resource, "dim")]),
-            Text("\n").join([cell(row.agent_id), cell(row.session_id, "dim")]),
-            Text("\n").join([badge(row.risk_level), Text(f"{row.risk_score:.0f}", "dim")]),
-            Text("\n").join([Text(ago(row.created_at, now)), _deadline(row.expires_at, now, short=True)]),
-            f"{approvals} of {row.quorum or 1}",
-        )
-    return listed
-
-
-def _deadline(at: float | None, now: float, *, short: bool = False) -> Text:
-    if at is None:
-        return Text("no deadline", "dim")
-    left = at - now
-    if left <= 0:
-        return Text("overdue: denied", "red")
-    words = span(left).split()[: 2 if short and left >= _SOON else 4]
-    return Text(f"{' '.join(words)} left", "bold red" if left < _NOW else "yellow" if left < _SOON else "dim")
 
 
 def switch_banner(switches: Iterable[KillSwitchState]) -> Iterator[Text]:
@@ -109,33 +46,40 @@ def switch_banner(switches: Iterable[KillSwitchState]) -> Iterator[Text]:
 
 
 def action_view(
-    details: Details, *, edits: dict[str, Any] | None = None, brief: bool = False
+    details: Details, *, edits: dict[str, Any] | None = None, brief: Brief | None = None
 ) -> Iterator[RenderableType]:
     """What an approver needs to decide.
 
     Args:
         details: the action.
         edits: argument values about to be changed.
-        brief: leave out the rest of what is very long, and say so.
+        brief: leave out the rest of what is very long, and say so; ``hidden`` says whether anything was.
     """
     row, asked = details.row, details.asked
-    more = f"ascend-guard actions show {row.id}" if brief else None
     state = state_of(row, details.outcome)
     yield Rule(
         Text(f"Action {row.id} · ", "bold").append_text(badge(state)), style="bright_black", align="left"
     )
     yield from switch_banner([details.switch] if details.switch else [])
-    yield Padding(_fields(details, more), (0, 0, 0, 1), expand=False)
+    yield Padding(_fields(details, brief), (0, 0, 0, 1), expand=False)
     edits = details.edits | (edits or {})
-    yield from _data("Arguments", asked.action_details, more, edits)
-    yield from _data("Context", asked.context, more)
-    yield from _data("Risk indicators", asked.risk_indicators, more)
-    if details.earlier:
-        yield Text("\n Earlier in this session", "bold")
-        yield Padding(_earlier(details.earlier), (0, 0, 0, 1), expand=False)
+    yield from _data("Arguments", asked.action_details, brief, edits)
+    yield from _data("Context", asked.context, brief)
+    yield from _data("Risk indicators", asked.risk_indicators, brief)
+    for title, calls in (
+        ("Later in this session", details.later),
+        ("Earlier in this session", details.earlier),
+        (
+            "By this agent, in other sessions" if details.row.session_id else "By this agent",
+            details.elsewhere,
+        ),
+    ):
+        if calls:
+            yield Text(f"\n {title}", "bold")
+            yield Padding(_History(calls), (0, 0, 0, 1))
 
 
-def _fields(details: Details, brief: str | None) -> Table:
+def _fields(details: Details, brief: Brief | None) -> Table:
     row, asked = details.row, details.asked
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -180,7 +124,7 @@ def _fields(details: Details, brief: str | None) -> Table:
 def _standing(details: Details) -> Iterator[tuple[str, Text]]:
     row = details.row
     if row.status == "pending":
-        left = _deadline(row.expires_at, time.time())
+        left = deadline(row.expires_at, time.time())
         when = (
             Text()
             if row.expires_at is None
@@ -213,7 +157,7 @@ def _standing(details: Details) -> Iterator[tuple[str, Text]]:
         yield "Error", shown(row.error, "red")
 
 
-def _named(identifier: str, name: str, brief: str | None) -> Text:
+def _named(identifier: str, name: str, brief: Brief | None) -> Text:
     text = Text().append_text(_whole(identifier, brief, "bold"))
     return text if name == identifier else text.append("  (").append_text(_whole(name, brief)).append(")")
 
@@ -224,14 +168,14 @@ def _because(factors: Any) -> Text:
     return Text("  ").append_text(Text(", ").join(shown(str(factor), "dim") for factor in factors))
 
 
-def _whole(value: str, brief: str | None, style: str = "") -> Text:
+def _whole(value: str, brief: Brief | None, style: str = "") -> Text:
     if brief is None or len(value) <= _BRIEF:
         return shown(value, style)
     return shown(value[:_BRIEF], style).append("\n").append_text(unshown(len(value) - _BRIEF, brief))
 
 
 def _data(
-    title: str, data: dict[str, Any], brief: str | None, edits: dict[str, Any] | None = None
+    title: str, data: dict[str, Any], brief: Brief | None, edits: dict[str, Any] | None = None
 ) -> Iterator[RenderableType]:
     if data:
         yield Text(f"\n {title}", "bold")
@@ -240,23 +184,19 @@ def _data(
         yield Text("\n No arguments", "dim")
 
 
-def _earlier(rows: list[ActionRow]) -> Table:
-    grid = Table.grid(padding=(0, 2), expand=False)
-    for column in range(5):
-        grid.add_column(no_wrap=True, justify="right" if column == 0 else "left")
-    for row in rows:
-        grid.add_row(
-            Text(str(row.id), "dim"),
-            Text(ago(row.created_at), "dim"),
-            call(row.action_type, row.tool_name),
-            cell(row.resource, "dim"),
-            badge(state_of(row, row.outcome or ("running" if row.claimed_at else None))),
-        )
-    return grid
+class _History:
+    """Actions in columns, as wide as the console is."""
+
+    def __init__(self, calls: list[Listed]) -> None:
+        self.calls = calls
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield from history_lines(self.calls, options.max_width)
 
 
 # --- its story ------------------------------------------------------------------------------------
 
+_EVENT = len("denial_cleared")
 _EVENTS = {
     "submitted": "cyan",
     "approval": "green",
@@ -275,24 +215,23 @@ _EVENTS = {
 }
 
 
-def timeline(trail: list[dict[str, Any]]) -> RenderableType:
-    """The audit records of one action, in order."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
+def timeline(trail: Iterable[dict[str, Any]], width: int) -> Iterator[Text]:
+    """The audit records of one action, in order, line by line."""
+    yield Text()
+    yield Text(" Audit trail", "bold")
     for entry in trail:
         event = str(entry.get("event"))
-        said = Text.assemble(("by ", "dim"), shown(str(entry.get("actor")), table=True))
-        for line in _said(entry):
-            said.append("\n").append_text(line)
         at = timestamp(str(entry.get("timestamp")))
-        grid.add_row(
-            moment(at),
-            cell(f"● {event}", _EVENTS.get(event, "")),
-            said,
-        )
-    return Group(Text("\n Audit trail", "bold"), Padding(grid, (0, 0, 0, 1), expand=False))
+        head = Text(f" {moment(at)}  ", "dim").append_text(cell(f"● {event}", _EVENTS.get(event, "")))
+        head.append(" " * max(0, _EVENT - len(event)) + "  ")
+        if head.cell_len > width // 2:  # what was said goes below
+            yield from fold(head, width)
+            head = Text("   ")
+        said = Text.assemble(("by ", "dim"), shown(str(entry.get("actor")), table=True))
+        for line in (said, *_said(entry)):
+            for part in fold(line, max(8, width - head.cell_len)):
+                yield head + part
+                head = Text(" " * head.cell_len)
 
 
 def _said(entry: dict[str, Any]) -> Iterator[Text]:

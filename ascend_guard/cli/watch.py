@@ -5,31 +5,42 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .lookup import record
+from .decision import Changes
+from .essentials import Line
+from .lookup import arguments_of, listed, record
 from .output import cell, print_json, risk, shown
+from .review import longest_waiting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
     from ascend_guard.store.port import ActionRow
 
     from .context import Run
 
-_TIDY_EVERY = 1.0
-_MOST = 500
+_MOST = 10_000
+_ROOM = 200
 
 
-def follow(run: Run, interval: float) -> None:
-    """Show what waits until Ctrl-C: a live table on a terminal, else a line for each that begins to wait.
+def follow(run: Run, interval: float, *, bell: bool = True) -> None:
+    """Show what waits until the person leaves: a screen of keys on a terminal, else a line for each that begins to wait.
 
     Args:
         run: the command.
         interval: seconds between two looks at the store.
+        bell: ring the terminal's bell when something new waits.
     """
+    from .terminal import has_keyboard
+
     try:
         if run.json or not run.out.is_terminal:
             _lines(run, interval)
+        elif has_keyboard() and not run.out.is_dumb_terminal:
+            from .watching import Watch
+
+            Watch(run, lambda: _open(run), interval, bell=bell).run()
         else:
             _table(run, interval)
     except KeyboardInterrupt:  # the way to leave
@@ -38,43 +49,49 @@ def follow(run: Run, interval: float) -> None:
 
 def _lines(run: Run, interval: float) -> None:
     seen: set[int] = set()
+    changes = Changes(lambda: _open(run))
     while True:
         rows = _pending(run)
-        for row in reversed(rows):
+        for row in rows:
             if row.id in seen:
                 continue
             if run.json:
                 print_json(record(row, None), one_line=True)
             else:
-                what = cell(row.action_type).append(" by ").append_text(cell(row.tool_name))
-                what.append(" on ").append_text(cell(row.resource)).append(", agent ").append_text(
-                    cell(row.agent_id)
-                )
-                what.append(", risk ").append_text(risk(row.risk_score, row.risk_level))
-                run.out.print(f"{row.id} ", what, soft_wrap=True)
+                run.out.print(_line(run, row), soft_wrap=True)
         seen = {row.id for row in rows}
-        _pause(run, interval)
+        _pause(changes, interval)
+
+
+def _line(run: Run, row: ActionRow) -> Text:
+    """An action that begins to wait, on a line of its own."""
+    from rich.text import Text
+
+    plane = run.plane()
+    arguments = Line(plane.read(lambda reader: arguments_of(reader, row))).fit(_ROOM)
+    return Text.assemble(
+        (f"{row.id} ", "bold"), cell(row.action_type), " by ", cell(row.tool_name), " on ", cell(row.resource),
+        ", agent ", cell(row.agent_id), ", risk ", risk(row.risk_score, row.risk_level), ", ", arguments,
+    )  # fmt: skip
 
 
 def _table(run: Run, interval: float) -> None:
+    """Where nobody can press a key: the list alone."""
     from rich.live import Live
 
+    changes = Changes(lambda: _open(run))
     with Live(_screen(run), console=run.out, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            _pause(run, interval)
+            _pause(changes, interval)
             live.update(_screen(run), refresh=True)
 
 
-def _pause(run: Run, interval: float) -> None:
+def _pause(changes: Changes, interval: float) -> None:
     """Wait until something was committed, and at most a second: deadlines come nearer by themselves."""
-    until = time.monotonic() + _TIDY_EVERY
-    plane = _open(run)
-    while time.monotonic() < until:
+    while True:
         time.sleep(interval)
-        if plane is not None and plane.store.changed():
+        if changes.due():
             return
-    if plane is not None:
-        plane.tidy()
 
 
 def _open(run: Run) -> EmbeddedControlPlane | None:
@@ -85,32 +102,31 @@ def _pending(run: Run) -> list[ActionRow]:
     plane = _open(run)
     if plane is None:
         return []
-    return plane.read(lambda reader: reader.actions(plane.organization, status="pending", limit=_MOST))
+    return plane.read(lambda reader: longest_waiting(reader, plane.organization, _MOST))
 
 
 def _screen(run: Run) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from .views import pending_table, switch_banner
+    from .lists import pending_lines
+    from .views import switch_banner
 
     plane = _open(run)
     rows = _pending(run)
     run.named()
-    room = max(1, (run.out.height - 10) // 2)
+    room = max(1, (run.out.height - 8) // 3)
     parts: list[RenderableType] = [shown(f"Database: {run.database()}", "dim")]
     parts += switch_banner(plane.kill_switches()) if plane is not None else []
     if plane is None:
         parts.append(Text("No agent has made a governed call yet."))
     elif rows:
-        # Those that have waited longest come first here: they are the next to fall due.
-        first = rows[::-1][:room]
-        so_far = plane.read(lambda reader: [len(reader.approvals(row.id)) for row in first])
-        parts.append(pending_table(zip(first, so_far, strict=True), time.time()))
+        page = plane.read(lambda reader: [listed(reader, row) for row in rows[:room]])
+        parts += pending_lines([page], run.out.width)
         if len(rows) > room:
             parts.append(Text(f"and {len(rows) - room} more", "yellow"))
     else:
         parts.append(Text("Nothing waits for a decision."))
     clock = time.strftime("%H:%M:%S")
-    hint = f"\n{clock} · Ctrl-C leaves · decide elsewhere: ascend-guard approvals approve ID"
+    hint = f"\n{clock} · Ctrl-C leaves · decide elsewhere: ascend-guard approvals review"
     return Group(*parts, Text(hint, "dim"))

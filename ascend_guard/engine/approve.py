@@ -90,11 +90,7 @@ def approve(
     late = _require_pending(tx, row)
     if late is not None:
         return late
-    if seen is not None and _asked(seen) != _asked(row):
-        raise ConflictError(
-            f"Action {row.id} was changed by somebody else since you looked. Look again, then decide.",
-            action_id=str(row.id),
-        )
+    _require_as_seen(row, seen)
     if edits:
         edits = _plain(row, edits)
         _edit(tx, row, edits, policy)
@@ -138,15 +134,26 @@ def _asked(row: ActionRow) -> tuple[object, ...]:
     return row.id, row.digest, row.edits, row.resource, row.rule, row.quorum, row.requirements
 
 
-def deny(tx: Transaction, row: ActionRow, who: Approver, comment: str | None) -> ActionResult | AscendError:
+def _require_as_seen(row: ActionRow, seen: ActionRow | None) -> None:
+    if seen is not None and _asked(seen) != _asked(row):
+        raise ConflictError(
+            f"Action {row.id} was changed by somebody else since you looked. Look again, then decide.",
+            action_id=str(row.id),
+        )
+
+
+def deny(
+    tx: Transaction, row: ActionRow, who: Approver, comment: str | None, seen: ActionRow | None = None
+) -> ActionResult | AscendError:
     """Deny an action. One person's denial decides, and lasts (``denials``).
 
     Raises:
-        ConflictError: it is decided.
+        ConflictError: it is decided, or was changed since it was seen.
     """
     late = _require_pending(tx, row)
     if late is not None:
         return late
+    _require_as_seen(row, seen)
     row.status, row.decided_at, row.decided_by = "denied", tx.now, who.name
     row.reason = f"{who.name} denied it: {comment}" if comment else f"{who.name} denied it."
     tx.update_action(

@@ -63,8 +63,16 @@ class People:
 
         return unless_error(self.store.write(work))
 
-    def deny(self, action_id: str, *, approver: str, comment: str | None = None) -> ActionResult:
+    def deny(
+        self, action_id: str, *, approver: str, comment: str | None = None, seen: ActionRow | None = None
+    ) -> ActionResult:
         """Deny an action, as one person, which decides. The same call is answered with it for as long as denials last.
+
+        Args:
+            action_id: the action.
+            approver: who says so.
+            comment: why, for the audit trail and the agent.
+            seen: the action as the person was shown it; a denial does not count for what somebody edited meanwhile.
 
         Raises as ``approve``.
         """
@@ -74,7 +82,7 @@ class People:
         def work(tx: Transaction) -> ActionResult | AscendError:
             row = claim.known(tx, self.organization, action_id)
             tx.after_commit(self._waits.poke)
-            return approve.deny(tx, row, who, comment)
+            return approve.deny(tx, row, who, comment, seen)
 
         return unless_error(self.store.write(work))
 

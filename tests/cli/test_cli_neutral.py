@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ascend_guard.cli.output import cell, safe, shown
-from ascend_guard.cli.tree import Tree
+from ascend_guard.cli.tree import Brief, Tree
 
 NASTY = (
     "\x1b", "\x1b[2J", "\x1b]8;;https://x\x07", "\x9b", "\x00", "\x07", "\x08", "\x7f", "\r", "\n", "\t", "\x0b", "\x85",
@@ -133,13 +133,18 @@ def _as_shown(text: str) -> str:
 
 def test_a_brief_tree_says_what_it_leaves_out() -> None:
     """A flood of text does not push the rest off the screen, and does not vanish silently."""
-    lines = drawn(Tree({"flood": "x " * 50_000, "amount": 600}, brief="ascend-guard actions show 1"))
+    lines = drawn(Tree({"flood": "x " * 50_000, "amount": 600}, brief=Brief("ascend-guard actions show 1")))
     assert len(lines) < 15
     assert "more characters: ascend-guard actions show 1" in " ".join(lines)
     assert lines[-1] == "└── amount: 600"
-    many = drawn(Tree({f"k{number}": number for number in range(500)}, brief="ascend-guard actions show 1"))
+    brief = Brief("ascend-guard actions show 1")
+    many = drawn(Tree({f"k{number}": number for number in range(500)}, brief=brief))
     assert len(many) < 100
     assert many[-1] == "… and more: ascend-guard actions show 1"
+    assert brief.hidden
+    short = Brief("ascend-guard actions show 1")
+    drawn(Tree({"amount": 600}, brief=short))
+    assert not short.hidden
 
 
 def test_deep_data_stays_on_the_screen() -> None:

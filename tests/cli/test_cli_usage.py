@@ -35,7 +35,7 @@ def test_the_commands() -> None:
     """All there are; one more needs its own tests, and its place in this list."""
     assert {" ".join(path) for path in COMMANDS} == {
         "init", "demo", "doctor", "approvals list", "approvals show", "approvals approve", "approvals deny",
-        "approvals clear-denial", "approvals watch", "actions list", "actions show",
+        "approvals clear-denial", "approvals watch", "approvals review", "actions list", "actions show",
         "kill-switch on", "kill-switch off", "kill-switch status",
         "policy check", "policy explain", "audit verify", "audit export",
         "serve", "keys create", "keys list", "keys revoke", "token", "mcp-proxy install", "mcp-proxy uninstall",
@@ -170,7 +170,7 @@ def test_an_unforeseen_failure(shop: Any, monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("a\x1b[2Jb")
 
-    monkeypatch.setattr("ascend_guard.cli.lookup.records", broken)
+    monkeypatch.setattr("ascend_guard.cli.lookup.outcome_of", broken)
     answer = shop.run("actions list --json")
     assert answer.code == 1
     assert answer.json["error"]["type"] == "ZeroDivisionError"
@@ -189,7 +189,7 @@ def test_a_line_break_in_an_error_is_no_line(shop: Any, monkeypatch: pytest.Monk
     def failing(*_: Any, **__: Any) -> None:
         raise ServerError("it failed\nApproved: action 1 may run")
 
-    monkeypatch.setattr("ascend_guard.cli.lookup.find", failing)
+    monkeypatch.setattr("ascend_guard.cli.lookup.outcome_of", failing)
     shop.ask()
     assert shop.run("actions list").err == "Error: it failed\\nApproved: action 1 may run\n"
 

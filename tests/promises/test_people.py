@@ -169,6 +169,20 @@ def test_a_yes_does_not_count_for_what_somebody_edited_meanwhile(tmp_path: Path)
     plane.close()
 
 
+def test_a_denial_does_not_count_for_what_somebody_edited_meanwhile(tmp_path: Path) -> None:
+    """As for an approval: it is refused, the action still waits, and a denial of what it is now counts."""
+    policy = parse_policy(POLICY.replace("approvers: [finance]", "quorum: 2"))
+    plane = EmbeddedControlPlane(SQLiteStore(tmp_path / "a.db"), policy)
+    action_id = ask(plane)
+    seen = plane.pending()[0]
+    plane.approve(action_id, approver="mallory", arguments={"amount": 7})
+    with pytest.raises(ConflictError, match="changed"):
+        plane.deny(action_id, approver="ann", seen=seen)
+    assert plane.pending()[0].status == "pending"
+    assert plane.deny(action_id, approver="ann", seen=plane.pending()[0]).is_denied()
+    plane.close()
+
+
 def test_an_empty_agent_name_is_not_everybody(plane: EmbeddedControlPlane) -> None:
     """An unset variable must neither stop nor release all agents."""
     with pytest.raises(ValidationError):
