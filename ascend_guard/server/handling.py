@@ -32,9 +32,9 @@ class Caller(Struct, frozen=True):
         role: of a key ``agent`` or ``admin``; of a person ``viewer``, ``approver`` or ``admin``.
         agent_id: the one agent a key was made for.
         groups: a person's.
-        signing_secret: with which a key's requests are signed; None where they need not be.
         issuer: who vouches for a person.
         subject: what the issuer calls them (``sub``): with it, who they are, whatever their name is by now.
+        signing_secret: with which a key's requests are signed; None where they need not be.
     """
 
     organization: str
@@ -43,9 +43,9 @@ class Caller(Struct, frozen=True):
     role: str = "agent"
     agent_id: str | None = None
     groups: frozenset[str] = frozenset()
-    signing_secret: str | None = None
     issuer: str | None = None
     subject: str | None = None
+    signing_secret: str | None = None
 
     @property
     def admin(self) -> bool:
