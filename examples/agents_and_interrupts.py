@@ -29,7 +29,10 @@ from ascend_guard import EmbeddedControlPlane
 POLICY = """\
 version: 1
 rules:
-  - {name: hand-over, actions: [langchain.ask_payments], effect: allow}
+  - name: hand-over                   # starts no payment by itself: whatever the other agent calls is judged too
+    actions: [langchain.ask_payments]
+    when: type(args.task) == string && args.all(name, name == "task") && risk.score < 70
+    effect: allow
   - name: payments
     actions: [payment_process]
     effect: require_approval

@@ -20,11 +20,20 @@ import ascend_guard
 POLICY = """\
 version: 1
 rules:
-  - {name: look-ups, actions: [langchain.find_order], effect: allow}
-  - {name: small-refunds, actions: [refund], when: args.amount <= 100, effect: allow}
+  - name: look-ups
+    actions: [langchain.find_order]
+    when: args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name == "order_id") && risk.score < 70
+    effect: allow
+  - name: small-refunds
+    actions: [refund]
+    tools: [refund]
+    when: |
+      args.amount > 0 && args.amount <= 100 && risk.score < 70
+      && args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
+    effect: allow
   - name: big-refunds
     actions: [refund]
-    when: args.amount > 100
+    when: args.amount > 100 || risk.score >= 70
     effect: require_approval
     reason: Refunds above 100 need finance.
   - {name: no-deletions, actions: [langchain.delete_order], effect: deny, reason: Agents do not delete orders.}

@@ -21,7 +21,10 @@ from ascend_guard import EmbeddedControlPlane
 POLICY = """\
 version: 1
 rules:
-  - {name: reading, actions: [orders.find], effect: allow}
+  - name: reading
+    actions: [orders.find]
+    when: args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name == "order_id") && risk.score < 50
+    effect: allow
   - name: refunds
     actions: [orders.refund]
     effect: require_approval

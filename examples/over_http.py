@@ -27,10 +27,16 @@ from ascend_guard import AscendError, KillSwitchError, governed
 POLICY = """\
 version: 1
 rules:
-  - {name: small-refunds, actions: [refund], when: args.amount > 0 && args.amount <= 100, effect: allow}
+  - name: small-refunds
+    actions: [refund]
+    tools: [billing]
+    when: |
+      args.amount > 0 && args.amount <= 100 && risk.score < 70
+      && args.order_id.matches("^[A-Z]-[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
+    effect: allow
   - name: big-refunds
     actions: [refund]
-    when: args.amount > 100
+    when: args.amount > 100 || risk.score >= 70
     effect: require_approval
     approvers: [finance]
     reason: Refunds above 100 need finance.

@@ -24,8 +24,20 @@ POLICY = """\
 version: 1
 default: deny
 rules:
-  - {name: cancellations, actions: [order_cancel], effect: allow}
-  - {name: small-refunds, actions: [refund], when: args.amount <= 100, effect: allow}
+  - name: cancellations
+    actions: [order_cancel]
+    tools: [orders]
+    when: |
+      args.amount > 0 && args.amount <= 1000 && risk.score < 70 && args.order_id.matches("^[0-9]{1,9}$")
+      && args.all(name, name in ["order_id", "amount"])
+    effect: allow
+  - name: small-refunds
+    actions: [refund]
+    tools: [payments]
+    when: |
+      args.amount > 0 && args.amount <= 100 && risk.score < 70
+      && args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
+    effect: allow
 """
 
 
