@@ -305,7 +305,8 @@ def test_threads_share_a_policy() -> None:
     ("action", "effect", "rule"),
     [
         (call("database_read", "orders", order_id="A-17"), "allow", "order-lookups"),
-        (call("database_read", sql="DELETE FROM orders"), "require_approval", "other-reads"),
+        (call("database_read", "shop", customer="C-1"), "require_approval", "other-reads"),
+        (call("database_read", sql="DELETE FROM orders"), "deny", "no-free-queries"),
         (call("credential_read"), "deny", None),
         (call("file_write"), "require_approval", "writes"),
         (call("database_delete"), "deny", "no-destruction"),
