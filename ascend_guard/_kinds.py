@@ -58,10 +58,10 @@ async def call_through_async(
     try:
         with execution:
             result = await wrapped(*execution.call.args, **execution.call.kwargs)
-    except BaseException as error:
+        return await concluded(execution, result)
+    except BaseException as error:  # also an interrupt between the body's end and the outcome
         await stopped(execution, error)
         raise
-    return await concluded(execution, result)
 
 
 class _Again:
