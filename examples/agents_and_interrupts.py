@@ -14,14 +14,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ascend_guard_langchain import GovernanceMiddleware
-from langchain.agents import create_agent
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.tools import tool
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.types import Command
+try:
+    from ascend_guard_langchain import GovernanceMiddleware
+    from langchain.agents import create_agent
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+    from langchain_core.outputs import ChatGeneration, ChatResult
+    from langchain_core.tools import tool
+    from langgraph.checkpoint.sqlite import SqliteSaver
+    from langgraph.types import Command
+except ImportError as error:
+    sys.exit(
+        f"This needs {error.name}. Type: pip install 'ascend-guard[langchain]' langgraph-checkpoint-sqlite"
+    )
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane

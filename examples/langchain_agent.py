@@ -5,15 +5,19 @@ Run it from anywhere (``pip install 'ascend-guard[langchain]'``). The model is s
     python examples/langchain_agent.py
 """
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from ascend_guard_langchain import GovernanceMiddleware
-from langchain.agents import create_agent
-from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import tool
+try:
+    from ascend_guard_langchain import GovernanceMiddleware
+    from langchain.agents import create_agent
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage, HumanMessage
+    from langchain_core.tools import tool
+except ImportError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[langchain]'")
 
 import ascend_guard
 

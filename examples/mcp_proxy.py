@@ -17,7 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mcp import Client, StdioServerParameters
+try:
+    from mcp import Client, StdioServerParameters
+except ModuleNotFoundError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[mcp]' mcp-server-git")
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane

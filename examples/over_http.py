@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,9 @@ def main(folder: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASCEND_")}
     environment["ASCEND_POLICY"] = str(folder / "policy.yaml")
     command = [sys.executable, "-m", "ascend_guard"]
+    missing = [name for name in ("starlette", "uvicorn", "jwt", "prometheus_client") if not find_spec(name)]
+    if missing:
+        sys.exit(f"This needs {missing[0]}. Type: pip install 'ascend-guard[server]'")
 
     def command_line(*words: str) -> Any:
         ran = subprocess.run(

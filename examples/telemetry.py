@@ -8,14 +8,23 @@ Nothing is switched on in ascend-guard: it tells whatever SDK the process has co
 OTLP exporter, or ``opentelemetry-instrument``; here it is the console, with one line for each span and measurement.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricsData, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+try:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import (
+        ConsoleMetricExporter,
+        MetricsData,
+        PeriodicExportingMetricReader,
+    )
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+except ModuleNotFoundError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[otel]'")
 
 import ascend_guard
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed

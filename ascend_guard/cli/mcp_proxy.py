@@ -164,6 +164,7 @@ def _govern(
         if url is not None:
             import httpx  # noqa: F401 - whether it is there
         if listen is not None:
+            import starlette  # noqa: F401 - likewise
             import uvicorn  # noqa: F401 - likewise
     except ModuleNotFoundError as error:
         raise ConfigurationError(
