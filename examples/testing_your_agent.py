@@ -92,15 +92,7 @@ def test_what_the_script_does_not_mention_is_denied() -> None:
 
 
 if __name__ == "__main__":
-    # Of this file alone: neither the settings of a folder around it nor plugins that are not installed.
-    quiet = (
-        "-c",
-        os.devnull,
-        "-q",
-        "--noconftest",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore::pytest.PytestAssertRewriteWarning",
-    )
-    sys.exit(pytest.main([__file__, *quiet]))
+    # Of this file alone: neither the settings of a folder around it nor what other plugins have to say.
+    alone = ("-c", os.devnull, "--noconftest", "-p", "no:cacheprovider", "-p", "no:asyncio")
+    quiet = ("-q", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    sys.exit(pytest.main([__file__, *alone, *quiet]))
