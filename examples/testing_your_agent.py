@@ -93,6 +93,16 @@ def test_what_the_script_does_not_mention_is_denied() -> None:
 
 if __name__ == "__main__":
     # Of this file alone: neither the settings of a folder around it nor what other plugins have to say.
-    alone = ("-c", os.devnull, "--noconftest", "-p", "no:cacheprovider", "-p", "no:asyncio")
+    alone = (
+        "-c",
+        os.devnull,
+        "--noconftest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:benchmark",
+    )
     quiet = ("-q", "-W", "ignore::pytest.PytestAssertRewriteWarning")
     sys.exit(pytest.main([__file__, *alone, *quiet]))
