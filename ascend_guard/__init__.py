@@ -5,6 +5,7 @@ The public names are resolved when first used, so ``import ascend_guard`` costs 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from ._version import __version__
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
         RiskLevel,
     )
     from .redaction import Redact
+
+if sys.version_info < (3, 11):  # noqa: UP036 - pip refuses it, but a copied folder or PYTHONPATH does not
+    raise ImportError(
+        f"ascend-guard needs Python 3.11 or later, and this is {sys.version_info[0]}.{sys.version_info[1]}."
+    )
 
 _HOMES = {
     "client.clients": ("AscendClient", "AsyncAscendClient"),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from types import FunctionType, MethodType
-from typing import Any, TypeVar, Unpack, cast
+from typing import Any, NoReturn, TypeVar, Unpack, cast
 
 import wrapt
 from msgspec import Struct
 
-from ._kinds import call_through, path_of, told, unwrap
+from ._governable import require_governable
+from ._kinds import call_through, call_through_async, path_of, told, unwrap
 from ._stand_in import ANNOTATIONS, stand_in
+from ._thrown_away import is_thrown_away
 from .binding import Binder, compile_binder, takes_instance
 from .calls import BoundCall
 from .config import default_control_plane
@@ -20,7 +23,7 @@ from .declarations import Options, ToolDeclaration, options
 from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError
 from .execution import Execution
 from .receivers import Receivers
-from .vouching import Vouching, call_of, name_of, nearest_maker
+from .vouching import Vouching, call_of, require_met, vouchers
 from .wrappers import OWN
 
 T = TypeVar("T")
@@ -60,15 +63,20 @@ def governed(
         raise ConfigurationError(
             "governed needs an action type: write @governed('refund'), with the brackets."
         )
+    if is_thrown_away(sys._getframe(1)):
+        raise ConfigurationError(
+            f"governed({action_type!r}) governs nothing on a line of its own: write @governed({action_type!r}) above the "
+            f"function, with the @; for a block: with guard({action_type!r}) as permit:"
+        )
 
     said: dict[str, Any] = dict(declared)
-    vouched = _vouched(said.pop("vouch_for", ()))
+    vouched = vouchers(said.pop("vouch_for", ()))
 
     def decorate(tool: F) -> F:
-        _require_governable(tool)
+        require_governable(tool)
         vouching = Vouching(vouched)
         binder = _binder(tool, vouching)
-        _require_met(tool, vouching)
+        require_met(vouching, tool, _name(tool))
         name = tool_name or _name(tool)
         checked = options(
             action_type,
@@ -80,7 +88,31 @@ def governed(
         )
         return cast(F, Governed(tool, checked, vouching))
 
-    return decorate
+    return _Decorator(decorate)
+
+
+class _Decorator:
+    """What ``governed(...)`` answers. It decorates, and says so where it is used as a block."""
+
+    __slots__ = ("_decorate",)
+
+    def __init__(self, decorate: Callable[[Any], Any]) -> None:
+        self._decorate = decorate
+
+    def __call__(self, tool: F) -> F:
+        return cast(F, self._decorate(tool))
+
+    def __enter__(self) -> NoReturn:
+        raise ConfigurationError(
+            "governed decorates a function. For a block write: with guard(...) as permit:"
+        )
+
+    def __exit__(self, *raised: object) -> None: ...
+
+    async def __aenter__(self) -> NoReturn:
+        self.__enter__()
+
+    async def __aexit__(self, *raised: object) -> None: ...
 
 
 class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
@@ -214,6 +246,8 @@ class _Known(Struct, frozen=True):
     called: Any
     binder: Binder
     path: Path
+    names: tuple[str, str] | None = None
+    """A coroutine function's, for the coroutines that its calls make: Python warns by them of a forgotten ``await``."""
 
 
 class _Gate:
@@ -232,6 +266,7 @@ class _Gate:
         self._function: _Known | None = None
         self._method: _Known | None = None
         self._first = _first_parameter(tool)
+        self._names = _name(tool), str(getattr(unwrap(tool), "__qualname__", _name(tool)))
         self.receivers: Receivers | None = None
 
     def __call__(self, wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -247,7 +282,10 @@ class _Gate:
                 wrapped = MethodType(wrapped, kwargs.pop(self._first))
         known = self.known(wrapped)
         path = told(known.path) if self._tells else known.path
-        return path(_Run(known, wrapped), self._prepare, instance, args, kwargs)
+        made = path(_Run(known, wrapped), self._prepare, instance, args, kwargs)
+        if known.names is not None:
+            made.__name__, made.__qualname__ = known.names
+        return made
 
     def _prepare(
         self, run: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -283,7 +321,8 @@ class _Gate:
 
     def _compiled(self, called: Any, function: Callable[..., Any], bound: bool) -> _Known:
         binder = compile_binder(function, bound=bound, vouching=self._vouching)
-        return _Known(called, binder, path_of(function))
+        path = path_of(function)
+        return _Known(called, binder, path, self._names if path is call_through_async else None)
 
 
 class _Run:
@@ -351,42 +390,6 @@ def _binder(tool: Any, vouching: Vouching) -> Binder:
     function = tool.__func__ if isinstance(tool, staticmethod | classmethod) else tool
     bound = isinstance(tool, classmethod) and takes_instance(function, vouching)
     return compile_binder(function, bound=bound, vouching=vouching)
-
-
-def _vouched(given: Any) -> tuple[Callable[..., Any], ...]:
-    if callable(given):
-        raise ConfigurationError(
-            f"vouch_for is a tuple of decorators: write vouch_for=({getattr(given, '__name__', 'decorator')},)."
-        )
-    if not isinstance(given, Collection) or isinstance(given, str) or not all(map(callable, given)):
-        raise ConfigurationError(
-            f"vouch_for is a tuple of decorators (functions or classes), such as (log_calls,), not {given!r}."
-        )
-    return tuple(given)
-
-
-def _require_met(tool: Any, vouching: Vouching) -> None:
-    """A decorator that is vouched for and is not there is a mistake: another one may be meant."""
-    for index, entry in enumerate(vouching.entries):
-        if index not in vouching.used:
-            raise ConfigurationError(
-                f"vouch_for names {name_of(entry)}, but no wrapper between @governed and {_name(tool)} is made by it"
-                f"{nearest_maker(entry, tool)} Name the one that is there, or leave vouch_for out."
-            )
-
-
-def _require_governable(tool: Any) -> None:
-    if isinstance(tool, type):
-        raise ConfigurationError(
-            f"governed cannot wrap the class {tool.__name__}: its subclasses would go round the gate. "
-            f"Put @governed on the methods that act."
-        )
-    if isinstance(tool, property):
-        raise ConfigurationError(
-            "governed cannot wrap a property: put @governed under @property, on the function."
-        )
-    if not callable(tool) and not isinstance(tool, classmethod | staticmethod):
-        raise ConfigurationError(f"governed wraps something callable, not {type(tool).__name__}.")
 
 
 def _name(tool: Any) -> str:

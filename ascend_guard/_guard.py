@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 import weakref
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, NoReturn, Unpack
 
+from ._thrown_away import caller_of, is_thrown_away, line_of
 from .calls import BoundCall
 from .config import default_control_plane
 from .declarations import Declaration, options
 from .errors import ConfigurationError
 from .execution import Execution
 from .model import Permit
+
+_WRITE = "Write: with guard(...) as permit:"
+_IS_A_BLOCK = "guard is for a block, with guard(...) as permit: and for a function write @governed(...)."
 
 
 class guard:
@@ -46,6 +52,8 @@ class guard:
         parameters: Mapping[str, Any] | None = None,
         **declared: Unpack[Declaration],
     ) -> None:
+        if callable(action_type):
+            raise ConfigurationError(_IS_A_BLOCK)
         if parameters is not None and not isinstance(parameters, Mapping):
             raise ConfigurationError(
                 f"parameters is a dictionary of named values, not {type(parameters).__name__}."
@@ -55,6 +63,47 @@ class guard:
             action_type, tool_name or action_type, declared, parameters=self._parameters, literal=True
         )
         self._execution: Execution | None = None
+        caller = caller_of(self, sys._getframe(1))
+        if is_thrown_away(caller):
+            raise ConfigurationError(
+                f"guard({action_type!r}) guards nothing on a line of its own: write with guard({action_type!r}, ...) as "
+                f"permit: and put what it guards inside."
+            )
+        self._made = None if caller is None else (caller.f_code, caller.f_lasti)
+
+    def __repr__(self) -> str:
+        state = (
+            "entered"
+            if self._execution is not None
+            else "not entered: it guards a block, with guard(...) as permit:"
+        )
+        return f"<guard {self._options.action_type!r}, {state}>"
+
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        raise ConfigurationError(_IS_A_BLOCK)
+
+    def __bool__(self) -> NoReturn:
+        raise ConfigurationError(f"guard is neither true nor false: nothing is decided yet. {_WRITE}")
+
+    def __await__(self) -> NoReturn:
+        raise ConfigurationError("guard is not awaited by itself: write async with guard(...) as permit:")
+
+    def __iter__(self) -> NoReturn:
+        raise ConfigurationError(f"guard is not iterated. {_WRITE}")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"guard has no {name!r}: what was decided is in the permit. {_WRITE}")
+
+    def __del__(self) -> None:
+        made = self.__dict__.get("_made")  # absent when the declaration was refused
+        if made is not None:
+            code, instruction = made
+            warnings.warn_explicit(
+                f"guard({self._options.action_type!r}) was never entered: nothing was decided and nothing guarded. {_WRITE}",
+                RuntimeWarning,
+                code.co_filename,
+                line_of(code, instruction),
+            )
 
     def __enter__(self) -> Permit:
         execution = self._begin()
@@ -96,6 +145,7 @@ class guard:
         if self._execution is not None:
             raise ConfigurationError("This guard is in use: make a new one for every block.")
         plane = self._options.control_plane or default_control_plane()
+        self._made = None
         self._execution = Execution(BoundCall(self._options, plane, dict(self._parameters)), plane)
         return self._execution
 

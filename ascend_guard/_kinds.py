@@ -59,7 +59,7 @@ async def call_through_async(
         with execution:
             result = await wrapped(*execution.call.args, **execution.call.kwargs)
         return await concluded(execution, result)
-    except BaseException as error:
+    except BaseException as error:  # also an interrupt between the body's end and the outcome
         await stopped(execution, error)
         raise
 

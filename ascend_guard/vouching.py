@@ -8,7 +8,7 @@ the named class.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -16,7 +16,7 @@ import wrapt
 
 from ascend_guard.errors import ConfigurationError
 
-__all__ = ["Vouching", "call_of", "codes_inside", "name_of", "nearest_maker", "refused", "unseen"]
+__all__ = ["Vouching", "call_of", "codes_inside", "refused", "require_met", "unseen", "vouchers"]
 
 _LOCALS = ".<locals>."
 _INNER = (
@@ -164,3 +164,39 @@ def _codes_of(decorator: Any) -> Iterator[CodeType]:
         code = pending.pop()
         yield code
         pending += codes_inside(code)
+
+
+def vouchers(given: Any) -> tuple[Callable[..., Any], ...]:
+    """What ``vouch_for`` was given, checked.
+
+    Raises:
+        ConfigurationError: it is no tuple of decorators.
+    """
+    if callable(given):
+        raise ConfigurationError(
+            f"vouch_for is a tuple of decorators: write vouch_for=({getattr(given, '__name__', 'decorator')},)."
+        )
+    if not isinstance(given, Collection) or isinstance(given, str) or not all(map(callable, given)):
+        raise ConfigurationError(
+            f"vouch_for is a tuple of decorators (functions or classes), such as (log_calls,), not {given!r}."
+        )
+    return tuple(given)
+
+
+def require_met(vouching: Vouching, tool: Any, name: str) -> None:
+    """A decorator that is vouched for and is not there is a mistake: another one may be meant.
+
+    Args:
+        vouching: after the tool's wrappers were read.
+        tool: what is decorated.
+        name: of the tool, for people.
+
+    Raises:
+        ConfigurationError: one was not there.
+    """
+    for index, entry in enumerate(vouching.entries):
+        if index not in vouching.used:
+            raise ConfigurationError(
+                f"vouch_for names {name_of(entry)}, but no wrapper between @governed and {name} is made by it"
+                f"{nearest_maker(entry, tool)} Name the one that is there, or leave vouch_for out."
+            )

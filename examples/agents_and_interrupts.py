@@ -14,14 +14,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ascend_guard_langchain import GovernanceMiddleware
-from langchain.agents import create_agent
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.tools import tool
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.types import Command
+try:
+    from ascend_guard_langchain import GovernanceMiddleware
+    from langchain.agents import create_agent
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+    from langchain_core.outputs import ChatGeneration, ChatResult
+    from langchain_core.tools import tool
+    from langgraph.checkpoint.sqlite import SqliteSaver
+    from langgraph.types import Command
+except ImportError as error:
+    sys.exit(
+        f"This needs {error.name}. Type: pip install 'ascend-guard[langchain]' langgraph-checkpoint-sqlite"
+    )
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane
@@ -29,7 +34,10 @@ from ascend_guard import EmbeddedControlPlane
 POLICY = """\
 version: 1
 rules:
-  - {name: hand-over, actions: [langchain.ask_payments], effect: allow}
+  - name: hand-over                   # starts no payment by itself: whatever the other agent calls is judged too
+    actions: [langchain.ask_payments]
+    when: type(args.task) == string && args.all(name, name == "task") && risk.score < 70
+    effect: allow
   - name: payments
     actions: [payment_process]
     effect: require_approval

@@ -5,26 +5,39 @@ Run it from anywhere (``pip install 'ascend-guard[langchain]'``). The model is s
     python examples/langchain_agent.py
 """
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from ascend_guard_langchain import GovernanceMiddleware
-from langchain.agents import create_agent
-from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import tool
+try:
+    from ascend_guard_langchain import GovernanceMiddleware
+    from langchain.agents import create_agent
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage, HumanMessage
+    from langchain_core.tools import tool
+except ImportError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[langchain]'")
 
 import ascend_guard
 
 POLICY = """\
 version: 1
 rules:
-  - {name: look-ups, actions: [langchain.find_order], effect: allow}
-  - {name: small-refunds, actions: [refund], when: args.amount <= 100, effect: allow}
+  - name: look-ups
+    actions: [langchain.find_order]
+    when: args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name == "order_id") && risk.score < 70
+    effect: allow
+  - name: small-refunds
+    actions: [refund]
+    tools: [refund]
+    when: |
+      args.amount > 0 && args.amount <= 100 && risk.score < 70
+      && args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
+    effect: allow
   - name: big-refunds
     actions: [refund]
-    when: args.amount > 100
+    when: args.amount > 100 || risk.score >= 70
     effect: require_approval
     reason: Refunds above 100 need finance.
   - {name: no-deletions, actions: [langchain.delete_order], effect: deny, reason: Agents do not delete orders.}

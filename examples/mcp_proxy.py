@@ -8,6 +8,7 @@ In an MCP client's configuration the same is one command: ``ascend-guard mcp-pro
 """
 
 import asyncio
+import json
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mcp import Client, StdioServerParameters
+try:
+    from mcp import Client, StdioServerParameters
+except ModuleNotFoundError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[mcp]' mcp-server-git")
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane
@@ -24,7 +28,16 @@ from ascend_guard import EmbeddedControlPlane
 POLICY = """\
 version: 1
 rules:
-  - {name: looking, actions: [git.git_status, git.git_log, git.git_diff*, git.git_add], effect: allow}
+  - name: looking
+    actions: [git.git_status]
+    when: args.repo_path == "/srv/notes" && args.all(name, name == "repo_path") && risk.score < 70
+    effect: allow
+  - name: staging                     # notes of this repository, and no option of git that looks like a file
+    actions: [git.git_add]
+    when: |
+      args.repo_path == "/srv/notes" && args.all(name, name in ["repo_path", "files"])
+      && type(args.files) == list && args.files.all(file, file.matches("^[a-z]{1,30}[.]txt$")) && risk.score < 70
+    effect: allow
   - {name: no-resets, actions: [git.git_reset], effect: deny, reason: Agents do not throw work away.}
   - name: commits
     actions: [git.git_commit]
@@ -44,7 +57,7 @@ async def main(folder: Path) -> None:
     (repository / "notes.txt").write_text("Buy milk.\n")
 
     policy, database = folder / "policy.yaml", f"sqlite:///{folder}/ascend.db"
-    policy.write_text(POLICY)
+    policy.write_text(POLICY.replace('"/srv/notes"', json.dumps(str(repository))))
     people = ascend_guard.configure(policy=policy, database_url=database)
     assert isinstance(people, EmbeddedControlPlane)
 

@@ -1,6 +1,6 @@
 """An MCP server whose tools are governed, and the official client that uses it over stdio.
 
-Run it from anywhere (``pip install 'ascend-guard[mcp]'``)::
+Run it from anywhere (``pip install 'ascend-guard[mcp]' 'mcp>=2'``)::
 
     python examples/mcp_server.py
 """
@@ -11,9 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ascend_guard_mcp import govern_server
-from mcp import Client, StdioServerParameters
-from mcp.server.mcpserver import MCPServer
+try:
+    from ascend_guard_mcp import govern_server
+    from mcp import Client, StdioServerParameters
+    from mcp.server.mcpserver import MCPServer
+except ImportError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[mcp]' 'mcp>=2'")
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane
@@ -21,7 +24,10 @@ from ascend_guard import EmbeddedControlPlane
 POLICY = """\
 version: 1
 rules:
-  - {name: reading, actions: [orders.find], effect: allow}
+  - name: reading
+    actions: [orders.find]
+    when: args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name == "order_id") && risk.score < 50
+    effect: allow
   - name: refunds
     actions: [orders.refund]
     effect: require_approval

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,16 @@ from ascend_guard import AscendError, KillSwitchError, governed
 POLICY = """\
 version: 1
 rules:
-  - {name: small-refunds, actions: [refund], when: args.amount > 0 && args.amount <= 100, effect: allow}
+  - name: small-refunds
+    actions: [refund]
+    tools: [billing]
+    when: |
+      args.amount > 0 && args.amount <= 100 && risk.score < 70
+      && args.order_id.matches("^[A-Z]-[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
+    effect: allow
   - name: big-refunds
     actions: [refund]
-    when: args.amount > 100
+    when: args.amount > 100 || risk.score >= 70
     effect: require_approval
     approvers: [finance]
     reason: Refunds above 100 need finance.
@@ -66,6 +73,9 @@ def main(folder: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASCEND_")}
     environment["ASCEND_POLICY"] = str(folder / "policy.yaml")
     command = [sys.executable, "-m", "ascend_guard"]
+    missing = [name for name in ("starlette", "uvicorn", "jwt", "prometheus_client") if not find_spec(name)]
+    if missing:
+        sys.exit(f"This needs {missing[0]}. Type: pip install 'ascend-guard[server]'")
 
     def command_line(*words: str) -> Any:
         ran = subprocess.run(

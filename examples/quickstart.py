@@ -18,14 +18,18 @@ version: 1
 default: deny                     # what no rule below speaks of
 
 rules:
+  # A rule that allows says all that a call may be: both ends of the amount, one order number, no other argument.
   - name: small-refunds
     actions: [refund]
-    when: args.amount > 0 && args.amount <= 100
+    tools: [refund]
+    when: |
+      args.amount > 0 && args.amount <= 100 && risk.score < 70
+      && args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
     effect: allow
 
   - name: big-refunds
     actions: [refund]
-    when: args.amount > 100
+    when: args.amount > 100 || risk.score >= 70
     effect: require_approval
     reason: Refunds above 100 need finance.
 

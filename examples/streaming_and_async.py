@@ -17,8 +17,20 @@ from ascend_guard import EmbeddedControlPlane, KillSwitchError, governed, guard,
 POLICY = """\
 version: 1
 rules:
-  - {name: reads, actions: ["*_read"], effect: allow}
-  - {name: drafts, actions: [file_write], resources: ["drafts/*"], effect: allow}
+  - name: reports
+    actions: [file_read]
+    tools: [read_pages]
+    when: |
+      args.name.matches("^[a-z]{1,30}[.]pdf$") && args.pages > 0 && args.pages <= 1000
+      && args.all(name, name in ["name", "pages"]) && risk.score < 50
+    effect: allow
+  - name: drafts
+    actions: [file_write]
+    tools: [drafts]
+    when: |
+      resource.name.matches("^drafts/[a-z]{1,30}[.]txt$") && resource.id == null
+      && type(args.text) == string && args.all(name, name == "text") && risk.score < 50
+    effect: allow
   - {name: mail, actions: [email_send], effect: require_approval, reason: Mail is read before it leaves.}
 """
 
@@ -71,7 +83,9 @@ async def main(folder: Path) -> None:
 
     # A block that is no function. Use permit.parameters: an approver may have edited them.
     draft = folder / "drafts" / "reply.txt"
-    async with guard("file_write", resource="drafts/reply.txt", parameters={"text": "Dear Mira"}) as permit:
+    async with guard(
+        "file_write", "drafts", resource="drafts/reply.txt", parameters={"text": "Dear Mira"}
+    ) as permit:
         draft.write_text(permit.parameters["text"])
     print(f"2. The block ran: {draft.read_text()!r} is in {draft.name}.")
 

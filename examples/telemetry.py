@@ -8,14 +8,23 @@ Nothing is switched on in ascend-guard: it tells whatever SDK the process has co
 OTLP exporter, or ``opentelemetry-instrument``; here it is the console, with one line for each span and measurement.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricsData, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+try:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import (
+        ConsoleMetricExporter,
+        MetricsData,
+        PeriodicExportingMetricReader,
+    )
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+except ModuleNotFoundError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[otel]'")
 
 import ascend_guard
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed
@@ -24,8 +33,20 @@ POLICY = """\
 version: 1
 default: deny
 rules:
-  - {name: cancellations, actions: [order_cancel], effect: allow}
-  - {name: small-refunds, actions: [refund], when: args.amount <= 100, effect: allow}
+  - name: cancellations
+    actions: [order_cancel]
+    tools: [orders]
+    when: |
+      args.amount > 0 && args.amount <= 1000 && risk.score < 70 && args.order_id.matches("^[0-9]{1,9}$")
+      && args.all(name, name in ["order_id", "amount"])
+    effect: allow
+  - name: small-refunds
+    actions: [refund]
+    tools: [payments]
+    when: |
+      args.amount > 0 && args.amount <= 100 && risk.score < 70
+      && args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
+    effect: allow
 """
 
 

@@ -1,6 +1,6 @@
 """How to test what your agent does when it is allowed, denied, held or stopped: no policy, no database.
 
-Run it with pytest, or as it is::
+Run it with pytest (``pip install pytest``), or as it is::
 
     pytest examples/testing_your_agent.py
 
@@ -8,9 +8,13 @@ The fixture ``ascend_guard_script`` comes with ascend-guard: a ``ScriptedControl
 test says, denies what it does not mention, and remembers what it was asked.
 """
 
+import os
 import sys
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    sys.exit(f"This needs {error.name}. Type: pip install pytest")
 
 from ascend_guard import ActionPendingError, AuthorizationDeniedError, Decision, governed
 from ascend_guard.testing import ScriptedControlPlane
@@ -88,5 +92,17 @@ def test_what_the_script_does_not_mention_is_denied() -> None:
 
 
 if __name__ == "__main__":
-    quiet = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-    sys.exit(pytest.main([__file__, *quiet]))
+    # Of this file alone: neither the settings of a folder around it nor what other plugins have to say.
+    alone = (
+        "-c",
+        os.devnull,
+        "--noconftest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:benchmark",
+    )
+    quiet = ("-q", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    sys.exit(pytest.main([__file__, *alone, *quiet]))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote, urlencode
 
 import typer
 
 from .command import YesOption, command
 from .context import Declined, Refusal, Run
+from .mcp_launch import launcher_of
 
 if TYPE_CHECKING:
     from ascend_guard_mcp.clients.formats import Place
@@ -62,24 +60,27 @@ def install(
     """Lead an MCP client's servers through the proxy. Shows the difference and asks first.
 
     The client's file is changed where its servers are, and nowhere else; what it said is kept beside it for uninstall.
-    With --policy FILE the proxies decide by that policy; else by what each entry's own env says.
+    With --policy FILE the proxies decide by that policy; else by what an entry's own env says, else by ASCEND_POLICY.
+    Each entry is tried before it is written: one that would not start, or does not say who decides, is left as it is.
     The exit status is 1 when a server that was asked for is not led through the proxy afterwards.
     """
     from ascend_guard_mcp.clients.plan import plan_install
+    from ascend_guard_mcp.clients.trial import Trial
 
-    launcher = _launcher(run)
     _see_to_a_person(run, "install", path, client, server, dry_run or yes)
+    launcher, hint = launcher_of(run, ask=not (dry_run or yes))
     found = _found(run, "install", path, client)
-    plan = _planned(lambda: plan_install(found, launcher, server or ()))
+    trial = Trial(hint, Path.cwd())
+    plan = _planned(lambda: plan_install(found, launcher, server or (), trial))
     done = _carry_out(run, plan, "Lead", "through the proxy", dry_run, yes)
     _report(run, plan, done, dry_run)
     if not run.json:
-        if plan.settled and {"--policy", "--database-url"} & set(launcher.options):
+        if plan.settled and (run.policy or run.database_url):
             run.warn(
                 f"{', '.join(plan.settled)}: led through the proxy already, with the options of then. To change them, "
                 f"uninstall first."
             )
-        _next_steps(run, plan, done, "--policy" in launcher.options)
+        _next_steps(run, plan, done, launcher)
     return 1 if plan.skipped else 0
 
 
@@ -184,19 +185,14 @@ def _report(run: Run, plan: Plan, done: bool, dry_run: bool) -> None:
         run.say(shown(f"Nothing to change in {plan.path}."))
 
 
-def _next_steps(run: Run, plan: Plan, done: bool, with_policy: bool) -> None:
+def _next_steps(run: Run, plan: Plan, done: bool, launcher: Launcher) -> None:
     from .output import shown
 
-    if plan.changed and not with_policy:
-        settings = run.settings()
-        how = (
-            "ASCEND_API_KEY and ASCEND_API_URL in each entry's own env, by the client's input variables: a key is never "
-            "written into the file by us."
-            if settings.remote
-            else "ASCEND_POLICY in each entry's own env, or install with --policy FILE."
+    if done and launcher.policy:
+        run.warn(
+            f"Where an entry does not say itself who decides, {launcher.policy[1]} is written into it: clients do not hand "
+            f"this shell's variables on."
         )
-        # Many clients hand their own environment on to no server.
-        run.warn(f"The proxies do not start before they know who decides: set {how}")
     if done:
         from ascend_guard_mcp.clients.plan import remembered_at
 
@@ -208,43 +204,6 @@ def _next_steps(run: Run, plan: Plan, done: bool, with_policy: bool) -> None:
         run.out.print(
             shown(f"  ascend-guard mcp-proxy uninstall {shlex.quote(str(plan.path))}", "cyan"), soft_wrap=True
         )
-
-
-# --- how the proxy is started ---------------------------------------------------------------------
-
-
-def _launcher(run: Run) -> Launcher:
-    from ascend_guard_mcp.clients.routing import Launcher
-
-    program = _program()
-    options: list[str] = [] if program is not None else ["-m", "ascend_guard"]
-    policy, database = run.policy, run.database_url
-    if policy is not None:
-        from ascend_guard.engine.policy import load_policy
-
-        load_policy(policy)  # a proxy whose policy does not load would refuse every call
-        options += ["--policy", str(policy.parent.resolve() / policy.name)]
-    if database is not None:
-        settings = run.settings()
-        if settings.postgres:
-            raise Refusal(
-                "A database's password does not belong into a client's file. Leave --database-url out, and set "
-                "ASCEND_DATABASE_URL in the entry's own env."
-            )
-        place, query = settings.database()
-        end = f"?{urlencode(query)}" if query else ""
-        options += ["--database-url", f"sqlite:///{quote(str(place))}{end}"]
-    return Launcher(program or sys.executable, tuple(options))
-
-
-def _program() -> str | None:
-    """The absolute path of this program; None when it is run in another way, as by ``python -m``."""
-    beside = Path(sys.executable).parent
-    for folder in (None, str(beside)):
-        found = shutil.which(sys.argv[0] if folder is None else "ascend-guard", path=folder)
-        if found is not None and Path(found).stem == "ascend-guard":
-            return os.path.abspath(found)
-    return None
 
 
 # --- which file -----------------------------------------------------------------------------------
@@ -279,7 +238,7 @@ def _found(run: Run, verb: str, path: Path | None, client: str | None) -> Path:
                 "PATH names the file already. Leave --client out.", param_hint="--client"
             )
         return path
-    looked = [place for place in places(Path.cwd()) if client in (None, place.client)]
+    looked = _different(place for place in places(Path.cwd()) if client in (None, place.client))
     found = [(place, seen) for place in looked if (seen := _seen(place)) is not None]
     if verb == "uninstall":  # files that have nothing to undo are no choice
         found = [(place, seen) for place, seen in found if seen[1] != "0"] or found
@@ -293,6 +252,12 @@ def _found(run: Run, verb: str, path: Path | None, client: str | None) -> Path:
         raise Refusal(f"There are several files; name one of them: {paths}")
     _show_places(run, found)
     raise Refusal(f"There are several files. Name one: ascend-guard mcp-proxy {verb} PATH")
+
+
+def _different(looked: Iterable[Place]) -> list[Place]:
+    """Each file once: in the home folder, or by a link, two places are the same. The last one holds widest."""
+    once = {os.path.realpath(place.path): place for place in looked}
+    return list(once.values())
 
 
 def _show_places(run: Run, found: list[tuple[Place, tuple[str, str]]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import PurePath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
@@ -104,6 +105,9 @@ def _mcp_proxy(
     hide: Annotated[
         bool, typer.Option("--hide", help="Leave tools that are always denied out of lists.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Do everything but serve: whether the proxy would start.")
+    ] = False,
     policy: PolicyOption = None,
     database_url: DatabaseOption = None,
 ) -> int:
@@ -114,7 +118,7 @@ def _mcp_proxy(
     outer = ctx.obj or {}
     policy, database_url = policy or outer.get("policy"), database_url or outer.get("database_url")
     if ctx.invoked_subcommand is not None:
-        if url or listen or header or insecure or name or namespace or hide or wait != _WAIT:
+        if url or listen or header or insecure or name or namespace or hide or check or wait != _WAIT:
             raise Refusal(
                 f"Of the proxy's options, {ctx.invoked_subcommand} takes --policy and --database-url only."
             )
@@ -124,7 +128,7 @@ def _mcp_proxy(
     command: list[str] = ctx.meta.get(_COMMAND, [])
     try:
         _require_sense(command, url, listen, header or [], insecure)
-        return _govern(run, command, url, listen, header or [], insecure, name, namespace, wait, hide)
+        return _govern(run, command, url, listen, header or [], insecure, name, namespace, wait, hide, check)
     except Refusal as refusal:
         _log(refusal.message)
         return refusal.code
@@ -161,11 +165,13 @@ def _govern(
     namespace: str | None,
     wait: float,
     hide: bool,
+    check: bool,
 ) -> int:
     try:
         if url is not None:
             import httpx  # noqa: F401 - whether it is there
         if listen is not None:
+            import starlette  # noqa: F401 - likewise
             import uvicorn  # noqa: F401 - likewise
     except ModuleNotFoundError as error:
         raise ConfigurationError(
@@ -181,12 +187,36 @@ def _govern(
     headers = options.require_headers(header, os.environ)
     address = None if listen is None else options.require_address(listen)
     name = name or _name_of(command, url)
+    if check:
+        return _check(run)
     plane = run.settings().control_plane()
     try:
         gate = ToolGate(name, namespace=namespace, wait=wait, control_plane=plane)
         return asyncio.run(_serve(gate, command, url, headers, address, hide, _log))
     finally:
         plane.close()
+
+
+def _check(run: Run) -> int:
+    """Whether the control plane can be used. A database that is not there yet is not made."""
+    settings = run.settings()
+    if settings.remote or settings.postgres or settings.policy is None or settings.database()[0].exists():
+        settings.control_plane().close()
+        return 0
+    from ascend_guard.engine.policy import load_policy
+
+    load_policy(settings.policy)
+    folder = settings.database()[0].parent
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with TemporaryDirectory(
+            prefix=".ascend-guard-", dir=there
+        ):  # what permissions say is not what root may do
+            return 0
+    except OSError as error:
+        raise ConfigurationError(
+            f"A database cannot be made in {folder} ({error.strerror}). Name another by --database-url."
+        ) from None
 
 
 async def _serve(

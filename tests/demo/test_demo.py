@@ -118,7 +118,9 @@ def _unguarded(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "deletes are allowed":
         monkeypatch.setattr(tools, "POLICY", tools.POLICY.replace("effect: deny\n", "effect: allow\n"))
     elif what == "nobody is asked":
-        monkeypatch.setattr(tools, "POLICY", tools.POLICY.replace("> 500", "> 5000"))
+        monkeypatch.setattr(
+            tools, "POLICY", tools.POLICY.replace("> 500", "> 5000").replace("<= 500", "<= 5000")
+        )
     elif what == "changes go unnoticed":
         monkeypatch.setattr(BoundCall, "unchanged", lambda self: True)
     elif what == "streams are not stopped":

@@ -105,3 +105,66 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     for line, expected in zip(lines, SAYS[name], strict=True):
         assert re.fullmatch(expected, line)
     assert list(tmp_path.iterdir()) == []
+
+
+MISSING = {
+    "telemetry.py": ("opentelemetry.sdk", "pip install 'ascend-guard[otel]'"),
+    "mcp_server.py": ("mcp", "pip install 'ascend-guard[mcp]'"),
+    "mcp_proxy.py": ("mcp", "pip install 'ascend-guard[mcp]' mcp-server-git"),
+    "langchain_agent.py": ("langchain_core", "pip install 'ascend-guard[langchain]'"),
+    "agents_and_interrupts.py": (
+        "langgraph.checkpoint.sqlite",
+        "pip install 'ascend-guard[langchain]' langgraph-checkpoint-sqlite",
+    ),
+    "over_http.py": ("jwt", "pip install 'ascend-guard[server]'"),
+    "testing_your_agent.py": ("pytest", "pip install pytest"),
+}
+WITHOUT_PLUGINS = [
+    word for name in ("timeout", "asyncio", "xdist", "cacheprovider") for word in ("-p", f"no:{name}")
+]
+WITHOUT = (
+    "import runpy, sys; sys.modules[sys.argv[1]] = None; runpy.run_path(sys.argv[2], run_name='__main__')"
+)
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_extra_is_named(name: str, tmp_path: Path) -> None:
+    """One line that says what to install, no traceback, and status 1; the example's text says the same."""
+    package, command = MISSING[name]
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT, package, EXAMPLES / name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("This needs ")
+    assert command in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert command in (EXAMPLES / name).read_text().split('"""')[1]
+
+
+def test_the_tests_of_an_agent_need_pytest_alone() -> None:
+    """Started by pytest in the clone, it takes none of the settings of our own tests."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *WITHOUT_PLUGINS, EXAMPLES / "testing_your_agent.py"],
+        cwd=EXAMPLES.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "5 passed" in ran.stdout
+
+
+@pytest.mark.parametrize(("version", "works"), [((3, 10, 14), False), ((3, 8, 0), False), ((3, 11, 0), True)])
+def test_an_old_python_is_told(version: tuple[int, int, int], works: bool) -> None:
+    """Imported by a Python that pip would have refused, the package says which one it needs."""
+    code = f"import sys, collections; sys.version_info = {(*version, 'final', 0)}; import ascend_guard"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode == 0) is works
+    assert (
+        works
+        or f"ascend-guard needs Python 3.11 or later, and this is {version[0]}.{version[1]}" in ran.stderr
+    )

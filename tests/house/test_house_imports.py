@@ -16,9 +16,9 @@ import ascend_guard
 PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
-    ("_version", "decoding", "hidden", "interrupts"),
+    ("_version", "_thrown_away", "decoding", "hidden", "interrupts"),
     ("errors", "model", "secret_names", "secret_values", "printable", "durations"),
-    ("remedies", "hints", "notices"),
+    ("remedies", "hints", "notices", "_governable"),
     ("unrun",),
     (
         "redaction",

@@ -36,7 +36,7 @@ CORE = (
         "errors",
         "execution",
     ),
-    *("flow", "hints", "model", "redaction", "refusals"),
+    *("flow", "hints", "model", "redaction", "refusals", "secret_names"),
 )
 """What of ``ascend_guard`` the integrations may stand on: no engine, no store, no server, no command line."""
 

@@ -19,11 +19,11 @@ from ascend_guard.cli import main
 assert main(["init"]) == 0
 plane = ascend_guard.configure(policy="ascend-policy.yaml", durability="process")
 
-@ascend_guard.governed("refund")
-def refund(amount: float) -> float:
+@ascend_guard.governed("refund", "billing")
+def refund(order_id: str, amount: float) -> float:
     return amount
 
-assert refund(40.0) == 40.0
+assert refund("A-17", 40.0) == 40.0
 assert plane.verify_audit().ok
 plane.close()
 """

@@ -12,6 +12,8 @@ from install_world import commands
 
 from ascend_guard.cli import main
 
+POLICY = "version: 1\nrules:\n  - {name: reads, actions: ['files.read'], effect: allow}\n"
+
 VSCODE = """{
   // servers of this project
   "inputs": [{ "type": "promptString", "id": "token", "password": true },],
@@ -56,6 +58,7 @@ class Desk:
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.project = folder / "project"
+        self.policy = folder / "policy.yaml"
         self.home = folder / "home"
         self.project.mkdir()
         self.home.mkdir()
@@ -78,7 +81,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
-    """Sit down; the screen has no colours and is wide."""
+    """Sit down; the screen has no colours and is wide, and the shell knows a policy."""
     made = Desk(tmp_path, capsys)
     monkeypatch.setattr("ascend_guard.cli.app.app", commands())
     monkeypatch.setattr("sys.platform", "linux")
@@ -86,6 +89,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("COLUMNS", "300")
     for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
+    made.policy.write_text(POLICY)
+    monkeypatch.setenv("ASCEND_POLICY", str(made.policy))
     monkeypatch.chdir(made.project)
     return made
 

@@ -27,7 +27,7 @@ def test_a_person_sees_the_difference_and_says_yes(desk: Any, types: Any) -> Non
     out, err = SGR.sub("", answer.out), SGR.sub("", answer.err)
     assert answer.code == 0
     assert '-      "command": "npx",' in out
-    assert '+        "mcp-proxy", "--name", "files", "--", "npx",' in out
+    assert f'+        "--policy", "{desk.policy}", "mcp-proxy", "--name", "files", "--", "npx",' in out
     assert "\x1b[32m" in answer.out
     assert "blue-secret" not in out + err
     assert "Bearer ${input:token}" in out
@@ -169,25 +169,32 @@ def test_a_policy_is_written_absolutely(desk: Any, place: str) -> None:
 
 
 def test_who_decides_is_said_and_no_key_is_written(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a policy the person is told what the entries' env needs; a key never reaches the file."""
+    """Where nothing says who decides, nothing is written, and the person is told what to do; never a key."""
     path = desk.has(".mcp.json", ONE)
-    assert "ASCEND_POLICY in each entry's own env" in desk.run("install --dry-run").err
+    monkeypatch.delenv("ASCEND_POLICY")
+    answer = desk.run("install --yes")
+    assert answer.code == 1
+    assert "a is left as it is: nothing says who decides its calls: install with --policy FILE" in answer.err
     monkeypatch.setenv("ASCEND_API_KEY", "owkai_very_secret_key")
     answer = desk.run("install --yes")
-    assert "ASCEND_API_KEY and ASCEND_API_URL in each entry's own env" in answer.err
-    kept = path.with_name(".mcp.json.ascend-guard.json").read_text()
-    assert "owkai" not in answer.out + answer.err + path.read_text() + kept
+    assert answer.code == 1
+    assert "ASCEND_API_KEY and ASCEND_API_URL in its own env" in answer.err
+    assert "owkai" not in answer.out + answer.err
+    assert path.read_text() == ONE
+    assert files_of(path.parent) == [path.name]
 
 
 def test_a_database_goes_along_without_its_password(desk: Any) -> None:
     """A database file is written as an absolute address; a server's address, which has a password, is refused."""
     path = desk.has(".mcp.json", ONE)
+    options = ["--policy", str(desk.policy)]
     refused = desk.run("install --yes --database-url postgresql://me:hush@db/x")
     assert refused.code == 2
     assert "hush" not in refused.out + refused.err
-    desk.run("install", "--yes", "--database-url", "sqlite:///a b.db?durability=process")
+    desk.run("install", "--yes", *options, "--database-url", "sqlite:///a b.db?durability=process")
     args = json.loads(path.read_text())["mcpServers"]["a"]["args"]
-    assert args[:2] == [
+    assert args[:4] == [
+        *options,
         "--database-url",
         f"sqlite:///{str(desk.project).replace(' ', '%20')}/a%20b.db?durability=process",
     ]
@@ -251,17 +258,20 @@ def test_this_program_is_named_absolutely(desk: Any, monkeypatch: pytest.MonkeyP
     path = desk.has(".mcp.json", ONE)
     program = tmp_path / "bin" / "ascend-guard"
     program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    python = tmp_path / "bin2" / "python"
+    python.parent.mkdir()
+    for executable in (program, python):
+        executable.write_text("#!/bin/sh\n")
+        executable.chmod(0o755)
     monkeypatch.setattr("sys.argv", [str(program)])
     desk.run("install --yes")
     assert json.loads(path.read_text())["mcpServers"]["a"]["command"] == str(program)
     desk.run("uninstall --yes")
     monkeypatch.setattr("sys.argv", [str(tmp_path / "__main__.py")])
-    monkeypatch.setattr("sys.executable", str(tmp_path / "bin2" / "python"))
+    monkeypatch.setattr("sys.executable", str(python))
     desk.run("install --yes")
     entry = json.loads(path.read_text())["mcpServers"]["a"]
-    assert entry["command"] == str(tmp_path / "bin2" / "python")
-    assert entry["args"][:3] == ["-m", "ascend_guard", "mcp-proxy"]
+    assert entry["command"] == str(python)
+    assert entry["args"][:5] == ["-m", "ascend_guard", "--policy", str(desk.policy), "mcp-proxy"]
     desk.run("uninstall --yes")
     assert path.read_text() == ONE

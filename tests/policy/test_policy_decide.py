@@ -304,16 +304,20 @@ def test_threads_share_a_policy() -> None:
 @pytest.mark.parametrize(
     ("action", "effect", "rule"),
     [
-        (call("database_read"), "allow", "reads"),
+        (call("database_read", "orders", order_id="A-17"), "allow", "order-lookups"),
+        (call("database_read", "shop", customer="C-1"), "require_approval", "other-reads"),
+        (call("database_read", sql="DELETE FROM orders"), "deny", "no-free-queries"),
+        (call("credential_read"), "deny", None),
         (call("file_write"), "require_approval", "writes"),
         (call("database_delete"), "deny", "no-destruction"),
-        (call("refund", amount=20), "allow", "small-refunds"),
+        (call("refund", "billing", order_id="A-17", amount=20), "allow", "small-refunds"),
+        (call("refund", amount=20), "deny", None),
         (call("refund", amount=-20), "deny", None),
         (call("refund", amount=5000.5), "require_approval", "big-refunds"),
         (call("refund"), "require_approval", "big-refunds"),
-        (call("email_send", to="ann@example.com"), "allow", "mail-at-home"),
-        (call("email_send", to="ann@example.org"), "deny", None),
-        (call("email_send", to=["ann@example.com", "eve@evil.test"]), "deny", None),
+        (call("email_send", "mailer", to="ann@example.com", body=""), "allow", "mail-to-colleagues"),
+        (call("email_send", "mailer", to="ann@example.org", body=""), "deny", None),
+        (call("email_send", "mailer", to=["ann@example.com", "eve@evil.test"], body=""), "deny", None),
         (call("process_spawn"), "deny", None),
     ],
 )
@@ -345,3 +349,37 @@ rules:
         ),
         ("all", True, "matched"),
     ]
+
+
+@given(
+    st.sampled_from(["args.text", "args.deep[0].text", "resource.name", "resource.id", "context.text"]),
+    st.text(max_size=4),
+    st.text(max_size=4),
+)
+def test_nothing_hides_behind_a_nul_character(where: str, before: str, after: str) -> None:
+    """A text with a NUL anywhere in the call never allows and always denies, however the condition looks at it."""
+    hidden = f"{before}\0{after}"
+    details = {"text": hidden, "deep": [{"text": hidden}]}
+    action = AgentAction(
+        "a", "A", "x", hidden, "t", resource_id=hidden, action_details=details, context={"text": hidden}
+    )
+    for when in (
+        f"{where}.startsWith('')",
+        f"{where} == '{''.join(c for c in before if c.isalnum())}'",
+        f"size({where}) >= 0",
+    ):
+        for effect, default in ((Effect.ALLOW, Effect.DENY), (Effect.DENY, Effect.ALLOW)):
+            verdict = Policy([Rule("r", effect, when=when)], default).decide(action, assess(action))
+            assert verdict.effect is Effect.DENY
+            assert "NUL character" in verdict.errors[0]
+
+
+@pytest.mark.parametrize("key", ["\0", "order_id\0"])
+def test_a_key_hides_nothing_behind_a_nul_character(key: str) -> None:
+    """Nor does the name of an argument; text that only looks like the escape of a NUL is read as it is."""
+    policy = Policy([Rule("r", Effect.ALLOW, when="args.all(name, name == 'order_id')")])
+    action = call(**{key: 1})
+    assert policy.decide(action, assess(action)).effect is Effect.DENY
+    policy = Policy([Rule("r", Effect.ALLOW, when=r"args.text == '\\u0000'")])
+    action = call(text="\\u0000")
+    assert policy.decide(action, assess(action)).effect is Effect.ALLOW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from io import StringIO
@@ -194,7 +195,7 @@ class Stage:
         table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for rule in policy.rules:
             calls = " ".join((*rule.actions, *rule.resources))
-            table.add_row(rule.name, calls, rule.when or "", badge(rule.effect.value))
+            table.add_row(rule.name, calls, _first(rule.when or ""), badge(rule.effect.value))
         table.add_row(Text("anything else", "italic"), "", "", badge(policy.default.value))
         return table
 
@@ -221,3 +222,10 @@ def _node(row: ActionRow, depth: int) -> Text:
     line = Text.assemble((f"{row.id} ", "bright_black"), (name, "bold"))
     line.pad_right(38 - 4 * depth - line.cell_len)
     return line.append_text(badge(row.status)).append(f"{took:>9}  ").append_text(badge(row.outcome or ""))
+
+
+def _first(when: str) -> str:
+    """The first clause of a condition, or how it begins: a table has one line for each rule, and the policy has it all."""
+    first, *more = re.split(r" (?:&&|\|\|) ", " ".join(when.split()))
+    start = re.split(r"(?<=\w)[.](?=matches)", first)[0]
+    return f"{start} ..." if more or start != first else first

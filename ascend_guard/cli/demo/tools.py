@@ -18,26 +18,45 @@ version: 1
 default: deny
 
 rules:
-  - name: reads
-    actions: ["*_read"]
+  - name: customers
+    actions: [database_read]
+    tools: [shop-database]
+    when: |
+      args.customer_id.matches("^C-[0-9]{1,9}$") && args.all(name, name == "customer_id") && risk.score < 50
     effect: allow
 
-  - name: tickets
+  - name: inbox
+    actions: [file_read]
+    tools: [filesystem]
+    when: args.name.matches("^[a-z0-9]{1,40}[.]txt$") && args.all(name, name == "name") && risk.score < 50
+    effect: allow
+
+  - name: tickets                     # what is called inside is judged too
     actions: [ticket_resolve]
+    tools: [helpdesk]
+    when: |
+      args.ticket.matches("^T-[0-9]{1,9}$") && args.customer_id.matches("^C-[0-9]{1,9}$")
+      && args.order_id.matches("^[0-9]{1,9}$") && args.amount > 0 && args.amount <= 500 && risk.score < 70
+      && args.all(name, name in ["ticket", "customer_id", "order_id", "amount"])
     effect: allow
 
   - name: exports
     actions: [file_write]
-    resources: ["exports/*"]
+    tools: [filesystem]
+    when: args.name.matches("^[a-z0-9]{1,40}[.]csv$") && args.all(name, name == "name") && risk.score < 50
     effect: allow
 
-  - name: refunds
+  - name: small-refunds
     actions: [refund]
+    tools: [payments]
+    when: |
+      args.amount > 0 && args.amount <= 500
+      && args.order_id.matches("^[0-9]{1,9}$") && args.all(name, name in ["order_id", "amount"])
     effect: allow
 
   - name: big-refunds
     actions: [refund]
-    when: args.amount > 500
+    when: args.amount > 500 || risk.score >= 70
     effect: require_approval
     approvers: [finance]
     timeout: 1h

@@ -16,10 +16,13 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TypeAlias
 
+import msgspec
 from cel_expr_python import cel
 
 from ascend_guard.engine.risk import Risk
 from ascend_guard.model import AgentAction
+
+from .functions import functions
 
 __all__ = ["VARIABLES", "Condition", "ConditionError", "Scene", "compile_condition", "scene"]
 
@@ -126,13 +129,33 @@ def scene(action: AgentAction, risk: Risk, uses: Iterable[str]) -> Scene | str:
     """The variables named in ``uses``, or why CEL does not take them. Never raises.
 
     Only plain bounded JSON data may go in (anything else can crash the CEL library): whoever makes the
-    action sees to it.
+    action sees to it. A text with a NUL character does not go in: the library cuts it there, and would judge
+    ``safe`` where the tool gets ``safe\\0rest``. The condition is then an error, so it never allows.
     """
     try:
-        made: Scene = _environment().Activation({name: VARIABLES[name][1](action, risk) for name in uses})
+        values = {name: VARIABLES[name][1](action, risk) for name in uses}
+        if _may_hold_nul(values) and _holds_nul(values):
+            return "a text of the call has a NUL character, and conditions would not see what is behind it"
+        made: Scene = _environment().Activation(values)
     except Exception as error:
         return _plain(str(error) or type(error).__name__)
     return made
+
+
+def _may_hold_nul(values: dict[str, object]) -> bool:
+    """Quick, and never wrong when it says no."""
+    try:
+        return b"\\u0000" in msgspec.json.encode(values)
+    except Exception:  # what cannot be encoded is looked through below
+        return True
+
+
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(inner) for key, inner in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def compile_condition(text: str) -> Condition:
@@ -149,6 +172,8 @@ def compile_condition(text: str) -> Condition:
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ConditionError("the condition holds a lone surrogate, which is no text", "remove it")
+    if "\0" in text:
+        raise ConditionError("the condition holds a NUL character, which ends it", "remove it")
     program = _compile(text)
     for field in _HAS_FIXED.findall(re.sub(_LITERAL, "''", text)):
         name = re.sub(r"\s", "", field)
@@ -190,7 +215,8 @@ def _environment() -> cel.Env:
         "DYN": cel.Type.DYN,
         "MAP": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
     }
-    return cel.NewEnv(variables={name: kinds[kind] for name, (kind, _) in VARIABLES.items()})
+    variables = {name: kinds[kind] for name, (kind, _) in VARIABLES.items()}
+    return cel.NewEnv(variables=variables, functions=functions())
 
 
 def _compile(text: str) -> cel.Expression:
@@ -247,7 +273,9 @@ def _known(name: str) -> str:
     close = [f"{roots[0]}{dot}{rest}"] if roots else get_close_matches(name[:60], VARIABLES, n=1, cutoff=0.7)
     if close:
         return f"did you mean {close[0]}?"
-    return f"a condition may speak of {', '.join(VARIABLES)} and CEL's standard functions"
+    return (
+        f"a condition may speak of {', '.join(VARIABLES)}, mail_within, one_line and CEL's standard functions"
+    )
 
 
 def _plain(said: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import files
+from .facts import has_credentials, is_plain_http
 from .formats import servers
 from .jsonc import ClientFileError, Edit, Member, Node, apply, parse
-from .routing import Launcher, Unroutable, is_plain_http, is_routed, routed, unrouted
+from .routing import Launcher, Unroutable, is_routed, routed, unrouted
 from .undo import Kept, beside, digest, recall, remember
 
 
@@ -30,7 +31,7 @@ class Plan:
         changed: the servers that change.
         settled: the servers that are as they should be already.
         skipped: the servers that cannot be changed, each with the reason.
-        notes: what a person should know of a server.
+        notes: what a person should know of a server, as half sentences.
     """
 
     file: files.File
@@ -72,13 +73,19 @@ def opened(path: Path) -> tuple[files.File, list[Member]]:
         raise ClientFileError(f"{file.path}: {error.message}") from None
 
 
-def plan_install(path: Path, launcher: Launcher, names: Collection[str] = ()) -> Plan:
+def plan_install(
+    path: Path,
+    launcher: Launcher,
+    names: Collection[str] = (),
+    trial: Callable[[str], Iterable[str]] | None = None,
+) -> Plan:
     """Lead servers through the proxy.
 
     Args:
         path: the configuration.
         launcher: how the proxy is started.
         names: of the servers; empty for all.
+        trial: tries an entry before it is written, see ``Trial``; nothing is tried when left out.
 
     Raises:
         ClientFileError: the file cannot be used; ``UnknownServer`` when it has no server of a given name.
@@ -89,18 +96,26 @@ def plan_install(path: Path, launcher: Launcher, names: Collection[str] = ()) ->
             plan.settled.append(server.key)
             return None
         new = routed(plan.before, server, launcher)
+        notes = [*_warnings(server.node), *(trial(new) if trial is not None else ())]
+        if notes:
+            plan.notes[server.key] = "; ".join(notes)
         plan.kept[server.key] = Kept(_raw(plan.before, server.node), digest(new))
-        if server.node.get("command") is None and server.node.get("headers") is None:
-            plan.notes[server.key] = (
-                "it is reached without headers. If the client signed in there by itself, the proxy cannot"
-            )
-        elif server.node.get("command") is None and is_plain_http(server.node):
-            plan.notes[server.key] = (
-                "its calls go by plain http, where anybody on the way can read them. Use https"
-            )
         return new
 
     return _planned(path, names, change)
+
+
+def _warnings(entry: Node) -> Iterator[str]:
+    """What of a server that is reached by URL may not work, or not be safe, through the proxy."""
+    if entry.get("command") is not None:
+        return
+    if not has_credentials(entry):
+        yield (
+            "it has no credentials of its own. If the client signs in there by itself (OAuth), the proxy cannot, and the "
+            "server will refuse it: put a token into its headers, or leave it out"
+        )
+    if is_plain_http(entry):
+        yield "its calls go by plain http, where anybody on the way can read them: use https"
 
 
 def plan_uninstall(path: Path, names: Collection[str] = ()) -> Plan:

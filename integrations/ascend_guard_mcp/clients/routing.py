@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 from ascend_guard.errors import ConfigurationError
-from ascend_guard_mcp.proxy.options import is_loopback, require_headers, require_url
+from ascend_guard_mcp.proxy.options import require_headers, require_url
 
+from .facts import VARIABLE, is_plain_http, says_who_decides, url_of
 from .jsonc import Edit, Member, Node, apply
 
 HEADER_VARIABLE = "ASCEND_MCP_HEADER_"
@@ -27,7 +27,6 @@ _OWN_SIGN_IN = ("oauth", "auth", "authProviderType", "headersHelper")
 _ROOT_OPTIONS = ("--policy", "--database-url")
 _TAKE_A_VALUE = (*_ROOT_OPTIONS, "--url", "--header", "--listen", "--name", "--namespace", "--wait")
 _OUR_NAMES = ("ascend-guard", "ascend-guard.exe")
-_VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
 class Unroutable(Exception):
@@ -41,16 +40,19 @@ class Launcher:
     Args:
         command: the absolute path of an executable.
         options: what comes before ``mcp-proxy``: how that executable becomes this program, options of its root.
+        policy: further such options, for entries whose own environment does not say who decides.
     """
 
     command: str
     options: tuple[str, ...] = ()
+    policy: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class _Routed:
     """What the arguments of a routed entry say: indexes into them."""
 
+    word: int
     behind: int | None = None
     url: int | None = None
     headers: tuple[int, ...] = ()
@@ -59,6 +61,15 @@ class _Routed:
 def is_routed(entry: Node) -> bool:
     """Whether this server goes through the proxy already, whoever wrote that."""
     return _routed(entry) is not None
+
+
+def options_of(entry: Node) -> tuple[list[str], list[str]]:
+    """Of a routed entry, the words before ``mcp-proxy``, and the server's own command line (none when it has a URL)."""
+    found, args = _routed(entry), entry.get("args")
+    words = [str(item.value) for item in (args.items if args is not None else None) or ()]
+    if found is None:
+        raise Unroutable("it does not go through the proxy")
+    return words[: found.word], [] if found.behind is None else words[found.behind :]
 
 
 def routed(text: str, server: Member, launcher: Launcher) -> str:
@@ -178,7 +189,7 @@ def _check_url(entry: Node) -> None:
     if not isinstance(url, str) or not url.strip():
         raise Unroutable('its "url" is not a text')
     # What the client fills in is not known yet; "1" may stand for a host, a port or a part of a path.
-    known = _VARIABLE.sub("1", url)
+    known = url_of(entry)
     if not url.startswith("${"):
         _accepted(lambda: require_url(known, insecure=True))
     path = re.split(r"[?#]", url)[0].rstrip("/")
@@ -193,13 +204,6 @@ def _check_url(entry: Node) -> None:
         raise Unroutable('its "headers" are not an object')
     if env is not None and env.members is None:
         raise Unroutable('its "env" is not an object')
-
-
-def is_plain_http(entry: Node) -> bool:
-    """Whether this server is reached over the network without encryption."""
-    address = entry.get("url")
-    parts = urlsplit(_VARIABLE.sub("1", str(address.value))) if address is not None else urlsplit("")
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _accepted(check: Callable[[], object]) -> None:
@@ -224,7 +228,7 @@ def _headers(text: str, entry: Node) -> tuple[list[tuple[str, str]], list[str]]:
             number += 1
         variables.append((f"{HEADER_VARIABLE}{number}", _raw(text, member.node)))
         names.append(member.key)
-        values[f"{HEADER_VARIABLE}{number}"] = _VARIABLE.sub("1", member.node.value)
+        values[f"{HEADER_VARIABLE}{number}"] = VARIABLE.sub("1", member.node.value)
     lines = [f"{name}: env:{variable}" for name, variable in zip(names, values, strict=True)]
     _accepted(lambda: require_headers(lines, values))
     return variables, names
@@ -274,7 +278,8 @@ def _by_url(text: str, entry: Node, found: _Routed, kind: str) -> str:
 
 
 def _start(text: str, server: Member, launcher: Launcher) -> list[str]:
-    return [*map(_quoted, (*launcher.options, "mcp-proxy", "--name")), _key(text, server)]
+    policy = () if says_who_decides(server.node) else launcher.policy
+    return [*map(_quoted, (*launcher.options, *policy, "mcp-proxy", "--name")), _key(text, server)]
 
 
 def _routed(entry: Node) -> _Routed | None:
@@ -290,7 +295,7 @@ def _routed(entry: Node) -> _Routed | None:
     at = _past_options(words, at)
     if words[at : at + 1] != ["mcp-proxy"]:
         return None
-    at, found, headers = at + 1, _Routed(), []
+    at, found, headers = at + 1, _Routed(at), []
     while at < len(words):
         if words[at] == "--":
             found.behind = at + 1 if at + 1 < len(words) else None
