@@ -207,16 +207,16 @@ class ActionDetailBody(ActionBody, kw_only=True):
     audit_trail: list[TrailEntry] = field(default_factory=list)
 
 
+StatusWord = Literal["pending", "approved", "denied", "pending_approval", "auto_approved", "executed"]
+
+
 class ActionsQuery(Struct, kw_only=True):
-    """Which actions to list. ``pending_approval`` is ``pending``; ``auto_approved``: approved by the policy, without a
-    person; ``executed``: approved, and reported to have completed."""
+    """Which actions to list. ``pending_approval``: pending; ``auto_approved``: by the policy; ``executed``: completed."""
 
     limit: Limit = 50
     offset: Offset = 0
     cursor: Cursor | None = None
-    status: (
-        Literal["pending", "approved", "denied", "pending_approval", "auto_approved", "executed"] | None
-    ) = None
+    status: StatusWord | None = None
     agent_id: str | None = None
 
 
@@ -232,12 +232,9 @@ class ActionPage(Struct):
 
 
 class ClaimBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run. ``once`` as when
-    it was submitted.
-
-    The rest describes a call that an approver edited, as it will run; it is judged again. ``modified_arguments`` are the
-    approver's values that it was made with. When it needs other approval than was given, the answer is ``pending``.
-    """
+    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run, ``once`` as when
+    it was submitted. The rest describes a call that an approver edited, as it will run; it is judged again.
+    ``modified_arguments``: the approver's values. When it needs other approval than was given, the answer is ``pending``."""
 
     digest: Hex
     running: Hex

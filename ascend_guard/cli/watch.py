@@ -40,7 +40,10 @@ def follow(run: Run, interval: float, *, bell: bool = True) -> None:
         elif has_keyboard() and not run.out.is_dumb_terminal:
             from .watching import Watch
 
-            Watch(run, lambda: _open(run), interval, bell=bell).run()
+            try:
+                Watch(run, lambda: _open(run), interval, bell=bell).run()
+            finally:
+                run.named()  # on the screen
         else:
             _table(run, interval)
     except KeyboardInterrupt:  # the way to leave

@@ -152,9 +152,9 @@ def acknowledge(tx: Transaction, organization: str, seq: int, by: str) -> Alert:
         NotFoundError: there is no such alert.
     """
     acknowledged = _ACKNOWLEDGED.find(tx, organization, str(seq))
-    rows = tx.audit_page(organization, 1, 0, Page(seq + 1)) if seq < _LARGEST_NUMBER else []
+    row = tx.audit_record(organization, seq) if seq < _LARGEST_NUMBER else None
     by_whom = None if acknowledged is None else acknowledged.value.by
-    alert = _alert(rows[0], by_whom) if rows and rows[0].seq == seq else None
+    alert = None if row is None else _alert(row, by_whom)
     if alert is None:
         raise NotFoundError(f"There is no alert '{seq}'.")
     if alert.acknowledged_by is not None:

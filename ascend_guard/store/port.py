@@ -103,6 +103,10 @@ class Reader(Protocol):
         """One organization's audit records, newest first."""
         ...
 
+    def audit_record(self, organization: str, seq: int) -> AuditRow | None:
+        """This record, when it is the organization's."""
+        ...
+
     def count_audit(self, organization: str) -> int:
         """How many audit records an organization has."""
         ...

@@ -15,23 +15,11 @@ from ascend_guard.model import KillSwitchState, iso
 
 from .chain import link, sealed, sealer
 from .paging import WHOLE, Page, fitting
-from .port import ActionRow, Approval, AuditRow, Event, Head, Record
+from .port import ActionRow, Approval, Head, Record
+from .trail_queries import TrailQueries, of, where_of
 
 COLUMNS = ActionRow.__struct_fields__
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM actions "
-_TRAIL = """
-SELECT seq, action_id, event, body, hash FROM audit
-WHERE seq IN (
-    SELECT submitted_seq FROM actions WHERE id=? UNION SELECT started_seq FROM actions WHERE id=?
-    UNION SELECT completed_seq FROM actions WHERE id=?
-    UNION SELECT seq FROM audit
-    WHERE action_id=? AND event<>'submitted' AND event<>'started' AND event<>'completed'
-) ORDER BY seq
-"""
-_EVENTS = (
-    "SELECT seq, action_id, event, organization, "
-    "CASE WHEN event='kill_switch.on' OR event='kill_switch.off' THEN body END FROM audit WHERE seq>?"
-)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -43,11 +31,11 @@ def _update(columns: tuple[str, ...]) -> str:
     return f"UPDATE actions SET {', '.join(f'{column}=?' for column in columns)} WHERE id=?"
 
 
-class Queries:
+class Queries(TrailQueries):
     """Answers; see ``port.Reader``. A dialect says how to ask: ``execute`` takes SQL with ``?`` for each value."""
 
     def __init__(self, execute: Callable[..., Any]) -> None:
-        self._execute = self._stream = execute
+        super().__init__(execute)
         self._kill_version = -1
         self._kill_switches: dict[str, dict[str, KillSwitchState]] = {}
 
@@ -66,8 +54,8 @@ class Queries:
         limit: int = 50,
         offset: int = 0,
     ) -> list[ActionRow]:
-        where, values = _filter(
-            {_of(organization): organization, "agent_id=?": agent_id}
+        where, values = where_of(
+            {of(organization): organization, "agent_id=?": agent_id}
             | _having(status)
             | {"session_id=?": session_id, "id<?": before}
         )
@@ -80,7 +68,7 @@ class Queries:
     def count_actions(
         self, organization: str, *, status: str | None = None, agent_id: str | None = None
     ) -> int:
-        where, values = _filter({_of(organization): organization, "agent_id=?": agent_id} | _having(status))
+        where, values = where_of({of(organization): organization, "agent_id=?": agent_id} | _having(status))
         count: int = self._execute(f"SELECT count(*) FROM actions {where}", values).fetchone()[0]
         return count
 
@@ -140,42 +128,6 @@ class Queries:
         version: int = self._execute("SELECT kill_version FROM head").fetchone()[0]
         return version
 
-    def trail(self, action_id: int) -> list[AuditRow]:
-        return [AuditRow(*row) for row in self._execute(_TRAIL, (action_id,) * 4)]
-
-    def audit(self, after: int = 0) -> Iterator[AuditRow]:
-        for row in self._stream(
-            "SELECT seq, action_id, event, body, hash FROM audit WHERE seq>? ORDER BY seq", (after,)
-        ):
-            yield AuditRow(*row)
-
-    def audit_page(
-        self, organization: str, limit: int, offset: int = 0, page: Page = WHOLE
-    ) -> list[AuditRow]:
-        where, values = _filter({_of(organization): organization, "seq<?": page.behind})
-        rest = f"FROM audit {where} ORDER BY seq DESC LIMIT ? OFFSET ?"
-        limit = fitting(self._execute, rest, (*values, limit, offset), page)
-        rows = self._execute(f"SELECT seq, action_id, event, body, hash {rest}", (*values, limit, offset))
-        return [AuditRow(*row) for row in rows]
-
-    def count_audit(self, organization: str) -> int:
-        others = "SELECT count(*) FROM audit WHERE organization<>'local'"
-        # The embedded organization has no index of its own: all but the others' are its records.
-        mine = f"SELECT (SELECT count(*) FROM audit) - ({others})"
-        sql, values = (
-            (mine, ()) if organization == "local" else (f"{others} AND organization=?", (organization,))
-        )
-        count: int = self._execute(sql, values).fetchone()[0]
-        return count
-
-    def events(self, after: int) -> list[tuple[int, int | None, str]]:
-        return [(event.seq, event.action_id, event.event) for event in self.events_since(after)]
-
-    def events_since(self, after: int, organization: str | None = None, *, limit: int = 2**31) -> list[Event]:
-        where, of = ("", ()) if organization is None else (f" AND {_of(organization)}", (organization,))
-        rows = self._execute(f"{_EVENTS}{where} ORDER BY seq LIMIT ?", (after, *of, limit))
-        return [Event(*row) for row in rows]
-
     def head(self) -> Head:
         return Head(*self._execute("SELECT seq, hash, mac, kill_version FROM head").fetchone())
 
@@ -195,7 +147,7 @@ class Queries:
     def records(
         self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0, page: Page = WHOLE
     ) -> list[Record]:
-        where, values = _filter({"organization=?": organization, "kind=?": kind, "id>?": page.behind})
+        where, values = where_of({"organization=?": organization, "kind=?": kind, "id>?": page.behind})
         rest = f"{where} ORDER BY id LIMIT ? OFFSET ?"
         limit = fitting(self._execute, f"FROM records {rest}", (*values, limit, offset), page)
         return [
@@ -399,11 +351,6 @@ class Changes(Queries):
         self._callbacks.append(callback)
 
 
-def _of(organization: str) -> str:
-    """The condition that finds an organization's rows by its partial index, which leaves the embedded one out."""
-    return "organization=?" if organization == "local" else "organization=? AND organization<>'local'"
-
-
 STATUSES: dict[str, dict[str, str]] = {
     "pending_approval": {"status=?": "pending"},
     "auto_approved": {"status=?": "approved", "coalesce(decided_by, '')=?": ""},
@@ -414,8 +361,3 @@ STATUSES: dict[str, dict[str, str]] = {
 
 def _having(status: str | None) -> dict[str, str | None]:
     return {**STATUSES.get(status or "", {"status=?": status})}
-
-
-def _filter(conditions: dict[str, Any]) -> tuple[str, list[Any]]:
-    given = {condition: value for condition, value in conditions.items() if value is not None}
-    return "WHERE " + " AND ".join(given), list(given.values())

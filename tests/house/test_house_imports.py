@@ -76,6 +76,7 @@ STORE = (
         "writer",
         "commits",
         "forks",
+        "trail_queries",
         "queries",
     ),
     *("switch_records", "switch_file", "barrier", "turning", "sqlite_queries", "sqlite", "beside"),

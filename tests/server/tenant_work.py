@@ -40,6 +40,9 @@ class WatchedStore(SQLiteStore):
     async def aread(self, work: Callable[[Reader], R]) -> R:
         return await super().aread(self._noted(work))
 
+    def apart(self, work: Callable[[Reader], R]) -> R:
+        return super().apart(self._noted(work))
+
     async def awrite(
         self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None
     ) -> R:
