@@ -153,6 +153,7 @@ def test_the_tests_of_an_agent_need_pytest_alone() -> None:
         capture_output=True,
         text=True,
         timeout=60,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "5 passed" in ran.stdout
