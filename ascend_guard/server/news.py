@@ -9,6 +9,8 @@ Rules (promise 9, tenants never see each other):
 2. A listener whose key is for one agent is told of records that name this agent, or no agent.
 3. Nothing is sent because of any other record: no empty message either, whose moment alone tells that something happened.
 4. A message's ``id`` is the number of its own record, never that of the newest record of all.
+5. Which switches are on is read from where they are, and that may change just before or after its record is written. So a
+   listener is told whenever the switches that it hears of are others than it was told, then without an ``id`` (promise 4).
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ class Listener:
     def __init__(self, organization: str, agent_id: str | None) -> None:
         self.organization = organization
         self.agent_id = agent_id
+        self.on: list[KillSwitchState] | None = None  # the switches that it was told last
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def concerns(self, told: Told) -> bool:
@@ -60,6 +63,17 @@ class Listener:
     def hears(self, agent_id: str | None) -> bool:
         """Whether news about this agent (None: about all) is for it."""
         return agent_id is None or self.agent_id is None or agent_id == self.agent_id
+
+    def heard(self, on: dict[str, KillSwitchState]) -> list[KillSwitchState]:
+        """Those of its organization's kill switches that it may know of."""
+        return [state for state in on.values() if self.hears(state.agent_id)]
+
+    def opened(self, on: dict[str, KillSwitchState]) -> bool:
+        """Its stream begins with these switches. False when others were queued meanwhile, which it reads after them."""
+        if self.on is not None:
+            return False
+        self.on = self.heard(on)
+        return True
 
     def tell(self, message: bytes) -> None:
         """Queue a message, or cut the listener off when it is too far behind."""
@@ -83,6 +97,7 @@ class News:
         self._listeners: set[Listener] = set()
         self._watchers: list[Callable[[list[str]], None]] = []
         self._seen = -1
+        self._turns: object = None
         self._looked = 0.0
         self.closing = False
 
@@ -97,6 +112,10 @@ class News:
     def remove(self, listener: Listener) -> None:
         """Tell it no more."""
         self._listeners.discard(listener)
+
+    def compare(self) -> None:
+        """Look soon whether each listener was told the switches that are on."""
+        self._turns = object()
 
     @property
     def fresh(self) -> bool:
@@ -118,10 +137,11 @@ class News:
         failing, behind = False, True
         while True:
             try:
+                turns = self._store.turns()
                 behind = self._store.changed() or behind  # it says so once, and the look may fail
-                if behind:
-                    await self._look()
-                    behind = False
+                if behind or turns is not self._turns:
+                    await self._look(turned=turns is not self._turns)
+                    behind, self._turns = False, turns
                 self._looked = loop.time()
                 failing = False
             except Exception as error:
@@ -132,7 +152,7 @@ class News:
                     self._end_streams()
             await asyncio.sleep(0.25 if failing else self._interval)
 
-    async def _look(self) -> None:
+    async def _look(self, *, turned: bool) -> None:
         seen = self._seen
 
         def look(reader: Reader) -> _Seen:
@@ -143,8 +163,8 @@ class News:
             # Asked for after the events were: a listener that joins later is told of them by how its stream opens.
             heard = {listener.organization for listener in self._listeners.copy()}
             told = news(reader, [event for event in events if event.organization in heard])
-            turned = {one.organization for one in told if one.text is None}
-            on = {organization: dict(reader.kill_switches(organization)) for organization in turned}
+            asked = heard if turned else {one.organization for one in told if one.text is None}
+            on = {organization: dict(reader.kill_switches(organization)) for organization in asked}
             return _Seen(newest, [event.event for event in events], told, on)
 
         found = await self._store.aread(look)
@@ -173,7 +193,8 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """What a look found: the newest record, the events since the last look, what they tell, and the switches by now."""
+    """What a look found: the newest record, the events since the last look, what they tell, and the switches by now of the
+    organizations where one may have turned."""
 
     newest: int
     names: list[str] = []
@@ -195,7 +216,12 @@ def _tell(listener: Listener, found: _Seen) -> None:
         if one.text is not None:
             listener.tell(one.text)
         elif one.seq == last_turn:
-            listener.tell(switches(one.seq, listener, found.switches[one.organization]))
+            listener.on = listener.heard(found.switches[one.organization])
+            listener.tell(switches(listener.on, one.seq))
+    on = found.switches.get(listener.organization)
+    if on is not None and listener.on is not None and listener.heard(on) != listener.on:
+        listener.on = listener.heard(on)
+        listener.tell(switches(listener.on, None))
 
 
 def news(reader: Reader, events: list[Event]) -> list[Told]:
@@ -213,12 +239,12 @@ def news(reader: Reader, events: list[Event]) -> list[Told]:
     return told
 
 
-def switches(seq: int, listener: Listener, on: dict[str, KillSwitchState]) -> bytes:
-    """The kill switches that are on and this listener may know of: all of them, so that it need not remember."""
-    heard = [state for state in on.values() if listener.hears(state.agent_id)]
-    return message("kill_switch", {"on": heard}, seq)
+def switches(on: list[KillSwitchState], seq: int | None) -> bytes:
+    """The kill switches that are on and a listener may know of: all of them, so that it need not remember."""
+    return message("kill_switch", {"on": on}, seq)
 
 
-def message(event: str, data: Any, seq: int) -> bytes:
+def message(event: str, data: Any, seq: int | None) -> bytes:
     """One server-sent event. JSON has no raw line breaks, so its data is one line."""
-    return b"event: %b\nid: %d\ndata: %b\n\n" % (event.encode(), seq, _encode(data))
+    number = b"" if seq is None else b"id: %d\n" % seq
+    return b"event: %b\n%bdata: %b\n\n" % (event.encode(), number, _encode(data))

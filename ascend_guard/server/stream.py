@@ -24,6 +24,7 @@ from urllib.parse import parse_qs
 
 from ascend_guard.engine.presence import REMOTE
 from ascend_guard.errors import AscendError
+from ascend_guard.model import KillSwitchState
 from ascend_guard.store.port import Reader
 
 from .handling import Caller, Services
@@ -64,9 +65,11 @@ async def stream(
     try:
         look = partial(_opening, services=services, listener=listener, headers=headers)
         if "last-event-id" in headers:  # there may be much to catch up with
-            opening = await desk.lanes.run(caller, lambda: services.store.apart(look), most=sys.maxsize)
+            opening, on = await desk.lanes.run(caller, lambda: services.store.apart(look), most=sys.maxsize)
         else:
-            opening = await services.store.aread(look)
+            opening, on = await services.store.aread(look)
+        if not listener.opened(on):
+            feed.compare()
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": b"".join(opening), "more_body": True})
         with suppress(AscendError):
@@ -132,24 +135,23 @@ def runner_in(scope: Scope) -> str | None:
     return REMOTE + given if _RUNNER.fullmatch(given) else None
 
 
-def _opening(reader: Reader, services: Services, listener: Listener, headers: dict[str, str]) -> list[bytes]:
+def _opening(
+    reader: Reader, services: Services, listener: Listener, headers: dict[str, str]
+) -> tuple[list[bytes], dict[str, KillSwitchState]]:
+    """What a stream begins with, and the kill switches that are on by then."""
     head = reader.head().seq
-    on = [
-        state
-        for state in reader.kill_switches(listener.organization).values()
-        if listener.hears(state.agent_id)
-    ]
-    ready = message("ready", {"on": on, "heartbeat": services.settings.heartbeat}, head)
+    on = dict(reader.kill_switches(listener.organization))
+    ready = message("ready", {"on": listener.heard(on), "heartbeat": services.settings.heartbeat}, head)
     last = headers.get("last-event-id", "")
     if not last:
-        return [ready]
+        return [ready], on
     seen = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else -1
     if not 0 <= seen <= head:
-        return [ready, message("reset", {}, head)]
+        return [ready, message("reset", {}, head)], on
     # Counted by the organization's own records: what others do resets no stream of its.
     events = reader.events_since(seen, listener.organization, limit=MOST_MISSED + 1)
     if len(events) > MOST_MISSED:
-        return [ready, message("reset", {}, head)]
+        return [ready, message("reset", {}, head)], on
     missed = [one.text for one in news(reader, events) if one.text is not None and listener.concerns(one)]
     # What is on now comes last, so that nothing older is believed after it.
-    return [*missed, ready]
+    return [*missed, ready], on

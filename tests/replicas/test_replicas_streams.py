@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from postgres_server import shared_server
 from replica_world import PATIENCE, World, pair, until
 from serving import Serving, serving
 
+from ascend_guard import EmbeddedControlPlane
 from ascend_guard.engine import approve as approving
 from ascend_guard.engine.approvers import Approver
 from ascend_guard.engine.kill import pull, release
@@ -29,11 +31,13 @@ from ascend_guard.server.news import Listener, News
 from ascend_guard.store.port import ActionRow, Store, Transaction
 from ascend_guard.store.postgres import PostgresStore
 from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.switch_file import SwitchFile
+from ascend_guard.store.switch_records import Entry
 
 SECRET = b"s" * 32
 AGENTS = ("a", "b")
 _numbers = itertools.count()
-_EVENT = re.compile(rb"event: (\w+)\nid: (\d+)\ndata: (.*)\n\n")
+_EVENT = re.compile(rb"event: (\w+)\n(id: \d+\n)?data: (.*)\n\n")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -121,6 +125,7 @@ async def heard(
         }
         for listener, one in listeners.items():
             one.add(listener)
+            listener.opened({})
         for what, whose, agent, replica in happenings:
             await stores[replica].awrite(
                 lambda tx, what=what, whose=whose, agent=agent: done(tx, what, organizations[whose], agent)
@@ -156,7 +161,7 @@ def test_a_listener_is_told_its_own_and_nothing_else(replicas: list[Store]) -> N
         records = owners(replicas[0])
         for listener, text in told.items():
             messages = _EVENT.findall(text)
-            assert b"".join(b"event: %b\nid: %b\ndata: %b\n\n" % one for one in messages) == text
+            assert b"".join(b"event: %b\n%bdata: %b\n\n" % one for one in messages) == text
             mine = {
                 seq: event
                 for seq, (event, organization, agent) in records.items()
@@ -164,8 +169,12 @@ def test_a_listener_is_told_its_own_and_nothing_else(replicas: list[Store]) -> N
             }
             decisions = {seq for seq, event in mine.items() if event == "denied"}
             turns = {seq for seq, event in mine.items() if event.startswith("kill_switch.")}
-            assert {int(number) for kind, number, _ in messages if kind == b"decision"} == decisions
-            assert {int(number) for kind, number, _ in messages if kind == b"kill_switch"} <= turns
+            assert {int(number[4:]) for kind, number, _ in messages if kind == b"decision"} == decisions
+            # What the switch file said before or after its record has no number; only one that turned brings it.
+            assert {
+                int(number[4:]) for kind, number, _ in messages if kind == b"kill_switch" and number
+            } <= turns
+            assert turns or not any(kind == b"kill_switch" for kind, _, _ in messages)
             for kind, _, data in messages:
                 if kind == b"kill_switch":
                     on = json.loads(data)["on"]
@@ -179,6 +188,34 @@ def test_a_listener_is_told_its_own_and_nothing_else(replicas: list[Store]) -> N
     check()
     assert seen["decisions"] > 50
     assert seen["turns of others"] > 50
+
+
+def test_a_release_whose_record_is_seen_before_the_switch_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record comes first, and then the file: a listener that was told "on" in between is told "off" as well."""
+    append = SwitchFile.append
+
+    def late(file: SwitchFile, *entries: Entry) -> None:
+        if any(entry.kind == "off" for entry in entries):
+            time.sleep(0.2)  # a slow disk
+        append(file, *entries)
+
+    monkeypatch.setattr(SwitchFile, "append", late)
+    with serving(tmp_path / "a.db", settings=Settings(heartbeat=0.1)) as server:
+        key = server.key()
+        for agent in (None, "my-agent"):
+            EmbeddedControlPlane(server.store).kill(reason="fire", by="ann", agent_id=agent)
+            with closing(_listening(server, key)) as stream:
+                lines = stream.iter_lines(decode_unicode=True)
+                assert "fire" in next(line for line in lines if line.startswith("data: "))
+                EmbeddedControlPlane(server.store).release(reason="out", by="ann", agent_id=agent)
+                told = ["fire"]
+                for line in lines:
+                    told += [line] if line.startswith("data: ") else []
+                    if told[-1] == 'data: {"on":[]}':
+                        break
+                assert len(told) <= 3  # the switch as it was when its record came, and as it is
 
 
 def _listening(server: Serving, key: str) -> requests.Response:
