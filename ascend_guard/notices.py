@@ -20,6 +20,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
+from . import remedies
 from .errors import ConfigurationError
 from .model import ActionResult, AgentAction
 from .printable import safe
@@ -68,7 +69,7 @@ def waits(plane: bytes, place: str | None, action: AgentAction, result: ActionRe
         where = f"Decide it on the {safe(place[:_LONGEST_PLACE])}."
     else:
         of = "" if place is None else f" ({safe(place[:_LONGEST_PLACE])})"
-        where = f"Look and decide: ascend-guard approvals show {number}{of}"
+        where = remedies.show(number) + of
     _tell(plane, result.action_id, f"Waiting for a person: {what} (action {number}{until}). {where}", mode)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .model import KillSwitchState
 
-__all__ = ["blocked", "decide", "decided", "forget", "inspect", "release", "repeat"]
+__all__ = ["blocked", "decide", "decided", "forget", "inspect", "release", "repeat", "show"]
 
 
 def decide(action_id: str) -> str:
@@ -18,6 +18,11 @@ def decide(action_id: str) -> str:
         f"Look at it and decide: `ascend-guard approvals approve {action_id}`, or "
         f"`ascend-guard approvals deny {action_id}`."
     )
+
+
+def show(action_id: str) -> str:
+    """Where a person looks at a pending action; deciding comes after that."""
+    return f"Look and decide: ascend-guard approvals show {action_id}"
 
 
 def repeat(action_id: str, repeatable: bool) -> str:

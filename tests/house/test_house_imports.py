@@ -18,7 +18,8 @@ PACKAGE = Path(ascend_guard.__file__).parent
 LAYERS = (
     ("_version", "_thrown_away", "decoding", "hidden", "interrupts"),
     ("errors", "model", "secret_names", "secret_values", "printable", "durations"),
-    ("remedies", "hints", "notices", "_governable"),
+    ("remedies", "hints", "_governable"),
+    ("notices",),
     ("unrun",),
     (
         "redaction",
