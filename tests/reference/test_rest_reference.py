@@ -196,17 +196,20 @@ def test_nobody_there(everyone: list[Reference]) -> None:
 
 
 def test_too_often(tmp_path: Path, everyone: list[Reference]) -> None:
-    """Each tries five times while its limit is used up, and is blocked: the switch was asked within it."""
-    with serving(tmp_path / "a.db", settings=Settings(tier="free")) as server:
-        keys = {one.language: server.key() for one in everyone}
-        for key in keys.values():
+    """Each tries five times while the limit is used up, and is blocked: the switch was asked within it."""
+
+    def ask(one: Reference) -> str:
+        # A server of its own: all keys of an organization have one limit.
+        with serving(tmp_path / f"{one.language}.db", settings=Settings(tier="free")) as server:
+            key = server.key()
             used = [server.ask("GET", "/api/v1/actions?limit=1", key).status_code for _ in range(59)]
             assert used == [200] * 59
-        said = all_at_once(everyone, lambda one: one(server.url, keys[one.language], action("orders_read")))
-        assert set(said.values()) <= {
-            "BLOCKED max retries exceeded (429)",
-            "BLOCKED ASCEND blocked: max retries exceeded (429)",
-        }
+            return one(server.url, key, action("orders_read"))
+
+    assert set(all_at_once(everyone, ask).values()) <= {
+        "BLOCKED max retries exceeded (429)",
+        "BLOCKED ASCEND blocked: max retries exceeded (429)",
+    }
 
 
 def test_nothing_can_be_recorded(tmp_path: Path, everyone: list[Reference]) -> None:
