@@ -209,7 +209,7 @@ def _resume(
         if row.status == "denied":
             if effect.call_id is None:
                 tx.update_action(row.id, fingerprint=None)  # told once; what lasts after that is in denials
-                if row.decided_at is None or tx.now - row.decided_at > (row.timeout or DEFAULT_TIMEOUT):
+                if not denials.fresh(row, tx.now):
                     continue
             return result_of(row)
         # Calls made inside this one belong to the orchestration it is made in now.

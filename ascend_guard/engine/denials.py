@@ -16,6 +16,7 @@ from ascend_guard.flow import Submit
 from ascend_guard.model import ActionResult, iso
 from ascend_guard.store.port import ActionRow, Reader, Transaction
 
+from .policy import DEFAULT_TIMEOUT
 from .results import result_of
 
 DENIAL = "denial"
@@ -34,6 +35,11 @@ class _Submitted(msgspec.Struct):
 
     call: str | None = None
     denials_last: float = 0.0
+
+
+def fresh(row: ActionRow, now: float) -> bool:
+    """Whether the call that waited is still told of this denial when it is made again."""
+    return row.decided_at is not None and now - row.decided_at < (row.timeout or DEFAULT_TIMEOUT)
 
 
 def keep(tx: Transaction, row: ActionRow) -> None:
@@ -88,8 +94,13 @@ def clear(tx: Transaction, row: ActionRow, by: str, comment: str | None) -> None
     """
     asked = _submitted(tx, row.id)
     record = None if asked.call is None else tx.record_of(row.organization, DENIAL, asked.call)
-    holds = record is not None and msgspec.json.decode(record.body, type=Denial).action_id == row.id
-    if row.status != "denied" or row.decided_by is None or not (holds or row.fingerprint is not None):
+    holds = (
+        record is not None
+        and tx.now < (record.due_at or tx.now)
+        and msgspec.json.decode(record.body, type=Denial).action_id == row.id
+    )
+    untold = row.fingerprint is not None and fresh(row, tx.now)
+    if row.status != "denied" or row.decided_by is None or not (holds or untold):
         raise ConflictError(
             f"Action {row.id} has no denial that holds, so there is nothing to clear. The same call is asked about anew.",
             action_id=str(row.id),

@@ -56,6 +56,14 @@ ALL_OF_IT: list[tuple[Any, ...]] = [
         ("call", 0, False, True),
     ],
     *[("call", 0, False, True), ("pass", 24 * HOUR + 1), ("call", 0, False, True)],
+    *[
+        ("call", 1, False, True),
+        ("deny", 1),
+        ("pass", 12 * HOUR),
+        ("pass", 12 * HOUR),
+        ("call", 1, False, True),
+    ],
+    *[("deny", 1), ("pass", 24 * HOUR + 1), ("clear", 1), ("clear", 1)],
 ]
 """Everything the model counts, once, whatever else is drawn."""
 
