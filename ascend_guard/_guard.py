@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from functools import partial
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, NoReturn, Unpack
 
 from ._thrown_away import caller_of, is_thrown_away, line_of
@@ -20,6 +20,39 @@ from .model import Permit
 
 _WRITE = "Write: with guard(...) as permit:"
 _IS_A_BLOCK = "guard is for a block, with guard(...) as permit: and for a function write @governed(...)."
+
+
+class _Made:
+    """Where a guard was made."""
+
+    __slots__ = ("_action_type", "_code", "_instruction")
+
+    def __init__(self, action_type: str, code: CodeType, instruction: int) -> None:
+        self._action_type = action_type
+        self._code = code
+        self._instruction = instruction
+
+    def used(self) -> None:
+        """The guard was entered."""
+        object.__setattr__(self, "__class__", _Made)
+
+
+class _Unused(_Made):
+    """The same until the guard is entered: dropped before that, it warns.
+
+    A guard itself has no finaliser. Python would run it at the end of every block, and swallow what a signal handler raises
+    in it; so this one stops having one as well.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        warnings.warn_explicit(
+            f"guard({self._action_type!r}) was never entered: nothing was decided and nothing guarded. {_WRITE}",
+            RuntimeWarning,
+            self._code.co_filename,
+            line_of(self._code, self._instruction),
+        )
 
 
 class guard:
@@ -63,13 +96,15 @@ class guard:
             action_type, tool_name or action_type, declared, parameters=self._parameters, literal=True
         )
         self._execution: Execution | None = None
+        self._made: _Made | None = None
         caller = caller_of(self, sys._getframe(1))
         if is_thrown_away(caller):
             raise ConfigurationError(
                 f"guard({action_type!r}) guards nothing on a line of its own: write with guard({action_type!r}, ...) as "
                 f"permit: and put what it guards inside."
             )
-        self._made = None if caller is None else (caller.f_code, caller.f_lasti)
+        if caller is not None:
+            self._made = _Unused(self._options.action_type, caller.f_code, caller.f_lasti)
 
     def __repr__(self) -> str:
         state = (
@@ -93,17 +128,6 @@ class guard:
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"guard has no {name!r}: what was decided is in the permit. {_WRITE}")
-
-    def __del__(self) -> None:
-        made = self.__dict__.get("_made")  # absent when the declaration was refused
-        if made is not None:
-            code, instruction = made
-            warnings.warn_explicit(
-                f"guard({self._options.action_type!r}) was never entered: nothing was decided and nothing guarded. {_WRITE}",
-                RuntimeWarning,
-                code.co_filename,
-                line_of(code, instruction),
-            )
 
     def __enter__(self) -> Permit:
         execution = self._begin()
@@ -145,7 +169,8 @@ class guard:
         if self._execution is not None:
             raise ConfigurationError("This guard is in use: make a new one for every block.")
         plane = self._options.control_plane or default_control_plane()
-        self._made = None
+        if self._made is not None:
+            self._made.used()
         self._execution = Execution(BoundCall(self._options, plane, dict(self._parameters)), plane)
         return self._execution
 
