@@ -40,7 +40,7 @@ rules:
 
 
 class World:
-    """A database with much in it, and keys: of fifty callers of one organization, and of an abusive one of another."""
+    """A database with much in it, and keys: of fifty callers of ten organizations, and of an abusive one of another."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,8 +72,14 @@ class World:
 
 
 def _keys(tx: Transaction) -> tuple[list[str], str]:
-    make_organization(tx, "acme", "enterprise", "benchmark")
-    normal = [make_key(tx, "acme", agent_id=None, role="agent", by="benchmark")[0] for _ in range(CALLERS)]
+    # Ten, so that the limit of an organization, which all its keys share, is not what is measured.
+    names = [f"acme-{number}" for number in range(10)]
+    for name in names:
+        make_organization(tx, name, "enterprise", "benchmark")
+    normal = [
+        make_key(tx, names[caller % 10], agent_id=None, role="agent", by="benchmark")[0]
+        for caller in range(CALLERS)
+    ]
     return normal, make_key(tx, "local", agent_id=None, role="admin", by="benchmark")[0]
 
 

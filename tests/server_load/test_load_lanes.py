@@ -129,11 +129,11 @@ def _tasks(served: Serving) -> list[Any]:
     caught: list[Any] = []
     original = served.server.news._look
 
-    async def look() -> None:
+    async def look(*, turned: bool) -> None:
         task = asyncio.current_task()
         caught.append(task)
         served.server.news._look = original  # type: ignore[method-assign]
-        await original()
+        await original(turned=turned)
 
     served.server.news._look = look  # type: ignore[method-assign]
     served.key()  # something to look for
