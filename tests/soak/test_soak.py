@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -136,7 +137,9 @@ def _errors(folder: Path) -> list[str]:
     return [
         f"{name}: {text[-2000:]}"
         for name, text in said.items()
-        if "Traceback" in text
-        # 3.13 ends the first with a colon; the second is printed where a handler exits while Python is leaving anyway.
-        and not text.rstrip(":").endswith(("KeyboardInterrupt", "SystemExit: 0"))
+        if any(not end.startswith(("KeyboardInterrupt", "SystemExit: 0")) for end in _RAISED.findall(text))
     ]
+
+
+_RAISED = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*(\S.*)(?!.|\n+During handling)")
+"""What a traceback ends with that is not the beginning of another. Other lines may follow: threads go on, and log."""
