@@ -31,6 +31,9 @@ class _Made:
         self._action_type = action_type
         self._code = code
         self._instruction = instruction
+        object.__setattr__(
+            self, "__class__", _Unused
+        )  # last, so that one that was not finished has no finaliser
 
     def used(self) -> None:
         """The guard was entered."""
@@ -104,7 +107,7 @@ class guard:
                 f"permit: and put what it guards inside."
             )
         if caller is not None:
-            self._made = _Unused(self._options.action_type, caller.f_code, caller.f_lasti)
+            self._made = _Made(self._options.action_type, caller.f_code, caller.f_lasti)
 
     def __repr__(self) -> str:
         state = (
