@@ -206,7 +206,7 @@ class StepByStep:
         awaited: Any = None
         while True:
             error: BaseException | None = None
-            before = hold()
+            before = hold(soon_again=awaited is not None)  # a commit is made by another thread
             try:
                 awaited = step(given)
             except StopIteration as end:
