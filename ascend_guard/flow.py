@@ -259,12 +259,9 @@ def begin(call: Call, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> 
     No generator: its one effect is performed synchronously, in coroutines too."""
     check = Begin(call.action, permit.action_id)
     try:
-        state = perform(check)
-        blocked = state.blocked
+        _require_off(check, perform(check))
     except Exception as error:
         _not_known_to_be_off(check, error)
-    if blocked is not False:
-        raise unrun.stopped(check.action, state, check.action_id, check.stage)
     if not call.unchanged():
         raise unrun.changed(call.action, permit.result)
 
@@ -374,11 +371,13 @@ def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResu
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
     """Go on only when the kill switch is known to be off."""
     try:
-        state = yield from do(check)
-        blocked = state.blocked
+        _require_off(check, (yield from do(check)))
     except Exception as error:
         _not_known_to_be_off(check, error)
-    if blocked is not False:
+
+
+def _require_off(check: CheckKillSwitch, state: KillSwitchState) -> None:
+    if state.blocked is not False:
         raise unrun.stopped(check.action, state, check.action_id, check.stage)
 
 
@@ -394,7 +393,3 @@ def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
         action_id=check.action_id,
         reason="kill switch state unknown",
     ) from error
-
-
-kill_switch_error = unrun.stopped
-"""The error for a kill switch that is on, for control planes."""

@@ -27,9 +27,9 @@ from .flow import (
     Settle,
     Submit,
     Withdraw,
-    kill_switch_error,
 )
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome
+from .unrun import stopped as kill_switch_error
 
 __all__ = ["ScriptedControlPlane"]
 

@@ -54,7 +54,7 @@ def command(
             run = Run(shared["policy"], shared["database_url"], bool(shared["as_json"]))
             try:
                 with printing():  # inside: typer has a status of its own for a closed pipe
-                    code = function(run, **given) or 0  # type: ignore[call-arg]
+                    code = function(run, **given) or 0  # type: ignore[call-arg]  # its options by name
                     if code == 0:
                         run.ended()
                     return code

@@ -170,7 +170,7 @@ class Run:
         try:
             return processes(runners_path(settings.database()[0]))
         except OSError:
-            return 0  # whoever may not see them may not open the database either, and is told so
+            return 0  # a user who may not see them may not open the database either, which says so
 
     def close(self) -> None:
         """Let go of the control plane."""

@@ -37,9 +37,9 @@ from ascend_guard.flow import (
     Settle,
     Submit,
     Withdraw,
-    kill_switch_error,
 )
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.unrun import stopped as kill_switch_error
 
 from . import protocol
 from .answers import kill_switch_of

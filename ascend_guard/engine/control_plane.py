@@ -19,7 +19,6 @@ from ascend_guard.flow import (
     Settle,
     Submit,
     Withdraw,
-    kill_switch_error,
 )
 from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import (
@@ -30,6 +29,7 @@ from ascend_guard.model import (
     OutcomeStatus,
 )
 from ascend_guard.store.port import Reader, Store, Transaction
+from ascend_guard.unrun import stopped as kill_switch_error
 
 from . import audit, claim, decide, kill, tidying
 from .people import People, unless_error
