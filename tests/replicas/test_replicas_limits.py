@@ -134,19 +134,25 @@ def test_what_a_lease_left_is_returned() -> None:
     assert len(rest) == 60 - 23
 
 
+class Counting(Own):
+    """Notes each question to the book."""
+
+    def __init__(self, asked: list[int]) -> None:
+        super().__init__()
+        self._asked = asked
+
+    async def take(
+        self, organization: str, limits: Limits, now: float, want: int, unused: Lease | None
+    ) -> Lease:
+        self._asked.append(want)
+        return await super().take(organization, limits, now, want, unused)
+
+
 def test_few_requests_wait_for_the_database(tmp_path: Path) -> None:
     """Of six thousand requests of a busy organization in a minute, some two hundred ask for a lease."""
     asked: list[int] = []
-
-    class Counting(Own):
-        async def take(
-            self, organization: str, limits: Limits, now: float, want: int, unused: Lease | None
-        ) -> Lease:
-            asked.append(want)
-            return await super().take(organization, limits, now, want, unused)
-
     clock = Clock()
-    quota = Quota("o", ((6000, 60),), Counting(), clock)
+    quota = Quota("o", ((6000, 60),), Counting(asked), clock)
     through, refused = played([quota], clock, [(0, 100, 1.0)] * 60)
     assert (len(through), refused) == (6000, 0)
     assert len(asked) < 250
@@ -155,16 +161,8 @@ def test_few_requests_wait_for_the_database(tmp_path: Path) -> None:
 def test_a_refusal_is_remembered() -> None:
     """Who goes on asking when there is nothing left costs the database one question for each slot, and no more."""
     asked: list[int] = []
-
-    class Counting(Own):
-        async def take(
-            self, organization: str, limits: Limits, now: float, want: int, unused: Lease | None
-        ) -> Lease:
-            asked.append(want)
-            return await super().take(organization, limits, now, want, unused)
-
     clock = Clock()
-    quota = Quota("o", FREE, Counting(), clock)
+    quota = Quota("o", FREE, Counting(asked), clock)
     played([quota], clock, [(0, 60, 0.0)])
     asked.clear()
     through, refused = played([quota], clock, [(0, 50, 0.1)] * 100)
