@@ -28,6 +28,7 @@ from ascend_guard.engine.presence import behind_http, living
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
 from ascend_guard.store.beside import OPENING
 from ascend_guard.store.port import Reader, Store, running_calls
+from ascend_guard.store.turning import RECORDING
 
 from .context import Run
 from .databases import never_used, used
@@ -96,28 +97,34 @@ def turn_on(run: Run, agent: str | None, reason: str, by: str) -> Turned:
         plane = run.plane()
         killed = plane.kill(reason=reason, by=by, agent_id=agent)
         reached = plane.read(lambda reader: _reached(plane.store, reader, agent, 0))
-        return _turned(run, killed, reached, absent)
+        return _turned(run, killed, reached, absent, 0)
     processes = run.others()
     killed = beside.kill(LOCAL, agent or EVERYONE, reason, by)
     if killed.remark is not None:
-        return _turned(run, killed, None, absent)
+        return _turned(run, killed, None, absent, processes)
 
     def behind(reader: Reader) -> tuple[RunningCall, ...]:
         return tuple(running_calls(reader, LOCAL, agent or EVERYONE, behind_http))
 
-    more = beside.followed(lambda store: store.read(behind))
+    # Only a process that has it open can hold it for long.
+    more = beside.followed(lambda store: store.read(behind), RECORDING if processes else OPENING)
     if more is None:
-        return _turned(run, killed, None, absent)
+        return _turned(run, killed, None, absent, processes)
     killed = msgspec.structs.replace(killed, recorded=True, running=(*killed.running, *more))
     asked = beside.followed(
         lambda store: store.read(lambda reader: _reached(store, reader, agent, processes)), OPENING
     )
-    return _turned(run, killed, asked, absent)
+    return _turned(run, killed, asked, absent, processes)
 
 
-def _turned(run: Run, killed: Killed, reached: Reached | None, absent: str | None) -> Turned:
+def _turned(run: Run, killed: Killed, reached: Reached | None, absent: str | None, processes: int) -> Turned:
     place = run.database()
-    if absent is None and reached is not None and not (reached.used or reached.processes or killed.running):
+    if absent is None and reached is None and not (processes or killed.running):
+        absent = (
+            f"The database {place} could not be asked whether an agent has used it, and no process has it open. "
+            f"Look again: {command('status', None)}"
+        )
+    elif absent is None and reached is not None and not (reached.used or reached.processes or killed.running):
         absent = never_used(place).message
     elif absent is None and reached is not None and reached.elsewhere and not reached.agents:
         absent = f"No agent of the organization {LOCAL} has used the database. {_not_stopped(reached)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
+from contextlib import closing
 from typing import Any
 from unicodedata import normalize
 
@@ -77,6 +79,21 @@ def test_on_where_no_agent_has_been(shop: Any) -> None:
     with pytest.raises(KillSwitchError):
         shop.ask("data_read")
     assert shop.run("kill-switch on").code == 0  # its process has it open
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_on_while_the_database_cannot_be_asked(shop: Any, running: bool) -> None:
+    """The switch is on. Whether it stopped anything is certain only where a process has the database open."""
+    shop.ask("data_read")
+    if not running:
+        shop.close()
+    with closing(sqlite3.connect(shop.database, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        told = shop.run("kill-switch on --reason fire --json")
+    assert (told.code, told.json["blocked"], told.json["reached"]) == ((0 if running else 1), True, running)
+    assert told.json["agents"] is None
+    if not running:
+        assert "could not be asked whether an agent has used it" in told.json["doubt"]
 
 
 def test_on_where_keys_were_made(shop: Any) -> None:
