@@ -18,6 +18,7 @@ import pytest
 
 from ascend_guard import AscendError, configure, governed
 from ascend_guard.cli import main
+from ascend_guard.store.migrations import steps
 
 NOBODY = 65534
 POLICY = "version: 1\nrules:\n  - {name: all, effect: allow}\n"
@@ -73,6 +74,7 @@ def typed(folder: Path, words: str) -> tuple[int, str]:
 
 def apart(work: Callable[[], Any]) -> Any:
     """Do this in a process of its own, as a user who is not the administrator. What leaves it as an exception is raised."""
+    steps("sqlite")  # read now: that user may not be able to enter the folder that the package is in
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ _MIGRATING = int.from_bytes(b"ascend-g", "big")
 """The advisory lock of whoever makes the tables."""
 
 
-def steps(dialect: str) -> list[str]:
-    """The numbered files of a dialect (``sqlite`` or ``postgres``), in order."""
+@cache
+def steps(dialect: str) -> tuple[str, ...]:
+    """The numbered files of a dialect (``sqlite`` or ``postgres``), in order; read once."""
     files = sorted(resources.files(__name__).joinpath(dialect).iterdir(), key=lambda entry: entry.name)
-    return [file.read_text() for file in files if file.name.endswith(".sql")]
+    return tuple(file.read_text() for file in files if file.name.endswith(".sql"))
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -62,7 +64,7 @@ def migrate_postgres(connection: psycopg.Connection[tuple[Any, ...]], where: str
             connection.execute("SELECT pg_advisory_unlock(%s)", (_MIGRATING,))
 
 
-def _step(connection: psycopg.Connection[tuple[Any, ...]], where: str, files: list[str]) -> None:
+def _step(connection: psycopg.Connection[tuple[Any, ...]], where: str, files: tuple[str, ...]) -> None:
     have = _version(connection, where, len(files))
     if not have:
         if any(_there(connection, table) for table in _TABLES):
