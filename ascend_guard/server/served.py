@@ -102,6 +102,9 @@ class Desk:
         return status, _encode(ErrorBody(detail, code, status))
 
 
+_Handle = Callable[[Services], Coroutine[Any, Any, bytes]]
+
+
 class Served:
     """One endpoint as an ASGI application."""
 
@@ -140,17 +143,18 @@ class Served:
         desk = self._desk
         if not _announces_body(headers):  # then none is waited for
             handle = partial(self._handled, caller, scope, b"", headers, correlation)
-            return await handle(desk.services) if self._light else await self._in_lane(caller, handle)
+            return await (self._on_loop if self._light else self._in_lane)(caller, handle)
         with desk.room.held(caller, headers):
             body = await read_body(receive, headers)
             handle = partial(self._handled, caller, scope, body, headers, correlation)
-            if self._light and len(body) <= SMALL:
-                return await handle(desk.services)
-            return await self._in_lane(caller, handle)
+            light = self._light and len(body) <= SMALL
+            return await (self._on_loop if light else self._in_lane)(caller, handle)
 
-    async def _in_lane(
-        self, caller: Caller, handle: Callable[[Services], Coroutine[Any, Any, bytes]]
-    ) -> bytes:
+    async def _on_loop(self, caller: Caller, handle: _Handle) -> bytes:
+        self._desk.lanes.answers(caller)
+        return await handle(self._desk.services)
+
+    async def _in_lane(self, caller: Caller, handle: _Handle) -> bytes:
         desk = self._desk
         return await desk.lanes.run(caller, lambda: asyncio.run(handle(desk.apart)))
 

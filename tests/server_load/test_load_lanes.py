@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ascend_guard.server import bodies
 from ascend_guard.server.bodies import PER_CALLER, Room, require_few_values
 from ascend_guard.server.failures import Refused
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.lanes import LANES, LIGHT, SMALL, Lanes
+from ascend_guard.server.lanes import LANES, LIGHT, LONGEST_REST, SMALL, SWITCH_INTERVAL, Lanes
 from ascend_guard.server.limits import TooManyRequestsError
 from ascend_guard.server.notices import Notices
 from ascend_guard.server.wire import LARGEST_BODY
@@ -293,3 +294,64 @@ def test_a_body_of_many_values_over_http(served: Serving) -> None:
     assert (
         served.ask("POST", SUBMIT, key, {**body, "parameters": {"rows": json.dumps(rows)}}).status_code == 200
     )
+
+
+@pytest.mark.parametrize("other", [None, Caller("acme", "c1"), Caller("acme", "c2"), Caller("globex", "c1")])
+def test_an_organization_rests_while_others_are_answered(
+    monkeypatch: pytest.MonkeyPatch, other: Caller | None
+) -> None:
+    """After a lane it rests four times as long, if another caller was answered on the event loop a moment ago."""
+    rests: list[float] = []
+    me = Caller("acme", "c1")
+
+    async def work() -> None:
+        lanes = Lanes(Notices())
+        await lanes.run(me, lambda: time.sleep(0.05))
+        if other is not None:
+            lanes.answers(other)
+        lanes.answers(me)
+        monkeypatch.setattr(asyncio, "sleep", lambda rest: _note(rests, rest))
+        await lanes.run(me, lambda: None)
+        lanes.close()
+
+    asyncio.run(work())
+    assert len(rests) == (other is not None and other != me)
+    assert all(0 < rest <= LONGEST_REST for rest in rests)
+
+
+async def _note(rests: list[float], rest: float) -> None:
+    rests.append(rest)
+
+
+def test_threads_switch_quickly_while_a_lane_works() -> None:
+    """And as before afterwards, also where a lane fails, a caller goes away, or another server's lane still works."""
+    before = sys.getswitchinterval()
+    free = [threading.Event(), threading.Event()]
+    seen: list[float] = []
+
+    def work(number: int) -> None:
+        assert free[number].wait(20)
+        seen.append(sys.getswitchinterval())
+        raise ZeroDivisionError
+
+    async def both() -> None:
+        servers = [Lanes(Notices()), Lanes(Notices())]
+        tasks = [
+            asyncio.create_task(lanes.run(Caller("acme", "c"), lambda number=number: work(number)))  # type: ignore[misc]
+            for number, lanes in enumerate(servers)
+        ]
+        for number, task in enumerate(tasks):
+            free[number].set()
+            with pytest.raises(ZeroDivisionError):
+                await task
+        gone = asyncio.create_task(servers[0].run(Caller("globex", "c"), lambda: time.sleep(0.05)))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+        for lanes in servers:
+            lanes.close()
+
+    asyncio.run(both())
+    assert seen == [pytest.approx(SWITCH_INTERVAL)] * 2
+    assert sys.getswitchinterval() == before
