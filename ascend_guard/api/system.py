@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from ascend_guard.hidden import masks
+from ascend_guard.redaction.hidden import masks
 
 from .endpoint import Cursor, Offset, Text
 

@@ -16,8 +16,8 @@ from ascend_guard.errors import (
     ServerError,
 )
 from ascend_guard.flow import AwaitDecision, Claim, Settle, Submit
-from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import OutcomeStatus
+from ascend_guard.redaction.hidden import HiddenKey
 
 NOT_JUDGED = "an approver edited the arguments, and this server cannot judge the edited call"
 """Why an edited call does not run under a server that judges only what is submitted."""

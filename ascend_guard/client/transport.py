@@ -30,7 +30,7 @@ from ascend_guard.errors import (
     TimeoutError,
     ValidationError,
 )
-from ascend_guard.hidden import masks
+from ascend_guard.redaction.hidden import masks
 
 from .settings import Peer, check_target, checked, settle
 from .wire import Call, Idle, Refused, current

@@ -20,7 +20,6 @@ from ascend_guard.flow import (
     Submit,
     Withdraw,
 )
-from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import (
     ActionResult,
     AgentAction,
@@ -28,6 +27,7 @@ from ascend_guard.model import (
     Outcome,
     OutcomeStatus,
 )
+from ascend_guard.redaction.hidden import HiddenKey
 from ascend_guard.store.port import Reader, Store, Transaction
 from ascend_guard.unrun import stopped as kill_switch_error
 

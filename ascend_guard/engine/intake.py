@@ -14,8 +14,8 @@ import msgspec
 
 from ascend_guard.errors import AscendError, ConflictError
 from ascend_guard.flow import Claim, Submit
-from ascend_guard.hidden import HiddenKey
 from ascend_guard.model import ALREADY_RAN, ActionResult, AgentAction, KillSwitchState, Outcome
+from ascend_guard.redaction.hidden import HiddenKey
 from ascend_guard.store.port import ActionRow, Store, Transaction
 
 from . import decide

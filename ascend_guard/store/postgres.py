@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
-from ascend_guard.hidden import HiddenKey
 from ascend_guard.interrupts import uninterrupted
 from ascend_guard.model import Killed, KillSwitchState
+from ascend_guard.redaction.hidden import HiddenKey
 
 from .commits import Committer, fail
 from .forks import forget, is_worker, remember

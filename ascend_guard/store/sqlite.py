@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ascend_guard.errors import ConfigurationError, StoreError
-from ascend_guard.hidden import HiddenKey
 from ascend_guard.interrupts import uninterrupted
 from ascend_guard.model import Killed, KillSwitchState
+from ascend_guard.redaction.hidden import HiddenKey
 
 from . import barrier
 from .chain import GENESIS, seal, sealed

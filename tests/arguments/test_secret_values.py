@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import SCHEDULES
 
-from ascend_guard import secret_values
-from ascend_guard.decoding import View, decoded
 from ascend_guard.redaction import REDACTED, scrub
-from ascend_guard.secret_values import MOST_PARTS, PART
+from ascend_guard.redaction import values as secret_values
+from ascend_guard.redaction.decodings import View, decoded
+from ascend_guard.redaction.values import MOST_PARTS, PART
 
 Change = Callable[[str, random.Random], str]
 

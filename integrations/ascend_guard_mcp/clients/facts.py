@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from ascend_guard.secret_names import is_secret_name
+from ascend_guard.redaction.names import is_secret_name
 from ascend_guard_mcp.proxy.options import is_loopback
 
 from .jsonc import Node

@@ -17,7 +17,7 @@ import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-from ascend_guard.decoding import Span, View, changed, decoded
+from .decodings import Span, View, changed, decoded
 
 __all__ = ["MOST_PARTS", "PART", "SHORTEST", "find_secrets"]
 

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from ascend_guard.secret_names import is_secret_name
+from .names import is_secret_name
 
 __all__ = [
     "REDACTED",
@@ -140,7 +140,7 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
 def _known(text: str, secrets: Sequence[str]) -> Iterator[tuple[int, int]]:
     if secrets and text:
         # Needed on the way to an error message only, so not worth everybody's import time.
-        from ascend_guard.secret_values import find_secrets
+        from .values import find_secrets
 
         yield from find_secrets(text, secrets)
 
