@@ -18,7 +18,8 @@ from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar, cast
 
-from . import unrun
+from ascend_guard.errors import not_run
+
 from ._followed import Again
 from ._fronts import followed
 from ._handed import DATA, Way, found, holds_work
@@ -244,7 +245,7 @@ class _Lent:
 
     def __init__(self, execution: Execution, again: Again | None) -> None:
         # What to say of it, not the execution: that ends with the generator.
-        self.error = functools.partial(unrun.used_up, execution.call.action, execution.permit.action_id)
+        self.error = functools.partial(not_run.used_up, execution.call.action, execution.permit.action_id)
         self.again = again
         self._fresh = [True]
         self._kept = [True]

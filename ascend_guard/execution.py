@@ -24,7 +24,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from . import telemetry, unrun
+from ascend_guard import telemetry
+from ascend_guard.errors import not_run
+
 from ._scope import Running, current, enter, leave, restore
 from .calls import BoundCall
 from .drivers import ControlPlane, arun, run
@@ -159,7 +161,7 @@ class Execution:
         if not self._unsettled:
             raise self.used_up()
         if self._forks != _lineage.forks:
-            raise unrun.inherited(self.call.action, self.permit.action_id)
+            raise not_run.inherited(self.call.action, self.permit.action_id)
         outer = current()
         if outer is not None and outer is self._running:  # leaving was interrupted
             outer = self._outer
@@ -220,7 +222,7 @@ class Execution:
 
     def used_up(self) -> ConflictError:
         """The error for a second use of this permit."""
-        return unrun.used_up(self.call.action, self.permit.action_id)
+        return not_run.used_up(self.call.action, self.permit.action_id)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None

@@ -15,7 +15,8 @@ from typing import Any, Generic, Literal, NoReturn, Protocol, TypeVar
 
 import msgspec
 
-from . import unrun
+from ascend_guard.errors import not_run
+
 from .errors import (
     AscendError,
     AuthenticationError,
@@ -248,7 +249,7 @@ def authorize(call: Call) -> Flow[Permit]:
         raise
     except Exception as error:
         raise ServerError(
-            f"Blocked: {unrun.what(call.action)} did not run, because the control plane failed "
+            f"Blocked: {not_run.what(call.action)} did not run, because the control plane failed "
             f"({type(error).__name__}: {error}). Nothing was executed; repair the control plane and call again."
         ) from error
 
@@ -263,7 +264,7 @@ def begin(call: Call, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> 
     except Exception as error:
         _not_known_to_be_off(check, error)
     if not call.unchanged():
-        raise unrun.changed(call.action, permit.result)
+        raise not_run.changed(call.action, permit.result)
 
 
 def settle(permit: Permit, outcome: Outcome, *, beside: bool = False) -> Flow[Exception | None]:
@@ -308,7 +309,7 @@ def _authorize(call: Call) -> Flow[Permit]:
         if result.status is Decision.PENDING:
             result = yield from _decided(call, result)
         if result.status is not Decision.APPROVED:
-            raise unrun.denied(call.action, result)
+            raise not_run.denied(call.action, result)
         if result.claimed:
             if result.modified_arguments:
                 yield from _refuse_unjudged(call, result)
@@ -318,12 +319,12 @@ def _authorize(call: Call) -> Flow[Permit]:
         if result.status is Decision.PENDING and edits:
             continue  # the edited call needs other approval than was given
         if result.status is not Decision.APPROVED or not result.claimed:
-            raise unrun.denied(call.action, result)
+            raise not_run.denied(call.action, result)
         if edits:
             result = msgspec.structs.replace(result, modified_arguments=edits)
         break
     else:
-        raise unrun.denied(call.action, result)
+        raise not_run.denied(call.action, result)
     if waited:
         try:
             yield from _check_kill_switch(CheckKillSwitch(call.action, "start", result.action_id))
@@ -331,7 +332,7 @@ def _authorize(call: Call) -> Flow[Permit]:
             raise
         except BaseException as error:
             # Claimed but never begun, be it for a cancelled task: say so, or it would count as running for ever.
-            yield from do(Settle(result.action_id, unrun.not_started(error)))
+            yield from do(Settle(result.action_id, not_run.not_started(error)))
             raise
     return Permit.of(result, call.digest, call.parameters(), result.modified_arguments, asked, call.plain)
 
@@ -340,17 +341,17 @@ def _decided(call: Call, result: ActionResult) -> Flow[ActionResult]:
     """What people decide on a pending action; an error when nobody waits for them, or nobody decides in time."""
     call.held(result)
     if call.on_pending == "raise":
-        raise unrun.pending(call.action, result, call.repeatable)
+        raise not_run.pending(call.action, result, call.repeatable)
     result = yield from do(AwaitDecision(call.action, result.action_id, call.timeout))
     if result.status is Decision.PENDING:
-        raise unrun.timed_out(call.action, result, call.timeout)
+        raise not_run.timed_out(call.action, result, call.timeout)
     return result
 
 
 def _refuse_unjudged(call: Call, result: ActionResult) -> Flow[None]:
     """Edited arguments are judged when they are claimed, so a permit for them cannot come before that."""
-    yield from do(Settle(result.action_id, unrun.not_started(unrun.UNJUDGED)))
-    raise unrun.unjudged(call.action, result)
+    yield from do(Settle(result.action_id, not_run.not_started(not_run.UNJUDGED)))
+    raise not_run.unjudged(call.action, result)
 
 
 def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResult]:
@@ -358,7 +359,7 @@ def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResu
     edits = result.modified_arguments
     try:
         if not call.unchanged():
-            raise unrun.changed(call.action, result)
+            raise not_run.changed(call.action, result)
         if edits:
             call.edit(edits)
     except AscendError as error:
@@ -378,7 +379,7 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
 
 def _require_off(check: CheckKillSwitch, state: KillSwitchState) -> None:
     if state.blocked is not False:
-        raise unrun.stopped(check.action, state, check.action_id, check.stage)
+        raise not_run.stopped(check.action, state, check.action_id, check.stage)
 
 
 def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
@@ -388,7 +389,7 @@ def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
     if isinstance(error, ConflictError) and isinstance(check, Begin):  # the permit is another process's
         raise error
     raise KillSwitchError(
-        f"Blocked: {unrun.what(check.action)} did not run, because the state of the kill switch cannot be known, "
+        f"Blocked: {not_run.what(check.action)} did not run, because the state of the kill switch cannot be known, "
         f"which counts as on ({type(error).__name__}: {error}).",
         action_id=check.action_id,
         reason="kill switch state unknown",

@@ -20,7 +20,8 @@ from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
-from . import remedies
+from ascend_guard.errors import remedies
+
 from .errors import ConfigurationError
 from .model import ActionResult, AgentAction
 from .printable import safe

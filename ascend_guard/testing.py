@@ -17,6 +17,8 @@ import asyncio
 import threading
 from typing import Any, TypeVar, cast
 
+from ascend_guard.errors.not_run import stopped as kill_switch_error
+
 from .errors import ConflictError
 from .flow import (
     AwaitDecision,
@@ -29,7 +31,6 @@ from .flow import (
     Withdraw,
 )
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome
-from .unrun import stopped as kill_switch_error
 
 __all__ = ["ScriptedControlPlane"]
 

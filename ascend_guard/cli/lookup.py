@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard import remedies
 from ascend_guard.engine.approve import AsItRuns, as_it_runs, submitted
 from ascend_guard.engine.approvers import people
 from ascend_guard.engine.results import pending_approvers
-from ascend_guard.errors import ConflictError, NotFoundError
+from ascend_guard.errors import ConflictError, NotFoundError, remedies
 from ascend_guard.model import AgentAction, KillSwitchState, iso
 from ascend_guard.store.port import ActionRow, Approval, Reader
 

@@ -28,6 +28,7 @@ from ascend_guard.errors import (
     ServerError,
     TimeoutError,
 )
+from ascend_guard.errors.not_run import stopped as kill_switch_error
 from ascend_guard.flow import (
     AwaitDecision,
     Begin,
@@ -39,7 +40,6 @@ from ascend_guard.flow import (
     Withdraw,
 )
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
-from ascend_guard.unrun import stopped as kill_switch_error
 
 from . import protocol
 from .answers import kill_switch_of

@@ -7,9 +7,14 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard import remedies
 from ascend_guard.arguments import normalise
-from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, ValidationError
+from ascend_guard.errors import (
+    AscendError,
+    AuthorizationDeniedError,
+    ConflictError,
+    ValidationError,
+    remedies,
+)
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.redaction import REDACTED
 from ascend_guard.store.port import ActionRow, Reader, Transaction

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard import remedies
-from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
+from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError, remedies
 from ascend_guard.flow import Claim, Withdraw
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Reader, Transaction

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
-from ascend_guard import remedies
 from ascend_guard._scope import scoped
-from ascend_guard.errors import AscendError, ConfigurationError, ConflictError
+from ascend_guard.errors import AscendError, ConfigurationError, ConflictError, remedies
+from ascend_guard.errors.not_run import stopped as kill_switch_error
 from ascend_guard.flow import (
     AwaitDecision,
     Begin,
@@ -29,7 +29,6 @@ from ascend_guard.model import (
 )
 from ascend_guard.redaction.hidden import HiddenKey
 from ascend_guard.store.port import Reader, Store, Transaction
-from ascend_guard.unrun import stopped as kill_switch_error
 
 from . import audit, claim, decide, kill, tidying
 from .people import People, unless_error

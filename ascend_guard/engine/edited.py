@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ascend_guard import remedies
-from ascend_guard.errors import AscendError, AuthorizationDeniedError
+from ascend_guard.errors import AscendError, AuthorizationDeniedError, remedies
 from ascend_guard.flow import Claim
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.store.port import ActionRow, Transaction

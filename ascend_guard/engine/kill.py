@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard import remedies
-from ascend_guard.errors import NotFoundError, StoreError, ValidationError
+from ascend_guard.errors import NotFoundError, StoreError, ValidationError, remedies
 from ascend_guard.model import AgentAction, Killed, KillSwitchState
 from ascend_guard.store.port import Reader, Store, Transaction, running_calls
 

@@ -25,11 +25,11 @@ from ascend_guard.engine.intake import Answer, Key, waits_to_be_told
 from ascend_guard.engine.presence import API, REMOTE
 from ascend_guard.engine.registry import Governance
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, NotFoundError, StoreError
+from ascend_guard.errors.not_run import stopped as kill_switch_error
 from ascend_guard.flow import Claim, Submit, Withdraw
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
 from ascend_guard.redaction import scrub
 from ascend_guard.store.port import ActionRow, Reader, Transaction
-from ascend_guard.unrun import stopped as kill_switch_error
 
 from .decisions import decision_body, standing
 from .failures import Refused

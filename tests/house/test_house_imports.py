@@ -18,9 +18,9 @@ PACKAGE = Path(ascend_guard.__file__).parent
 LAYERS = (
     ("_version", "_thrown_away", "redaction.decodings", "redaction.hidden", "interrupts"),
     ("errors", "model", "redaction.names", "redaction.values", "printable", "durations"),
-    ("remedies", "hints", "_governable"),
+    ("errors.remedies", "hints", "_governable"),
     ("notices",),
-    ("unrun",),
+    ("errors.not_run",),
     (
         "redaction",
         "exclusion",

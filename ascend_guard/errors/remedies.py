@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from .model import KillSwitchState
+from ascend_guard.model import KillSwitchState
 
 __all__ = ["blocked", "decide", "decided", "forget", "inspect", "release", "repeat", "show"]
 

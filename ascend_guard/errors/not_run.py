@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import remedies
-from .errors import (
-    ActionPendingError,
-    AlreadyRanError,
-    AscendError,
-    AuthorizationDeniedError,
-    ConflictError,
-    KillSwitchError,
-    ServerError,
-    TimeoutError,
-)
-from .model import (
+from ascend_guard.model import (
     ALREADY_RAN,
     NOT_STARTED,
     ActionResult,
@@ -25,6 +14,18 @@ from .model import (
     KillSwitchState,
     Outcome,
     OutcomeStatus,
+)
+
+from . import (
+    ActionPendingError,
+    AlreadyRanError,
+    AscendError,
+    AuthorizationDeniedError,
+    ConflictError,
+    KillSwitchError,
+    ServerError,
+    TimeoutError,
+    remedies,
 )
 
 __all__ = [
