@@ -38,8 +38,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ascend_guard.arguments import Arguments, digest_of, normalise
+from ascend_guard.arguments.objects import name_of
 from ascend_guard.errors import ValidationError
-from ascend_guard.objects import name_of
 
 
 @pytest.fixture(autouse=True)

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 import ascend_guard
 from ascend_guard import ActionResult, Decision, Permit
 from ascend_guard.arguments import Arguments, normalise
+from ascend_guard.arguments.walk import Walk
 from ascend_guard.redaction.hidden import MASK, HiddenKey, Secrets, masks
 from ascend_guard.redaction.names import is_secret_name
-from ascend_guard.walk import Walk
 
 SECRET = "Zq7-TOPSECRET"
 

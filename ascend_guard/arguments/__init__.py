@@ -12,11 +12,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from ascend_guard.canonical import join_order, read_fields
 from ascend_guard.errors import ValidationError
-from ascend_guard.instances import read_instance
 from ascend_guard.redaction.hidden import HiddenKey, Secrets
-from ascend_guard.walk import Walk, refuse_size, subject, where
+
+from .canonical import join_order, read_fields
+from .instances import read_instance
+from .walk import Walk, refuse_size, subject, where
 
 __all__ = ["Arguments", "digest_of", "normalise"]
 

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ascend_guard.canonical import BUILTIN, read_fields, read_items, read_pairs, visit
-from ascend_guard.objects import identity
-from ascend_guard.walk import Handler, Path, Walk, enter, refuse_change, refuse_size, tagged, wrap
+from .canonical import BUILTIN, read_fields, read_items, read_pairs, visit
+from .objects import identity
+from .walk import Handler, Path, Walk, enter, refuse_change, refuse_size, tagged, wrap
 
 __all__ = ["LENGTHS", "STANDARD", "unseen"]
 

@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ascend_guard.canonical import BUILTIN, hide, read_fields, visit
 from ascend_guard.errors import ValidationError
-from ascend_guard.objects import Plan, identity, plan_of, state_of, stored_in_class
-from ascend_guard.standard import LENGTHS, STANDARD, unseen
-from ascend_guard.walk import HIDDEN, Path, Walk, enter, refuse_size, tagged, wrap
+
+from .canonical import BUILTIN, hide, read_fields, visit
+from .objects import Plan, identity, plan_of, state_of, stored_in_class
+from .standard_library import LENGTHS, STANDARD, unseen
+from .walk import HIDDEN, Path, Walk, enter, refuse_size, tagged, wrap
 
 __all__ = ["read_instance"]
 

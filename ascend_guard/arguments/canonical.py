@@ -21,7 +21,8 @@ from operator import itemgetter
 from typing import Any
 
 from ascend_guard.redaction import REDACTED, is_secret_name
-from ascend_guard.walk import (
+
+from .walk import (
     HIDDEN,
     Handler,
     Path,
