@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._governed import governed
     from ._guard import guard
     from ._scope import scope
+    from .callables.exclusion import Exclude
     from .client.clients import AscendClient, AsyncAscendClient
     from .client.control_plane import RemoteControlPlane
     from .config import configure
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         TimeoutError,
         ValidationError,
     )
-    from .exclusion import Exclude
     from .model import (
         ActionResult,
         ActionType,
@@ -81,7 +81,7 @@ _HOMES = {
         "TimeoutError",
         "ValidationError",
     ),
-    "exclusion": ("Exclude",),
+    "callables.exclusion": ("Exclude",),
     "_governed": ("governed",),
     "_guard": ("guard",),
     "model": (

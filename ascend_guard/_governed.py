@@ -12,19 +12,20 @@ from typing import Any, NoReturn, TypeVar, Unpack, cast
 import wrapt
 from msgspec import Struct
 
+from ascend_guard.callables.binding import Binder, compile_binder, takes_instance
+from ascend_guard.callables.receivers import Receivers
+from ascend_guard.callables.vouching import Vouching, call_of, require_met, vouchers
+from ascend_guard.callables.wrappers import OWN
+
 from ._governable import require_governable
 from ._kinds import call_through, call_through_async, path_of, told, unwrap
 from ._stand_in import ANNOTATIONS, stand_in
 from ._thrown_away import is_thrown_away
-from .binding import Binder, compile_binder, takes_instance
 from .calls import BoundCall
 from .config import default_control_plane
 from .declarations import Options, ToolDeclaration, options
 from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError
 from .execution import Execution
-from .receivers import Receivers
-from .vouching import Vouching, call_of, require_met, vouchers
-from .wrappers import OWN
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -9,17 +9,18 @@ from typing import Any, TypedDict
 import msgspec
 from msgspec import Struct
 
+from ascend_guard.callables.binding import Binder
+from ascend_guard.callables.exclusion import separate
+from ascend_guard.callables.type_hints import Hint, undeclared
+
 from . import notices
 from ._scope import Running, current, manner, scoped
 from .arguments import Arguments, digest_of, normalise
-from .binding import Binder
 from .declarations import Options
 from .descriptions import described, is_code
 from .drivers import ControlPlane
 from .errors import AuthorizationDeniedError, ValidationError
-from .exclusion import separate
 from .flow import OnPending
-from .hints import Hint, undeclared
 from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Permit
 
 _MOST_READINGS = 3

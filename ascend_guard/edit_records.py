@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.hints import UNDECLARED, declared_types
+from ascend_guard.callables.type_hints import UNDECLARED, declared_types
 
 __all__ = ["NONE", "fields_of", "rebuilt"]
 

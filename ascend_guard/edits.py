@@ -24,11 +24,11 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from ascend_guard.arguments import normalise
+from ascend_guard.callables.type_hints import JSON, UNDECLARED, Hint, declared_types
 from ascend_guard.edit_places import aligned, members, same, shown_of
 from ascend_guard.edit_records import NONE, fields_of, rebuilt
 from ascend_guard.edit_values import LEAVES, Unfit, path, require, unfit
 from ascend_guard.errors import ValidationError
-from ascend_guard.hints import JSON, UNDECLARED, Hint, declared_types
 
 __all__ = ["converted"]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard._scope import current
-from ascend_guard.binding import compile_binder
+from ascend_guard.callables.binding import compile_binder
 from ascend_guard.calls import BoundCall
 from ascend_guard.declarations import options
 from ascend_guard.drivers import run

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.arguments import normalise
-from ascend_guard.binding import Binder, compile_binder
+from ascend_guard.callables.binding import Binder, compile_binder
+from ascend_guard.callables.type_hints import JSON, UNDECLARED, Hint, declared_types, hints_of
 from ascend_guard.errors import ValidationError
-from ascend_guard.hints import JSON, UNDECLARED, Hint, declared_types, hints_of
 
 _FRAMEWORKS = ("langchain", "langchain_core", "langgraph")
 _DIRECT: Any = getattr(

@@ -13,7 +13,7 @@ from agents.tool_context import ToolContext
 from pydantic_ai import RunContext
 from scripted_agents import COMMANDS, FRAMEWORKS, Run, Tools, World
 
-from ascend_guard.exclusion import is_context
+from ascend_guard.callables.exclusion import is_context
 
 both = pytest.mark.parametrize("run", FRAMEWORKS, ids=lambda run: run.__name__)
 awaited = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])

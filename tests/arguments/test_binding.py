@@ -17,8 +17,8 @@ from call_strategies import calls, fitting, flattened, functions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ascend_guard.binding
-from ascend_guard.binding import compile_binder
+import ascend_guard.callables.binding
+from ascend_guard.callables.binding import compile_binder
 from ascend_guard.errors import ConfigurationError, ValidationError
 from ascend_guard.redaction import Redact
 
@@ -313,7 +313,7 @@ def test_gaps_in_a_partial(monkeypatch: pytest.MonkeyPatch) -> None:
     gap = getattr(functools, "Placeholder", None)
     if gap is None:
         gap = object()
-        monkeypatch.setattr(ascend_guard.binding, "_PLACEHOLDER", gap)
+        monkeypatch.setattr(ascend_guard.callables.binding, "_PLACEHOLDER", gap)
     binder = compile_binder(functools.partial(plain, gap, 2, gap, 4))
     named = binder.bind((1, 3, 5), {})
     assert named == {"a": 1, "b": 2, "args": (3, 4, 5), "c": 3}

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from ascend_guard import ActionPendingError, EmbeddedControlPlane, ValidationError, governed
 from ascend_guard.arguments import normalise
+from ascend_guard.callables.type_hints import undeclared
 from ascend_guard.edits import converted
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.hints import undeclared
 from ascend_guard.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:

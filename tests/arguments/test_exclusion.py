@@ -25,8 +25,8 @@ from ascend_guard import (
     governed,
     guard,
 )
+from ascend_guard.callables.exclusion import CONTEXTS, is_context, separate
 from ascend_guard.engine.approve import submitted
-from ascend_guard.exclusion import CONTEXTS, is_context, separate
 from ascend_guard.model import AgentAction
 
 if TYPE_CHECKING:

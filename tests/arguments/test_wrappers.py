@@ -32,11 +32,11 @@ from ascend_guard import (
     Redact,
     governed,
 )
-from ascend_guard.binding import compile_binder
+from ascend_guard.callables.binding import compile_binder
+from ascend_guard.callables.wrappers import KNOWN
 from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.sqlite import SQLiteStore
-from ascend_guard.wrappers import KNOWN
 
 Tool = Callable[..., Any]
 
@@ -435,7 +435,7 @@ def test_a_cache_keeps_its_keys_and_its_defaults(plane: EmbeddedControlPlane) ->
 @pytest.mark.parametrize("known", [each for each in KNOWN if not each.place.startswith("stamina")])
 def test_every_known_wrapper_is_there(known: Any) -> None:
     """A wrapper in the table exists in the versions that are installed, with the variable that it calls."""
-    from ascend_guard.vouching import codes_inside
+    from ascend_guard.callables.vouching import codes_inside
 
     module, _, qualname = known.place.partition(":")
     outer, *inner = qualname.split(".<locals>.")

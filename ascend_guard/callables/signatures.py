@@ -17,8 +17,9 @@ from typing import Any
 from msgspec import Struct
 
 from ascend_guard.errors import ConfigurationError
-from ascend_guard.exclusion import is_excluded_hint
 from ascend_guard.redaction import annotations_of, is_redacted_hint
+
+from .exclusion import is_excluded_hint
 
 __all__ = ["POSITIONAL", "Marks", "marks_of", "parameters_of_builtin", "parameters_of_function"]
 

@@ -24,7 +24,7 @@ from typing import Any
 import wrapt
 from msgspec import Struct
 
-from ascend_guard.vouching import Vouching, call_of, codes_inside, refused, unseen
+from .vouching import Vouching, call_of, codes_inside, refused, unseen
 
 __all__ = ["KNOWN", "OWN", "Known", "Step", "dispatcher_of", "step_of"]
 

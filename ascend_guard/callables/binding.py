@@ -20,11 +20,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from ascend_guard.binders import Binder, BuiltinBinder, Call, FunctionBinder, OpenBinder
 from ascend_guard.errors import ValidationError
-from ascend_guard.signatures import parameters_of_builtin
-from ascend_guard.vouching import Vouching, call_of, refused
-from ascend_guard.wrappers import Step, dispatcher_of, step_of
+
+from .binders import Binder, BuiltinBinder, Call, FunctionBinder, OpenBinder
+from .signatures import parameters_of_builtin
+from .vouching import Vouching, call_of, refused
+from .wrappers import Step, dispatcher_of, step_of
 
 __all__ = ["Binder", "compile_binder", "takes_instance"]
 

@@ -12,8 +12,9 @@ from inspect import Parameter
 from typing import Any
 
 from ascend_guard.errors import ValidationError
-from ascend_guard.hints import Hint, hints_of, undeclared
-from ascend_guard.signatures import POSITIONAL, Marks, marks_of, parameters_of_function
+
+from .signatures import POSITIONAL, Marks, marks_of, parameters_of_function
+from .type_hints import Hint, hints_of, undeclared
 
 __all__ = ["Binder", "BuiltinBinder", "Call", "FunctionBinder", "OpenBinder"]
 
