@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ascend_guard.arguments import normalise
-from ascend_guard.edit_records import NONE
-from ascend_guard.edit_values import LEAVES, unfit
+
+from .records import NONE
+from .values import LEAVES, unfit
 
 __all__ = ["aligned", "members", "same", "shown_of"]
 

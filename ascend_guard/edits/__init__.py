@@ -25,10 +25,11 @@ from typing import Any, Literal
 
 from ascend_guard.arguments import normalise
 from ascend_guard.callables.type_hints import JSON, UNDECLARED, Hint, declared_types
-from ascend_guard.edit_places import aligned, members, same, shown_of
-from ascend_guard.edit_records import NONE, fields_of, rebuilt
-from ascend_guard.edit_values import LEAVES, Unfit, path, require, unfit
 from ascend_guard.errors import ValidationError
+
+from .places import aligned, members, same, shown_of
+from .records import NONE, fields_of, rebuilt
+from .values import LEAVES, Unfit, path, require, unfit
 
 __all__ = ["converted"]
 
