@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._governed import governed
-    from ._guard import guard
-    from ._scope import scope
     from .callables.exclusion import Exclude
+    from .calling.governed import governed
+    from .calling.guard import guard
+    from .calling.scope import scope
     from .client.clients import AscendClient, AsyncAscendClient
     from .client.control_plane import RemoteControlPlane
     from .config import configure
@@ -82,8 +82,8 @@ _HOMES = {
         "ValidationError",
     ),
     "callables.exclusion": ("Exclude",),
-    "_governed": ("governed",),
-    "_guard": ("guard",),
+    "calling.governed": ("governed",),
+    "calling.guard": ("guard",),
     "model": (
         "ActionResult",
         "ActionType",
@@ -97,7 +97,7 @@ _HOMES = {
         "RiskLevel",
     ),
     "redaction": ("Redact",),
-    "_scope": ("scope",),
+    "calling.scope": ("scope",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ._scope import require_text
+from ascend_guard.calling.scope import require_text
+from ascend_guard.calling.waiting_notice import set_mode
+
 from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unknown
-from .notices import set_mode
 
 if TYPE_CHECKING:
     from .client.control_plane import RemoteControlPlane

@@ -16,10 +16,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ascend_guard import EmbeddedControlPlane, governed
-from ascend_guard._scope import current
 from ascend_guard.callables.binding import compile_binder
-from ascend_guard.calls import BoundCall
-from ascend_guard.declarations import options
+from ascend_guard.calling.bound_call import BoundCall
+from ascend_guard.calling.declarations import options
+from ascend_guard.calling.scope import current
 from ascend_guard.drivers import run
 from ascend_guard.engine.policy import Policy, parse_policy
 from ascend_guard.errors import AscendError

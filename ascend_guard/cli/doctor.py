@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from ascend_guard.calling.waiting_notice import MODES
 from ascend_guard.errors import AscendError
-from ascend_guard.notices import MODES
 
 from .command import command
 from .context import Run, approver

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from ascend_guard._scope import scoped
+from ascend_guard.calling.scope import scoped
 from ascend_guard.errors import (
     AscendError,
     NetworkError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 from ascend_guard.errors import AuthenticationError, ValidationError
 
 from .answers import ConnectionStatus, items_of, mapping_of

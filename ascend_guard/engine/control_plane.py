@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
-from ascend_guard._scope import scoped
+from ascend_guard.calling.scope import scoped
 from ascend_guard.errors import AscendError, ConfigurationError, ConflictError, remedies
 from ascend_guard.errors.not_run import stopped as kill_switch_error
 from ascend_guard.flow import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 from ascend_guard.errors import AscendError, AuthenticationError, remedies
 from ascend_guard.model import ActionResult, Killed, KillSwitchState
 from ascend_guard.store.port import ActionRow, Store, Transaction

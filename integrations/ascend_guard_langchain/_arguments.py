@@ -10,10 +10,10 @@ from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, Tool
 from langchain_core.tools import base as langchain_base
 from pydantic import BaseModel
 
-from ascend_guard._governed import BoundGoverned, Governed
 from ascend_guard.arguments import normalise
 from ascend_guard.callables.binding import Binder, compile_binder
 from ascend_guard.callables.type_hints import JSON, UNDECLARED, Hint, declared_types, hints_of
+from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ValidationError
 
 _FRAMEWORKS = ("langchain", "langchain_core", "langgraph")

@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple, cast
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
-from ascend_guard._kinds import call_through, call_through_async
-from ascend_guard._scope import current, in_manner, manner
 from ascend_guard.arguments import digest_of
-from ascend_guard.calls import BoundCall
+from ascend_guard.calling.bound_call import BoundCall
+from ascend_guard.calling.declarations import Options
+from ascend_guard.calling.execution import Execution
+from ascend_guard.calling.scope import current, in_manner, manner
+from ascend_guard.calling.tool_kinds import call_through, call_through_async
 from ascend_guard.config import default_control_plane
-from ascend_guard.declarations import Options
 from ascend_guard.errors import AlreadyRanError, AscendError, ConfigurationError
-from ascend_guard.execution import Execution
 
 from ._arguments import HANDS_ON, OneCall, ToolArguments, target_of
 from ._names import name_in_task

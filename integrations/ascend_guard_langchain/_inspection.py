@@ -19,7 +19,7 @@ from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.store.base import BaseStore
 
-from ascend_guard._governed import BoundGoverned, Governed
+from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
 from ._gate import gate_of

@@ -17,8 +17,8 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, interrupt
 
 from ascend_guard import scope
-from ascend_guard._scope import in_manner, scoped
-from ascend_guard.declarations import Declaration, Details, options
+from ascend_guard.calling.declarations import Declaration, Details, options
+from ascend_guard.calling.scope import in_manner, scoped
 from ascend_guard.drivers import adrive, drive
 from ascend_guard.errors import ActionPendingError, AlreadyRanError, AscendError, ConfigurationError
 from ascend_guard.flow import OnPending
@@ -54,7 +54,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
             (``langgraph.types.interrupt``; it needs a checkpointer), and when it is resumed the control plane is asked
             what was decided. What it is resumed with decides nothing.
         on_denied: a ``message`` the model can act on (an error ``ToolMessage``), or ``raise``.
-        **declared: what holds for all tools; see ``ascend_guard.calls.Details``.
+        **declared: what holds for all tools; see ``ascend_guard.calling.bound_call.Details``.
 
     Raises:
         ConfigurationError: something is of the wrong type or shape.

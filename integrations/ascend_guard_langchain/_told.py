@@ -11,9 +11,9 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 
+from ascend_guard.calling.refusals import changed, refusal
 from ascend_guard.errors import AlreadyRanError, AscendError
 from ascend_guard.model import Permit
-from ascend_guard.refusals import changed, refusal
 
 
 class Changes:

@@ -8,9 +8,9 @@ from typing import TypeVar, Unpack, cast
 
 from langchain_core.tools import BaseTool
 
-from ascend_guard._governed import BoundGoverned, Governed
-from ascend_guard.declarations import Declaration, options
-from ascend_guard.descriptions import checked_names
+from ascend_guard.calling.declarations import Declaration, options
+from ascend_guard.calling.descriptions import checked_names
+from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
 from ._arguments import HANDS_ON
@@ -41,7 +41,7 @@ def govern_tool(
         tool_name: the tool or service used; the tool's name when left out.
         on_denied: what becomes of a call that must not run: a ``message`` a model can act on (an error ``ToolMessage``;
             where the caller gave no tool call to answer, the error is raised), or ``raise`` always.
-        **declared: see ``ascend_guard.calls.Declaration``.
+        **declared: see ``ascend_guard.calling.bound_call.Declaration``.
 
     Raises:
         ConfigurationError: this is no tool, or it cannot be governed so.
@@ -101,7 +101,7 @@ def govern_tools(
         tools: any LangChain tools.
         action_types: action categories by the tools' names; ``langchain.<name>`` for a tool that is not among them.
         on_denied: as in ``govern_tool``.
-        **declared: what holds for all of them; see ``ascend_guard.calls.Declaration``.
+        **declared: what holds for all of them; see ``ascend_guard.calling.bound_call.Declaration``.
 
     Raises:
         ConfigurationError: one cannot be governed, or a name in the table is no tool's.

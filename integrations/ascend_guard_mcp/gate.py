@@ -8,15 +8,15 @@ from types import MappingProxyType
 from typing import Any, TypedDict, Unpack, cast
 
 from ascend_guard import scope
-from ascend_guard._scope import require_text, scoped
 from ascend_guard.callables.type_hints import json_value
-from ascend_guard.calls import BoundCall
+from ascend_guard.calling.bound_call import BoundCall
+from ascend_guard.calling.declarations import Declaration, Options, options
+from ascend_guard.calling.execution import Execution, Unfinished
+from ascend_guard.calling.refusals import changed, refusal
+from ascend_guard.calling.scope import require_text, scoped
 from ascend_guard.config import default_control_plane
-from ascend_guard.declarations import Declaration, Options, options
 from ascend_guard.drivers import ControlPlane
 from ascend_guard.errors import AscendError, ConfigurationError, ValidationError, refuse_unknown
-from ascend_guard.execution import Execution, Unfinished
-from ascend_guard.refusals import changed, refusal
 
 __all__ = ["Admission", "GateOptions", "ToolFailed", "ToolGate", "Unfinished", "refusal"]
 

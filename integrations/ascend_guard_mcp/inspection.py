@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from ascend_guard._governed import BoundGoverned, Governed
+from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
 from .handlers import GovernedHandlers

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import anyio
 
 from ascend_guard import scope
-from ascend_guard._scope import scoped
 from ascend_guard.arguments import digest_of
+from ascend_guard.calling.scope import scoped
 from ascend_guard.errors import AscendError, ServerError
 
 from .caller import Caller

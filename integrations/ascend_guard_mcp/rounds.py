@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ascend_guard._scope import current
+from ascend_guard.calling.refusals import is_pending
+from ascend_guard.calling.scope import current
 from ascend_guard.errors import AscendError
-from ascend_guard.refusals import is_pending
 
 _OURS = "ascend-guard:"
 

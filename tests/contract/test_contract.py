@@ -19,9 +19,9 @@ from ascend_guard import (
     TimeoutError,
     ValidationError,
 )
-from ascend_guard._scope import in_manner
+from ascend_guard.calling.execution import Unfinished
+from ascend_guard.calling.scope import in_manner
 from ascend_guard.errors import AlreadyRanError
-from ascend_guard.execution import Unfinished
 
 
 def test_allowed_runs_once_and_is_recorded(here: World) -> None:

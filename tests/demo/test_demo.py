@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ascend_guard.calls import BoundCall
+from ascend_guard.calling.bound_call import BoundCall
+from ascend_guard.calling.execution import Execution
 from ascend_guard.cli.demo import demo, scenes, tools, world
 from ascend_guard.engine import audit
-from ascend_guard.execution import Execution
 
 COMMAND = [sys.executable, "-c", "from ascend_guard.cli import main; raise SystemExit(main())", "demo"]
 HOSTILE = {

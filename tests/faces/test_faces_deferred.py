@@ -26,7 +26,7 @@ from ascend_guard import (
     KillSwitchError,
     governed,
 )
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 
 
 class Noted:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from support import PROFILE
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwitchError, governed
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 
 CHAINED = ("generator", "coroutine", "awaitable")
 """Kinds whose end can be more work."""

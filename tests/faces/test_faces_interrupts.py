@@ -16,7 +16,7 @@ from interrupting import interrupted_at
 from support import PROFILE
 
 from ascend_guard import EmbeddedControlPlane, governed, guard
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 from ascend_guard.flow import Effect, Settle
 from ascend_guard.store.port import ActionRow
 

@@ -23,8 +23,8 @@ from ascend_guard import (
     ValidationError,
     governed,
 )
-from ascend_guard._scope import in_manner, manner
-from ascend_guard.refusals import is_pending, refusal
+from ascend_guard.calling.refusals import is_pending, refusal
+from ascend_guard.calling.scope import in_manner, manner
 
 texts = st.text(max_size=80)
 ERRORS: tuple[type[AscendError], ...] = (

@@ -24,7 +24,7 @@ from ascend_guard import (
     guard,
     scope,
 )
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 
 Tree = list[Any]
 """A call is the list of the calls made inside it."""

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwitchError, governed
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 from ascend_guard.flow import Effect, Settle
 
 # --- the protocol, against the raw generator ---------------------------------------------------------------------------

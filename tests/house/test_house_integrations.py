@@ -21,23 +21,7 @@ FRAMEWORKS = (
     "starlette",
     "uvicorn",
 )
-CORE = (
-    *(
-        "_governed",
-        "_kinds",
-        "_scope",
-        "arguments",
-        "binding",
-        "calls",
-        "declarations",
-        "descriptions",
-        "config",
-        "drivers",
-        "errors",
-        "execution",
-    ),
-    *("flow", "hints", "model", "redaction", "refusals", "secret_names"),
-)
+CORE = ("arguments", "callables", "calling", "config", "drivers", "errors", "flow", "model", "redaction")
 """What of ``ascend_guard`` the integrations may stand on: no engine, no store, no server, no command line."""
 
 PUBLIC = {

@@ -32,9 +32,9 @@ from ascend_guard import (
     Exclude,
     Redact,
     ValidationError,
-    _scope,
     governed,
 )
+from ascend_guard.calling import scope
 
 ANYTHING: dict[str, Any] = {"type": "object", "properties": {"value": {}}}
 
@@ -400,10 +400,10 @@ def test_secrets_stay_where_they_were(
 
 def clean() -> None:
     """Nothing of a call is left in this context."""
-    assert _scope.manner() is None
-    assert _scope._manner.get() is None
-    assert _scope.current() is None
-    assert _scope.scoped().session_id is None
+    assert scope.manner() is None
+    assert scope._manner.get() is None
+    assert scope.current() is None
+    assert scope.scoped().session_id is None
     left = {
         name: variable.get()
         for name, variable in vars(gate_module).items()

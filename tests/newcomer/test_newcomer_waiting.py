@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ascend_guard import ActionPendingError, ConfigurationError, configure, guard, notices, scope
+from ascend_guard import ActionPendingError, ConfigurationError, configure, guard, scope
+from ascend_guard.calling import waiting_notice as notices
 from ascend_guard.model import ActionResult, AgentAction, Decision
 
 POLICY = "version: 1\nrules:\n  - {name: ask, effect: require_approval, timeout: 30m}\n"

@@ -19,7 +19,7 @@ from typing import Any
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane, governed
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import AscendError
 from ascend_guard.store.sqlite import SQLiteStore

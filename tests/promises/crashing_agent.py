@@ -15,7 +15,7 @@ from typing import Any
 from support import POLICY
 
 from ascend_guard import AscendError, EmbeddedControlPlane, governed
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.sqlite import SQLiteStore
 

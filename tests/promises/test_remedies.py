@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from ascend_guard import AgentAction, AscendError, EmbeddedControlPlane, errors, governed, guard
+from ascend_guard.calling.refusals import refusal
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import remedies
 from ascend_guard.flow import Claim
 from ascend_guard.model import ActionResult, Decision, Outcome, OutcomeStatus
-from ascend_guard.refusals import refusal
 from ascend_guard.store.sqlite import SQLiteStore
 from ascend_guard.testing import ScriptedControlPlane
 

@@ -19,7 +19,7 @@ from replica_journal import Journal
 
 import ascend_guard.client.control_plane as remote
 from ascend_guard import AscendError, governed
-from ascend_guard._scope import current
+from ascend_guard.calling.scope import current
 from ascend_guard.client.transport import Answer, Transport
 
 GIVEN = json.loads(sys.argv[1])

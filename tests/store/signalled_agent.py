@@ -49,14 +49,14 @@ def handler(*_: object) -> None:
 @governed("main")
 def tool(number: int) -> str:
     """The main thread's."""
-    running = ascend_guard._scope.current()
+    running = ascend_guard.calling.scope.current()
     return str(running.action_id if running else "outside")
 
 
 @governed("side")
 def side(number: int) -> str:
     """Another thread's."""
-    running = ascend_guard._scope.current()
+    running = ascend_guard.calling.scope.current()
     return str(running.action_id if running else "outside")
 
 
@@ -91,7 +91,7 @@ for number in range(calls):
     except BaseException as error:
         wrong.append(f"main: {error!r}")
     armed = False
-    if ascend_guard._scope.current() is not None:
+    if ascend_guard.calling.scope.current() is not None:
         wrong.append("the context is still inside a call")
 signal.setitimer(signal.ITIMER_REAL, 0)
 over = True

@@ -17,7 +17,8 @@ import pytest
 from interrupting import Interrupt, interrupted_at, raise_interrupt
 from support import PROFILE
 
-from ascend_guard import EmbeddedControlPlane, _scope, governed, guard, interrupts
+from ascend_guard import EmbeddedControlPlane, governed, guard, interrupts
+from ascend_guard.calling import scope
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store import barrier
 from ascend_guard.store.sqlite import SQLiteStore
@@ -57,7 +58,7 @@ def check_nothing_left(plane: EmbeddedControlPlane) -> None:
     """No lock, no context, no handler, no transaction is left as it was in the middle of the call."""
     store = plane.store
     assert isinstance(store, SQLiteStore)
-    assert _scope.current() is None, "the context is still inside the call"
+    assert scope.current() is None, "the context is still inside the call"
     assert interrupts._main.mode == interrupts.OPEN
     assert not store._writer._lock._is_owned()  # type: ignore[attr-defined]
     store._writer.hold()  # so that the background thread is not in the middle of a commit

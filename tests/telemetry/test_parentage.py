@@ -15,7 +15,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan
 
 from ascend_guard import governed, guard
-from ascend_guard._scope import scope
+from ascend_guard.calling.scope import scope
 
 
 def parents(heard: Heard) -> dict[str, str | None]:

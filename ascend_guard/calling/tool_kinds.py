@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from ._deferred import adrain, concluded, drain, follow, stopped
-from ._handed import DATA
-from ._scope import current, restore
-from .errors import AscendError, ConfigurationError
+from ascend_guard.errors import AscendError, ConfigurationError
+
+from .deferred import adrain, concluded, drain, follow, stopped
 from .execution import Execution
+from .handed_back import DATA
 from .refusals import refusal
+from .scope import current, restore
 
 Prepare = Callable[[Callable[..., Any], object, tuple[Any, ...], dict[str, Any]], Execution]
 Path = Callable[[Callable[..., Any], Prepare, object, tuple[Any, ...], dict[str, Any]], Any]
@@ -65,7 +66,7 @@ async def call_through_async(
 
 
 class _Again:
-    """Makes the call of a plain function once more; see ``_followed.Again``."""
+    """Makes the call of a plain function once more; see ``followed.Again``."""
 
     __slots__ = ("_call",)
 

@@ -8,13 +8,14 @@ from typing import Any, Literal, TypedDict, cast
 
 from msgspec import Struct
 
-from ._scope import plain_context, require_text
+from ascend_guard.drivers import ControlPlane
+from ascend_guard.errors import ConfigurationError, ValidationError, refuse_unknown
+from ascend_guard.flow import OnPending
+from ascend_guard.model import RiskLevel
+
 from .descriptions import Describe, checked_names, describe
 from .descriptions import literal as literally
-from .drivers import ControlPlane
-from .errors import ConfigurationError, ValidationError, refuse_unknown
-from .flow import OnPending
-from .model import RiskLevel
+from .scope import plain_context, require_text
 
 OnDenied = Literal["raise", "return"]
 

@@ -20,10 +20,10 @@ from typing import Any, TypeVar, cast
 
 from ascend_guard.errors import not_run
 
-from ._followed import Again
-from ._fronts import followed
-from ._handed import DATA, Way, found, holds_work
 from .execution import Execution
+from .followed import Again
+from .fronts import followed
+from .handed_back import DATA, Way, found, holds_work
 
 T = TypeVar("T")
 

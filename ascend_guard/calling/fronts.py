@@ -1,4 +1,4 @@
-"""The special methods of what is followed, one class for each protocol, put together for each type; see ``_followed``."""
+"""The special methods of what is followed, one class for each protocol, put together for each type; see ``followed``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, cast
 
-from ._followed import Again, Finish, Followed, Handle
-from ._handed import Found, has
-from .errors import AscendError
+from ascend_guard.errors import AscendError
+
 from .execution import Execution
+from .followed import Again, Finish, Followed, Handle
+from .handed_back import Found, has
 
 
 class _Iterates(Followed):

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import (
+from ascend_guard.errors import (
     ActionPendingError,
     AlreadyRanError,
     AscendError,
@@ -21,8 +21,8 @@ from .errors import (
     TimeoutError,
     ValidationError,
 )
-from .model import Edit
-from .redaction import REDACTED
+from ascend_guard.model import Edit
+from ascend_guard.redaction import REDACTED
 
 _MOST_EDITS = 8
 _LONGEST_NAME = 60

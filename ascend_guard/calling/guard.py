@@ -10,13 +10,14 @@ from functools import partial
 from types import CodeType, TracebackType
 from typing import Any, NoReturn, Unpack
 
-from ._thrown_away import caller_of, is_thrown_away, line_of
-from .calls import BoundCall
-from .config import default_control_plane
+from ascend_guard.config import default_control_plane
+from ascend_guard.errors import ConfigurationError
+from ascend_guard.model import Permit
+
+from .bound_call import BoundCall
 from .declarations import Declaration, options
-from .errors import ConfigurationError
+from .discarded import caller_of, is_thrown_away, line_of
 from .execution import Execution
-from .model import Permit
 
 _WRITE = "Write: with guard(...) as permit:"
 _IS_A_BLOCK = "guard is for a block, with guard(...) as permit: and for a function write @governed(...)."

@@ -25,16 +25,15 @@ from types import TracebackType
 from typing import Self
 
 from ascend_guard import telemetry
-from ascend_guard.errors import not_run
+from ascend_guard.drivers import ControlPlane, arun, run
+from ascend_guard.errors import ActionPendingError, AscendError, ConflictError, not_run
+from ascend_guard.flow import authorize, begin, check_running, settle
+from ascend_guard.interrupts import ELSEWHERE, StepByStep, hold, release
+from ascend_guard.model import NOT_STARTED, SUSPENDED, Outcome, OutcomeStatus, Permit
+from ascend_guard.redaction import describe_error
 
-from ._scope import Running, current, enter, leave, restore
-from .calls import BoundCall
-from .drivers import ControlPlane, arun, run
-from .errors import ActionPendingError, AscendError, ConflictError
-from .flow import authorize, begin, check_running, settle
-from .interrupts import ELSEWHERE, StepByStep, hold, release
-from .model import NOT_STARTED, SUSPENDED, Outcome, OutcomeStatus, Permit
-from .redaction import describe_error
+from .bound_call import BoundCall
+from .scope import Running, current, enter, leave, restore
 
 _log = logging.getLogger("ascend_guard")
 

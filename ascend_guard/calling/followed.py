@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from ._handed import DATA, holds_work
 from .execution import Execution
+from .handed_back import DATA, holds_work
 
 Finish = Callable[[Execution, Awaitable[Any]], Coroutine[Any, Any, Any]]
 

@@ -11,7 +11,7 @@ import functools
 import inspect
 from typing import Any
 
-from .errors import ConfigurationError
+from ascend_guard.errors import ConfigurationError
 
 _UNDER = "put @governed under {}, on the function, so that the framework calls the governed one"
 _SERVER = "; or govern all tools of a server with ascend_guard_mcp.govern_server(server)"

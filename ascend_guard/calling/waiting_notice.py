@@ -20,11 +20,9 @@ from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
-from ascend_guard.errors import remedies
-
-from .errors import ConfigurationError
-from .model import ActionResult, AgentAction
-from .printable import safe
+from ascend_guard.errors import ConfigurationError, remedies
+from ascend_guard.model import ActionResult, AgentAction
+from ascend_guard.printable import safe
 
 __all__ = ["MODES", "set_mode", "waits"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from .arguments import normalise
-from .errors import ValidationError
-from .flow import OnPending
-from .model import Permit
+from ascend_guard.arguments import normalise
+from ascend_guard.errors import ValidationError
+from ascend_guard.flow import OnPending
+from ascend_guard.model import Permit
 
 
 class Scope(Struct, frozen=True):

@@ -9,19 +9,19 @@ from typing import Any, TypedDict
 import msgspec
 from msgspec import Struct
 
+from ascend_guard.arguments import Arguments, digest_of, normalise
 from ascend_guard.callables.binding import Binder
 from ascend_guard.callables.exclusion import separate
 from ascend_guard.callables.type_hints import Hint, undeclared
+from ascend_guard.drivers import ControlPlane
+from ascend_guard.errors import AuthorizationDeniedError, ValidationError
+from ascend_guard.flow import OnPending
+from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Permit
 
-from . import notices
-from ._scope import Running, current, manner, scoped
-from .arguments import Arguments, digest_of, normalise
+from . import waiting_notice
 from .declarations import Options
 from .descriptions import described, is_code
-from .drivers import ControlPlane
-from .errors import AuthorizationDeniedError, ValidationError
-from .flow import OnPending
-from .model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Permit
+from .scope import Running, current, manner, scoped
 
 _MOST_READINGS = 3
 
@@ -129,7 +129,7 @@ class BoundCall:
             self.digest = digest_of(self._named, key=self._key, redact=self._redact)
 
     def edit(self, values: dict[str, Any]) -> None:
-        from .edits import converted  # needed where an approver edited, and nowhere else
+        from ascend_guard.edits import converted  # needed where an approver edited, and nowhere else
 
         if self._options.fixed:
             raise _not_editable(self._options)
@@ -157,7 +157,7 @@ class BoundCall:
 
     def held(self, result: ActionResult) -> None:
         place = getattr(self._plane, "place", None)  # a control plane of somebody's own may have none
-        notices.waits(self._key, place, self.action, result)
+        waiting_notice.waits(self._key, place, self.action, result)
 
     def parameters(self) -> dict[str, Any]:
         return self._passed(self._named)

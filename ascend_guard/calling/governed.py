@@ -16,16 +16,16 @@ from ascend_guard.callables.binding import Binder, compile_binder, takes_instanc
 from ascend_guard.callables.receivers import Receivers
 from ascend_guard.callables.vouching import Vouching, call_of, require_met, vouchers
 from ascend_guard.callables.wrappers import OWN
+from ascend_guard.config import default_control_plane
+from ascend_guard.errors import AuthorizationDeniedError, ConfigurationError, ValidationError
 
-from ._governable import require_governable
-from ._kinds import call_through, call_through_async, path_of, told, unwrap
-from ._stand_in import ANNOTATIONS, stand_in
-from ._thrown_away import is_thrown_away
-from .calls import BoundCall
-from .config import default_control_plane
+from .bound_call import BoundCall
 from .declarations import Options, ToolDeclaration, options
-from .errors import AuthorizationDeniedError, ConfigurationError, ValidationError
+from .discarded import is_thrown_away
 from .execution import Execution
+from .governable import require_governable
+from .stand_in import ANNOTATIONS, stand_in
+from .tool_kinds import call_through, call_through_async, path_of, told, unwrap
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
