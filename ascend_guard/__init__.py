@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .calling.governed import governed
     from .calling.guard import guard
     from .calling.scope import scope
-    from .client.clients import AscendClient, AsyncAscendClient
-    from .client.control_plane import RemoteControlPlane
+    from .client.api.clients import AscendClient, AsyncAscendClient
+    from .client.guard.control_plane import RemoteControlPlane
     from .config import configure
     from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
@@ -58,8 +58,8 @@ if sys.version_info < (3, 11):  # noqa: UP036 - pip refuses it, but a copied fol
     )
 
 _HOMES = {
-    "client.clients": ("AscendClient", "AsyncAscendClient"),
-    "client.control_plane": ("RemoteControlPlane",),
+    "client.api.clients": ("AscendClient", "AsyncAscendClient"),
+    "client.guard.control_plane": ("RemoteControlPlane",),
     "config": ("configure",),
     "drivers": ("ControlPlane",),
     "engine.control_plane": ("EmbeddedControlPlane",),

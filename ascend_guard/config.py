@@ -15,7 +15,8 @@ from ascend_guard.calling.waiting_notice import set_mode
 from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unknown
 
 if TYPE_CHECKING:
-    from .client.control_plane import RemoteControlPlane
+    from ascend_guard.client.guard.control_plane import RemoteControlPlane
+
     from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
     from .store.port import Store
@@ -162,7 +163,7 @@ class Settings:
             StoreError: the database cannot be used.
         """
         if self.remote:
-            from .client.control_plane import RemoteControlPlane
+            from ascend_guard.client.guard.control_plane import RemoteControlPlane
 
             return RemoteControlPlane(
                 self.api_key, self.api_url, agent_id=self.agent_id, agent_name=self.agent_name

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from support import POLICY
 
-from ascend_guard.client.control_plane import RemoteControlPlane
+from ascend_guard.client.guard.control_plane import RemoteControlPlane
 from ascend_guard.engine.keys import known, make_key, make_organization
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.server.app import Server

@@ -207,7 +207,7 @@ def _configuration(run: Run) -> Iterator[Check]:
 
 
 def _server(settings: Settings, what: str) -> Check:
-    from ascend_guard.client.clients import AscendClient
+    from ascend_guard.client.api.clients import AscendClient
 
     try:
         with AscendClient(settings.api_key, settings.api_url, timeout=10) as client:

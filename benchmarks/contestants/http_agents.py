@@ -15,7 +15,7 @@ from time import monotonic, monotonic_ns, sleep
 from plane import ARGUMENTS
 
 from ascend_guard import KillSwitchError, governed
-from ascend_guard.client.control_plane import RemoteControlPlane
+from ascend_guard.client.guard.control_plane import RemoteControlPlane
 
 url, key, threads = sys.argv[1:]
 plane = RemoteControlPlane(key, url, agent_id="bench")

@@ -12,7 +12,7 @@ from plane import ARGUMENTS
 from serving import serve
 
 from ascend_guard import governed
-from ascend_guard.client.control_plane import RemoteControlPlane
+from ascend_guard.client.guard.control_plane import RemoteControlPlane
 
 url, key, mode = sys.argv[1:]
 plane = RemoteControlPlane(key, url, agent_id="bench", push=mode == "pushed")

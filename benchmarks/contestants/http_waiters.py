@@ -21,7 +21,7 @@ from typing import Any
 from plane import ARGUMENTS
 
 from ascend_guard import governed
-from ascend_guard.client.control_plane import RemoteControlPlane
+from ascend_guard.client.guard.control_plane import RemoteControlPlane
 from ascend_guard.flow import AwaitDecision, Effect
 
 url, key, calls = sys.argv[1:]

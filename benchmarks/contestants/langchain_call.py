@@ -10,7 +10,7 @@ from serving import serve
 from text_tool import Refund, caller
 from tools import control_plane
 
-from ascend_guard.client.control_plane import RemoteControlPlane
+from ascend_guard.client.guard.control_plane import RemoteControlPlane
 
 how, place, *key = sys.argv[1:]
 if how == "http":

@@ -21,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from ascend_guard.client.kill_switch_channel import KillSwitchChannel, _Run, publish_command
+from ascend_guard.client.guard.kill_switch_channel import KillSwitchChannel, _Run, publish_command
+from ascend_guard.client.guard.kill_switch_commands import MCPKillSwitchConsumer
 from ascend_guard.errors import ConfigurationError, NetworkError, ValidationError
-from ascend_guard.mcp import MCPKillSwitchConsumer
 from ascend_guard.model import KillSwitchState
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
@@ -518,7 +518,7 @@ def test_without_boto3() -> None:
     """Importing works; starting and publishing say what to install."""
     program = """
 import sys
-from ascend_guard.client.kill_switch_channel import KillSwitchChannel, publish_command
+from ascend_guard.client.guard.kill_switch_channel import KillSwitchChannel, publish_command
 assert not {"boto3", "botocore"} & set(sys.modules)
 sys.modules["boto3"] = None
 command = {"command_type": "BLOCK", "target_id": "a", "created_at": "2027-01-01T00:00:00Z", "target_type": "agent"}

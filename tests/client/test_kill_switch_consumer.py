@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support import SCHEDULES
 
-from ascend_guard.mcp import MCPKillSwitchConsumer, parse_command
+from ascend_guard.client.guard.kill_switch_commands import MCPKillSwitchConsumer, parse_command
 
 NOW = 1_800_000_000.0
 SERVERS = ("files", "mail")
@@ -578,6 +578,9 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert {name for name in done.stdout.split() if name.startswith("ascend_guard")} == {
         "ascend_guard",
         "ascend_guard._version",
+        "ascend_guard.client",
+        "ascend_guard.client.guard",
+        "ascend_guard.client.guard.kill_switch_commands",
         "ascend_guard.errors",
         "ascend_guard.mcp",
     }

@@ -57,8 +57,8 @@ from support import SCHEDULES
 from urllib3.exceptions import HeaderParsingError
 from urllib3.util.response import assert_header_parsing
 
-from ascend_guard.client.transport import Answer, Stream, Transport, Unsent
-from ascend_guard.client.wire import read_head
+from ascend_guard.client.http.reading import read_head
+from ascend_guard.client.http.transport import Answer, Stream, Transport, Unsent
 from ascend_guard.errors import (
     AscendError,
     ConfigurationError,

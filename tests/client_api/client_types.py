@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, assert_type
 
-from ascend_guard.client.answers import ActionPage, ConnectionStatus
-from ascend_guard.client.clients import AscendClient, AsyncAscendClient
+from ascend_guard.client.api.answers import ActionPage, ConnectionStatus
+from ascend_guard.client.api.clients import AscendClient, AsyncAscendClient
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
 
 

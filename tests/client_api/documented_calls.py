@@ -8,13 +8,10 @@ from typing import Any
 
 from scripted_transport import answer
 
-from ascend_guard.client import asking
-from ascend_guard.client import operations as actions
-from ascend_guard.client import operations_registry as registry
-from ascend_guard.client import operations_system as system
-from ascend_guard.client.exchange import Exchange, Send
-from ascend_guard.client.identity import Identity
-from ascend_guard.client.transport import Answer
+from ascend_guard.client.api import actions, asking, registry, system
+from ascend_guard.client.http.exchange import Exchange, Send
+from ascend_guard.client.http.identity import Identity
+from ascend_guard.client.http.transport import Answer
 from ascend_guard.model import AgentAction
 
 ACTION = AgentAction(

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from ascend_guard.client.exchange import Exchange, Pause, Send, arun, run
-from ascend_guard.client.identity import Identity
-from ascend_guard.client.transport import Answer, Unsent
+from ascend_guard.client.http.exchange import Exchange, Pause, Send, arun, run
+from ascend_guard.client.http.identity import Identity
+from ascend_guard.client.http.transport import Answer, Unsent
 
 R = TypeVar("R")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support import SCHEDULES
 
 from ascend_guard.api.actions import DecisionBody
-from ascend_guard.client.answers import decision_of, items_of, kill_switch_of, page_of
+from ascend_guard.client.api.answers import decision_of, items_of, kill_switch_of, page_of
 from ascend_guard.errors import ServerError
 from ascend_guard.model import ActionResult, Decision, RiskLevel
 

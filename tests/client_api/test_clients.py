@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ascend_guard import errors
-from ascend_guard.client.clients import AscendClient, AsyncAscendClient
-from ascend_guard.client.identity import DEFAULT_URL
+from ascend_guard.client.api.clients import AscendClient, AsyncAscendClient
+from ascend_guard.client.http.identity import DEFAULT_URL
 
 KEY = "ask_0123456789abcdef"
 SECRET = "signing-s3cret-of-ours"

@@ -15,17 +15,10 @@ from support import SCHEDULES
 
 from ascend_guard import errors
 from ascend_guard.api.table import BY_NAME
-from ascend_guard.client.exchange import (
-    DOCUMENTED,
-    GUARD,
-    Pause,
-    Retry,
-    Send,
-    exchange,
-)
-from ascend_guard.client.failures import MOST_WORDS
-from ascend_guard.client.identity import RETRY_FOR
-from ascend_guard.client.transport import Answer, Unsent
+from ascend_guard.client.http.exchange import DOCUMENTED, GUARD, Pause, Retry, Send, exchange
+from ascend_guard.client.http.failures import MOST_WORDS
+from ascend_guard.client.http.identity import RETRY_FOR
+from ascend_guard.client.http.transport import Answer, Unsent
 
 GET = BY_NAME["get_action"]
 POST = BY_NAME["evaluate_policy"]

@@ -27,10 +27,11 @@ from support import SCHEDULES
 from test_answers import APPROVING, BODIES, approves
 
 from ascend_guard.api.table import BY_NAME
-from ascend_guard.client import operations, operations_system
-from ascend_guard.client.clients import AscendClient, AsyncAscendClient
-from ascend_guard.client.exchange import Send
-from ascend_guard.client.transport import Answer, Unsent
+from ascend_guard.client.api import actions as operations
+from ascend_guard.client.api import system as operations_system
+from ascend_guard.client.api.clients import AscendClient, AsyncAscendClient
+from ascend_guard.client.http.exchange import Send
+from ascend_guard.client.http.transport import Answer, Unsent
 from ascend_guard.errors import (
     AscendError,
     AuthenticationError,

@@ -16,9 +16,9 @@ import pytest
 from test_sdk_document import BLOCKS, reader
 
 from ascend_guard import errors
-from ascend_guard.client.asking import told
-from ascend_guard.client.clients import AscendClient
-from ascend_guard.client.exchange import run
+from ascend_guard.client.api.asking import told
+from ascend_guard.client.api.clients import AscendClient
+from ascend_guard.client.http.exchange import run
 from ascend_guard.model import AgentAction
 
 POLICIES = {"approved": "allow", "denied": "deny", "pending_approval": "require_approval"}

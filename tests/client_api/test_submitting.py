@@ -22,9 +22,10 @@ from serving import Serving, eventually, serving
 from support import SCHEDULES
 
 from ascend_guard import AscendClient, AsyncAscendClient
-from ascend_guard.client import asking, operations
-from ascend_guard.client.exchange import Send
-from ascend_guard.client.feed import Feed
+from ascend_guard.client.api import actions as operations
+from ascend_guard.client.api import asking
+from ascend_guard.client.guard.feed import Feed
+from ascend_guard.client.http.exchange import Send
 from ascend_guard.errors import AscendError, KillSwitchError, NetworkError, RateLimitError, ServerError
 
 AGAIN = (429, 500, 502, 503, 504)

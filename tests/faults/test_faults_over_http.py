@@ -18,8 +18,8 @@ from serving import Serving, eventually, serving
 from support import PROFILE
 
 from ascend_guard import AscendError, KillSwitchError, RemoteControlPlane, governed
-from ascend_guard.client.exchange import Retry
-from ascend_guard.client.feed import MISSED
+from ascend_guard.client.guard.feed import MISSED
+from ascend_guard.client.http.exchange import Retry
 from ascend_guard.engine import audit
 
 FAULTS = (*map(str, STATUSES), *MUTATIONS, *LOST, *BROKEN)

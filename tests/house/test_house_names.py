@@ -96,7 +96,11 @@ print("same")
 def test_names_are_the_same_in_any_order_of_imports() -> None:
     """Whichever module was imported first: no name turns into a module, and none has two values."""
     names = sorted(name for name in MODULES if not name.startswith(("cli", "__main__", "testing_plugin")))
-    names.sort(key=lambda name: name not in ("calling.governed", "calling.guard", "calling.scope", "config", "errors"))
+    names.sort(
+        key=lambda name: (
+            name not in ("calling.governed", "calling.guard", "calling.scope", "config", "errors")
+        )
+    )
     assert python(_SAME, " ".join(names)) == "same"
 
 

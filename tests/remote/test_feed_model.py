@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import SCHEDULES
 
-from ascend_guard.client.feed import MISSED, Chunks, Feed, News
+from ascend_guard.client.guard.feed import MISSED, Chunks, Feed, News
 from ascend_guard.errors import NetworkError
 from ascend_guard.model import ActionResult, KillSwitchState
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from remote_world import Threads, ended, program
 from serving import eventually, serving
 
-from ascend_guard.client import outbox as module
-from ascend_guard.client.exchange import Exchange, Send
-from ascend_guard.client.outbox import Outbox
-from ascend_guard.client.transport import Answer
+from ascend_guard.client.guard import outbox as module
+from ascend_guard.client.guard.outbox import Outbox
+from ascend_guard.client.http.exchange import Exchange, Send
+from ascend_guard.client.http.transport import Answer
 from ascend_guard.errors import (
     AuthenticationError,
     ConflictError,

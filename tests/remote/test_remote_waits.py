@@ -25,7 +25,7 @@ from ascend_guard import (
     TimeoutError,
     governed,
 )
-from ascend_guard.client.exchange import Retry
+from ascend_guard.client.http.exchange import Retry
 from ascend_guard.flow import AwaitDecision, Submit
 from ascend_guard.model import ActionResult, AgentAction
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ascend_guard.client.feed import LARGEST_EVENT, Event, events
+from ascend_guard.client.guard.feed import LARGEST_EVENT, Event, events
 from ascend_guard.errors import ServerError
 
 ENDS = (b"\n", b"\r\n", b"\r")

@@ -17,10 +17,10 @@ from typing import Any
 
 from replica_journal import Journal
 
-import ascend_guard.client.control_plane as remote
+import ascend_guard.client.guard.control_plane as remote
 from ascend_guard import AscendError, governed
 from ascend_guard.calling.scope import current
-from ascend_guard.client.transport import Answer, Transport
+from ascend_guard.client.http.transport import Answer, Transport
 
 GIVEN = json.loads(sys.argv[1])
 AGENT = GIVEN["agent"]

@@ -17,7 +17,7 @@ from postgres_server import PostgresServer
 from replica_world import Api, Replica, World, pair, until
 
 from ascend_guard import AscendError, AuthorizationDeniedError, KillSwitchError, governed
-from ascend_guard.client.control_plane import RemoteControlPlane
+from ascend_guard.client.guard.control_plane import RemoteControlPlane
 from ascend_guard.engine.audit import verify, verify_export
 
 SUBMIT = "/api/v1/actions/submit"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from serving import Serving, serving
 
 from ascend_guard import AscendClient
-from ascend_guard.client.control_plane import RemoteControlPlane
+from ascend_guard.client.guard.control_plane import RemoteControlPlane
 from ascend_guard.engine.keys import KeyInfo, key_of, keys, make_key, signing_secret_of
 from ascend_guard.errors import AscendError, AuthenticationError
 

@@ -14,11 +14,10 @@ from typing import Protocol
 
 import msgspec
 
+from ascend_guard.client.http.exchange import Sender
+from ascend_guard.client.http.transport import Answer
 from ascend_guard.errors import ConflictError
 from ascend_guard.model import ActionResult
-
-from .exchange import Sender
-from .transport import Answer
 
 REMEMBERED = 100_000
 """Approvals that are remembered as used."""

@@ -18,14 +18,14 @@ from typing import Any
 
 import msgspec
 
+from ascend_guard.client.api.answers import mapping_of
+from ascend_guard.client.api.asking import ask
+from ascend_guard.client.http.exchange import GUARD, ONCE, Exchange, Pause, Retry, Sender, run
+from ascend_guard.client.http.identity import Identity
 from ascend_guard.errors import ServerError
 from ascend_guard.flow import Settle
 
-from .answers import mapping_of
-from .asking import ask
-from .exchange import GUARD, ONCE, Exchange, Pause, Retry, Sender, run
 from .grants import renewed_in_children
-from .identity import Identity
 from .outbox import TRANSIENT, Outbox
 from .protocol import Features, outcome_item, outcome_request
 

@@ -17,6 +17,9 @@ import re
 import uuid
 
 from ascend_guard.api.table import BY_NAME
+from ascend_guard.client.http.exchange import DOCUMENTED, Exchange, Pause, Retry, encoded
+from ascend_guard.client.http.failures import readable
+from ascend_guard.client.http.identity import Identity
 from ascend_guard.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -31,9 +34,6 @@ from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, KillSwitch
 
 from .answers import kill_switch_of
 from .asking import Data, ask, decided, require_text
-from .exchange import DOCUMENTED, Exchange, Pause, Retry, encoded
-from .failures import readable
-from .identity import Identity
 
 KILL_SWITCH_SECONDS = 5.0
 """How long the kill switch may take to answer (REST API document, "Fail-Closed Reference Implementations")."""

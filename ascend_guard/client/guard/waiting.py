@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from ascend_guard.client.http.exchange import Exchange, Sender, arun, run
 from ascend_guard.drivers import adrive, drive
 from ascend_guard.model import ActionResult, KillSwitchState
 
-from .exchange import Exchange, Sender, arun, run
 from .feed import News
 
 

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
+from ascend_guard.client.api.answers import decision_of
 from ascend_guard.errors import AscendError, NetworkError, ServerError
 from ascend_guard.flow import CheckKillSwitch, Effect, Submit
 from ascend_guard.model import ActionResult, KillSwitchState
 
-from .answers import decision_of
 from .grants import renewed_in_children
 
 _log = logging.getLogger("ascend_guard.client")

@@ -32,8 +32,8 @@ from ascend_guard.errors import (
 )
 from ascend_guard.redaction.hidden import masks
 
+from .reading import Call, Idle, Refused, current
 from .settings import Peer, check_target, checked, settle
-from .wire import Call, Idle, Refused, current
 
 __all__ = ["Answer", "Stream", "Transport", "Unsent"]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ascend_guard._version import __version__
+from ascend_guard.client.http.exchange import Exchange
+from ascend_guard.client.http.identity import Identity
 
 from .answers import items_of, mapping_of
 from .asking import Data, ask, plain, present, told
-from .exchange import Exchange
-from .identity import Identity
 
 
 def register_agent(

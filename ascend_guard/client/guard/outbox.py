@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ascend_guard.client.http.exchange import Exchange, Sender, run
 from ascend_guard.errors import (
     ConflictError,
     NetworkError,
@@ -24,7 +25,6 @@ from ascend_guard.errors import (
     TimeoutError,
 )
 
-from .exchange import Exchange, Sender, run
 from .grants import renewed_in_children
 
 _log = logging.getLogger("ascend_guard.client")

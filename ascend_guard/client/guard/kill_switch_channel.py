@@ -16,7 +16,9 @@ from typing import Any
 import msgspec
 
 from ascend_guard.errors import ConfigurationError, NetworkError, ValidationError
-from ascend_guard.mcp import (
+from ascend_guard.model import KillSwitchState, iso
+
+from .kill_switch_commands import (
     EVERY_AGENT,
     ORGANIZATION,
     MCPKillSwitchConsumer,
@@ -24,7 +26,6 @@ from ascend_guard.mcp import (
     parse_command,
     read_command,
 )
-from ascend_guard.model import KillSwitchState, iso
 
 __all__ = ["KillSwitchChannel", "publish_command"]
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ascend_guard.client.guard.feed import Feed
+from ascend_guard.client.guard.protocol import features_of
+from ascend_guard.client.http.exchange import ONCE, run
+from ascend_guard.client.http.identity import Identity
+from ascend_guard.client.http.transport import Stream, Transport
 from ascend_guard.errors import NetworkError, NotFoundError
 from ascend_guard.model import KillSwitchState
 
 from .asking import ask
-from .exchange import ONCE, run
-from .feed import Feed
-from .identity import Identity
-from .protocol import features_of
-from .transport import Stream, Transport
 
 FEATURES_TIMEOUT = 5.0
 """Seconds in which the server says what it can do."""

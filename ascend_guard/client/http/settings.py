@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ascend_guard.errors import AscendError, ConfigurationError, ValidationError
 
-from .wire import Connection, SecureConnection
+from .reading import Connection, SecureConnection
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[ -~\xa0-\xff]*")

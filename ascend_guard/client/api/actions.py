@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ascend_guard.client.http.exchange import Exchange, Pause
+from ascend_guard.client.http.identity import Identity
 from ascend_guard.errors import (
     TimeoutError,
     ValidationError,
@@ -13,8 +15,6 @@ from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
 
 from .answers import ActionPage, kill_switch_of, page_of
 from .asking import Data, ask, decided, plain, present, require_seconds, require_text, told
-from .exchange import Exchange, Pause
-from .identity import Identity
 from .submitting import require_running, submit
 
 WAIT = 300.0

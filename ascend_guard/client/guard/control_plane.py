@@ -20,6 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from ascend_guard.calling.scope import scoped
+from ascend_guard.client.api.answers import kill_switch_of
+from ascend_guard.client.api.asking import ask, decided, told
+from ascend_guard.client.http.exchange import GUARD, Exchange, Retry, arun, run
+from ascend_guard.client.http.identity import identity_of
+from ascend_guard.client.http.transport import Answer, Stream, Transport
 from ascend_guard.errors import (
     AscendError,
     NetworkError,
@@ -42,16 +47,11 @@ from ascend_guard.flow import (
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 
 from . import protocol
-from .answers import kill_switch_of
-from .asking import ask, decided, told
-from .exchange import GUARD, Exchange, Retry, arun, run
 from .feed import Feed, LastWord, News
 from .grants import Grants, Underway, renewed_in_children
-from .identity import identity_of
 from .outbox import Outbox
 from .outcomes import Outcomes, reported
 from .protocol import Features
-from .transport import Answer, Stream, Transport
 from .waiting import Inbox, Listen, Waiting, aplay, play
 
 if TYPE_CHECKING:

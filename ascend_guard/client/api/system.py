@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ascend_guard.calling.scope import current
+from ascend_guard.client.http.exchange import ONCE, Exchange
+from ascend_guard.client.http.identity import Identity
 from ascend_guard.errors import AuthenticationError, ValidationError
 
 from .answers import ConnectionStatus, items_of, mapping_of
 from .asking import Data, ask, plain, present, told
-from .exchange import ONCE, Exchange
-from .identity import Identity
 
 _SHORTEST_REASON = 10
 

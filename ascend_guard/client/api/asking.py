@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import Any
 
 from ascend_guard.api.table import BY_NAME
+from ascend_guard.client.http.exchange import DOCUMENTED, Exchange, Retry, encoded, exchange
+from ascend_guard.client.http.identity import Identity
+from ascend_guard.client.http.tracing import trace_headers
+from ascend_guard.client.http.transport import Answer
 from ascend_guard.errors import ServerError, ValidationError
 from ascend_guard.model import ActionResult
 
 from .answers import decision_of, mapping_of
-from .exchange import DOCUMENTED, Exchange, Retry, encoded, exchange
-from .identity import Identity
-from .tracing import trace_headers
-from .transport import Answer
 
 Data = dict[str, Any]
 """An answer as the server gave it."""

@@ -1,0 +1,1 @@
+"""The documented client: ``AscendClient`` and ``AsyncAscendClient``."""

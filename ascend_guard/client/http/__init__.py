@@ -1,0 +1,1 @@
+"""HTTP to a control plane: who asks, with what settings, one request and its resends, one deadline."""
