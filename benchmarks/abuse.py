@@ -18,7 +18,7 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from ascend_guard.engine.keys import make_key, make_organization
-from ascend_guard.engine.supply_chain import COMPONENTS, Component, ComponentType
+from ascend_guard.engine.registry.supply_chain import COMPONENTS, Component, ComponentType
 from ascend_guard.store.port import Transaction
 from ascend_guard.store.sqlite import SQLiteStore
 

@@ -276,7 +276,7 @@ class World:
 
     def _expire(self, _: str) -> None:
         self._pass(3 * 3600)
-        self.plane.tidy()
+        self.plane.housekeep()
 
     def _tick(self, _: str) -> None:
         self._pass(60)
@@ -477,7 +477,7 @@ def play(schedule: Schedule, *, is_async: bool) -> tuple[World, list[str]]:
         except Exception as error:
             ends.append(type(error).__name__)
         world.people(between)
-    world.plane.tidy()
+    world.plane.housekeep()
     return world, ends
 
 

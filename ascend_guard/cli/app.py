@@ -18,7 +18,7 @@ from ascend_guard.errors import AscendError, StoreError
 from . import actions, approvals, audit, doctor, init, keys, kill_switch, mcp_proxy, policy, serve, token
 from .command import DatabaseOption, JsonOption, PolicyOption
 from .context import Declined, Refusal, error_record
-from .helping import tidy
+from .helping import housekeep
 from .output import OUTPUT, Unwritable, give_up, open_streams, printing
 
 _OF_SEVERAL_LINES = ("ConfigurationError", "PolicyError")
@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> int:
 def _commands() -> Any:
     """Everything that can be typed."""
     commands = typer.main.get_command(app)
-    tidy(commands)
+    housekeep(commands)
     return commands
 
 

@@ -61,7 +61,7 @@ class Changes:
         else:
             changed = plane.store.changed()
             if overdue:
-                plane.tidy()
+                plane.housekeep()
         if overdue:
             self._until = time.monotonic() + _TIDY_EVERY
         return changed or overdue

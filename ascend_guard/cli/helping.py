@@ -9,7 +9,7 @@ import typer
 _NUMBERS: dict[type, str] = {int: "N", float: "NUMBER"}
 
 
-def tidy(command: Any, parent: typer.Context | None = None) -> None:
+def housekeep(command: Any, parent: typer.Context | None = None) -> None:
     """Put that into a command, and into all commands inside it. Typer's own words are ``<bool>`` and ``<int range>``."""
     context = typer.Context(command, info_name=command.name, parent=parent, **command.context_settings)
     for parameter in command.get_params(context):
@@ -19,7 +19,7 @@ def tidy(command: Any, parent: typer.Context | None = None) -> None:
         elif parameter.metavar is None:
             parameter.metavar = "" if parameter.is_flag else _NUMBERS.get(type(parameter.default))
     for inner in getattr(command, "commands", {}).values():
-        tidy(inner, context)
+        housekeep(inner, context)
 
 
 def _nothing(ctx: object) -> None:

@@ -20,11 +20,11 @@ from msgspec import Struct
 from rich.console import RenderableType
 from rich.text import Text
 
-from ascend_guard.engine.agents import AGENTS
 from ascend_guard.engine.control_plane import LOCAL
 from ascend_guard.engine.keys import keys, organizations
 from ascend_guard.engine.kill import EVERYONE, stopped
-from ascend_guard.engine.presence import behind_http, living
+from ascend_guard.engine.liveness import behind_http, living
+from ascend_guard.engine.registry.agents import AGENTS
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
 from ascend_guard.store.beside import OPENING
 from ascend_guard.store.port import Reader, Store, running_calls

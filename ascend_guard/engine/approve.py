@@ -21,8 +21,8 @@ from ascend_guard.store.port import ActionRow, Reader, Transaction
 
 from . import denials
 from .approvers import Approver, asked, names, satisfied
+from .liveness import API
 from .policy import Effect, Policy
-from .presence import API
 from .results import encoded, pending_approvers, requirements_of, result_of
 from .risk import assess
 

@@ -30,10 +30,10 @@ from ascend_guard.model import (
 from ascend_guard.redaction.hidden import HiddenKey
 from ascend_guard.store.port import Reader, Store, Transaction
 
-from . import audit, claim, decide, kill, tidying
+from . import audit, claim, decide, housekeeping, kill
+from .liveness import living
 from .people import People, unless_error
 from .policy import Policy
-from .presence import living
 from .risk import prepare
 from .waiting import Waits
 
@@ -73,7 +73,7 @@ class EmbeddedControlPlane(People):
         self.organization = organization
         self.digest_key: bytes = HiddenKey(hmac.digest(store.secret, b"argument digests", "sha256"))
         self._clock = clock
-        self._waits = Waits(store, organization, self.tidy, clock)
+        self._waits = Waits(store, organization, self.housekeep, clock)
         self._handlers: dict[type[Effect[Any]], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
             CheckKillSwitch: (self._check_kill_switch, self._acheck_kill_switch),
             Begin: (self._begin, self._abegin),
@@ -91,7 +91,7 @@ class EmbeddedControlPlane(People):
         ] = {}  # which process took the permit: a forked child inherits calls, not permits
         self._lost: set[str] = set()  # ended, and the outcome could not be recorded
         self._unsettled: set[str] | None = None  # those that closing left without an outcome
-        self.tidy()
+        self.housekeep()
 
     @property
     def place(self) -> str:
@@ -296,9 +296,9 @@ class EmbeddedControlPlane(People):
             lambda reader: out.writelines(audit.export(reader, self.store.secret, self._clock()))
         )
 
-    def tidy(self) -> None:
+    def housekeep(self) -> None:
         """Deny what is overdue, and say ``unknown`` of what dead processes left running."""
-        tidying.tidy(self.store, self._clock(), self._waits.poke)
+        housekeeping.housekeep(self.store, self._clock(), self._waits.poke)
 
     def close(self) -> None:
         """Finish what is being written and let go of the store. Closing twice is no error."""

@@ -22,13 +22,13 @@ from . import decide
 from .claim import claim, known, settle, take
 from .decide import Judgement
 from .edited import Judge
+from .housekeeping import SUBMISSION
 from .kill import stopped
+from .liveness import API, Register, living
 from .policy import Policy
-from .presence import API, Register, living
-from .registry import Governance, GovernanceViolation, govern, record_violation
+from .registry.admission import Governance, GovernanceViolation, govern, record_violation
 from .results import result_of
 from .risk import risk_at_least
-from .tidying import SUBMISSION
 
 REMEMBERED = 24 * 3600.0
 """Seconds an idempotency key is remembered."""

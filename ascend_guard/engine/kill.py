@@ -14,7 +14,7 @@ from ascend_guard.errors import NotFoundError, StoreError, ValidationError, reme
 from ascend_guard.model import AgentAction, Killed, KillSwitchState
 from ascend_guard.store.port import Reader, Store, Transaction, running_calls
 
-from .presence import behind_http
+from .liveness import behind_http
 
 EVERYONE = ""
 RUNNING = KillSwitchState(False)

@@ -22,8 +22,8 @@ from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.claim import known, stop_waiting, withdraw
 from ascend_guard.engine.decide import judge
 from ascend_guard.engine.intake import Answer, Key, waits_to_be_told
-from ascend_guard.engine.presence import API, REMOTE
-from ascend_guard.engine.registry import Governance
+from ascend_guard.engine.liveness import API, REMOTE
+from ascend_guard.engine.registry.admission import Governance
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, NotFoundError, StoreError
 from ascend_guard.errors.not_run import stopped as kill_switch_error
 from ascend_guard.flow import Claim, Submit, Withdraw

@@ -18,9 +18,9 @@ from ascend_guard.api.registry import (
     WhyBody,
 )
 from ascend_guard.api.system import Done, Page
-from ascend_guard.engine import agents
-from ascend_guard.engine.agents import AGENTS, Agent, AgentStatus, Health
-from ascend_guard.engine.records import Entry, cleaned
+from ascend_guard.engine.registry import agents
+from ascend_guard.engine.registry.agents import AGENTS, Agent, AgentStatus, Health
+from ascend_guard.engine.registry.records import Entry, cleaned
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.model import iso
 from ascend_guard.store.port import Reader, Transaction

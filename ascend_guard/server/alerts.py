@@ -15,10 +15,10 @@ from ascend_guard.api.output import (
     ClassificationsQuery,
 )
 from ascend_guard.api.system import Done
-from ascend_guard.engine import alerts, classifications
-from ascend_guard.engine.alerts import Alert
-from ascend_guard.engine.classifications import Classification
-from ascend_guard.engine.records import Entry, cleaned
+from ascend_guard.engine.registry import alerts, classifications
+from ascend_guard.engine.registry.alerts import Alert
+from ascend_guard.engine.registry.classifications import Classification
+from ascend_guard.engine.registry.records import Entry, cleaned
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.model import iso
 from ascend_guard.store.port import Reader

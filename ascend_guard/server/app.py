@@ -20,11 +20,11 @@ from starlette.routing import Match, Route
 from ascend_guard.api.endpoint import Access
 from ascend_guard.api.system import ErrorBody
 from ascend_guard.api.table import ENDPOINTS
+from ascend_guard.engine.housekeeping import housekeep
 from ascend_guard.engine.intake import Intake, digest_key_of
 from ascend_guard.engine.keys import tier_of
+from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import Policy
-from ascend_guard.engine.presence import Register
-from ascend_guard.engine.tidying import tidy
 from ascend_guard.errors import AscendError, StoreError
 from ascend_guard.store.port import Store
 
@@ -47,7 +47,7 @@ from .wire import Receive, Scope, Send, correlation_of, heads, require_once, res
 
 _log = logging.getLogger("ascend_guard.server")
 
-TIDYING = 1.0
+HOUSEKEEPING = 1.0
 """Seconds between two looks for deadlines that have passed and processes that have died."""
 
 HANDLERS: dict[str, Handler] = {
@@ -142,7 +142,7 @@ class Server:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         beside = [
             asyncio.create_task(self.news.run(), name="news"),
-            asyncio.create_task(self._tidy(), name="tidying"),
+            asyncio.create_task(self._housekeep(), name="housekeeping"),
             asyncio.create_task(self._deliveries.run(), name="deliveries"),
         ]
         try:
@@ -156,14 +156,14 @@ class Server:
             self._desk.lanes.close()
             await asyncio.to_thread(self.services.store.close)
 
-    async def _tidy(self) -> None:
+    async def _housekeep(self) -> None:
         services = self.services
         while True:
             try:
-                await asyncio.to_thread(tidy, services.store, services.clock(), lambda: None)
+                await asyncio.to_thread(housekeep, services.store, services.clock(), lambda: None)
             except Exception as error:
                 _log.warning("Deadlines cannot be looked after now: %s", error)
-            await asyncio.sleep(TIDYING)
+            await asyncio.sleep(HOUSEKEEPING)
 
     def _happened(self, events: list[str]) -> None:
         if any(event.startswith("api_key.") for event in events):

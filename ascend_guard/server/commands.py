@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 
 from ascend_guard.api.registry import Acknowledged, CommandAnswer, CommandBody, CommandIssue, Commands
-from ascend_guard.engine import commands
-from ascend_guard.engine.commands import STOPPING, Command, CommandType
-from ascend_guard.engine.records import cleaned, possible
+from ascend_guard.engine.registry import commands
+from ascend_guard.engine.registry.commands import STOPPING, Command, CommandType
+from ascend_guard.engine.registry.records import cleaned, possible
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import iso
 

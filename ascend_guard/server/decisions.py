@@ -8,7 +8,7 @@ import msgspec
 
 from ascend_guard.api.actions import ActionBody, ActionDetailBody, ApprovalBody, DecisionBody, TrailEntry
 from ascend_guard.engine.approve import as_it_runs, submitted
-from ascend_guard.engine.registry import Governance
+from ascend_guard.engine.registry.admission import Governance
 from ascend_guard.engine.results import pending_approvers, result_of
 from ascend_guard.engine.risk import Risk
 from ascend_guard.model import ALREADY_RAN, ActionResult, Decision, iso

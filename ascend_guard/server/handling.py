@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from ascend_guard.engine.intake import Intake
+from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import Policy
-from ascend_guard.engine.presence import Register
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.redaction.hidden import masks
 from ascend_guard.store.port import Reader, Store, Transaction

@@ -18,9 +18,9 @@ from ascend_guard.api.registry import (
     WhyBody,
 )
 from ascend_guard.api.system import Done, Page
-from ascend_guard.engine import mcp_servers
-from ascend_guard.engine.mcp_servers import MCP_SERVERS, McpServer
-from ascend_guard.engine.records import Entry, cleaned
+from ascend_guard.engine.registry import mcp_servers
+from ascend_guard.engine.registry.mcp_servers import MCP_SERVERS, McpServer
+from ascend_guard.engine.registry.records import Entry, cleaned
 from ascend_guard.model import iso
 from ascend_guard.redaction import scrub
 from ascend_guard.store.port import Reader

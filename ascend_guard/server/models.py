@@ -6,9 +6,9 @@ import msgspec
 
 from ascend_guard.api.registry import ModelAnswer, ModelBody, ModelChange, ModelPage, ModelRegistration
 from ascend_guard.api.system import Done, Page
-from ascend_guard.engine import models
-from ascend_guard.engine.models import MODELS, ComplianceStatus, Model
-from ascend_guard.engine.records import Entry, cleaned
+from ascend_guard.engine.registry import models
+from ascend_guard.engine.registry.models import MODELS, ComplianceStatus, Model
+from ascend_guard.engine.registry.records import Entry, cleaned
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.store.port import Reader
 

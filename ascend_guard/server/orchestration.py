@@ -18,9 +18,9 @@ from ascend_guard.api.oversight import (
     TopologyPage,
 )
 from ascend_guard.api.system import Page
-from ascend_guard.engine import topology
-from ascend_guard.engine.records import Entry
-from ascend_guard.engine.topology import TOPOLOGIES, Sessions, Topology
+from ascend_guard.engine.registry import topology
+from ascend_guard.engine.registry.records import Entry
+from ascend_guard.engine.registry.topology import TOPOLOGIES, Sessions, Topology
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import iso
 from ascend_guard.store.port import ActionRow, Reader

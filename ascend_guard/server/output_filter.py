@@ -18,10 +18,10 @@ from ascend_guard.api.output import (
     ScanAnswer,
     ScanBody,
 )
-from ascend_guard.engine import output_filter
-from ascend_guard.engine.output_filter import Filter, Finding, Scan, Scanned
-from ascend_guard.engine.records import Entry
-from ascend_guard.engine.sensitive import Category
+from ascend_guard.engine.registry import output_filter
+from ascend_guard.engine.registry.output_filter import Filter, Finding, Scan, Scanned
+from ascend_guard.engine.registry.records import Entry
+from ascend_guard.engine.registry.sensitive import Category
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import RiskLevel, iso
 from ascend_guard.store.port import Reader

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct
 
-from ascend_guard.engine.records import Entry, Shelf, cleaned
+from ascend_guard.engine.registry.records import Entry, Shelf, cleaned
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError
 from ascend_guard.model import iso
 from ascend_guard.store.paging import Page

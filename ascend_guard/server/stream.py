@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
-from ascend_guard.engine.presence import REMOTE
+from ascend_guard.engine.liveness import REMOTE
 from ascend_guard.errors import AscendError
 from ascend_guard.model import KillSwitchState
 from ascend_guard.store.port import Reader

@@ -21,10 +21,10 @@ from ascend_guard.api.oversight import (
     SyncStatus,
     VulnerabilityBody,
 )
-from ascend_guard.engine import supply_chain
-from ascend_guard.engine.agents import AGENTS
-from ascend_guard.engine.records import Entry
-from ascend_guard.engine.supply_chain import COMPONENTS, Component, ComponentType
+from ascend_guard.engine.registry import supply_chain
+from ascend_guard.engine.registry.agents import AGENTS
+from ascend_guard.engine.registry.records import Entry
+from ascend_guard.engine.registry.supply_chain import COMPONENTS, Component, ComponentType
 from ascend_guard.model import RiskLevel
 from ascend_guard.redaction import scrub
 from ascend_guard.store.port import Reader, Transaction

@@ -91,7 +91,7 @@ class World:
     def expire(self, _: object = None) -> None:
         """The deadline of everything that waits passes."""
         self.ahead += HALF_AN_HOUR + 1
-        self.plane.tidy()
+        self.plane.housekeep()
 
     # --- what was recorded -------------------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ def test_a_process_that_dies_in_the_tool(world: World) -> None:
     assert said.startswith("Already ran, action 1:")
     assert "not known how it ended" in said
     assert ran(world.folder) == ["5"]
-    world.plane.tidy()
+    world.plane.housekeep()
     assert [row.outcome for row in world.rows()] == ["unknown"]
 
 

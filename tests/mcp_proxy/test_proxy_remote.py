@@ -5,8 +5,8 @@ from __future__ import annotations
 from proxy_world import POLICY, Desk, Proxy, words
 from serving import serving
 
-from ascend_guard.engine import mcp_servers
-from ascend_guard.engine.mcp_servers import McpServer
+from ascend_guard.engine.registry import mcp_servers
+from ascend_guard.engine.registry.mcp_servers import McpServer
 
 
 def test_decisions_of_a_server(desk: Desk) -> None:

@@ -122,8 +122,8 @@ class Story:
     def detach(self, back: int) -> None:
         self.world.plane._stop_waiting(self.id(back))
 
-    def tidy(self) -> None:
-        self.world.plane.tidy()
+    def housekeep(self) -> None:
+        self.world.plane.housekeep()
 
     def kill(self) -> None:
         self.world.plane.kill(reason="fire", by="ann")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from registry_world import ADMIN, AGENT, BOUND, PERSON, STRANGER, VIEWER, World, shared, two_organizations
 
-from ascend_guard.engine import commands
-from ascend_guard.engine.commands import QUEUED, STOPPING, Command, CommandType
 from ascend_guard.engine.kill import pull, stopped
+from ascend_guard.engine.registry import commands
+from ascend_guard.engine.registry.commands import QUEUED, STOPPING, Command, CommandType
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError
 
 AGENTS = ("a", "b")

@@ -10,16 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from registry_world import World, shared, two_organizations
 
-from ascend_guard.engine import agents, mcp_servers, models
-from ascend_guard.engine.agents import AGENTS, Agent, AgentStatus
-from ascend_guard.engine.mcp_servers import McpServer
-from ascend_guard.engine.models import ComplianceStatus, Model
-from ascend_guard.engine.registry import (
-    Governance,
-    GovernanceViolation,
-    govern,
-    record_violation,
-)
+from ascend_guard.engine.registry import agents, mcp_servers, models
+from ascend_guard.engine.registry.admission import Governance, GovernanceViolation, govern, record_violation
+from ascend_guard.engine.registry.agents import AGENTS, Agent, AgentStatus
+from ascend_guard.engine.registry.mcp_servers import McpServer
+from ascend_guard.engine.registry.models import ComplianceStatus, Model
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.model import AgentAction
 from ascend_guard.server.failures import classified

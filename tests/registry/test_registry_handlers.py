@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from registry_world import ADMIN, AGENT, BOUND, PERSON, ROWS, STRANGER, VIEWER, World
 
-from ascend_guard.engine.agents import GAP
 from ascend_guard.engine.kill import pull, release
-from ascend_guard.engine.registry import GovernanceViolation, govern, record_violation
+from ascend_guard.engine.registry.admission import GovernanceViolation, govern, record_violation
+from ascend_guard.engine.registry.agents import GAP
 from ascend_guard.errors import (
     AuthorizationDeniedError,
     ConflictError,
@@ -501,7 +501,7 @@ def test_resources_are_classified(world: World) -> None:
 
 def test_there_is_a_most_of_each_kind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is a conflict that names the mend; another organization has room of its own; changes need none."""
-    monkeypatch.setattr("ascend_guard.engine.records.MOST", 2)
+    monkeypatch.setattr("ascend_guard.engine.registry.records.MOST", 2)
     for name in ("a", "b"):
         registered(world, name)
     with pytest.raises(ConflictError, match="Remove some first"):

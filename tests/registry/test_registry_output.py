@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registry_world import ADMIN, AGENT, BOUND, STRANGER, VIEWER, World
 
-from ascend_guard.engine import output_filter
-from ascend_guard.engine.output_filter import SHOWN, Filter, scan
-from ascend_guard.engine.records import MOST
-from ascend_guard.engine.sensitive import KINDS, Category, Kind, spans
+from ascend_guard.engine.registry import output_filter
+from ascend_guard.engine.registry.output_filter import SHOWN, Filter, scan
+from ascend_guard.engine.registry.records import MOST
+from ascend_guard.engine.registry.sensitive import KINDS, Category, Kind, spans
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError, StoreError
 from ascend_guard.model import RiskLevel
 
@@ -281,7 +281,7 @@ def test_a_scan_that_fails_blocks(world: World, monkeypatch: pytest.MonkeyPatch)
 def test_the_oldest_findings_give_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand are kept; one more does not make a scan fail, which would block all output."""
     assert MOST == 10_000
-    monkeypatch.setattr("ascend_guard.engine.records.MOST", 3)
+    monkeypatch.setattr("ascend_guard.engine.registry.records.MOST", 3)
     for index in range(5):
         world.ask("scan_output", AGENT, {"content": f"a{index}@b.example.org", "agent_id": f"a{index}"})
     kept = world.ask("list_findings", ADMIN)["findings"]

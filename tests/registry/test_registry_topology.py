@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registry_world import ADMIN, AGENT, BOUND, PERSON, STRANGER, World, shared, two_organizations
 
-from ascend_guard.engine import topology
 from ascend_guard.engine.kill import pull, stopped
+from ascend_guard.engine.registry import topology
 from ascend_guard.errors import NotFoundError, ValidationError
 
 NODES = [f"n{index}" for index in range(7)]

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 from ascend_guard.engine import webhooks
-from ascend_guard.engine.agents import AGENTS, Agent
-from ascend_guard.engine.classifications import CLASSIFICATIONS, Classification
-from ascend_guard.engine.mcp_servers import MCP_SERVERS, McpServer
-from ascend_guard.engine.models import MODELS, Model
-from ascend_guard.engine.output_filter import SCANS, Finding, Scanned
-from ascend_guard.engine.sensitive import Category, Kind
-from ascend_guard.engine.supply_chain import COMPONENTS, Component, ComponentType, Dependencies
-from ascend_guard.engine.topology import TOPOLOGIES, Topology
+from ascend_guard.engine.registry.agents import AGENTS, Agent
+from ascend_guard.engine.registry.classifications import CLASSIFICATIONS, Classification
+from ascend_guard.engine.registry.mcp_servers import MCP_SERVERS, McpServer
+from ascend_guard.engine.registry.models import MODELS, Model
+from ascend_guard.engine.registry.output_filter import SCANS, Finding, Scanned
+from ascend_guard.engine.registry.sensitive import Category, Kind
+from ascend_guard.engine.registry.supply_chain import COMPONENTS, Component, ComponentType, Dependencies
+from ascend_guard.engine.registry.topology import TOPOLOGIES, Topology
 from ascend_guard.model import RiskLevel, iso
 from ascend_guard.store.port import ActionRow, Store, Transaction
 

@@ -160,7 +160,7 @@ class World:
                     if held is self.open_action:  # the call is told of it once
                         assert self.submit(call).is_denied()
                         self.seen["lapsed"] += 1
-        self.plane.tidy()
+        self.plane.housekeep()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -228,7 +228,7 @@ def test_how_long_is_the_policys(db: Database, lasts: str) -> None:
         assert world.submit(0).action_id == first
         world.now += 1
     assert world.submit(0).is_pending()
-    world.plane.tidy()
+    world.plane.housekeep()
     assert world.store.read(lambda reader: reader.count_records("local", DENIAL)) == 0
 
 

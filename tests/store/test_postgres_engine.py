@@ -226,7 +226,7 @@ def test_what_a_crashed_process_left_running_is_unknown(
     plane = replica()
 
     def buried() -> bool:
-        plane.tidy()
+        plane.housekeep()
         return [found.outcome for found in plane.read(lambda reader: reader.actions("local"))] == ["unknown"]
 
     until(buried)

@@ -55,7 +55,7 @@ def lives(world: World, organization: str = "local", agent_id: str = "billing") 
         elif number == 1:
             plane.deny(pending.value.action_id, approver="ann", comment="no")
     world.now += 3600
-    plane.tidy()
+    plane.housekeep()
     plane.kill(reason="stop", by="ann", agent_id=agent_id)
     with pytest.raises(AuthorizationDeniedError):
         read("argument-value")

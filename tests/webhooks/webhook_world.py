@@ -18,8 +18,8 @@ from support import POLICY
 from ascend_guard import EmbeddedControlPlane
 from ascend_guard.api.system import Page, WebhookAnswer, WebhookBody
 from ascend_guard.engine.intake import Intake, digest_key_of
+from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.engine.presence import Register
 from ascend_guard.server.delivery import DeliveryWorker
 from ascend_guard.server.handling import Call, Caller, Services, Settings
 from ascend_guard.server.metrics import Meter

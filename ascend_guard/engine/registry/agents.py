@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from ascend_guard.engine.kill import stopped
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.store.port import Reader, Transaction
 
-from .kill import stopped
 from .models import COMPLIANT, MODELS
 from .records import Entry, Shelf
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from ascend_guard.engine.kill import EVERYONE, pull, release
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.redaction.hidden import masks
 from ascend_guard.store.port import Reader, Transaction
 
-from .kill import EVERYONE, pull, release
 from .records import Shelf
 
 

@@ -9,13 +9,13 @@ from ascend_guard.store.port import Reader, Store, Transaction
 from .approve import expire
 from .claim import bury
 from .denials import DENIAL
-from .presence import living
+from .liveness import living
 
 SUBMISSION = "submission"
 """Kind of the records that say which action a request with an idempotency key became."""
 
 
-def tidy(store: Store, now: float, expired: Callable[[], None]) -> None:
+def housekeep(store: Store, now: float, expired: Callable[[], None]) -> None:
     """Deny what is overdue, say ``unknown`` of what dead processes left running, forget what has ended.
 
     Args:

@@ -12,8 +12,8 @@ from ascend_guard.errors import NotFoundError
 from ascend_guard.store.paging import Page
 from ascend_guard.store.port import AuditRow, Reader, Transaction
 
+from .admission import VIOLATIONS
 from .records import Shelf
-from .registry import VIOLATIONS
 
 
 class AlertType(StrEnum):

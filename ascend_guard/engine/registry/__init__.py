@@ -1,0 +1,1 @@
+"""What an organization registers: agents, models, MCP servers, components, classifications, alerts."""
