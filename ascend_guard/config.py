@@ -138,14 +138,14 @@ class Settings:
             StoreError: it cannot be used.
         """
         if self.postgres:
-            from .store.keyfile import kept_secret, parse_secret
-            from .store.postgres import PostgresStore
+            from ascend_guard.store.postgres.store import PostgresStore
+            from ascend_guard.store.sqlite.keyfile import kept_secret, parse_secret
 
             assert self.database_url is not None
             given = self.secret_key
             secret = kept_secret(self.folder) if given is None else parse_secret(given)
             return PostgresStore(self.database_url, secret=secret)
-        from .store.sqlite import SQLiteStore
+        from ascend_guard.store.sqlite.store import SQLiteStore
 
         path, query = self.database()
         refuse_unknown("option of database_url", query, ("durability",))

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.engine.registry.supply_chain import COMPONENTS, Component, ComponentType
 from ascend_guard.store.port import Transaction
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 from .contestants.http_callers import CALLERS, KINDS, WARM
 from .rounds import HERE, ContestantFailed

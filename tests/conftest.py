@@ -13,7 +13,7 @@ from support import POLICY, PROFILE
 import ascend_guard.config
 from ascend_guard import EmbeddedControlPlane
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 collect_ignore = ["agent_frameworks"]
 """They run in an environment of their own: ``frameworks/test_agent_frameworks_environment.py`` starts them there."""

@@ -192,7 +192,7 @@ def _begin(home: Path) -> PostgresServer:
 
 def _migrate(url: str) -> None:
     """Our tables, without a head: the secret that seals it is the store's own."""
-    from ascend_guard.store.postgres import PostgresStore
+    from ascend_guard.store.postgres.store import PostgresStore
 
     PostgresStore(url, secret=b"only to make the tables").close()
     with psycopg.connect(url, autocommit=True) as connection:

@@ -20,7 +20,7 @@ from ascend_guard.server.handling import Settings
 from ascend_guard.server.serve import serve
 from ascend_guard.server.tokens import LocalIssuer
 from ascend_guard.store.port import Store
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 class Serving:

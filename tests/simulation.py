@@ -25,7 +25,7 @@ from ascend_guard.engine.policy import Policy, parse_policy
 from ascend_guard.errors import AscendError
 from ascend_guard.flow import AwaitDecision, Effect, Flow, Settle, Submit, authorize, begin, settle
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 _SHM = Path("/dev/shm")
 ROOT = _SHM if _SHM.is_dir() else Path(tempfile.gettempdir())

@@ -18,7 +18,7 @@ from ascend_guard.errors import AscendError, StoreError
 from . import actions, approvals, audit, doctor, init, keys, kill_switch, mcp_proxy, policy, serve, token
 from .command import DatabaseOption, JsonOption, PolicyOption
 from .context import Declined, Refusal, error_record
-from .helping import housekeep
+from .helping import simplify
 from .output import OUTPUT, Unwritable, give_up, open_streams, printing
 
 _OF_SEVERAL_LINES = ("ConfigurationError", "PolicyError")
@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> int:
 def _commands() -> Any:
     """Everything that can be typed."""
     commands = typer.main.get_command(app)
-    housekeep(commands)
+    simplify(commands)
     return commands
 
 
@@ -146,7 +146,7 @@ def _explained(error: Exception) -> AscendError | None:
         return StoreError(f"A database failed ({error}). See `ascend-guard doctor`.")
     if error.filename is None and error.errno in OUTPUT:
         raise error
-    from ascend_guard.store.mends import advice
+    from ascend_guard.store.failures import advice
 
     where = f" {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
     return StoreError(f"The system refused{where} ({error.strerror or error}). {advice(error)}")

@@ -129,7 +129,7 @@ def _verify_file(run: Run, path: Path, public_key: str | None) -> Report:
 
 def _with_trail(run: Run, what: str, work: Callable[[Reader, bytes], R], *, passes: int = 1) -> R:
     """Do this with the trail as it is at one moment, and show a bar while it is read."""
-    from ascend_guard.store.sqlite_queries import SQLiteReader
+    from ascend_guard.store.sqlite.queries import SQLiteReader
 
     def watched(reader: Reader, key: bytes) -> R:
         with run.progress(what, passes * reader.head().seq) as step:

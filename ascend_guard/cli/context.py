@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ascend_guard.config import Settings
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
-    from ascend_guard.store.beside import Beside
+    from ascend_guard.store.sqlite.beside import Beside
 
 _SLOW = 0.5
 
@@ -105,7 +105,7 @@ class Run:
         settings = self.settings()
         if settings.remote or settings.postgres or self._to_be_made():
             return None
-        from ascend_guard.store.beside import Beside
+        from ascend_guard.store.sqlite.beside import Beside
 
         path, options = settings.database()
         durability: Any = settings.durability or options.get("durability") or "power"
@@ -165,7 +165,7 @@ class Run:
         settings = self.settings()
         if settings.remote or settings.postgres:
             return 0
-        from ascend_guard.store.barrier import processes, runners_path
+        from ascend_guard.store.sqlite.barrier import processes, runners_path
 
         try:
             return processes(runners_path(settings.database()[0]))

@@ -23,7 +23,7 @@ def there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
-        from ascend_guard.store.mends import explain
+        from ascend_guard.store.failures import explain
 
         raise explain(error, path) from error
     return True

@@ -20,8 +20,8 @@ from .trail import looking
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
     from ascend_guard.store.port import Transaction
-    from ascend_guard.store.sqlite import SQLiteStore
-    from ascend_guard.store.sqlite_queries import SQLiteReader
+    from ascend_guard.store.sqlite.queries import SQLiteReader
+    from ascend_guard.store.sqlite.store import SQLiteStore
 
 _LITTLE, _TOO_LITTLE = 1 << 30, 64 << 20
 _BUSY = 2.0
@@ -35,7 +35,7 @@ def place(path: Path, *, works: bool = False) -> Iterator[Check]:
         path: the database.
         works: agents can use the database as it stands, whatever the folder is like.
     """
-    from ascend_guard.store.mends import owned
+    from ascend_guard.store.failures import owned
 
     folder = path.parent
     while not os.path.lexists(folder) and folder != folder.parent:
@@ -74,9 +74,9 @@ def place(path: Path, *, works: bool = False) -> Iterator[Check]:
 
 def database(settings: Settings, path: Path) -> Iterator[Check]:
     """All that can be seen of a database that is there."""
-    from ascend_guard.store.mends import explain
-    from ascend_guard.store.sqlite_queries import SQLiteReader, foreign
-    from ascend_guard.store.switch_file import SwitchFile, switch_path
+    from ascend_guard.store.failures import explain
+    from ascend_guard.store.sqlite.queries import SQLiteReader, foreign
+    from ascend_guard.store.sqlite.switch_file import SwitchFile, switch_path
 
     agents = _openable(
         settings, path
@@ -107,9 +107,9 @@ def database(settings: Settings, path: Path) -> Iterator[Check]:
 
 def _openable(settings: Settings, path: Path) -> Check:
     """Whether an agent can open it. It is opened as agents do, so no check of theirs is left out here."""
-    from ascend_guard.store.beside import briefly
     from ascend_guard.store.migrations import steps
-    from ascend_guard.store.sqlite import SQLiteStore
+    from ascend_guard.store.sqlite.beside import briefly
+    from ascend_guard.store.sqlite.store import SQLiteStore
 
     def opening() -> SQLiteStore:
         store = settings.store()
@@ -152,7 +152,7 @@ def _written(store: SQLiteStore) -> bool:
 
 
 def _schema(path: Path) -> int:
-    from ascend_guard.store.mends import explain
+    from ascend_guard.store.failures import explain
 
     try:
         connection = sqlite3.connect(_uri(path, "ro"), uri=True, timeout=_BUSY)
@@ -172,7 +172,7 @@ def _uri(path: Path, mode: str) -> str:
 
 
 def _writable(path: Path) -> Check:
-    from ascend_guard.store.mends import explain
+    from ascend_guard.store.failures import explain
 
     try:
         size = f"{path.stat().st_size / (1 << 20):.1f} MiB"
@@ -198,7 +198,7 @@ def _writable(path: Path) -> Check:
 
 def _private(path: Path) -> Iterator[Check]:
     """Whoever may write these can approve; whoever may read the key can forge the trail."""
-    from ascend_guard.store.mends import BESIDE, user_name
+    from ascend_guard.store.failures import BESIDE, user_name
 
     for file in (path, path.with_name(path.name + ".key")):
         if file.exists() and file.stat().st_mode & 0o077:
@@ -228,7 +228,7 @@ def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
 
     from ascend_guard.engine.control_plane import LOCAL
     from ascend_guard.store.chain import sealed
-    from ascend_guard.store.locks import alive
+    from ascend_guard.store.sqlite.locks import alive
 
     from .views import switch_banner
 

@@ -9,7 +9,7 @@ import typer
 _NUMBERS: dict[type, str] = {int: "N", float: "NUMBER"}
 
 
-def housekeep(command: Any, parent: typer.Context | None = None) -> None:
+def simplify(command: Any, parent: typer.Context | None = None) -> None:
     """Put that into a command, and into all commands inside it. Typer's own words are ``<bool>`` and ``<int range>``."""
     context = typer.Context(command, info_name=command.name, parent=parent, **command.context_settings)
     for parameter in command.get_params(context):
@@ -19,7 +19,7 @@ def housekeep(command: Any, parent: typer.Context | None = None) -> None:
         elif parameter.metavar is None:
             parameter.metavar = "" if parameter.is_flag else _NUMBERS.get(type(parameter.default))
     for inner in getattr(command, "commands", {}).values():
-        housekeep(inner, context)
+        simplify(inner, context)
 
 
 def _nothing(ctx: object) -> None:

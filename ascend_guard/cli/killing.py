@@ -26,9 +26,9 @@ from ascend_guard.engine.kill import EVERYONE, stopped
 from ascend_guard.engine.liveness import behind_http, living
 from ascend_guard.engine.registry.agents import AGENTS
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
-from ascend_guard.store.beside import OPENING
 from ascend_guard.store.port import Reader, Store, running_calls
-from ascend_guard.store.turning import RECORDING
+from ascend_guard.store.sqlite.beside import OPENING
+from ascend_guard.store.sqlite.turning import RECORDING
 
 from .context import Run
 from .databases import never_used, used

@@ -26,7 +26,7 @@ def looking(path: Path) -> Iterator[tuple[sqlite3.Connection, bytes]]:
     """
     import sqlite3
 
-    from ascend_guard.store.mends import explain
+    from ascend_guard.store.failures import explain
 
     if not path.exists():
         raise StoreError(

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar
 from ascend_guard.errors import ConflictError, ServerError, StoreError
 from ascend_guard.interrupts import hold, interruptibly, release, uninterrupted
 
-from .mends import LastingStoreError
+from .failures import LastingStoreError
 from .port import Transaction
 
 _log = logging.getLogger("ascend_guard")

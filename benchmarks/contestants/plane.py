@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ascend_guard import EmbeddedControlPlane
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import Durability, SQLiteStore
+from ascend_guard.store.sqlite.store import Durability, SQLiteStore
 
 POLICY = """
 version: 1

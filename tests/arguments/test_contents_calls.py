@@ -12,7 +12,7 @@ from argument_changes import NOTICED, Client, Plain, Slotted, corpus, nested
 
 from ascend_guard import ActionPendingError, AuthorizationDeniedError, EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 ASK = "version: 1\nrules:\n  - {name: ask, actions: [ask], effect: require_approval, timeout: 30m, reason: ask}\n"
 

@@ -11,7 +11,7 @@ import pytest
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, ValidationError, governed, guard
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 RULES = """version: 1
 default: deny

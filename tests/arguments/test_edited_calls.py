@@ -23,7 +23,7 @@ from ascend_guard.arguments import normalise
 from ascend_guard.callables.type_hints import undeclared
 from ascend_guard.edits import converted
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 if TYPE_CHECKING:
     from sqlite3 import Connection as Session

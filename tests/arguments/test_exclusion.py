@@ -356,7 +356,7 @@ def test_policies_see_what_is_excluded(tmp_path: Any) -> None:
     """A rule can deny calls from which something was left out, and calls under a decorator that is vouched for."""
     from ascend_guard import AuthorizationDeniedError, configure
     from ascend_guard.engine.policy import parse_policy
-    from ascend_guard.store.sqlite import SQLiteStore
+    from ascend_guard.store.sqlite.store import SQLiteStore
 
     policy = """
 version: 1

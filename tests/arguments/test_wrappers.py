@@ -36,7 +36,7 @@ from ascend_guard.callables.binding import compile_binder
 from ascend_guard.callables.wrappers import KNOWN
 from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 Tool = Callable[..., Any]
 

@@ -15,7 +15,7 @@ from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.flow import Begin, Claim, Settle, Submit
 from ascend_guard.model import ActionResult, AgentAction, Outcome, OutcomeStatus
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 POLICY = """
 version: 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ascend_guard.cli.killing import closest
 from ascend_guard.errors import KillSwitchError
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 def test_on_never_asks(shop: Any, types: Any) -> None:

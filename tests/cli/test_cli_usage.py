@@ -14,7 +14,7 @@ from ascend_guard import __version__
 from ascend_guard.cli import main
 from ascend_guard.cli.app import app
 from ascend_guard.errors import ServerError
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -17,7 +17,7 @@ from ascend_guard.engine import audit
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import AscendError
 from ascend_guard.store.port import ActionRow, Store
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 WAYS = [
     f"{store}-{where}-{how}"
@@ -204,7 +204,7 @@ def world(way: str, folder: Path, postgres_url: Callable[[], str], policy: str =
     if database == "sqlite":
         store: Store = SQLiteStore(folder / "contract.db", durability="process", clock=clock)
     else:
-        from ascend_guard.store.postgres import PostgresStore
+        from ascend_guard.store.postgres.store import PostgresStore
 
         store = PostgresStore(postgres_url(), secret=bytes(32), clock=clock)
     if where == "embedded":

@@ -18,7 +18,7 @@ from support import POLICY
 import ascend_guard
 from ascend_guard import AscendError, EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 def begun(folder: Path) -> EmbeddedControlPlane:
@@ -155,7 +155,7 @@ def test_closed_while_everybody_is_busy(tmp_path: Path, again: Any) -> None:
 
 _CRASHING = """
 import sys, tempfile, threading
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT max(i) FROM n"
 for _ in range(3):
@@ -196,7 +196,7 @@ import asyncio, multiprocessing, os, sys, threading
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 store = SQLiteStore(sys.argv[1] + "/ascend.db", durability="process")
 ascend_guard.configure(control_plane=EmbeddedControlPlane(store, parse_policy("{version: 1, default: allow}")))

@@ -29,7 +29,7 @@ from ascend_guard import (
     scope,
 )
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 def held(call: Callable[[], object]) -> str:
@@ -386,7 +386,7 @@ import sys
 import ascend_guard
 from ascend_guard import ActionPendingError, EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 folder = sys.argv[1]
 plane = EmbeddedControlPlane(SQLiteStore(folder + "/ascend.db"), parse_policy(open(folder + "/policy.yaml").read()),

@@ -34,7 +34,7 @@ from ascend_guard import (
     guard,
     scope,
 )
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 Token = Annotated[str, Redact]
 

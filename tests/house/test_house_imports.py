@@ -72,23 +72,31 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 STORE = (
     *(
         "chain",
-        "keyfile",
-        "slots",
-        "locks",
-        "mends",
+        "sqlite.keyfile",
+        "sqlite.slots",
+        "sqlite.locks",
+        "failures",
         "migrations",
         "rows",
         "paging",
         "port",
-        "watched",
+        "sqlite.watched",
         "writer",
         "commits",
         "forks",
         "trail_queries",
         "queries",
     ),
-    *("switch_records", "switch_file", "barrier", "turning", "sqlite_queries", "sqlite", "beside"),
-    *("postgres_connection", "postgres_queries", "postgres_listener", "postgres"),
+    *(
+        "sqlite.switch_records",
+        "sqlite.switch_file",
+        "sqlite.barrier",
+        "sqlite.turning",
+        "sqlite.queries",
+        "sqlite.store",
+        "sqlite.beside",
+    ),
+    *("postgres.connection", "postgres.queries", "postgres.listener", "postgres.store"),
 )
 
 HEAVY = (

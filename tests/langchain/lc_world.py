@@ -24,7 +24,7 @@ from ascend_guard import AgentAction, EmbeddedControlPlane
 from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.port import ActionRow
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 WORLD_POLICY = """
 version: 1

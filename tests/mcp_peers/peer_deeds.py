@@ -21,7 +21,7 @@ from serving import eventually
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import load_policy
 from ascend_guard.store.port import ActionRow
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 OVER_HTTP = "everything-over-http"
 

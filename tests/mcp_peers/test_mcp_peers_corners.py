@@ -17,7 +17,7 @@ from peer_scripts import LEGACY, WHO
 from peer_web import everything_on, free_port, listening_before
 from serving import eventually
 
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 pytestmark = [pytest.mark.xdist_group(NPM), pytest.mark.timeout(300)]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import ascend_guard
 from ascend_guard import AscendError, governed
 from ascend_guard.config import Settings
-import ascend_guard.engine.control_plane, ascend_guard.store.sqlite  # before anybody loses the right to read them
+import ascend_guard.engine.control_plane, ascend_guard.store.sqlite.store  # before anybody loses the right to read them
 
 folder = Path(FOLDER)
 policy = folder / "policy.yaml"

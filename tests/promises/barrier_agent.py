@@ -22,7 +22,7 @@ from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.calling.scope import current
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import AscendError
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 POLICY = "{version: 1, default: allow}"
 THREADS, TASKS = 3, 3

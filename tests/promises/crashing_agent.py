@@ -17,7 +17,7 @@ from support import POLICY
 from ascend_guard import AscendError, EmbeddedControlPlane, governed
 from ascend_guard.calling.scope import current
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 def die() -> None:

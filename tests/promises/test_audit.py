@@ -17,7 +17,7 @@ from ascend_guard import EmbeddedControlPlane, StoreError, ValidationError, gove
 from ascend_guard.engine.audit import verify_export
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.chain import link
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 CALLS = 6
 COPIED = (

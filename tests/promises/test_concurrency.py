@@ -13,7 +13,7 @@ from support import POLICY
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 def count(plane: EmbeddedControlPlane, event: str) -> int:
@@ -139,7 +139,7 @@ import sys
 from support import POLICY
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 plane = EmbeddedControlPlane(SQLiteStore(sys.argv[1]), parse_policy(POLICY))
 @governed("refund", control_plane=plane)
 def refund(amount: float) -> None: ...

@@ -14,7 +14,7 @@ from support import PROFILE
 
 from ascend_guard import EmbeddedControlPlane
 from ascend_guard.store.port import ActionRow
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 AGENT = Path(__file__).with_name("crashing_agent.py")
 STEPS = [f"{number}:{when}" for number in range(5) for when in ("before", "after")] + [

@@ -36,7 +36,7 @@ from ascend_guard.arguments import normalise
 from ascend_guard.callables.type_hints import hints_of, undeclared
 from ascend_guard.edits import converted
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 from ascend_guard.testing import ScriptedControlPlane
 
 POLICY = """

@@ -23,8 +23,8 @@ from ascend_guard import ActionPendingError, EmbeddedControlPlane, ValidationErr
 from ascend_guard.engine.approvers import Approver, among, normal, people, satisfied
 from ascend_guard.engine.policy import Requirement, parse_policy
 from ascend_guard.store.port import Approval, Store
-from ascend_guard.store.postgres import PostgresStore
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.postgres.store import PostgresStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 TWO = POLICY.replace("approvers: [finance]", "approvers: [finance]\n    quorum: 2")
 

@@ -24,8 +24,8 @@ from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import ConflictError, StoreError
 from ascend_guard.flow import Begin, Submit
 from ascend_guard.model import AgentAction, RunningCall
-from ascend_guard.store.beside import Beside
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.beside import Beside
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 AGENT = Path(__file__).with_name("barrier_agent.py")
 KILLS = {"quick": 40, "ci": 300, "full": 1000}[PROFILE]

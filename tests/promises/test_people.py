@@ -25,7 +25,7 @@ from ascend_guard import (
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.flow import Claim, Settle, Submit
 from ascend_guard.model import Outcome, OutcomeStatus
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 def ask(plane: EmbeddedControlPlane) -> str:

@@ -21,7 +21,7 @@ from ascend_guard import (
 )
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.flow import Claim, Submit
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 BIG = AgentAction("billing", "billing", "refund", "refund", "refund", action_details={"amount": 900})
 DIGEST, OTHER = "ab" * 32, "cd" * 32

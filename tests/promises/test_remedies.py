@@ -22,7 +22,7 @@ from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import remedies
 from ascend_guard.flow import Claim
 from ascend_guard.model import ActionResult, Decision, Outcome, OutcomeStatus
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 from ascend_guard.testing import ScriptedControlPlane
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import Effect, Requirement, Verdict, parse_policy
 from ascend_guard.engine.same_call import ACTION, SUBMIT, VOLATILE, approval_key, call_key
 from ascend_guard.flow import Submit
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 RECORD = Path(__file__).parents[2] / "docs/adr/0028-what-is-the-same-call.md"
 ROW = re.compile(r"^\| `(AgentAction|Submit)\.(\w+)` \| (in|out|approval) \| (.+) \|$", re.MULTILINE)

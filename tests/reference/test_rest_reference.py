@@ -21,7 +21,7 @@ from serving import Serving, serving
 
 from ascend_guard.engine.kill import release, stop
 from ascend_guard.server.handling import Settings
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 HERE = Path(__file__).parent
 DOCUMENT = (HERE / "rest_document.txt").read_text()

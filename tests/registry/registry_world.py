@@ -23,7 +23,7 @@ from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.server.handling import Call, Caller, Services, Settings
 from ascend_guard.server.registry import HANDLERS
 from ascend_guard.store.port import Reader, Transaction
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 R = TypeVar("R")
 

@@ -23,7 +23,7 @@ from support import POLICY
 
 from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.server.tokens import LocalIssuer
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres.store import PostgresStore
 
 PATIENCE = 60.0
 """Seconds after which something that should happen is believed not to happen."""

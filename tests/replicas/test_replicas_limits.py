@@ -23,8 +23,8 @@ from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.errors import StoreError
 from ascend_guard.server.quota import ALONE, Lease, Limits, Own, Quota, Shared
 from ascend_guard.store.port import Store
-from ascend_guard.store.postgres import PostgresStore
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.postgres.store import PostgresStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 SECRET = b"s" * 32
 FREE = ((60, 60), (1000, 3600))

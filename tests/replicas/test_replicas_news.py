@@ -15,7 +15,7 @@ from ascend_guard.engine.kill import pull
 from ascend_guard.errors import StoreError
 from ascend_guard.server.news import Listener, News
 from ascend_guard.store.port import Reader
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 R = TypeVar("R")
 

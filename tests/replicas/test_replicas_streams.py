@@ -29,10 +29,10 @@ from ascend_guard.model import AgentAction
 from ascend_guard.server.handling import Settings
 from ascend_guard.server.news import Listener, News
 from ascend_guard.store.port import ActionRow, Store, Transaction
-from ascend_guard.store.postgres import PostgresStore
-from ascend_guard.store.sqlite import SQLiteStore
-from ascend_guard.store.switch_file import SwitchFile
-from ascend_guard.store.switch_records import Entry
+from ascend_guard.store.postgres.store import PostgresStore
+from ascend_guard.store.sqlite.store import SQLiteStore
+from ascend_guard.store.sqlite.switch_file import SwitchFile
+from ascend_guard.store.sqlite.switch_records import Entry
 
 SECRET = b"s" * 32
 AGENTS = ("a", "b")

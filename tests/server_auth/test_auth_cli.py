@@ -19,7 +19,7 @@ from ascend_guard.engine.keys import key_of, signing_secret_of, tier_of
 from ascend_guard.errors import AuthenticationError
 from ascend_guard.server.auth import Gate
 from ascend_guard.server.tokens import LocalIssuer
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 class Answer(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 from support import PROFILE
 
 from ascend_guard.engine.audit import verify
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 from benchmarks.abuse import World, measured
 from benchmarks.contestants.http_callers import CALLERS, KINDS
 

@@ -15,7 +15,7 @@ import ascend_guard
 from ascend_guard import governed
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 folder, name, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
 store = SQLiteStore(f"{folder}/a.db", durability="process")

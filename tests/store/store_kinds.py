@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ascend_guard.store.port import ActionRow, Transaction
-from ascend_guard.store.postgres import PostgresStore
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.postgres.store import PostgresStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 SECRET = b"s" * 32
 NOW = 1_800_000_000.0

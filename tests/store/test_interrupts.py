@@ -20,8 +20,8 @@ from support import PROFILE
 from ascend_guard import EmbeddedControlPlane, governed, guard, interrupts
 from ascend_guard.calling import scope
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store import barrier
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite import barrier
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 STRIDE = {"quick": 4, "ci": 2, "full": 1}[PROFILE]
 """Every how many places an interrupt is tried at."""

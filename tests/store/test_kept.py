@@ -15,9 +15,9 @@ from store_kinds import NOW, insert
 
 from ascend_guard.errors import ConflictError, StoreError
 from ascend_guard.store import writer
-from ascend_guard.store.mends import LastingStoreError
+from ascend_guard.store.failures import LastingStoreError
 from ascend_guard.store.port import Transaction
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 from ascend_guard.store.writer import GroupCommit, Ticket
 
 

@@ -19,7 +19,7 @@ from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwi
 from ascend_guard.engine.audit import verify_export
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import ActionPendingError, NotFoundError
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres.store import PostgresStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,7 +207,7 @@ from store_kinds import SECRET
 from support import POLICY
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres.store import PostgresStore
 plane = EmbeddedControlPlane(PostgresStore(sys.argv[1], secret=SECRET), parse_policy(POLICY))
 @governed("refund", control_plane=plane)
 def refund(amount: float) -> None:

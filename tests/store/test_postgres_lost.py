@@ -14,9 +14,9 @@ from store_kinds import SECRET, insert
 
 from ascend_guard.engine.audit import verify
 from ascend_guard.errors import StoreError
-from ascend_guard.store import postgres_queries
 from ascend_guard.store.port import Transaction
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres import queries as postgres_queries
+from ascend_guard.store.postgres.store import PostgresStore
 
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 

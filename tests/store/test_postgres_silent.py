@@ -17,7 +17,7 @@ from silent_postgres import stalling_proxy, stopped
 from store_kinds import SECRET, insert
 
 from ascend_guard.errors import StoreError
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres.store import PostgresStore
 
 WITHIN = 10.0
 """Seconds after which everything must have answered."""

@@ -22,7 +22,7 @@ from ascend_guard.engine.audit import verify
 from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.store import migrations
 from ascend_guard.store.port import Transaction
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres.store import PostgresStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ def until(true: Callable[[], bool]) -> None:
 WRITER = """
 import sys
 from store_kinds import SECRET, insert
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres.store import PostgresStore
 store = PostgresStore(sys.argv[1], secret=SECRET)
 print(store.runner, flush=True)
 for _ in range(int(sys.argv[2])):
@@ -146,7 +146,7 @@ def test_a_child_does_not_keep_its_dead_parent_alive(url: str) -> None:
     program = f"""
 import os, sys, time
 from store_kinds import SECRET, insert
-from ascend_guard.store.postgres import PostgresStore
+from ascend_guard.store.postgres.store import PostgresStore
 store = PostgresStore({url!r}, secret=SECRET)
 store.write(insert)
 if os.fork() == 0:
@@ -315,7 +315,7 @@ def test_a_trail_that_was_cut_stops_everything(server: PostgresServer, url: str)
 
 def test_somebody_who_holds_the_head(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An administrator with an open transaction is named as such, and nothing is written meanwhile."""
-    from ascend_guard.store import postgres_connection
+    from ascend_guard.store.postgres import connection as postgres_connection
 
     monkeypatch.setitem(postgres_connection._SETTINGS, "lock_timeout", "200ms")
     with opened(url) as store, psycopg.connect(url) as theirs:
@@ -399,7 +399,7 @@ import sys
 sys.modules["psycopg"] = None
 from ascend_guard.errors import ConfigurationError
 try:
-    import ascend_guard.store.postgres
+    import ascend_guard.store.postgres.store
 except ConfigurationError as error:
     assert "pip install 'ascend-guard[postgres]'" in str(error), error
 else:

@@ -65,7 +65,7 @@ import ascend_guard
 from ascend_guard import governed, guard
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 import asyncio, datetime, decimal, pathlib, uuid
 
 RULES = '''version: 1

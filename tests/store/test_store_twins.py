@@ -21,8 +21,8 @@ from store_kinds import NOW, AnyStore, row
 from ascend_guard.errors import AscendError, ConflictError
 from ascend_guard.model import KillSwitchState
 from ascend_guard.store.port import Reader, Record, Transaction
-from ascend_guard.store.postgres import PostgresStore
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.postgres.store import PostgresStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 NASTY = st.text(
     st.one_of(st.sampled_from("\0\1\2'\"\\%s?${},NUL"), st.characters(exclude_categories=())), max_size=8

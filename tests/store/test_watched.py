@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from store_kinds import NOW, insert
 
 from ascend_guard.errors import StoreError
-from ascend_guard.store.mends import BESIDE
-from ascend_guard.store.sqlite import SQLiteStore
-from ascend_guard.store.watched import Watched
+from ascend_guard.store.failures import BESIDE
+from ascend_guard.store.sqlite.store import SQLiteStore
+from ascend_guard.store.sqlite.watched import Watched
 
 
 def delete(path: Path) -> None:

@@ -24,7 +24,7 @@ from ascend_guard.server.delivery import DeliveryWorker
 from ascend_guard.server.handling import Call, Caller, Services, Settings
 from ascend_guard.server.metrics import Meter
 from ascend_guard.server.webhook_endpoints import HANDLERS
-from ascend_guard.store.sqlite import SQLiteStore
+from ascend_guard.store.sqlite.store import SQLiteStore
 
 Answer = tuple[int, dict[str, str], bytes] | Callable[[BaseHTTPRequestHandler], None]
 

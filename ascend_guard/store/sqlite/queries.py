@@ -22,11 +22,11 @@ import msgspec
 
 from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
+from ascend_guard.store.failures import explain, restored
+from ascend_guard.store.port import ActionRow
+from ascend_guard.store.queries import COLUMNS, Changes, Queries
 
 from .barrier import still_running, tell
-from .mends import explain, restored
-from .port import ActionRow
-from .queries import COLUMNS, Changes, Queries
 from .switch_file import SwitchFile
 from .switch_records import EVERYONE, Entry, Mark, Snapshot, turned_off, turned_on
 

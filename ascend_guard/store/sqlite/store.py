@@ -20,21 +20,21 @@ from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.interrupts import uninterrupted
 from ascend_guard.model import Killed, KillSwitchState
 from ascend_guard.redaction.hidden import HiddenKey
+from ascend_guard.store.chain import GENESIS, seal, sealed
+from ascend_guard.store.commits import Committer, fail
+from ascend_guard.store.failures import BESIDE, BUSY_TIMEOUT, emptied, explain, replaced, tampered
+from ascend_guard.store.forks import forget, is_worker, remember
+from ascend_guard.store.migrations import migrate
+from ascend_guard.store.port import Reader, Transaction
+from ascend_guard.store.writer import GroupCommit, Ticket
 
 from . import barrier
-from .chain import GENESIS, seal, sealed
-from .commits import Committer, fail
-from .forks import forget, is_worker, remember
 from .keyfile import load_secret
 from .locks import Presence, Turnstile, alive
-from .mends import BESIDE, BUSY_TIMEOUT, emptied, explain, replaced, tampered
-from .migrations import migrate
-from .port import Reader, Transaction
-from .sqlite_queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
+from .queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
 from .turning import Place, turn_on
 from .watched import Watched
-from .writer import GroupCommit, Ticket
 
 R = TypeVar("R")
 

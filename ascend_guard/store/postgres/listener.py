@@ -17,8 +17,8 @@ import psycopg
 
 from ascend_guard.errors import StoreError
 
-from .postgres_connection import Address, Connection, Silent
-from .postgres_queries import CHANNEL
+from .connection import Address, Connection, Silent
+from .queries import CHANNEL
 
 _HEARTBEAT = 2.0
 """Seconds of silence after which the connection is tried."""

@@ -18,13 +18,13 @@ import msgspec
 
 from ascend_guard.errors import StoreError
 from ascend_guard.model import Killed, KillSwitchState
+from ascend_guard.store.failures import explain
+from ascend_guard.store.forks import forget
 
 from . import barrier
-from .forks import forget
 from .keyfile import load_secret
-from .mends import explain
-from .sqlite import Durability, SQLiteStore
-from .sqlite_queries import UNASKED, foreign
+from .queries import UNASKED, foreign
+from .store import Durability, SQLiteStore
 from .switch_file import SwitchFile, switch_path
 from .switch_records import Snapshot
 from .turning import RECORDING

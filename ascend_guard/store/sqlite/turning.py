@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from ascend_guard.model import Killed
+from ascend_guard.store.port import Transaction
+from ascend_guard.store.writer import GroupCommit
 
 from . import barrier
-from .port import Transaction
 from .switch_file import SwitchFile
-from .writer import GroupCommit
 
 RECORDING = 0.5
 """Seconds that turning a kill switch on waits for its record in the audit trail."""

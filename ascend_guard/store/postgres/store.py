@@ -20,19 +20,18 @@ from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.interrupts import uninterrupted
 from ascend_guard.model import Killed, KillSwitchState
 from ascend_guard.redaction.hidden import HiddenKey
-
-from .commits import Committer, fail
-from .forks import forget, is_worker, remember
-from .migrations import migrate_postgres
-from .port import Reader, Transaction, running_calls
-from .writer import GroupCommit, Ticket
+from ascend_guard.store.commits import Committer, fail
+from ascend_guard.store.forks import forget, is_worker, remember
+from ascend_guard.store.migrations import migrate_postgres
+from ascend_guard.store.port import Reader, Transaction, running_calls
+from ascend_guard.store.writer import GroupCommit, Ticket
 
 try:
     import psycopg
 
-    from .postgres_connection import MAKING_TABLES, READING_LONG, WRITING, Address, Readers
-    from .postgres_listener import Listener, alive
-    from .postgres_queries import PostgresReader, PostgresSnapshot, PostgresTransaction, begin_trail
+    from .connection import MAKING_TABLES, READING_LONG, WRITING, Address, Readers
+    from .listener import Listener, alive
+    from .queries import PostgresReader, PostgresSnapshot, PostgresTransaction, begin_trail
 except ImportError as error:
     raise ConfigurationError(
         f"PostgreSQL needs its driver, which cannot be imported ({error}): pip install 'ascend-guard[postgres]'"

@@ -20,12 +20,12 @@ import msgspec
 import psycopg
 
 from ascend_guard.errors import StoreError
+from ascend_guard.store.chain import GENESIS, seal, sealed
+from ascend_guard.store.commits import Undecided
+from ascend_guard.store.port import ActionRow, Head
+from ascend_guard.store.queries import COLUMNS, Changes, Queries
 
-from .chain import GENESIS, seal, sealed
-from .commits import Undecided
-from .port import ActionRow, Head
-from .postgres_connection import PATIENCE, Connection, Silent
-from .queries import COLUMNS, Changes, Queries
+from .connection import PATIENCE, Connection, Silent
 
 CHANNEL = "ascend_guard"
 """Where commits that somebody may wait for are announced."""

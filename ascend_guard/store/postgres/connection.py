@@ -25,8 +25,7 @@ from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ascend_guard.errors import ConfigurationError, StoreError
-
-from .mends import explain_postgres
+from ascend_guard.store.failures import explain_postgres
 
 R = TypeVar("R")
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
