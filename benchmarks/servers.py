@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from ascend_guard.config import Settings
 from ascend_guard.engine.keys import make_key
-from ascend_guard.server.tokens import LocalIssuer
+from ascend_guard.server.access.tokens import LocalIssuer
 from ascend_guard.store.port import Transaction
 
 from .contestants.plane import POLICY

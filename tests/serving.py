@@ -15,10 +15,10 @@ from support import POLICY
 from ascend_guard.client.guard.control_plane import RemoteControlPlane
 from ascend_guard.engine.keys import known, make_key, make_organization
 from ascend_guard.engine.policy import parse_policy
+from ascend_guard.server.access.tokens import LocalIssuer
 from ascend_guard.server.app import Server
 from ascend_guard.server.handling import Settings
 from ascend_guard.server.serve import serve
-from ascend_guard.server.tokens import LocalIssuer
 from ascend_guard.store.port import Store
 from ascend_guard.store.sqlite.store import SQLiteStore
 

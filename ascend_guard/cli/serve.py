@@ -57,10 +57,10 @@ def serve(
 ) -> None:
     """Answer the Ascend API: agents ask, people decide, everything is recorded. Ctrl-C ends it in good order."""
     try:
+        from ascend_guard.server.access.limits import TIERS
+        from ascend_guard.server.access.oidc import OidcIssuer
         from ascend_guard.server.app import Server
         from ascend_guard.server.handling import Settings
-        from ascend_guard.server.limits import TIERS
-        from ascend_guard.server.people import OidcIssuer
         from ascend_guard.server.serve import serve as answer
     except ModuleNotFoundError as error:
         raise Refusal(

@@ -56,7 +56,7 @@ def token(
     try:
         import jwt
 
-        from ascend_guard.server.tokens import LocalIssuer
+        from ascend_guard.server.access.tokens import LocalIssuer
     except ModuleNotFoundError as error:
         raise Refusal(
             f"Tokens are the server's, and {error.name} is not installed. Type: pip install 'ascend-guard[server]'",

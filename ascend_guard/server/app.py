@@ -28,38 +28,27 @@ from ascend_guard.engine.policy import Policy
 from ascend_guard.errors import AscendError, StoreError
 from ascend_guard.store.port import Store
 
-from . import actions, approvals, kill_switch, lists, outcomes, registry, system, webhook_endpoints
-from .auth import Gate, Verifier
-from .delivery import DeliveryWorker
-from .doors import Streams
-from .handling import Handler, Services, Settings
-from .limits import RateLimiter
+from .access.auth import Gate, Verifier
+from .access.limits import RateLimiter
+from .access.quota import Shared
+from .access.signing import require_signature
+from .access.tokens import LocalIssuer
+from .change_feed import ChangeFeed
+from .handlers import HANDLERS
+from .handling import Services, Settings
+from .limit_log import Notices
 from .metrics import Meter
-from .news import News
-from .notices import Notices
 from .openapi import document
-from .quota import Shared
-from .served import Desk, Served
-from .signing import require_signature
+from .requests.asgi import Receive, Scope, Send, correlation_of, heads, require_once, respond
+from .requests.doors import Streams
+from .requests.endpoint import Desk, Served
 from .stream import stream
-from .tokens import LocalIssuer
-from .wire import Receive, Scope, Send, correlation_of, heads, require_once, respond
+from .webhooks.delivery import DeliveryWorker
 
 _log = logging.getLogger("ascend_guard.server")
 
 HOUSEKEEPING = 1.0
 """Seconds between two looks for deadlines that have passed and processes that have died."""
-
-HANDLERS: dict[str, Handler] = {
-    **actions.HANDLERS,
-    **approvals.HANDLERS,
-    **kill_switch.HANDLERS,
-    **lists.HANDLERS,
-    **outcomes.HANDLERS,
-    **registry.HANDLERS,
-    **system.HANDLERS,
-    **webhook_endpoints.HANDLERS,
-}
 
 
 class Server:
@@ -86,7 +75,7 @@ class Server:
         intake = Intake(store, register, policy)
         digest_key = digest_key_of(store.secret)
         self.services = Services(store, policy, clock, settings, register, intake, Meter(), digest_key)
-        self.news = News(store)
+        self.change_feed = ChangeFeed(store)
         self.gate = Gate(store, clock, [LocalIssuer(store.secret), *verifiers])
         self._deliveries = DeliveryWorker(self.services)
 
@@ -96,7 +85,7 @@ class Server:
         self.notices = Notices()
         limiter = RateLimiter(tier, clock, local=settings.tier, shelf=Shared(store))
         self._desk = Desk(self.services, self.gate, limiter, self.notices)
-        self.news.watch(self._happened)
+        self.change_feed.watch(self._happened)
         self._fixed: dict[tuple[str, str], Served] = {}
         self._starlette = self._application()
 
@@ -119,7 +108,7 @@ class Server:
                 if "{" not in path:
                     self._fixed[endpoint.method, path] = served
         routes += [
-            _Route("/api/v1/stream", endpoint=_Stream(desk, self.news), methods=["GET"]),
+            _Route("/api/v1/stream", endpoint=_Stream(desk, self.change_feed), methods=["GET"]),
             _Route(
                 "/openapi.json",
                 endpoint=_Open(desk, self._document, "application/json"),
@@ -141,7 +130,7 @@ class Server:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         beside = [
-            asyncio.create_task(self.news.run(), name="news"),
+            asyncio.create_task(self.change_feed.run(), name="change feed"),
             asyncio.create_task(self._housekeep(), name="housekeeping"),
             asyncio.create_task(self._deliveries.run(), name="deliveries"),
         ]
@@ -182,9 +171,9 @@ class _Route(Route):
 class _Stream:
     """The pushed stream's endpoint."""
 
-    def __init__(self, desk: Desk, news: News) -> None:
+    def __init__(self, desk: Desk, change_feed: ChangeFeed) -> None:
         self._desk = desk
-        self._news = news
+        self._change_feed = change_feed
         self._streams = Streams(desk.notices, desk.services.settings.streams_per_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -202,7 +191,7 @@ class _Stream:
                     await self._desk.gate.admit(headers, Access.CALLER)
 
             with self._streams.one(caller):
-                await stream(self._desk, self._news, caller, headers, admitted, scope, receive, send)
+                await stream(self._desk, self._change_feed, caller, headers, admitted, scope, receive, send)
         except AscendError as error:  # it did not begin: what goes wrong later ends it
             status, body = self._desk.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))

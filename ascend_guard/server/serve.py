@@ -13,8 +13,8 @@ import uvicorn
 from ascend_guard.errors import ConfigurationError
 
 from .app import Server
-from .connections import READ_ON, Bounds, Connection
-from .doors import Doors, room_for_connections
+from .requests.connections import READ_ON, Bounds, Connection
+from .requests.doors import Doors, room_for_connections
 
 GRACE = 10
 """Seconds that requests under way are given when the server is asked to end."""
@@ -89,7 +89,7 @@ class _Uvicorn(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._served.news.close()  # uvicorn waits for connections to end, and a stream never would
+        self._served.change_feed.close()  # uvicorn waits for connections to end, and a stream never would
         await super().shutdown(sockets)
 
 

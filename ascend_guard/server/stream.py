@@ -27,10 +27,10 @@ from ascend_guard.errors import AscendError
 from ascend_guard.model import KillSwitchState
 from ascend_guard.store.port import Reader
 
+from .change_feed import ChangeFeed, Listener, message, told_of
 from .handling import Caller, Services
-from .news import Listener, News, message, news
-from .served import Desk
-from .wire import Receive, Scope, Send
+from .requests.asgi import Receive, Scope, Send
+from .requests.endpoint import Desk
 
 MOST_MISSED = 5_000
 """Audit records that are looked through for what a client missed."""
@@ -48,7 +48,7 @@ _HEADERS = [
 
 async def stream(
     desk: Desk,
-    feed: News,
+    feed: ChangeFeed,
     caller: Caller,
     headers: dict[str, str],
     admitted: Callable[[], Awaitable[None]],
@@ -83,7 +83,7 @@ async def stream(
 
 async def _pass_on(
     services: Services,
-    feed: News,
+    feed: ChangeFeed,
     listener: Listener,
     runner: str | None,
     admitted: Callable[[], Awaitable[None]],
@@ -152,6 +152,6 @@ def _opening(
     events = reader.events_since(seen, listener.organization, limit=MOST_MISSED + 1)
     if len(events) > MOST_MISSED:
         return [ready, message("reset", {}, head)], on
-    missed = [one.text for one in news(reader, events) if one.text is not None and listener.concerns(one)]
+    missed = [one.text for one in told_of(reader, events) if one.text is not None and listener.concerns(one)]
     # What is on now comes last, so that nothing older is believed after it.
     return [*missed, ready], on

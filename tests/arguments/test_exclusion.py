@@ -407,8 +407,8 @@ def test_it_is_sent_over_http_and_read_there() -> None:
     from ascend_guard.api.actions import SubmitBody
     from ascend_guard.client.guard.protocol import Features, submission
     from ascend_guard.flow import Submit
+    from ascend_guard.server.handlers.incoming import asked
     from ascend_guard.server.handling import Caller
-    from ascend_guard.server.incoming import asked
 
     action = AgentAction(
         *("billing", "billing", "refund", "refund", "refund"),

@@ -21,7 +21,7 @@ from test_house_documents import blocks
 
 from ascend_guard.cli.app import app
 from ascend_guard.engine.webhooks import EVENTS, signature_header
-from ascend_guard.server.limits import TIERS
+from ascend_guard.server.access.limits import TIERS
 
 ROOT = Path(__file__).parents[2]
 SERVER, CLIENT = ROOT / "docs/server.md", ROOT / "docs/client.md"

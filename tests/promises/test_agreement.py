@@ -47,7 +47,7 @@ steps = st.one_of(
     st.tuples(st.just("ask_and_edit")),
     st.tuples(st.just("detach"), recent),
     st.tuples(st.just("pass"), st.sampled_from([10.0, 61.0, 61.0, 200_000.0])),
-    st.tuples(st.sampled_from(["tidy", "kill", "release", "crash"])),
+    st.tuples(st.sampled_from(["housekeep", "kill", "release", "crash"])),
 )
 
 

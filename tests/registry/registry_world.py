@@ -20,8 +20,8 @@ from ascend_guard.engine.decide import judge, submit
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.flow import Submit
 from ascend_guard.model import ActionResult, AgentAction
+from ascend_guard.server.handlers import HANDLERS
 from ascend_guard.server.handling import Call, Caller, Services, Settings
-from ascend_guard.server.registry import HANDLERS
 from ascend_guard.store.port import Reader, Transaction
 from ascend_guard.store.sqlite.store import SQLiteStore
 

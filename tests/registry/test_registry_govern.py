@@ -17,7 +17,7 @@ from ascend_guard.engine.registry.mcp_servers import McpServer
 from ascend_guard.engine.registry.models import ComplianceStatus, Model
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.model import AgentAction
-from ascend_guard.server.failures import classified
+from ascend_guard.server.requests.failures import classified
 
 ORGANIZATIONS = st.sampled_from(["ours", "theirs"])
 NAMES = st.sampled_from(["a", "A", "b", "7"])

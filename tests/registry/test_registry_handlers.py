@@ -18,7 +18,7 @@ from ascend_guard.errors import (
     ValidationError,
 )
 from ascend_guard.model import AgentAction
-from ascend_guard.server.failures import classified
+from ascend_guard.server.requests.failures import classified
 
 AGENT_BODY = {
     "agent_id": "billing",

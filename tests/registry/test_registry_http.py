@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.engine.policy import parse_policy
+from ascend_guard.server.access.tokens import LocalIssuer
 from ascend_guard.server.app import Server
-from ascend_guard.server.tokens import LocalIssuer
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 SDK = {"User-Agent": "ascend-sdk/2.7.1 Python", "Content-Type": "application/json"}

@@ -196,6 +196,6 @@ def test_a_guard_for_each_call(server: Serving) -> None:
         assert refunded(plane, 1) == "ran"
         plane.close()
         if turn == 4:
-            eventually(lambda: not server.server.news._listeners)
+            eventually(lambda: not server.server.change_feed._listeners)
             before = len(os.listdir("/proc/self/fd"))
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)

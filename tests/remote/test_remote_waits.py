@@ -286,7 +286,7 @@ def test_used_and_closed_at_once(server: Serving, threads: Threads) -> None:
         assert refund(1) == 1
         plane.close()
     eventually(lambda: not threads("ascend-guard-feed"))
-    eventually(lambda: not server.server.news._listeners)
+    eventually(lambda: not server.server.change_feed._listeners)
 
 
 @pytest.mark.parametrize("push", [True, False])

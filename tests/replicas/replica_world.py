@@ -22,7 +22,7 @@ from replica_balancer import Balancer, balancer
 from support import POLICY
 
 from ascend_guard.engine.keys import make_key, make_organization
-from ascend_guard.server.tokens import LocalIssuer
+from ascend_guard.server.access.tokens import LocalIssuer
 from ascend_guard.store.postgres.store import PostgresStore
 
 PATIENCE = 60.0

@@ -21,7 +21,7 @@ from support import SCHEDULES
 
 from ascend_guard.engine.keys import make_key, make_organization
 from ascend_guard.errors import StoreError
-from ascend_guard.server.quota import ALONE, Lease, Limits, Own, Quota, Shared
+from ascend_guard.server.access.quota import ALONE, Lease, Limits, Own, Quota, Shared
 from ascend_guard.store.port import Store
 from ascend_guard.store.postgres.store import PostgresStore
 from ascend_guard.store.sqlite.store import SQLiteStore

@@ -26,8 +26,8 @@ from ascend_guard.engine import approve as approving
 from ascend_guard.engine.approvers import Approver
 from ascend_guard.engine.kill import pull, release
 from ascend_guard.model import AgentAction
+from ascend_guard.server.change_feed import ChangeFeed, Listener
 from ascend_guard.server.handling import Settings
-from ascend_guard.server.news import Listener, News
 from ascend_guard.store.port import ActionRow, Store, Transaction
 from ascend_guard.store.postgres.store import PostgresStore
 from ascend_guard.store.sqlite.store import SQLiteStore
@@ -112,7 +112,7 @@ async def heard(
     stores: list[Store], happenings: list[Any], organizations: list[str]
 ) -> dict[Listener, bytes]:
     """What listeners of both organizations are told, on both replicas, until something of their own ends it."""
-    news = [News(store) for store in stores]
+    news = [ChangeFeed(store) for store in stores]
     tasks = [asyncio.create_task(one.run()) for one in news]
     try:
         while not all(one.fresh for one in news):

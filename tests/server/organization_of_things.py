@@ -12,7 +12,7 @@ from serving import Serving
 
 from ascend_guard.api.endpoint import Endpoint
 from ascend_guard.engine.keys import organization_number
-from ascend_guard.server.tokens import LocalIssuer
+from ascend_guard.server.access.tokens import LocalIssuer
 
 POLICY_OF_THINGS = """
 version: 1

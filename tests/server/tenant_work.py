@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 Asked = list[tuple[str, int]]
 
-_BESIDE = frozenset(("news", "housekeeping", "deliveries"))
+_BESIDE = frozenset(("change feed", "housekeeping", "deliveries"))
 _CACHED = frozenset(("find_record",))  # the caller's own key, which is remembered for a second
 
 

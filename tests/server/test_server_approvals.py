@@ -19,7 +19,7 @@ from organization_of_things import Ahead
 from serving import Serving, eventually, serving
 
 from ascend_guard.api.table import BY_NAME
-from ascend_guard.server.tokens import LEEWAY, LOCAL_ISSUER, LocalIssuer
+from ascend_guard.server.access.tokens import LEEWAY, LOCAL_ISSUER, LocalIssuer
 
 POLICY = """
 version: 1

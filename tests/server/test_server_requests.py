@@ -20,7 +20,7 @@ from serving import Serving, serving
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.api.table import ENDPOINTS
-from ascend_guard.server.wire import LARGEST_BODY
+from ascend_guard.server.requests.asgi import LARGEST_BODY
 
 SUBMIT = "/api/v1/actions/submit"
 

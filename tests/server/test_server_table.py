@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ascend_guard.api.table import BY_NAME, ENDPOINTS
-from ascend_guard.server.app import HANDLERS
+from ascend_guard.server.handlers import HANDLERS
 
 
 def test_every_endpoint_has_its_handler() -> None:

@@ -29,8 +29,8 @@ from tenant_work import WatchedStore
 from ascend_guard.api.endpoint import Access, Endpoint, segment
 from ascend_guard.api.table import ENDPOINTS
 from ascend_guard.engine.keys import keys, revoke_key
+from ascend_guard.server.access.tokens import LEEWAY, LocalIssuer
 from ascend_guard.server.handling import Settings
-from ascend_guard.server.tokens import LEEWAY, LocalIssuer
 
 VICTIM = "victim"
 

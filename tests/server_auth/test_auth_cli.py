@@ -17,8 +17,8 @@ from ascend_guard.api.endpoint import Access
 from ascend_guard.cli import main
 from ascend_guard.engine.keys import key_of, signing_secret_of, tier_of
 from ascend_guard.errors import AuthenticationError
-from ascend_guard.server.auth import Gate
-from ascend_guard.server.tokens import LocalIssuer
+from ascend_guard.server.access.auth import Gate
+from ascend_guard.server.access.tokens import LocalIssuer
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 

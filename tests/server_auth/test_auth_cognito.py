@@ -14,9 +14,9 @@ from moto.server import ThreadedMotoServer
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.errors import AuthenticationError
-from ascend_guard.server.auth import Gate
+from ascend_guard.server.access.auth import Gate
+from ascend_guard.server.access.oidc import OidcIssuer
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.people import OidcIssuer
 
 PASSWORD = "Correct-horse-7-battery"
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.errors import AuthenticationError, AuthorizationDeniedError, StoreError
-from ascend_guard.server.auth import Gate
+from ascend_guard.server.access.auth import Gate
+from ascend_guard.server.access.oidc import OidcIssuer
+from ascend_guard.server.access.tokens import LOCAL_ISSUER, LocalIssuer
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.people import OidcIssuer
-from ascend_guard.server.tokens import LOCAL_ISSUER, LocalIssuer
 
 
 class Desk:
@@ -225,7 +225,7 @@ def test_a_store_that_fails_lets_nobody_in(desk: Desk) -> None:
 
 def test_what_is_remembered_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys used last are, and those only; made-up keys take no room at all."""
-    monkeypatch.setattr("ascend_guard.server.auth._REMEMBERED", 3)
+    monkeypatch.setattr("ascend_guard.server.access.auth._REMEMBERED", 3)
     made = [desk.world.key()[0] for _ in range(5)]
     for key in made:
         desk.admit(x_api_key=key)

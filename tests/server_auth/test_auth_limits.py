@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ascend_guard.errors import ConfigurationError, RateLimitError
-from ascend_guard.server import limits
+from ascend_guard.server.access import limits
+from ascend_guard.server.access.limits import HOUR, MINUTE, RateLimiter
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.limits import HOUR, MINUTE, RateLimiter
 
 TIER = {"free-org": "free", "pro-org": "pro", "big-org": "enterprise"}
 

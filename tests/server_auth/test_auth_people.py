@@ -34,9 +34,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ascend_guard.errors import AuthenticationError, ConfigurationError
-from ascend_guard.server import people
+from ascend_guard.server.access import oidc as people
+from ascend_guard.server.access.oidc import OidcIssuer
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.people import OidcIssuer
 
 
 def verifier(issuer: Issuer, **options: Any) -> OidcIssuer:

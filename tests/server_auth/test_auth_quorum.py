@@ -14,7 +14,7 @@ from auth_world import AUDIENCE, Issuer
 from auth_world import serving as issuing
 from serving import Serving, serving
 
-from ascend_guard.server.people import OidcIssuer
+from ascend_guard.server.access.oidc import OidcIssuer
 
 POLICY = """
 version: 1

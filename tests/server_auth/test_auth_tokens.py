@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ascend_guard.errors import AuthenticationError, ValidationError
+from ascend_guard.server.access.tokens import LOCAL_ISSUER, LocalIssuer, named
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.tokens import LOCAL_ISSUER, LocalIssuer, named
 
 SECRET = b"s" * 32
 ISSUER = LocalIssuer(SECRET)

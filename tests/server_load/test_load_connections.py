@@ -14,8 +14,8 @@ import pytest
 import requests
 from serving import Serving, eventually, serving
 
-from ascend_guard.server import connections, doors
 from ascend_guard.server.handling import Settings
+from ascend_guard.server.requests import connections, doors
 
 SUBMIT = "/api/v1/actions/submit"
 BODY = b'{"agent_id":"my-agent","agent_name":"A","action_type":"orders_read","resource":"r","tool_name":"t"}'

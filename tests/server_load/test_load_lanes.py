@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from serving import Serving, eventually, serving
 
 from ascend_guard.api.table import BY_NAME, ENDPOINTS
-from ascend_guard.server import bodies
-from ascend_guard.server.bodies import PER_CALLER, Room, require_few_values
-from ascend_guard.server.failures import Refused
+from ascend_guard.server.access.limits import TooManyRequestsError
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.lanes import LANES, LIGHT, LONGEST_REST, SMALL, SWITCH_INTERVAL, Lanes
-from ascend_guard.server.limits import TooManyRequestsError
-from ascend_guard.server.notices import Notices
-from ascend_guard.server.wire import LARGEST_BODY
+from ascend_guard.server.limit_log import Notices
+from ascend_guard.server.requests import bodies
+from ascend_guard.server.requests.asgi import LARGEST_BODY
+from ascend_guard.server.requests.bodies import PER_CALLER, Room, require_few_values
+from ascend_guard.server.requests.failures import Refused
+from ascend_guard.server.requests.lanes import LANES, LIGHT, LONGEST_REST, SMALL, SWITCH_INTERVAL, Lanes
 
 Job = tuple[int, int]
 """An organization and one of its callers."""
@@ -128,15 +128,15 @@ def served(tmp_path: Path) -> Iterator[Serving]:
 def _tasks(served: Serving) -> list[Any]:
     """The server's own tasks, found by asking it from within."""
     caught: list[Any] = []
-    original = served.server.news._look
+    original = served.server.change_feed._look
 
     async def look(*, turned: bool) -> None:
         task = asyncio.current_task()
         caught.append(task)
-        served.server.news._look = original  # type: ignore[method-assign]
+        served.server.change_feed._look = original  # type: ignore[method-assign]
         await original(turned=turned)
 
-    served.server.news._look = look  # type: ignore[method-assign]
+    served.server.change_feed._look = look  # type: ignore[method-assign]
     served.key()  # something to look for
     eventually(lambda: caught)
     return caught

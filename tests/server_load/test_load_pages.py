@@ -15,7 +15,7 @@ from serving import Serving, serving
 from store_large import fill
 
 from ascend_guard.api.table import ENDPOINTS
-from ascend_guard.server.pages import LARGEST_PAGE
+from ascend_guard.server.requests.pages import LARGEST_PAGE
 
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 

@@ -15,7 +15,7 @@ from webhook_world import World
 from ascend_guard.api.system import WebhookBody, WebhookChange
 from ascend_guard.errors import ValidationError
 from ascend_guard.server.handling import Settings
-from ascend_guard.server.webhooks import Sender, allowed, parse
+from ascend_guard.server.webhooks.sender import Sender, allowed, parse
 
 # IANA's special-purpose registries, multicast, and what clouds keep in public ranges.
 SPECIAL_4 = [

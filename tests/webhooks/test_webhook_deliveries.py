@@ -21,8 +21,8 @@ from ascend_guard.api.system import WebhookChange
 from ascend_guard.engine import webhooks
 from ascend_guard.engine.webhooks import EVENTS, Attempt, verify_signature
 from ascend_guard.errors import StoreError
-from ascend_guard.server import delivery
-from ascend_guard.server.delivery import DeliveryWorker
+from ascend_guard.server.webhooks import delivery
+from ascend_guard.server.webhooks.delivery import DeliveryWorker
 
 
 def lives(world: World, organization: str = "local", agent_id: str = "billing") -> None:

@@ -15,7 +15,7 @@ from ascend_guard.api.table import BY_NAME
 from ascend_guard.engine import webhooks
 from ascend_guard.engine.webhooks import seal, unseal, verify_signature
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError, ServerError, ValidationError
-from ascend_guard.server.webhook_endpoints import HANDLERS
+from ascend_guard.server.handlers.webhooks import HANDLERS
 
 SECRET = "my-own-secret-of-32-letters-or-so"
 

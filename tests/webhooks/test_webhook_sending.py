@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from webhook_world import World, drip, flood, hang_up
 
-from ascend_guard.server import webhooks
-from ascend_guard.server.webhooks import Sender
+from ascend_guard.server.webhooks import sender as webhooks
+from ascend_guard.server.webhooks.sender import Sender
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -20,10 +20,10 @@ from ascend_guard.api.system import Page, WebhookAnswer, WebhookBody
 from ascend_guard.engine.intake import Intake, digest_key_of
 from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.server.delivery import DeliveryWorker
+from ascend_guard.server.handlers.webhooks import HANDLERS
 from ascend_guard.server.handling import Call, Caller, Services, Settings
 from ascend_guard.server.metrics import Meter
-from ascend_guard.server.webhook_endpoints import HANDLERS
+from ascend_guard.server.webhooks.delivery import DeliveryWorker
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 Answer = tuple[int, dict[str, str], bytes] | Callable[[BaseHTTPRequestHandler], None]

@@ -1,0 +1,276 @@
+"""Actions: submitted, asked after, claimed, withdrawn, settled."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from ascend_guard.api.actions import (
+    ClaimBody,
+    DecisionBody,
+    DetachBody,
+    EvaluateAnswer,
+    EvaluateBody,
+    McpSubmitBody,
+    ReasonBody,
+    SubmitBody,
+)
+from ascend_guard.api.outcomes import OutcomeAnswer
+from ascend_guard.engine.approve import submitted
+from ascend_guard.engine.claim import known, stop_waiting, withdraw
+from ascend_guard.engine.decide import judge
+from ascend_guard.engine.intake import Answer, Key, waits_to_be_told
+from ascend_guard.engine.liveness import API, REMOTE
+from ascend_guard.engine.registry.admission import Governance
+from ascend_guard.errors import AscendError, AuthorizationDeniedError, NotFoundError, StoreError
+from ascend_guard.errors.not_run import stopped as kill_switch_error
+from ascend_guard.flow import Claim, Submit, Withdraw
+from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
+from ascend_guard.redaction import scrub
+from ascend_guard.server.handling import Call, Caller, Handler
+from ascend_guard.server.requests.failures import Refused
+from ascend_guard.store.port import ActionRow, Reader, Transaction
+
+from .decisions import decision_body, standing
+from .incoming import as_edited, asked, asked_of_mcp
+
+_LONGEST_KEY = 255
+
+RESENT_WITHIN = 60.0
+"""Seconds within which the published SDK, which sends no idempotency key, sends a request again."""
+
+
+async def submit(call: Call[SubmitBody, None]) -> DecisionBody:
+    """Decide an action."""
+    return await _decide(call, *asked(call.body, call.caller, call.services.digest_key), call.body)
+
+
+async def submit_mcp(call: Call[McpSubmitBody, None]) -> DecisionBody:
+    """Decide a call of a tool on an MCP server."""
+    action, digest = asked_of_mcp(call.body, call.caller, call.services.digest_key)
+    return await _decide(
+        call, action, digest, SubmitBody(action.agent_id, action.agent_name, action.action_type)
+    )
+
+
+async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body: SubmitBody) -> DecisionBody:
+    started = time.perf_counter()
+    require_key(call.caller)
+    services = call.services
+    judgement = judge(action, services.policy)
+    named = body.runner is not None  # a caller that names no process cannot come back as the same one
+    effect = Submit(
+        action,
+        digest,
+        parked=named and body.parked,
+        repeatable=named and body.repeatable,
+        call_id=body.call_id,
+        identity=body.identity,
+        once=body.once if named else None,
+    )
+    runner = API if body.runner is None else REMOTE + body.runner
+    key = _key(call)
+    organization = call.organization
+
+    def work(tx: Transaction) -> tuple[Answer, Governance]:
+        return services.intake.submit(tx, organization, runner, judgement, effect, key)
+
+    try:
+        answer, governed = await call.write(work)
+    except StoreError as error:
+        if action.parent_action_id is None:
+            raise
+        # SDK document, "Server-enforced security": any database error during validation is a 403.
+        raise Refused(
+            "The parent action could not be checked, so nothing was decided. Try again shortly.",
+            status=403,
+            code="ORCHESTRATION_FIELD_REJECTED",
+        ) from error
+    result = _result(answer, action, "submit", call.correlation_id)
+    services.meter.decided(result.status.value)
+    return decision_body(
+        result,
+        correlation_id=call.correlation_id,
+        risk=judgement.risk,
+        governance=governed,
+        milliseconds=round((time.perf_counter() - started) * 1000, 3),
+    )
+
+
+async def status(call: Call[None, None]) -> DecisionBody:
+    """The decision on an action as it stands. A caller of the plain API that is told ``approved`` has used the approval."""
+    row = await visible(call)
+    if waits_to_be_told(row) and not call.caller.person:
+        row = await told(call, row)
+    return await call.read(lambda reader: standing(reader, row, call.correlation_id))
+
+
+async def told(call: Call[Any, Any], row: ActionRow) -> ActionRow:
+    """Tell a caller of the plain API that its action is approved, which takes the permit; the action as it is then."""
+
+    def work(tx: Transaction) -> tuple[Answer, ActionRow, AgentAction]:
+        action = submitted(tx, row.id).action
+        answer = call.services.intake.hand_out(tx, call.organization, str(row.id), action)
+        return answer, known(tx, call.organization, str(row.id)), action
+
+    answer, now, action = await call.write(work)
+    _result(answer, action, "start", call.correlation_id)
+    return now
+
+
+async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
+    """Take the one permit an approval is good for."""
+    require_key(call.caller)
+    row = await visible(call)
+    body, key = call.body, _key(call)
+
+    def work(tx: Transaction) -> tuple[Answer, AgentAction]:
+        action, edits = as_edited(submitted(tx, row.id).action, body)
+        effect = Claim(action, str(row.id), body.digest, body.running, edits, body.once)
+        runner = REMOTE + body.runner
+        return call.services.intake.claim(tx, call.organization, runner, effect, key), action
+
+    answer, action = await call.write(work)
+    result = _result(answer, action, "start", call.correlation_id)
+    return decision_body(result, correlation_id=call.correlation_id)
+
+
+async def withdrawn(call: Call[ReasonBody, None]) -> OutcomeAnswer:
+    """An approved action will not be run."""
+    require_key(call.caller)
+    row = await visible(call)
+    effect = Withdraw(str(row.id), scrub(call.body.reason))
+
+    def work(tx: Transaction) -> None:
+        # Whoever denied it stays the one who did, and the same request may be sent again.
+        if known(tx, call.organization, str(row.id)).status != "denied":
+            withdraw(tx, call.organization, effect)
+
+    await call.write(work)
+    return OutcomeAnswer(True, str(row.id), "withdrawn", f"Action {row.id} will not be run.")
+
+
+async def detach(call: Call[DetachBody, None]) -> OutcomeAnswer:
+    """Nobody waits for it any more, so the same call made later may take it up."""
+    require_key(call.caller)
+    row = await visible(call)
+    runner = REMOTE + call.body.runner
+
+    await call.write(lambda tx: stop_waiting(tx, call.organization, str(row.id), runner))
+    return OutcomeAnswer(True, str(row.id), row.status, f"Nobody waits for action {row.id}.")
+
+
+async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
+    """What would be decided. Nothing is recorded."""
+    started = time.perf_counter()
+    body = call.body
+    agent_id = body.agent_id or call.caller.agent_id or "unknown"
+    call.caller.require_agent(agent_id)
+    shaped = SubmitBody(
+        agent_id,
+        body.agent_name or agent_id,
+        body.action_type,
+        description=body.description,
+        tool_name=body.tool_name,
+        resource=body.resource,
+        resource_id=body.resource_id,
+        action_details=body.action_details,
+        parameters=body.parameters,
+        context=body.context,
+        risk_indicators=body.risk_indicators,
+        session_id=body.session_id,
+        mcp_server_name=body.mcp_server_name,
+        model_id=body.model_id,
+    )
+    action, _ = asked(shaped, call.caller, call.services.digest_key)
+    judgement = judge(action, call.services.policy)
+    verdict, risk = judgement.verdict, judgement.risk
+    denied = verdict.effect.value == "deny"
+    return EvaluateAnswer(
+        verdict.effect.value,
+        [{"name": name, "effect": verdict.effect.value} for name in verdict.rules],
+        [verdict.reason] if denied else [],
+        risk.score,
+        risk.level.value,
+        verdict.reason,
+        round((time.perf_counter() - started) * 1000, 3),
+        call.services.policy.always_denies(action.action_type, action.tool_name, action.agent_id),
+    )
+
+
+async def visible(call: Call[Any, Any], parameter: str = "action_id") -> ActionRow:
+    """The action in the path.
+
+    Raises:
+        NotFoundError: there is none, or it is not this caller's to see; the two cannot be told apart.
+    """
+    action_id = call.path[parameter]
+
+    def look(reader: Reader) -> ActionRow:
+        row = known(reader, call.organization, action_id)
+        if call.caller.agent_id is not None and row.agent_id != call.caller.agent_id:
+            raise NotFoundError(f"There is no action {action_id!r}.", action_id=action_id)
+        return row
+
+    try:
+        return await call.read(look)
+    except NotFoundError:
+        raise NotFoundError("There is no such action.", action_id=action_id) from None
+
+
+def _result(answer: Answer, action: AgentAction, stage: str, correlation_id: str) -> ActionResult:
+    if isinstance(answer, KillSwitchState):
+        raise kill_switch_error(action, answer, None, stage)
+    if isinstance(answer, AscendError):
+        detail = getattr(answer, "detail", None)
+        if isinstance(detail, dict):
+            detail["correlation_id"] = correlation_id
+        raise answer
+    return answer
+
+
+def require_key(caller: Caller) -> None:
+    """Agents act with a key.
+
+    Raises:
+        AuthorizationDeniedError: it is a person.
+    """
+    if caller.person:
+        raise AuthorizationDeniedError(
+            "Agents act with an API key; a person's token only looks and decides. Use X-API-Key."
+        )
+
+
+def _key(call: Call[Any, Any]) -> Key | None:
+    """The request's idempotency key.
+
+    The published SDK sends none, but resends the very same bytes with the same identifier and time: these are one action for
+    a minute. An identifier alone says nothing: many callers give one to all requests of a task.
+    """
+    headers = call.headers
+    given = headers.get("idempotency-key")
+    correlation, sent_at = headers.get("x-correlation-id"), headers.get("x-request-timestamp")
+    if given is None and not (correlation and sent_at):
+        return None
+    if given is not None:
+        request = msgspec.json.encode([call.path, call.body])
+        if not 1 <= len(given) <= _LONGEST_KEY:
+            raise Refused(
+                f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.", status=400, code="INVALID_HEADER"
+            )
+        return Key.of(call.caller.name, given, request)
+    resent = msgspec.json.encode([correlation, sent_at, call.path, call.sent]).decode()
+    return Key.of(call.caller.name, resent, call.sent, lasts=RESENT_WITHIN)
+
+
+HANDLERS: dict[str, Handler] = {
+    "submit_action": submit,
+    "submit_mcp_action": submit_mcp,
+    "get_action_status": status,
+    "claim_action": claim,
+    "withdraw_action": withdrawn,
+    "detach_action": detach,
+    "evaluate_policy": evaluate,
+}

@@ -1,0 +1,126 @@
+"""People's decisions. An agent cannot approve itself: these endpoints admit nobody but people who signed in."""
+
+from __future__ import annotations
+
+from ascend_guard.api.actions import ApprovalBody, ApproveBody, ClearBody, DecidedAnswer, DenyBody
+from ascend_guard.engine.approve import approve, deny
+from ascend_guard.engine.approvers import Approver, people
+from ascend_guard.engine.claim import known
+from ascend_guard.engine.denials import clear
+from ascend_guard.engine.intake import waits_to_be_told
+from ascend_guard.errors import AscendError, AuthorizationDeniedError
+from ascend_guard.model import ActionResult, iso
+from ascend_guard.redaction import scrub
+from ascend_guard.server.handling import Call, Caller, Handler
+from ascend_guard.store.port import ActionRow, Transaction
+
+from .actions import told, visible
+from .decisions import approval_body
+
+_MAY_DECIDE = ("approver", "admin")
+
+
+async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
+    """Approve an action, as one person."""
+    _require_approver(call.caller)
+    body, caller = call.body, call.caller
+    comment = _comment(body.comments, body.comment)
+
+    def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow, int]:
+        row = known(tx, call.organization, call.path["action_id"])
+        result = approve(tx, row, _who(caller), comment, body.arguments, call.services.policy, None)
+        return result, row, len(people(tx.approvals(row.id)))
+
+    result, row, so_far = await call.write(work)
+    if isinstance(result, AscendError):
+        raise result
+    done = result.is_approved()
+    return DecidedAnswer(
+        str(row.id),
+        result.status.value,
+        approved_by=row.decided_by if done else caller.name,
+        approved_at=iso(row.decided_at if done and row.decided_at else call.services.clock()),
+        comments=comment,
+        reason=result.reason,
+        approvals=so_far,
+        quorum=row.quorum or 1,
+    )
+
+
+async def denied(call: Call[DenyBody, None]) -> DecidedAnswer:
+    """Deny an action, as one person, which decides."""
+    _require_approver(call.caller)
+    body, caller = call.body, call.caller
+    comment = _comment(body.comments, body.comment, body.reason)
+
+    def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow]:
+        row = known(tx, call.organization, call.path["action_id"])
+        return deny(tx, row, _who(caller), comment), row
+
+    result, row = await call.write(work)
+    if isinstance(result, AscendError):
+        raise result
+    return DecidedAnswer(
+        str(row.id),
+        result.status.value,
+        denied_by=caller.name,
+        denied_at=iso(row.decided_at or call.services.clock()),
+        comments=comment,
+        reason=result.reason,
+        quorum=row.quorum or 1,
+    )
+
+
+async def denial_cleared(call: Call[ClearBody, None]) -> DecidedAnswer:
+    """End a person's denial."""
+    _require_approver(call.caller)
+    body, caller = call.body, call.caller
+    comment = _comment(body.comments, body.comment)
+
+    def work(tx: Transaction) -> ActionRow:
+        row = known(tx, call.organization, call.path["action_id"])
+        clear(tx, row, caller.name, comment)
+        return row
+
+    row = await call.write(work)
+    return DecidedAnswer(
+        str(row.id),
+        row.status,
+        denied_by=row.decided_by,
+        comments=comment,
+        reason=f"{caller.name} ended this denial: the same call made again asks people anew.",
+        quorum=row.quorum or 1,
+    )
+
+
+async def approval(call: Call[None, None]) -> ApprovalBody:
+    """How an approval stands; it has its action's identifier."""
+    row = await visible(call, "approval_id")
+    if waits_to_be_told(row) and not call.caller.person:
+        row = await told(call, row)
+    return await call.read(lambda reader: approval_body(reader, row))
+
+
+def _who(caller: Caller) -> Approver:
+    return Approver(caller.name, caller.groups, caller.issuer, caller.subject)
+
+
+def _require_approver(caller: Caller) -> None:
+    if caller.role not in _MAY_DECIDE:
+        raise AuthorizationDeniedError(
+            f"Your role is {caller.role}; deciding needs approver or admin. Ask whoever gives out roles."
+        )
+
+
+def _comment(*texts: str | None) -> str | None:
+    """What a person said, under whichever names: none of it is lost."""
+    said = "\n".join(dict.fromkeys(text for text in texts if text))
+    return scrub(said) if said else None
+
+
+HANDLERS: dict[str, Handler] = {
+    "approve_action": approved,
+    "deny_action": denied,
+    "clear_denial": denial_cleared,
+    "get_approval": approval,
+}

@@ -1,0 +1,113 @@
+"""Looking: actions, one action, the audit trail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ascend_guard.api.actions import ActionDetailBody, ActionPage, ActionsQuery
+from ascend_guard.api.system import AuditEvent, AuditPage, AuditQuery
+from ascend_guard.errors import AuthorizationDeniedError
+from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.requests.pages import LARGEST_PAGE, behind, gather, page
+from ascend_guard.store.paging import Page
+from ascend_guard.store.port import AuditRow, Reader
+
+from .actions import visible
+from .decisions import action_body, detail_body
+
+
+async def actions(call: Call[None, ActionsQuery]) -> ActionPage:
+    """Actions, newest first; a key made for an agent sees that agent's."""
+    query = call.query
+    agent_id = call.caller.agent_id or query.agent_id
+    before = behind(query.cursor)
+    if query.agent_id is not None and query.agent_id != agent_id:
+        return ActionPage([], 0, query.limit, query.offset, False)
+
+    def look(reader: Reader) -> ActionPage:
+        rows = reader.actions(
+            call.organization,
+            status=query.status,
+            agent_id=agent_id,
+            before=before,
+            limit=query.limit + 1,
+            offset=query.offset,
+        )
+        total = reader.count_actions(call.organization, status=query.status, agent_id=agent_id)
+        found = gather(rows, action_body, query.limit)
+        last = None if found.last is None else str(found.last.id)
+        return ActionPage(
+            actions=found.shown, **page(total, len(found.shown), query.limit, query.offset, last)
+        )
+
+    return await call.read(look)
+
+
+async def action(call: Call[None, None]) -> ActionDetailBody:
+    """One action with its arguments and its story."""
+    row = await visible(call)
+    return await call.read(lambda reader: detail_body(reader, row))
+
+
+async def audit(call: Call[None, AuditQuery]) -> AuditPage:
+    """The organization's audit trail, newest first."""
+    if call.caller.agent_id is not None:
+        raise AuthorizationDeniedError(
+            "A key made for an agent does not see the whole audit trail. Use a key without an agent, or a person's token."
+        )
+    query, ours = call.query, call.organization
+    first = Page(behind(query.cursor), LARGEST_PAGE)
+
+    def look(reader: Reader) -> AuditPage:
+        rows = reader.audit_page(ours, query.limit, query.offset, first)
+        more = bool(rows) and bool(reader.audit_page(ours, 1, 0, Page(rows[-1].seq)))
+        last = str(rows[-1].seq) if more else None
+        about = page(reader.count_audit(ours), len(rows), query.limit, query.offset, last)
+        return AuditPage(
+            events=[_event(row) for row in rows],
+            page=query.offset // query.limit + 1,
+            page_size=about["limit"],
+            **about,
+        )
+
+    return await call.read(look)
+
+
+class _About(msgspec.Struct):
+    resource: Any = None
+    action_type: Any = None
+
+
+class _Told(msgspec.Struct):
+    """The fields of a record that an event repeats; the arguments in it are passed over, not read."""
+
+    timestamp: str
+    actor: str
+    action: msgspec.Raw = msgspec.Raw(b"null")
+    decision: Any = None
+
+
+_read = msgspec.json.Decoder(_Told).decode
+_read_about = msgspec.json.Decoder(_About).decode
+
+
+def _event(row: AuditRow) -> AuditEvent:
+    record = _read(row.body)
+    about = _read_about(record.action) if memoryview(record.action)[:1].tobytes() == b"{" else _About()
+    return AuditEvent(
+        event_id=str(row.seq),
+        id=str(row.seq),
+        event_type=row.event,
+        timestamp=record.timestamp,
+        actor=record.actor,
+        resource=about.resource,
+        action=about.action_type,
+        outcome=record.decision,
+        details=msgspec.Raw(row.body),  # type: ignore[arg-type]  # JSON already: it is passed on as it is
+        hash=row.hash.hex(),
+    )
+
+
+HANDLERS: dict[str, Handler] = {"list_actions": actions, "get_action": action, "list_audit_log": audit}

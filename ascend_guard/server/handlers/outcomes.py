@@ -1,0 +1,119 @@
+"""Outcomes: one by one, as the published clients report them, or several in one request of which each counts for itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ascend_guard.api.outcomes import (
+    OutcomeAnswer,
+    OutcomeBody,
+    OutcomeItem,
+    OutcomeRefused,
+    OutcomesAnswer,
+    OutcomesBody,
+)
+from ascend_guard.engine.claim import known
+from ascend_guard.errors import ConflictError, NotFoundError, ValidationError
+from ascend_guard.model import Outcome, OutcomeStatus
+from ascend_guard.redaction import scrub
+from ascend_guard.server.handling import Call, Handler
+from ascend_guard.store.port import Transaction
+
+from .actions import require_key, visible
+
+
+async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
+    """What came of several actions. Those that cannot be recorded are named; the others are."""
+    caller, organization, items = call.caller, call.organization, call.body.outcomes
+    require_key(caller)
+    outcomes = [
+        (
+            item.action_id,
+            None
+            if item.status is OutcomeStatus.COMPLETED and (item.unknown or item.error)
+            else _outcome(_status(item), item.duration_ms, item.error, item.detail),
+        )
+        for item in items
+    ]
+
+    def work(tx: Transaction) -> list[OutcomeRefused]:
+        refused = []
+        for action_id, outcome in outcomes:
+            try:
+                if outcome is None:
+                    raise ConflictError(
+                        "It says that it completed, and that it did not. Report one of the two."
+                    )
+                row = known(tx, organization, action_id)
+                if caller.agent_id is not None and row.agent_id != caller.agent_id:
+                    raise NotFoundError("There is no such action.")
+                call.services.intake.settle(tx, organization, action_id, outcome)
+            except NotFoundError:
+                refused.append(OutcomeRefused(action_id, "There is no such action."))
+            except ConflictError as error:
+                refused.append(OutcomeRefused(action_id, error.message))
+        return refused
+
+    refused = await call.write(work)
+    return OutcomesAnswer(len(items) - len(refused), refused)
+
+
+async def complete(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+    """An action has completed."""
+    body = call.body
+    if body.status == "failed" or body.unknown or body.error or body.failed_at:
+        raise _contradiction("that it completed", "that it failed", "fail")
+    return await _settled(call, OutcomeStatus.COMPLETED)
+
+
+async def fail(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+    """An action has failed, or it began and it cannot be known how it ended."""
+    if call.body.status == "completed" or call.body.completed_at:
+        raise _contradiction("that it failed", "that it completed", "complete")
+    return await _settled(call, OutcomeStatus.UNKNOWN if call.body.unknown else OutcomeStatus.FAILED)
+
+
+async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> OutcomeAnswer:
+    require_key(call.caller)
+    row = await visible(call)
+    body = call.body
+    if body.action_id is not None and str(body.action_id) != str(row.id):
+        raise ValidationError(
+            f"The path names action {row.id} and the body's `action_id` another one, so nothing was recorded. Report each "
+            f"action under its own path."
+        )
+    error = None
+    if body.error:
+        error = body.error if isinstance(body.error, str) else msgspec.json.encode(body.error).decode()
+    outcome = _outcome(status, body.duration_ms or 0.0, error, body.detail)
+    await call.write(lambda tx: call.services.intake.settle(tx, call.organization, str(row.id), outcome))
+    return OutcomeAnswer(True, str(row.id), status.value, f"Action {row.id} {status.value}.")
+
+
+def _contradiction(path: str, body: str, other: str) -> ValidationError:
+    return ValidationError(
+        f"The path says {path} and the body {body}, so nothing was recorded. Send it to /{other}, or leave out what "
+        f"contradicts the path."
+    )
+
+
+def _status(item: OutcomeItem) -> OutcomeStatus:
+    return OutcomeStatus.UNKNOWN if item.unknown else OutcomeStatus(item.status)
+
+
+def _outcome(status: OutcomeStatus, milliseconds: float, error: str | None, detail: str | None) -> Outcome:
+    """As it is recorded: without secrets, and bounded."""
+    failed = status is not OutcomeStatus.COMPLETED
+    return Outcome(
+        status,
+        milliseconds / 1000,
+        scrub(error[:20_000])[:10_000] if failed and error else None,
+        None if detail is None else scrub(detail),
+    )
+
+
+HANDLERS: dict[str, Handler] = {
+    "report_outcomes": report,
+    "complete_action": complete,
+    "fail_action": fail,
+}

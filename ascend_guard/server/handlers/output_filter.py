@@ -1,0 +1,195 @@
+"""The output filter: configured, asked to look through an output, and what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from ascend_guard.api.output import (
+    FilterBody,
+    FilterConfig,
+    FindingBody,
+    FindingsPage,
+    FindingsQuery,
+    KeptFinding,
+    ScanAnswer,
+    ScanBody,
+)
+from ascend_guard.engine.registry import output_filter
+from ascend_guard.engine.registry.output_filter import Filter, Finding, Scan, Scanned
+from ascend_guard.engine.registry.records import Entry
+from ascend_guard.engine.registry.sensitive import Category
+from ascend_guard.errors import NotFoundError
+from ascend_guard.model import RiskLevel, iso
+from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.requests.pages import Gathered, behind_both, gather, page
+from ascend_guard.store.port import Reader
+
+from .registered import number, require_own
+
+_log = logging.getLogger("ascend_guard")
+
+
+async def config(call: Call[None, None]) -> FilterBody:
+    """How output is filtered."""
+    return _config(await call.read(lambda reader: output_filter.configured(reader, call.organization)))
+
+
+async def configure(call: Call[FilterConfig, None]) -> FilterBody:
+    """Say how output is filtered."""
+    body, by = call.body, call.caller.name
+    categories = list(dict.fromkeys(Category(category) for category in body.categories))
+    chosen = Filter(body.enabled, categories, RiskLevel(body.block_severity))
+    return _config(await call.write(lambda tx: output_filter.configure(tx, call.organization, chosen, by)))
+
+
+async def scan(call: Call[ScanBody, None]) -> ScanAnswer:
+    """Look through an output. Whatever goes wrong in that blocks it (published SDK: "fail-secure")."""
+    body, caller, organization = call.body, call.caller, call.organization
+    require_own(caller, body.agent_id)
+    scan_id = str(uuid.uuid4())
+    try:
+        chosen = await call.read(lambda reader: output_filter.configured(reader, organization))
+        found = await asyncio.to_thread(output_filter.scan, body.content, chosen)
+        await call.write(
+            lambda tx: output_filter.keep(
+                tx,
+                organization,
+                scan_id,
+                found,
+                caller.name,
+                agent_id=body.agent_id,
+                action_id=body.action_id,
+                own=caller.agent_id,
+            )
+        )
+    except NotFoundError:  # the action that is named: said before anything is let out
+        raise
+    except Exception as error:
+        # Without its message, which may quote the output.
+        _log.error("A scan of output failed (%s); the output is blocked", type(error).__name__)
+        return _answer(body, scan_id, Scan([], True, None), failed=True)
+    return _answer(body, scan_id, found)
+
+
+async def findings(call: Call[None, FindingsQuery]) -> FindingsPage:
+    """What was found; a key made for an agent sees its own."""
+    return await _findings(call, lambda _: True)
+
+
+async def findings_of_action(call: Call[None, FindingsQuery]) -> FindingsPage:
+    """What was found in one action's output."""
+    action_id, own = number(call.path["action_id"], "action"), call.caller.agent_id
+    await call.read(lambda reader: output_filter.require_action(reader, call.organization, action_id, own))
+    return await _findings(call, lambda scanned: scanned.action_id == action_id)
+
+
+async def _findings(call: Call[None, FindingsQuery], of: Callable[[Scanned], bool]) -> FindingsPage:
+    query, own = call.query, call.caller.agent_id
+
+    def fits(scanned: Scanned, finding: Finding) -> bool:
+        return (
+            own in (None, scanned.agent_id)
+            and query.category in (None, finding.category)
+            and query.severity in (None, finding.severity)
+            and of(scanned)
+        )
+
+    first = behind_both(query.cursor)
+
+    def look(reader: Reader) -> Gathered[_Row, KeptFinding]:
+        return gather(
+            _numbered(output_filter.kept(reader, call.organization, fits)),
+            lambda row: _kept(row[2], row[3]),
+            query.limit,
+            offset=query.offset,
+            after=lambda row: first is None or (row[0], first[1]) < (first[0], row[1]),
+        )
+
+    found = await call.read(look)
+    last = None if found.last is None else f"{found.last[0]}.{found.last[1]}"
+    about = page(found.total, len(found.shown), query.limit, query.offset, last)
+    return FindingsPage(findings=found.shown, **about)
+
+
+_Row = tuple[int, int, Entry[Scanned], Finding]
+"""The scan's number, counted down; the finding's place among those of the scan that fit; the scan; the finding."""
+
+
+def _numbered(found: list[tuple[Entry[Scanned], Finding]]) -> Iterator[_Row]:
+    place, last = 0, 0
+    for entry, finding in found:
+        place = place + 1 if entry.number == last else 0
+        last = entry.number
+        yield entry.number, place, entry, finding
+
+
+def _config(chosen: Filter) -> FilterBody:
+    return FilterBody(
+        enabled=chosen.enabled,
+        categories=[category.value for category in chosen.categories],
+        block_severity=chosen.block_severity.value,
+    )
+
+
+def _answer(body: ScanBody, scan_id: str, found: Scan, *, failed: bool = False) -> ScanAnswer:
+    reason = None
+    if failed:
+        reason = "The scan failed, so the output is blocked. Try again."
+    elif found.blocked:
+        reason = "There is data in it that may not go out."
+    return ScanAnswer(
+        success=not failed,
+        scan_id=scan_id,
+        status=_status(found),
+        blocked=found.blocked,
+        reason=reason,
+        agent_id=body.agent_id,
+        action_id=body.action_id,
+        findings_count=sum(finding.count for finding in found.findings),
+        findings=[FindingBody(**_fields(finding)) for finding in found.findings],
+        filtered_content=found.content,
+    )
+
+
+def _status(found: Scan) -> Literal["clean", "redacted", "blocked", "disabled"]:
+    if found.blocked:
+        return "blocked"
+    if not found.looked:
+        return "disabled"
+    return "redacted" if found.findings else "clean"
+
+
+def _kept(entry: Entry[Scanned], finding: Finding) -> KeptFinding:
+    return KeptFinding(
+        id=f"{entry.name}:{finding.kind}",
+        scan_id=entry.name,
+        agent_id=entry.value.agent_id,
+        action_id=entry.value.action_id,
+        blocked=entry.value.blocked,
+        created_at=iso(entry.created_at),
+        **_fields(finding),
+    )
+
+
+def _fields(finding: Finding) -> dict[str, Any]:
+    return {
+        "type": finding.kind.value,
+        "category": finding.category.value,
+        "severity": finding.severity.value,
+        "count": finding.count,
+        "position": finding.positions[0][0],
+        "positions": finding.positions,
+    }
+
+
+HANDLERS: dict[str, Handler] = {
+    "get_output_filter_config": config,
+    "set_output_filter_config": configure,
+    "scan_output": scan,
+    "list_findings": findings,
+    "list_action_findings": findings_of_action,
+}

@@ -1,0 +1,41 @@
+"""Whether the server lives, whether it can decide, and what it is."""
+
+from __future__ import annotations
+
+from ascend_guard._version import __version__
+from ascend_guard.api.system import DeploymentBody, HealthBody
+from ascend_guard.model import iso
+from ascend_guard.server.handling import Call, Handler
+
+FEATURES = [
+    "smart_rules",
+    "mcp_governance",
+    "model_governance",
+    "claims",
+    "outcomes",
+    "idempotency",
+    "stream",
+    "once",
+]
+"""``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report together, and not to poll;
+``once``, that a call which is named begins at most once."""
+
+
+async def health(call: Call[None, None]) -> HealthBody:
+    """That it lives. Asks nothing of the database: a restart would not mend that."""
+    return HealthBody("healthy", iso(call.services.clock()))
+
+
+async def ready(call: Call[None, None]) -> HealthBody:
+    """That decisions can be recorded. Raises ``StoreError`` otherwise."""
+    await call.write(lambda tx: None)
+    return HealthBody("ready", iso(call.services.clock()))
+
+
+async def deployment(call: Call[None, None]) -> DeploymentBody:
+    """What it is, and what it can do besides the documented API."""
+    settings = call.services.settings
+    return DeploymentBody(__version__, settings.environment, settings.region, FEATURES)
+
+
+HANDLERS: dict[str, Handler] = {"health": health, "ready": ready, "deployment_info": deployment}

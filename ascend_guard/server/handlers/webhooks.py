@@ -1,0 +1,142 @@
+"""Webhooks' endpoints: registered, changed, tried out, listed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from msgspec import convert
+
+from ascend_guard.api import system
+from ascend_guard.engine import webhooks
+from ascend_guard.model import iso
+from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.requests.pages import behind, gather
+from ascend_guard.server.webhooks.sender import Sender, message
+
+from .registered import changes
+
+R = TypeVar("R")
+
+_ELSEWHERE = ThreadPoolExecutor(4, thread_name_prefix="ascend-guard-receiver")
+
+
+async def configure_webhook(call: Call[system.WebhookBody, None]) -> system.WebhookAnswer:
+    """Register one, and show its secret this once."""
+    given, webhook_id = call.body, webhooks.new_id()
+    if call.caller.agent_id is not None:
+        call.caller.require_agent(given.agent_id or "")
+    events = webhooks.require_events(given.events)
+    await _elsewhere(call, lambda sender: sender.check(given.url))
+    secret = given.secret or webhooks.new_secret()
+    sealed = webhooks.seal(call.services.store.secret, webhook_id, secret)
+    webhook = webhooks.Webhook(given.url, events, sealed, given.agent_id, given.active)
+    kept = await call.write(
+        lambda tx: webhooks.register(tx, call.organization, call.caller.name, webhook_id, webhook)
+    )
+    return _answer(webhook_id, kept, secret)
+
+
+async def list_webhooks(call: Call[None, system.Page]) -> system.Webhooks:
+    """Those that the caller may see."""
+    found = await call.read(lambda reader: webhooks.webhooks(reader, call.organization))
+    mine = [_answer(name, webhook) for name, webhook in found if _sees(call, webhook)]
+    offset, limit = call.query.offset + (behind(call.query.cursor) or 0), call.query.limit
+    more = offset + limit < len(mine)
+    return system.Webhooks(mine[offset:][:limit], len(mine), more, str(offset + limit) if more else None)
+
+
+async def update_webhook(call: Call[system.WebhookChange, None]) -> system.WebhookAnswer:
+    """Change what is given."""
+    given, webhook_id = changes(call.body), call.path["webhook_id"]
+    await _mine(call)
+    if "events" in given:
+        given["events"] = webhooks.require_events(given["events"])
+    if "url" in given:
+        await _elsewhere(call, lambda sender: sender.check(given["url"]))
+    if "secret" in given:
+        given["secret"] = webhooks.seal(call.services.store.secret, webhook_id, given["secret"])
+    kept = await call.write(
+        lambda tx: webhooks.change(tx, call.organization, call.caller.name, webhook_id, given)
+    )
+    return _answer(webhook_id, kept)
+
+
+async def delete_webhook(call: Call[None, None]) -> system.Done:
+    """Forget it, and what is on its way to it."""
+    await _mine(call)
+    await call.write(
+        lambda tx: webhooks.remove(tx, call.organization, call.caller.name, call.path["webhook_id"])
+    )
+    return system.Done(message="The webhook is deleted.")
+
+
+async def test_webhook(call: Call[None, None]) -> system.WebhookTest:
+    """Send ``webhook.test`` at once, whether the webhook is active or not; it is not listed as a delivery."""
+    webhook, webhook_id, now = await _mine(call), call.path["webhook_id"], call.services.clock()
+    secret = webhooks.unseal(call.services.store.secret, webhook_id, webhook.secret)
+    delivery_id, data, at = "dlv_" + secrets.token_hex(12), {"webhook_id": webhook_id}, iso(now)
+    delivery = webhooks.Delivery(delivery_id, "webhook.test", at, data, at, at)
+    headers, body = message(secret, delivery, now)
+    begun = time.perf_counter()
+    sent = await _elsewhere(call, lambda sender: sender.send(webhook.url, headers, body))
+    milliseconds = round((time.perf_counter() - begun) * 1000, 1)
+    return system.WebhookTest(sent.ok, sent.status_code, milliseconds, sent.error)
+
+
+async def list_deliveries(call: Call[None, system.Page]) -> system.Deliveries:
+    """What was sent and what is on its way."""
+    await _mine(call)
+    name, limit, offset = call.path["webhook_id"], call.query.limit, call.query.offset
+    offset += behind(call.query.cursor) or 0
+    found, total = await call.read(
+        lambda reader: webhooks.deliveries(reader, call.organization, name, limit, offset)
+    )
+    shown = gather(found, lambda one: convert(one, system.Delivery, from_attributes=True), limit)
+    reached = offset + len(shown.shown)
+    more = reached < total and bool(shown.shown)
+    return system.Deliveries(shown.shown, total, more, str(reached) if more else None)
+
+
+async def _elsewhere(call: Call[Any, Any], work: Callable[[Sender], R]) -> R:
+    """Ask the network, in threads that nothing else waits for: others' webhooks may answer late."""
+    sender = Sender(private=call.services.settings.private_webhooks)
+    return await asyncio.get_running_loop().run_in_executor(_ELSEWHERE, work, sender)
+
+
+async def _mine(call: Call[Any, Any]) -> webhooks.Webhook:
+    """The webhook that is asked for; to an agent's key another agent's does not exist."""
+    webhook = await call.read(lambda reader: webhooks.get(reader, call.organization, call.path["webhook_id"]))
+    if not _sees(call, webhook):
+        raise webhooks.no_such()
+    return webhook
+
+
+def _sees(call: Call[Any, Any], webhook: webhooks.Webhook) -> bool:
+    return call.caller.agent_id in (None, webhook.agent_id)
+
+
+def _answer(webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None) -> system.WebhookAnswer:
+    return system.WebhookAnswer(
+        webhook_id=webhook_id,
+        id=webhook_id,
+        url=webhook.url,
+        events=webhook.events,
+        active=webhook.active,
+        created_at=iso(webhook.created_at),
+        agent_id=webhook.agent_id,
+        secret=secret,
+    )
+
+
+HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        *(configure_webhook, list_webhooks, update_webhook),
+        *(delete_webhook, test_webhook, list_deliveries),
+    )
+}
