@@ -226,7 +226,7 @@ class Run:
     def stream(self, lines: Iterable[Text]) -> None:
         """Print a list line by line, through a pager where it is longer than the screen; nothing with ``--json``."""
         if not self.json:
-            from .listing import print_lines
+            from .screen.listing import print_lines
 
             self._said = True
             print_lines(self.out, lines)

@@ -171,7 +171,7 @@ def test_quorum(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "1 of 2" in answer.out
         assert "still waits" in answer.out
     assert ME in shop.run("approvals", "show", asked.action_id).out
-    monkeypatch.setattr("ascend_guard.cli.approvals.approver", lambda: "carol")
+    monkeypatch.setattr("ascend_guard.cli.commands.approvals.approver", lambda: "carol")
     assert "Approved" in shop.run("approvals", "approve", asked.action_id, "--yes").out
     assert row(shop, asked.action_id).status == "approved"
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from ascend_guard.cli.essentials import Line, differing, essentials
 from ascend_guard.cli.output import safe
+from ascend_guard.cli.screen.essentials import Line, differing, essentials
 
 NASTY = (
     "\x1b[2J",

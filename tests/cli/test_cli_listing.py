@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
-from ascend_guard.cli.listing import Column, Listing, Row
 from ascend_guard.cli.output import cell
-from ascend_guard.cli.walking import walk
+from ascend_guard.cli.screen.listing import Column, Listing, Row
+from ascend_guard.cli.screen.walking import walk
 
 texts = st.text(st.sampled_from("aé漢🙂 \x1b"), max_size=40)
 

@@ -170,7 +170,7 @@ def test_an_unforeseen_failure(shop: Any, monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("a\x1b[2Jb")
 
-    monkeypatch.setattr("ascend_guard.cli.lookup.outcome_of", broken)
+    monkeypatch.setattr("ascend_guard.cli.screen.lookup.outcome_of", broken)
     answer = shop.run("actions list --json")
     assert answer.code == 1
     assert answer.json["error"]["type"] == "ZeroDivisionError"
@@ -189,7 +189,7 @@ def test_a_line_break_in_an_error_is_no_line(shop: Any, monkeypatch: pytest.Monk
     def failing(*_: Any, **__: Any) -> None:
         raise ServerError("it failed\nApproved: action 1 may run")
 
-    monkeypatch.setattr("ascend_guard.cli.lookup.outcome_of", failing)
+    monkeypatch.setattr("ascend_guard.cli.screen.lookup.outcome_of", failing)
     shop.ask()
     assert shop.run("actions list").err == "Error: it failed\\nApproved: action 1 may run\n"
 

@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from hypothesis import strategies as st
 
-from ascend_guard.cli import mcp_install
 from ascend_guard.cli.command import DatabaseOption, JsonOption, PolicyOption
+from ascend_guard.cli.commands import mcp_install
 
 BLANKS = st.sampled_from(
     [

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from .command import command
-from .context import Refusal, Run
-from .files import write_file
-from .trail import looking
+from ascend_guard.cli.command import command
+from ascend_guard.cli.context import Refusal, Run
+from ascend_guard.cli.files import write_file
+from ascend_guard.cli.screen.trail import looking
 
 if TYPE_CHECKING:
     from ascend_guard.engine.audit import Report
@@ -98,7 +98,7 @@ def export(
     record = {"file": file, "records": checkpoint["seq"], "head": checkpoint["hash"], "public_key": signed_by}
     run.emit(record)
     if not run.json:
-        from .output import shown
+        from ascend_guard.cli.output import shown
 
         to = run.err if file == "-" else run.out
         to.print(
@@ -189,7 +189,7 @@ def _write(file: str, force: bool, lines: Iterable[bytes]) -> dict[str, Any]:
 def _say(run: Run, report: Report, checked: str, public_key: str | None) -> None:
     from rich.text import Text
 
-    from .output import shown, table
+    from ascend_guard.cli.output import shown, table
 
     if report.ok:
         run.line(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command
-from .context import Refusal, Run, approver
+from ascend_guard.cli.command import command
+from ascend_guard.cli.context import Refusal, Run, approver
 
 if TYPE_CHECKING:
     from ascend_guard.engine.keys import KeyInfo
@@ -96,7 +96,7 @@ def create(
     )
     if run.json:
         return
-    from .output import shown
+    from ascend_guard.cli.output import shown
 
     whom = f"agent {agent}" if agent is not None else f"any agent of {organization}"
     run.say(shown(f"Key {info.key_id}, for {whom}, with the role {role}. It is shown only now:", "green"))
@@ -121,8 +121,8 @@ def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
     run.emit({"keys": [_record(info) for info in found], "total": len(found)})
     if run.json:
         return
-    from .listing import Column, Listing, Row
-    from .output import ago, cell, shown
+    from ascend_guard.cli.output import ago, cell, shown
+    from ascend_guard.cli.screen.listing import Column, Listing, Row
 
     if not found:
         run.say(
@@ -166,7 +166,7 @@ def revoke(
     info = plane.store.write(lambda tx: revoke_key(tx, organization, key_id, by=who))
     run.emit(_record(info))
     if not run.json:
-        from .output import shown
+        from ascend_guard.cli.output import shown
 
         run.say(
             shown(f"Revoked: key {info.key_id} ({info.prefix}…). Nobody can use it any more.", "bold red")

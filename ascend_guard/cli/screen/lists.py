@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
+from ascend_guard.cli.output import ago, badge, cell, risk, span
 from ascend_guard.store.port import ActionRow
 
 from .essentials import Line
 from .listing import Cell, Column, Listing, Row
 from .lookup import Listed
-from .output import ago, badge, cell, risk, span
 from .walking import with_lines
 
 _WIDE = 100

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import command
-from .context import Run
+from ascend_guard.cli.command import command
+from ascend_guard.cli.context import Run
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from ascend_guard.cli.screen.lookup import Listed
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
-
-    from .lookup import Listed
 
 app = typer.Typer(
     help="What agents asked, what was decided, and what came of it.",
@@ -61,7 +60,7 @@ def list_(
     offset: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
 ) -> None:
     """List actions, newest first."""
-    from .lookup import find, records
+    from ascend_guard.cli.screen.lookup import find, records
 
     plane = run.existing()
     if run.json:
@@ -93,9 +92,9 @@ def _lines(
     """The list as it is read, and below it how much there is."""
     from rich.text import Text
 
-    from .lists import action_lines
-    from .lookup import OUTCOMES
-    from .walking import walk
+    from ascend_guard.cli.screen.lists import action_lines
+    from ascend_guard.cli.screen.lookup import OUTCOMES
+    from ascend_guard.cli.screen.walking import walk
 
     count = 0
 
@@ -136,14 +135,15 @@ def _lines(
 @command(app, "show")
 def show(run: Run, action_id: Annotated[str, typer.Argument(metavar="ID", help="The action.")]) -> None:
     """Show one action in full: what was asked, by whom, its risk, its arguments, and its audit trail."""
+    from ascend_guard.cli.screen.lookup import full_record
+
     from .approvals import details_of
-    from .lookup import full_record
 
     details = details_of(run, action_id)
     run.emit(full_record(details))
     if not run.json:
-        from .listing import as_lines
-        from .views import action_view, timeline
+        from ascend_guard.cli.screen.listing import as_lines
+        from ascend_guard.cli.screen.views import action_view, timeline
 
         trail = timeline(details.trail, run.out.width)
         run.stream(chain(as_lines(run.out, action_view(details)), trail))

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import typer
 from typer.core import TyperGroup
 
+from ascend_guard.cli.command import DatabaseOption, PolicyOption, typed_duration
+from ascend_guard.cli.context import Refusal, Run
+from ascend_guard.cli.output import safe
 from ascend_guard.durations import EXAMPLES
 from ascend_guard.errors import AscendError, ConfigurationError
 
 from . import mcp_install
-from .command import DatabaseOption, PolicyOption, typed_duration
-from .context import Refusal, Run
-from .output import safe
 
 if TYPE_CHECKING:
     from ascend_guard_mcp.gate import ToolGate

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ascend_guard.cli.command import command, typed_duration
+from ascend_guard.cli.context import Refusal, Run, approver
 from ascend_guard.durations import EXAMPLES
-
-from .command import command, typed_duration
-from .context import Refusal, Run, approver
 
 if TYPE_CHECKING:
     from ascend_guard.store.port import Transaction

@@ -231,7 +231,7 @@ def _environment() -> dict[str, str]:
 
 def _on(file: IO[str], console: Console) -> Console:
     """The same console, on the pager's input."""
-    from .output import console as made
+    from ascend_guard.cli.output import console as made
 
     onto = made()
     onto.file = file

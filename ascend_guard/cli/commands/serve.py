@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import command
-from .context import Refusal, Run
-from .databases import no_policy, there
-from .output import Unwritable, printing
+from ascend_guard.cli.command import command
+from ascend_guard.cli.context import Refusal, Run
+from ascend_guard.cli.databases import no_policy, there
+from ascend_guard.cli.output import Unwritable, printing
 
 if TYPE_CHECKING:
     import uvicorn
@@ -113,7 +113,7 @@ def serve(
         run.emit({"url": url, "database": settings.place, "policy": str(settings.policy)})
         if run.json:
             return
-        from .output import shown
+        from ascend_guard.cli.output import shown
 
         run.say(shown(f"Serving {url}", "green"))
         run.say(shown(f"policy {settings.policy}, database {settings.place}", "dim"))

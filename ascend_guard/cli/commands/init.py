@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .command import command
-from .context import Run
-from .files import write_file
+from ascend_guard.cli.command import command
+from ascend_guard.cli.context import Run
+from ascend_guard.cli.files import write_file
 
 DEFAULT = Path("ascend-policy.yaml")
 
@@ -40,7 +40,7 @@ def init(
     }
     run.emit({"path": str(path.absolute()), "next": list(steps)})
     if not run.json:
-        from .output import shown
+        from ascend_guard.cli.output import shown
 
         run.say(shown(f"Wrote {path}: what agents may do, with a comment on every part.", "green"))
         run.say(shown("Next:", "bold"))

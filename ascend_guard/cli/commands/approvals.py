@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import YesOption, command, typed_duration, typed_json
-from .context import Declined, Run, approver
+from ascend_guard.cli.command import YesOption, command, typed_duration, typed_json
+from ascend_guard.cli.context import Declined, Run, approver
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from ascend_guard.cli.screen.lookup import Details, Listed
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
-
-    from .lookup import Details, Listed
 
 app = typer.Typer(
     help="See what waits for a person, and decide it.", no_args_is_help=True, rich_markup_mode="rich"
@@ -37,7 +36,7 @@ def details_of(run: Run, action_id: str) -> Details:
     Raises:
         NotFoundError: there is none.
     """
-    from .lookup import look_up
+    from ascend_guard.cli.screen.lookup import look_up
 
     plane = run.existing()
     return plane.read(lambda reader: look_up(reader, plane.organization, action_id, plane.store.alive))
@@ -51,7 +50,7 @@ def list_(
 ) -> None:
     """List what waits for a decision, newest first."""
 
-    from .lookup import find, records
+    from ascend_guard.cli.screen.lookup import find, records
 
     plane = run.existing()
     if run.json:
@@ -67,9 +66,9 @@ def _lines(run: Run, plane: EmbeddedControlPlane, limit: int, offset: int) -> It
     """What waits as it is read, and below it what to do."""
     from rich.text import Text
 
-    from .lists import pending_lines
-    from .views import switch_banner
-    from .walking import walk
+    from ascend_guard.cli.screen.lists import pending_lines
+    from ascend_guard.cli.screen.views import switch_banner
+    from ascend_guard.cli.screen.walking import walk
 
     width, count, last = run.out.width, 0, 0
 
@@ -99,12 +98,12 @@ def _lines(run: Run, plane: EmbeddedControlPlane, limit: int, offset: int) -> It
 @command(app, "show")
 def show(run: Run, action_id: ActionArgument) -> None:
     """Show one action in full, with what its session did before."""
-    from .lookup import full_record
+    from ascend_guard.cli.screen.lookup import full_record
 
     details = details_of(run, action_id)
     run.emit(full_record(details))
     if not run.json:
-        from .views import action_view
+        from ascend_guard.cli.screen.views import action_view
 
         run.say(*action_view(details))
 
@@ -126,8 +125,8 @@ def approve(
     yes: YesOption = False,
 ) -> None:
     """Approve an action. Shows what will run and asks first."""
-    from .tree import Brief
-    from .views import action_view
+    from ascend_guard.cli.screen.tree import Brief
+    from ascend_guard.cli.screen.views import action_view
 
     edits = edits_of(set_ or [])
     how = f"approvals approve {action_id}"
@@ -161,7 +160,7 @@ def approve(
 @command(app, "deny")
 def deny(run: Run, action_id: ActionArgument, comment: CommentOption = None) -> None:
     """Deny an action: it will not run, and the same call is denied as well until the denial ends."""
-    from .lookup import find_row, record
+    from ascend_guard.cli.screen.lookup import find_row, record
 
     details = details_of(run, action_id)
     who = approver()
@@ -170,7 +169,7 @@ def deny(run: Run, action_id: ActionArgument, comment: CommentOption = None) -> 
     row = plane.read(lambda reader: find_row(reader, plane.organization, action_id))
     run.emit(record(row, None) | {"denial_reason": row.reason, "denied_by": who})
     if not run.json:
-        from .output import shown
+        from ascend_guard.cli.output import shown
 
         run.say(shown(f"Denied: action {row.id} will not run. Recorded as {who}'s decision."))
 
@@ -180,8 +179,8 @@ def clear_denial(
     run: Run, action_id: ActionArgument, comment: CommentOption = None, yes: YesOption = False
 ) -> None:
     """End a denial that still answers the same call: made again, the call waits for a person."""
-    from .lookup import find_row, record
-    from .output import shown
+    from ascend_guard.cli.output import shown
+    from ascend_guard.cli.screen.lookup import find_row, record
 
     if not yes:
         run.require_person(f"approvals clear-denial {action_id}")
@@ -226,7 +225,7 @@ def watch(
 @command(app, "review")
 def review_(run: Run) -> None:
     """Walk through what waits, one action after the other, and decide with single keys."""
-    from .review import review
+    from ascend_guard.cli.screen.review import review
 
     review(run)
 
@@ -251,11 +250,10 @@ def _what_runs(details: Details) -> tuple[object, ...]:
 
 
 def _report_approval(run: Run, details: Details, who: str) -> None:
+    from ascend_guard.cli.output import shown
+    from ascend_guard.cli.screen.lookup import record
     from ascend_guard.engine.approvers import normal, people
     from ascend_guard.model import iso
-
-    from .lookup import record
-    from .output import shown
 
     row = details.row
     mine = [

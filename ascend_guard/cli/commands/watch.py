@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .decision import Changes
-from .essentials import Line
-from .lookup import arguments_of, listed, record
-from .output import cell, print_json, risk, shown
-from .review import longest_waiting
+from ascend_guard.cli.output import cell, print_json, risk, shown
+from ascend_guard.cli.screen.decision import Changes
+from ascend_guard.cli.screen.essentials import Line
+from ascend_guard.cli.screen.lookup import arguments_of, listed, record
+from ascend_guard.cli.screen.review import longest_waiting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from ascend_guard.cli.context import Run
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
     from ascend_guard.store.port import ActionRow
-
-    from .context import Run
 
 _MOST = 10_000
 _ROOM = 200
@@ -32,13 +31,13 @@ def follow(run: Run, interval: float, *, bell: bool = True) -> None:
         interval: seconds between two looks at the store.
         bell: ring the terminal's bell when something new waits.
     """
-    from .terminal import has_keyboard
+    from ascend_guard.cli.screen.terminal import has_keyboard
 
     try:
         if run.json or not run.out.is_terminal:
             _lines(run, interval)
         elif has_keyboard() and not run.out.is_dumb_terminal:
-            from .watching import Watch
+            from ascend_guard.cli.screen.watching import Watch
 
             try:
                 Watch(run, lambda: _open(run), interval, bell=bell).run()
@@ -112,8 +111,8 @@ def _screen(run: Run) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from .lists import pending_lines
-    from .views import switch_banner
+    from ascend_guard.cli.screen.lists import pending_lines
+    from ascend_guard.cli.screen.views import switch_banner
 
     plane = _open(run)
     rows = _pending(run)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from .context import approver
+from ascend_guard.cli.context import approver
+from ascend_guard.cli.output import shown
+
 from .decision import LEFT, Decision
-from .output import shown
 from .terminal import Terminal, require_keyboard
 
 if TYPE_CHECKING:
+    from ascend_guard.cli.context import Run
     from ascend_guard.store.port import ActionRow, Reader
-
-    from .context import Run
 
 _MOST = 1_000
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from .context import approver
+from ascend_guard.cli.context import approver
+from ascend_guard.cli.output import shown
+
 from .decision import LEFT, Changes, Decision, hints
 from .lists import pending_listing, pending_row
 from .lookup import listed
-from .output import shown
 from .review import longest_waiting
 from .terminal import DOWN, END, ENTER, ESCAPE, GONE, HOME, PAGE_DOWN, PAGE_UP, UP, Terminal
 from .views import switch_banner
 from .walking import with_lines
 
 if TYPE_CHECKING:
+    from ascend_guard.cli.context import Run
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
     from ascend_guard.store.port import ActionRow
-
-    from .context import Run
 
 _MOST = 1_000
 _MOST_BANNERS = 2

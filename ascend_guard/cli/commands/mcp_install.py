@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import YesOption, command
-from .context import Declined, Refusal, Run
+from ascend_guard.cli.command import YesOption, command
+from ascend_guard.cli.context import Declined, Refusal, Run
+
 from .mcp_launch import launcher_of
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _difference(plan: Plan) -> list[str]:
 def _coloured(lines: list[str]) -> list[Text]:
     from ascend_guard_mcp.clients.difference import HIDDEN
 
-    from .output import shown
+    from ascend_guard.cli.output import shown
 
     colours = {"+": "green", "-": "red", "@": "cyan"}
     texts = []
@@ -164,7 +165,7 @@ def _coloured(lines: list[str]) -> list[Text]:
 
 
 def _report(run: Run, plan: Plan, done: bool, dry_run: bool) -> None:
-    from .output import shown
+    from ascend_guard.cli.output import shown
 
     run.emit(
         {
@@ -186,7 +187,7 @@ def _report(run: Run, plan: Plan, done: bool, dry_run: bool) -> None:
 
 
 def _next_steps(run: Run, plan: Plan, done: bool, launcher: Launcher) -> None:
-    from .output import shown
+    from ascend_guard.cli.output import shown
 
     if done and launcher.policy:
         run.warn(
@@ -263,7 +264,7 @@ def _different(looked: Iterable[Place]) -> list[Place]:
 def _show_places(run: Run, found: list[tuple[Place, tuple[str, str]]]) -> None:
     from ascend_guard_mcp.clients.formats import CLIENTS
 
-    from .output import cell, table
+    from ascend_guard.cli.output import cell, table
 
     rows = table("Client", "For", "Servers", "Routed", "File")
     for place, (count, routed) in found:

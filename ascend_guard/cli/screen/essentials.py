@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 
+from ascend_guard.cli.output import safe
 from ascend_guard.redaction import REDACTED
-
-from .output import safe
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from .context import Refusal, Run
+from ascend_guard.cli.context import Refusal, Run
 
 if TYPE_CHECKING:
     from ascend_guard_mcp.clients.routing import Launcher

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ascend_guard.errors import AscendError
 
-from .doctor import Check, what_and_mend
+from .command import Check, what_and_mend
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,8 +101,8 @@ def table(tools: list[Tool]) -> Table:
     """The tools for people."""
     from rich.text import Text
 
-    from .output import cell
-    from .output import table as empty
+    from ascend_guard.cli.output import cell
+    from ascend_guard.cli.output import table as empty
 
     grid = empty("tool", "found in", "governed by")
     for tool in tools:

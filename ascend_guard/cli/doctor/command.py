@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from ascend_guard.calling.waiting_notice import MODES
+from ascend_guard.cli.command import command
+from ascend_guard.cli.context import Run, approver
 from ascend_guard.errors import AscendError
-
-from .command import command
-from .context import Run, approver
 
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
 
-    from .doctor_tools import Tool
+    from .tools import Tool
 
 State = Literal["ok", "info", "warning", "wrong"]
 
@@ -78,7 +77,7 @@ def doctor(
     checks: list[Check] = []
     tools: list[Tool] | None = None
     if agent or server:  # first: what is imported may set variables, as it does in its own process
-        from .doctor_tools import look
+        from .tools import look
 
         checks, tools = look(agent or [], server or [], strict=strict)
     checks = [*_here(), *_variables(), *_configuration(run), *checks]
@@ -99,7 +98,7 @@ def _say(run: Run, checks: list[Check], wrong: int, tools: list[Tool] | None) ->
     from rich.table import Table
     from rich.text import Text
 
-    from .output import shown
+    from ascend_guard.cli.output import shown
 
     looks = {
         "ok": ("✓", "green"),
@@ -121,7 +120,7 @@ def _say(run: Run, checks: list[Check], wrong: int, tools: list[Tool] | None) ->
         grid.add_row(Text.assemble((mark, colour), " ", check.name), detail)
     run.say(grid, "")
     if tools:
-        from .doctor_tools import table
+        from .tools import table
 
         run.say(table(tools), "")
     if wrong:
@@ -152,9 +151,8 @@ def _here() -> Iterator[Check]:
 
 
 def _variables() -> Iterator[Check]:
+    from ascend_guard.cli.output import masked
     from ascend_guard.redaction import is_secret_name
-
-    from .output import masked
 
     for name in sorted(name for name in os.environ if name.startswith("ASCEND_")):
         if name == "ASCEND_WAITING" and os.environ[name] and os.environ[name] not in MODES:
@@ -171,7 +169,7 @@ def _variables() -> Iterator[Check]:
 
 
 def _configuration(run: Run) -> Iterator[Check]:
-    from .output import masked
+    from ascend_guard.cli.output import masked
 
     settings = run.settings()
     if settings.remote:
@@ -193,8 +191,9 @@ def _configuration(run: Run) -> Iterator[Check]:
         "agent", "info", settings.agent_id or "default-agent (unless a call or its scope says otherwise)"
     )
     yield _durability(settings.durability or options.get("durability") or "power")
-    from .databases import there
-    from .doctor_database import database, place
+    from ascend_guard.cli.databases import there
+
+    from .database import database, place
 
     try:
         if there(path):
@@ -242,10 +241,9 @@ def what_and_mend(error: AscendError) -> tuple[str, str]:
 
 
 def _policy(settings: Settings) -> Check:
+    from ascend_guard.cli.databases import no_policy, there
     from ascend_guard.config import absolute
     from ascend_guard.engine.policy import load_policy
-
-    from .databases import no_policy, there
 
     if settings.policy is None:
         return Check(

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ascend_guard.cli.output import shown
 from ascend_guard.redaction import REDACTED
-
-from .output import shown
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ascend_guard.cli.command import command, typed_json
+from ascend_guard.cli.context import Run, error_record
+from ascend_guard.cli.databases import no_policy, there
 from ascend_guard.config import absolute
 from ascend_guard.errors import ConfigurationError, PolicyError
-
-from .command import command, typed_json
-from .context import Run, error_record
-from .databases import no_policy, there
 
 if TYPE_CHECKING:
     from ascend_guard.engine.policy import Explanation, Policy, Rule, Verdict
@@ -50,7 +49,7 @@ def check(run: Run, file: FileArgument = None) -> int:
     if not run.json:
         from rich.text import Text
 
-        from .output import badge, shown
+        from ascend_guard.cli.output import badge, shown
 
         run.say(_rule_table(policy), "")
         default = Text.assemble("Whatever no rule matches: ", badge(policy.default.value), ".")
@@ -144,7 +143,7 @@ def _policy_record(policy: Policy) -> dict[str, Any]:
 def _rule_table(policy: Policy) -> Any:
     from rich.text import Text
 
-    from .output import badge, shown, table
+    from ascend_guard.cli.output import badge, shown, table
 
     listed = table()
     listed.add_column("Line", justify="right", no_wrap=True, style="dim")
@@ -165,7 +164,7 @@ def _rule_table(policy: Policy) -> Any:
 def _scopes(rule: Rule) -> list[Any]:
     from rich.text import Text
 
-    from .output import shown
+    from ascend_guard.cli.output import shown
 
     named = zip(("actions", "tools", "agents", "resources"), rule.scope, strict=True)
     return [
@@ -176,7 +175,7 @@ def _scopes(rule: Rule) -> list[Any]:
 def _needs(rule: Rule) -> Any:
     from rich.text import Text
 
-    from .output import shown, span
+    from ascend_guard.cli.output import shown, span
 
     people = "1 person" if rule.quorum == 1 else f"{rule.quorum} people"
     text = Text(f"asks {people}", "yellow")
@@ -190,8 +189,8 @@ def _needs(rule: Rule) -> Any:
 def _verdict(asked: AgentAction, verdict: Verdict, risk: Risk) -> Any:
     from rich.table import Table
 
-    from .output import badge, shown
-    from .output import risk as shown_risk
+    from ascend_guard.cli.output import badge, shown
+    from ascend_guard.cli.output import risk as shown_risk
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -212,7 +211,7 @@ def _verdict(asked: AgentAction, verdict: Verdict, risk: Risk) -> Any:
 def _tried_table(tried: list[Explanation]) -> Any:
     from rich.text import Text
 
-    from .output import badge, shown, table
+    from ascend_guard.cli.output import badge, shown, table
 
     listed = table()
     listed.add_column("Line", justify="right", no_wrap=True, style="dim")

@@ -14,12 +14,12 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from ascend_guard.cli.output import ago, badge, cell, moment, risk, shown, timestamp
 from ascend_guard.engine.policy import Requirement
 from ascend_guard.model import KillSwitchState
 
 from .lists import deadline, history_lines, state_of
 from .lookup import Details
-from .output import ago, badge, cell, moment, risk, shown, timestamp
 from .tree import Brief, Tree, fold, unshown
 
 if TYPE_CHECKING:

@@ -26,12 +26,12 @@ from rich.screen import Screen
 from rich.segment import Segment
 from rich.text import Text
 
-from .context import Refusal
+from ascend_guard.cli.context import Refusal
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from .context import Run
+    from ascend_guard.cli.context import Run
 
 UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END, ENTER, ESCAPE, GONE = (
     *("up", "down", "page up", "page down", "home", "end", "enter", "escape"),

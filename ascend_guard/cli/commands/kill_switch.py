@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ascend_guard.cli.command import YesOption, command
+from ascend_guard.cli.context import Declined, Refusal, Run, approver
 from ascend_guard.errors import StoreError
-
-from .command import YesOption, command
-from .context import Declined, Refusal, Run, approver
 
 if TYPE_CHECKING:
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
@@ -87,7 +86,7 @@ def off(
     plane = run.existing(unused=True)
     pulled = [state for state in plane.kill_switches() if state.agent_id == agent]
     if pulled and not yes:
-        from .views import switch_banner
+        from ascend_guard.cli.screen.views import switch_banner
 
         for line in switch_banner(pulled):
             run.err.print(line)
@@ -97,8 +96,8 @@ def off(
     left = _stopping(plane, agent)
     run.emit(_record(left) | {"released_by": who})
     if not run.json:
-        from .output import shown
-        from .views import switch_banner
+        from ascend_guard.cli.output import shown
+        from ascend_guard.cli.screen.views import switch_banner
 
         run.line(shown(f"Released: {_whom(agent)} of {run.database()}. Recorded as {who}'s decision."))
         run.named()
@@ -109,7 +108,8 @@ def off(
 @command(app, "status")
 def status(run: Run, agent: AgentOption = None) -> int:
     """Say who is stopped, since when and why. The exit status is 1 when that is no agent that is known here."""
-    from .databases import never_used
+    from ascend_guard.cli.databases import never_used
+
     from .killing import asked, standing, unknown
 
     run.require_database()
@@ -123,8 +123,8 @@ def status(run: Run, agent: AgentOption = None) -> int:
         doubt = unknown(agent, reached)
     run.emit(_record(state) | {"kill_switches": [_record(switch) for switch in switches], "doubt": doubt})
     if not run.json:
-        from .output import shown
-        from .views import switch_banner
+        from ascend_guard.cli.output import shown
+        from ascend_guard.cli.screen.views import switch_banner
 
         run.say(*switch_banner(switches))
         if agent is not None:

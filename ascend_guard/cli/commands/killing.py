@@ -20,6 +20,9 @@ from msgspec import Struct
 from rich.console import RenderableType
 from rich.text import Text
 
+from ascend_guard.cli.context import Run
+from ascend_guard.cli.databases import never_used, used
+from ascend_guard.cli.output import ago, cell, counted, shown, table, timestamp
 from ascend_guard.engine.control_plane import LOCAL
 from ascend_guard.engine.keys import keys, organizations
 from ascend_guard.engine.kill import EVERYONE, stopped
@@ -29,10 +32,6 @@ from ascend_guard.model import Killed, KillSwitchState, RunningCall
 from ascend_guard.store.port import Reader, Store, running_calls
 from ascend_guard.store.sqlite.beside import OPENING
 from ascend_guard.store.sqlite.turning import RECORDING
-
-from .context import Run
-from .databases import never_used, used
-from .output import ago, cell, counted, shown, table, timestamp
 
 _NEWEST = 1000
 """Actions that are asked for the names of agents."""

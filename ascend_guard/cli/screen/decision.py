@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
+from ascend_guard.cli.commands.approvals import details_of, edits_of
+from ascend_guard.cli.output import shown
 from ascend_guard.errors import AscendError
 
-from .approvals import details_of, edits_of
 from .lookup import find_row
-from .output import shown
 from .terminal import DOWN, END, ENTER, ESCAPE, GONE, HOME, MOVES, PAGE_DOWN, PAGE_UP, UP, Drawn, Terminal
 from .tree import Brief
 from .views import action_view
 
 if TYPE_CHECKING:
+    from ascend_guard.cli.context import Run
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
     from ascend_guard.store.port import ActionRow, Reader
 
-    from .context import Run
     from .lookup import Details
 
 LOOK_EVERY = 0.1

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ascend_guard.cli.screen.trail import looking
 from ascend_guard.errors import AscendError
 
-from .doctor import Check, what_and_mend
-from .trail import looking
+from .command import Check, what_and_mend
 
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
@@ -226,11 +226,10 @@ def _private(path: Path) -> Iterator[Check]:
 def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
     import time
 
+    from ascend_guard.cli.screen.views import switch_banner
     from ascend_guard.engine.control_plane import LOCAL
     from ascend_guard.store.chain import sealed
     from ascend_guard.store.sqlite.locks import alive
-
-    from .views import switch_banner
 
     head = reader.head()
     if sealed(key, head.seq, head.hash, head.mac):

@@ -1,0 +1,1 @@
+"""``ascend-guard doctor``: what is configured, what is reachable, what is wrong and how to fix it."""
