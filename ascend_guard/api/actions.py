@@ -1,21 +1,20 @@
-"""Wire types of actions, decisions, approvals and the kill switch (REST API document, "Action Endpoints" and on)."""
+"""Actions: submit, look, claim, withdraw; and what a policy would decide (REST API document, "Action Endpoints")."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import Meta, Struct, field
 
-from ascend_guard.model import RunningCall
 from ascend_guard.redaction.hidden import masks
 
-from .endpoint import Cursor, Limit, Offset, Prose, Text
+from .endpoint import Endpoint
+from .fields import Cursor, Limit, Number, Object, Offset, Prose, Text
+from .outcomes import OutcomeAnswer
 
 Depth = Annotated[int, Meta(ge=0, le=5)]
 """SDK document, "Multi-agent orchestration": ``orchestration_depth`` outside 0..5 is answered with 422."""
 
-Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Object = dict[str, Any]
 Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 
 Runner = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
@@ -293,106 +292,43 @@ class EvaluateAnswer(Struct):
     always_denied: bool = False
 
 
-@masks("arguments")
-class ApproveBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Approve an action. ``arguments`` replace the caller's; the policy judges them now, and the whole edited call, with its
-    resource described anew, when it runs."""
-
-    comments: Prose | None = None
-    comment: Prose | None = None
-    arguments: Object | None = None
-
-
-class DenyBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Deny an action. The denial answers the same call until it ends or is cleared."""
-
-    comments: Prose | None = None
-    comment: Prose | None = None
-    reason: Prose | None = None
-
-
-class ClearBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """End a denial: the same call made again asks people anew."""
-
-    comments: Prose | None = None
-    comment: Prose | None = None
-
-
-class DecidedAnswer(Struct, omit_defaults=True):
-    """What a person's decision led to; ``pending`` when more people must agree."""
-
-    action_id: str
-    status: str
-    approved_by: str | None = None
-    approved_at: str | None = None
-    denied_by: str | None = None
-    denied_at: str | None = None
-    comments: str | None = None
-    reason: str = ""
-    approvals: int = 0
-    quorum: int = 1
-
-
-class ApprovalBody(Struct, kw_only=True):
-    """How an approval stands (REST API document, "Check Approval Status")."""
-
-    approval_id: str
-    approval_request_id: str
-    action_id: str
-    status: str
-    approved_by: str | None = None
-    rejected_by: str | None = None
-    decided_at: str | None = None
-    comments: str | None = None
-    rejection_reason: str | None = None
-
-
-class KillSwitchBody(Struct, kw_only=True):
-    """The kill switch's state under every name that clients read: ``blocked`` is the documented one."""
-
-    blocked: bool
-    active: bool
-    is_active: bool
-    reason: str | None = None
-    agent_id: str | None = None
-    activated_at: str | None = None
-    activated_by: str | None = None
-
-
-class KillQuery(Struct, kw_only=True):
-    """For which agent; every agent of the organization when left out."""
-
-    agent_id: str | None = None
-
-
-class KillBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Why the switch is turned; ``agent_id`` turns it for one agent only."""
-
-    reason: Annotated[str, Meta(min_length=10, max_length=1000)]
-    agent_id: Text | None = None
-
-
-class ReleaseBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Why the switch is released; ``agent_id`` releases it for one agent only, and leaving it out for every agent. Null is
-    neither."""
-
-    reason: Annotated[str, Meta(min_length=10, max_length=1000)]
-    agent_id: Text | UnsetType = UNSET
-
-
-class KillAnswer(Struct):
-    """That it was turned.
-
-    Args:
-        running: calls that had begun when it was turned on, and may still act.
-        recorded: whether the audit trail has it yet.
-    """
-
-    success: bool
-    status: str
-    organization_id: str
-    blocked: bool
-    reason: str
-    message: str
-    running: list[RunningCall] = field(default_factory=list)
-    recorded: bool = True
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "submit_action", "POST", "/api/v1/actions/submit", DecisionBody, SubmitBody,
+        refuses=(402, 403, 409), tolerant=True,
+        summary="Decide an action. Idempotency-Key makes a resent one the same action.",
+    ),
+    Endpoint(
+        "submit_mcp_action", "POST", "/api/v1/mcp/actions/submit", DecisionBody, McpSubmitBody,
+        refuses=(402, 403, 409), tolerant=True, summary="Decide a call of a tool on an MCP server.",
+    ),
+    Endpoint(
+        "get_action_status", "GET", "/api/v1/actions/{action_id}/status", DecisionBody,
+        refuses=(402, 404), summary="The decision on an action as it stands.",
+    ),
+    Endpoint(
+        "get_action", "GET", "/api/v1/actions/{action_id}", ActionDetailBody,
+        refuses=(404,), summary="An action with its arguments and its audit trail.",
+    ),
+    Endpoint(
+        "list_actions", "GET", "/api/v1/actions", ActionPage, query=ActionsQuery,
+        aliases=("/api/agent-activity",), summary="Actions, newest first.",
+    ),
+    Endpoint(
+        "claim_action", "POST", "/api/v1/actions/{action_id}/claim", DecisionBody, ClaimBody,
+        refuses=(402, 403, 404, 409), summary="Take the one permit an approval is good for.",
+    ),
+    Endpoint(
+        "withdraw_action", "POST", "/api/v1/actions/{action_id}/withdraw", OutcomeAnswer,
+        ReasonBody, refuses=(403, 404, 409), summary="An approved action will not be run; let nobody use it.",
+    ),
+    Endpoint(
+        "detach_action", "POST", "/api/v1/actions/{action_id}/detach", OutcomeAnswer, DetachBody,
+        refuses=(403, 404), summary="Nobody waits for this action any more; the same call later may take it up.",
+    ),
+    Endpoint(
+        "evaluate_policy", "POST", "/api/governance/policies/evaluate-realtime", EvaluateAnswer,
+        EvaluateBody, refuses=(403,), tolerant=True,
+        summary="What would be decided; nothing is recorded as an action.",
+    ),
+)  # fmt: skip

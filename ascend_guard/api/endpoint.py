@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from msgspec import Meta, Struct
-
-Text = Annotated[str, Meta(min_length=1, max_length=255)]
-"""A name or an identifier."""
-
-Prose = Annotated[str, Meta(max_length=10_000)]
-"""Words for people."""
-
-Limit = Annotated[int, Meta(ge=1, le=100)]
-Offset = Annotated[int, Meta(ge=0, le=2**53)]
-Cursor = Annotated[str, Meta(max_length=2000)]
-"""Where a page begins: the ``next_cursor`` of the page before, which says nothing to a client."""
+from msgspec import Struct
 
 
 class Access(StrEnum):

@@ -1,4 +1,4 @@
-"""What came of actions, on the wire."""
+"""What came of actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 
 from ascend_guard.model import OutcomeStatus
 
-from .endpoint import Prose, Text
+from .endpoint import Endpoint
+from .fields import Prose, Text
 
 
 class OutcomeBody(Struct, omit_defaults=True):
@@ -64,3 +65,20 @@ class OutcomeAnswer(Struct):
     action_id: str
     status: str
     message: str
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "complete_action", "POST", "/api/agent-action/{action_id}/complete", OutcomeAnswer,
+        OutcomeBody, refuses=(403, 404, 409), body_optional=True, tolerant=True,
+        summary="An action has completed.",
+    ),
+    Endpoint(
+        "fail_action", "POST", "/api/agent-action/{action_id}/fail", OutcomeAnswer, OutcomeBody,
+        refuses=(403, 404, 409), body_optional=True, tolerant=True, summary="An action has failed.",
+    ),
+    Endpoint(
+        "report_outcomes", "POST", "/api/v1/actions/outcomes", OutcomesAnswer, OutcomesBody,
+        refuses=(403,), summary="What came of several actions, in one request. Each counts for itself.",
+    ),
+)  # fmt: skip

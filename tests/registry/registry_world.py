@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ascend_guard.api.endpoint import Endpoint
-from ascend_guard.api.registry_table import REGISTRY
+from ascend_guard.api.table import REGISTRY
 from ascend_guard.engine.decide import judge, submit
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.flow import Submit

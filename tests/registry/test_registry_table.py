@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from registry_world import ADMIN, AGENT, BOUND, PERSON, ROWS, STRANGER, World
 
 from ascend_guard.api.endpoint import Access
-from ascend_guard.api.registry_table import REGISTRY
-from ascend_guard.api.table import ENDPOINTS
+from ascend_guard.api.table import ENDPOINTS, REGISTRY
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.server import handlers
 from ascend_guard.server.requests.failures import classified

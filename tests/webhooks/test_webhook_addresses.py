@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from webhook_world import World
 
-from ascend_guard.api.system import WebhookBody, WebhookChange
+from ascend_guard.api.webhooks import WebhookBody, WebhookChange
 from ascend_guard.errors import ValidationError
 from ascend_guard.server.handling import Settings
 from ascend_guard.server.webhooks.sender import Sender, allowed, parse

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from webhook_world import World, hang_up, world_at
 
 from ascend_guard import ActionPendingError, AuthorizationDeniedError, governed
-from ascend_guard.api.system import WebhookChange
+from ascend_guard.api.webhooks import WebhookChange
 from ascend_guard.engine import webhooks
 from ascend_guard.engine.webhooks import EVENTS, Attempt, verify_signature
 from ascend_guard.errors import StoreError

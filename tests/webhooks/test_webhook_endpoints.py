@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webhook_world import World
 
-from ascend_guard.api.system import Page, WebhookBody, WebhookChange
+from ascend_guard.api.fields import Page
 from ascend_guard.api.table import BY_NAME
+from ascend_guard.api.webhooks import WebhookBody, WebhookChange
 from ascend_guard.engine import webhooks
 from ascend_guard.engine.webhooks import seal, unseal, verify_signature
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError, ServerError, ValidationError

@@ -16,7 +16,8 @@ import msgspec
 from support import POLICY
 
 from ascend_guard import EmbeddedControlPlane
-from ascend_guard.api.system import Page, WebhookAnswer, WebhookBody
+from ascend_guard.api.fields import Page
+from ascend_guard.api.webhooks import WebhookAnswer, WebhookBody
 from ascend_guard.engine.intake import Intake, digest_key_of
 from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import parse_policy

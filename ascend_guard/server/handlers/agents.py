@@ -6,18 +6,18 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.api.registry import (
+from ascend_guard.api.agents import (
     AgentAnswer,
     AgentBody,
     AgentChange,
     AgentDetail,
+    AgentHealth,
     AgentPage,
     AgentRegistration,
-    HealthBody,
     HeartbeatBody,
     WhyBody,
 )
-from ascend_guard.api.system import Done, Page
+from ascend_guard.api.fields import Done, Page
 from ascend_guard.engine.registry import agents
 from ascend_guard.engine.registry.agents import AGENTS, Agent, AgentStatus, Health
 from ascend_guard.engine.registry.records import Entry, cleaned
@@ -142,7 +142,7 @@ async def _turn(call: Call[WhyBody, None], status: AgentStatus) -> AgentAnswer:
     return AgentAnswer(message=f"The agent is {status}.", agent=AgentBody(**_fields(entry)))
 
 
-async def heartbeat(call: Call[HeartbeatBody, None]) -> HealthBody:
+async def heartbeat(call: Call[HeartbeatBody, None]) -> AgentHealth:
     """An agent's sign of life."""
     body = call.body
     require_own(call.caller, body.agent_id)
@@ -162,7 +162,7 @@ async def heartbeat(call: Call[HeartbeatBody, None]) -> HealthBody:
     return _health(body.agent_id, await call.write(work))
 
 
-async def health(call: Call[None, None]) -> HealthBody:
+async def health(call: Call[None, None]) -> AgentHealth:
     """How an agent is."""
     agent_id = call.path["agent_id"]
     call.caller.require_agent(agent_id)
@@ -172,13 +172,13 @@ async def health(call: Call[None, None]) -> HealthBody:
     )
 
 
-def _health(agent_id: str, found: Health) -> HealthBody:
+def _health(agent_id: str, found: Health) -> AgentHealth:
     heard = found.heartbeats
     if heard is None:
-        return HealthBody(agent_id=agent_id, status=found.status, last_heartbeat=None, uptime_seconds=None)
+        return AgentHealth(agent_id=agent_id, status=found.status, last_heartbeat=None, uptime_seconds=None)
     said = msgspec.structs.asdict(heard)
     last, since = said.pop("last"), said.pop("since")
-    return HealthBody(
+    return AgentHealth(
         agent_id=agent_id,
         status=found.status,
         last_heartbeat=iso(last),

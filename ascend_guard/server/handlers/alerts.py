@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from ascend_guard.api.output import (
-    AlertBody,
-    Alerts,
-    AlertsQuery,
+from ascend_guard.api.alerts import AlertBody, Alerts, AlertsQuery
+from ascend_guard.api.classifications import (
     ClassificationAnswer,
     ClassificationBody,
     ClassificationRegistration,
     Classifications,
     ClassificationsQuery,
 )
-from ascend_guard.api.system import Done
+from ascend_guard.api.fields import Done
 from ascend_guard.engine.registry import alerts, classifications
 from ascend_guard.engine.registry.alerts import Alert
 from ascend_guard.engine.registry.classifications import Classification

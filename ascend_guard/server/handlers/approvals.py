@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ascend_guard.api.actions import ApprovalBody, ApproveBody, ClearBody, DecidedAnswer, DenyBody
+from ascend_guard.api.approvals import ApprovalBody, ApproveBody, ClearBody, DecidedAnswer, DenyBody
 from ascend_guard.engine.approve import approve, deny
 from ascend_guard.engine.approvers import Approver, people
 from ascend_guard.engine.claim import known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from ascend_guard.api.registry import Acknowledged, CommandAnswer, CommandBody, CommandIssue, Commands
+from ascend_guard.api.commands import Acknowledged, CommandAnswer, CommandBody, CommandIssue, Commands
 from ascend_guard.engine.registry import commands
 from ascend_guard.engine.registry.commands import STOPPING, Command, CommandType
 from ascend_guard.engine.registry.records import cleaned, possible

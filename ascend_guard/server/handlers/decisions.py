@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.api.actions import ActionBody, ActionDetailBody, ApprovalBody, DecisionBody, TrailEntry
+from ascend_guard.api.actions import ActionBody, ActionDetailBody, DecisionBody, TrailEntry
+from ascend_guard.api.approvals import ApprovalBody
 from ascend_guard.engine.approve import as_it_runs, submitted
 from ascend_guard.engine.registry.admission import Governance
 from ascend_guard.engine.results import pending_approvers, result_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from ascend_guard.api.actions import KillAnswer, KillBody, KillQuery, KillSwitchBody, ReleaseBody
+from ascend_guard.api.kill_switch import KillAnswer, KillBody, KillQuery, KillSwitchBody, ReleaseBody
 from ascend_guard.engine.keys import organization_number
 from ascend_guard.engine.kill import release, stop, stopped
 from ascend_guard.errors import NotFoundError

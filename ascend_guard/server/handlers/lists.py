@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ascend_guard.api.actions import ActionDetailBody, ActionPage, ActionsQuery
-from ascend_guard.api.system import AuditEvent, AuditPage, AuditQuery
+from ascend_guard.api.audit import AuditEvent, AuditPage, AuditQuery
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.server.handling import Call, Handler
 from ascend_guard.server.requests.pages import LARGEST_PAGE, behind, gather, page

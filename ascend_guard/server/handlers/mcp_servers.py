@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.api.registry import (
+from ascend_guard.api.agents import WhyBody
+from ascend_guard.api.fields import Done, Page
+from ascend_guard.api.mcp_servers import (
     Discovered,
     ServerAnswer,
     ServerBody,
@@ -15,9 +17,7 @@ from ascend_guard.api.registry import (
     ServerRegistration,
     ServersHealth,
     ServersQuery,
-    WhyBody,
 )
-from ascend_guard.api.system import Done, Page
 from ascend_guard.engine.registry import mcp_servers
 from ascend_guard.engine.registry.mcp_servers import MCP_SERVERS, McpServer
 from ascend_guard.engine.registry.records import Entry, cleaned

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ascend_guard.api.registry import ModelAnswer, ModelBody, ModelChange, ModelPage, ModelRegistration
-from ascend_guard.api.system import Done, Page
+from ascend_guard.api.fields import Done, Page
+from ascend_guard.api.models import ModelAnswer, ModelBody, ModelChange, ModelPage, ModelRegistration
 from ascend_guard.engine.registry import models
 from ascend_guard.engine.registry.models import MODELS, ComplianceStatus, Model
 from ascend_guard.engine.registry.records import Entry, cleaned

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ascend_guard.api.oversight import (
+from ascend_guard.api.fields import Page
+from ascend_guard.api.orchestration import (
     CascadeAnswer,
     CascadeBody,
     McpTopologyBody,
     OrchestrationStats,
-    PartQuery,
     SessionAction,
     SessionBody,
     SessionRisk,
@@ -17,7 +17,7 @@ from ascend_guard.api.oversight import (
     TopologyBody,
     TopologyPage,
 )
-from ascend_guard.api.system import Page
+from ascend_guard.api.supply_chain import PartQuery
 from ascend_guard.engine.registry import topology
 from ascend_guard.engine.registry.records import Entry
 from ascend_guard.engine.registry.topology import TOPOLOGIES, Sessions, Topology

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from ascend_guard.api.output import (
+from ascend_guard.api.output_filter import (
     FilterBody,
     FilterConfig,
     FindingBody,

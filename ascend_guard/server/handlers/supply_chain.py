@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ascend_guard.api.oversight import (
+from ascend_guard.api.supply_chain import (
     ComponentAnswer,
     ComponentBody,
     ComponentChange,

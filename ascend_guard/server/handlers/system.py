@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ascend_guard._version import __version__
-from ascend_guard.api.system import DeploymentBody, HealthBody
+from ascend_guard.api.system import DeploymentBody, ServerHealth
 from ascend_guard.model import iso
 from ascend_guard.server.handling import Call, Handler
 
@@ -21,15 +21,15 @@ FEATURES = [
 ``once``, that a call which is named begins at most once."""
 
 
-async def health(call: Call[None, None]) -> HealthBody:
+async def health(call: Call[None, None]) -> ServerHealth:
     """That it lives. Asks nothing of the database: a restart would not mend that."""
-    return HealthBody("healthy", iso(call.services.clock()))
+    return ServerHealth("healthy", iso(call.services.clock()))
 
 
-async def ready(call: Call[None, None]) -> HealthBody:
+async def ready(call: Call[None, None]) -> ServerHealth:
     """That decisions can be recorded. Raises ``StoreError`` otherwise."""
     await call.write(lambda tx: None)
-    return HealthBody("ready", iso(call.services.clock()))
+    return ServerHealth("ready", iso(call.services.clock()))
 
 
 async def deployment(call: Call[None, None]) -> DeploymentBody:

@@ -11,7 +11,16 @@ from typing import Any, TypeVar
 
 from msgspec import convert
 
-from ascend_guard.api import system
+from ascend_guard.api.fields import Done, Page
+from ascend_guard.api.webhooks import (
+    Deliveries,
+    Delivery,
+    WebhookAnswer,
+    WebhookBody,
+    WebhookChange,
+    Webhooks,
+    WebhookTest,
+)
 from ascend_guard.engine import webhooks
 from ascend_guard.model import iso
 from ascend_guard.server.handling import Call, Handler
@@ -25,7 +34,7 @@ R = TypeVar("R")
 _ELSEWHERE = ThreadPoolExecutor(4, thread_name_prefix="ascend-guard-receiver")
 
 
-async def configure_webhook(call: Call[system.WebhookBody, None]) -> system.WebhookAnswer:
+async def configure_webhook(call: Call[WebhookBody, None]) -> WebhookAnswer:
     """Register one, and show its secret this once."""
     given, webhook_id = call.body, webhooks.new_id()
     if call.caller.agent_id is not None:
@@ -41,16 +50,16 @@ async def configure_webhook(call: Call[system.WebhookBody, None]) -> system.Webh
     return _answer(webhook_id, kept, secret)
 
 
-async def list_webhooks(call: Call[None, system.Page]) -> system.Webhooks:
+async def list_webhooks(call: Call[None, Page]) -> Webhooks:
     """Those that the caller may see."""
     found = await call.read(lambda reader: webhooks.webhooks(reader, call.organization))
     mine = [_answer(name, webhook) for name, webhook in found if _sees(call, webhook)]
     offset, limit = call.query.offset + (behind(call.query.cursor) or 0), call.query.limit
     more = offset + limit < len(mine)
-    return system.Webhooks(mine[offset:][:limit], len(mine), more, str(offset + limit) if more else None)
+    return Webhooks(mine[offset:][:limit], len(mine), more, str(offset + limit) if more else None)
 
 
-async def update_webhook(call: Call[system.WebhookChange, None]) -> system.WebhookAnswer:
+async def update_webhook(call: Call[WebhookChange, None]) -> WebhookAnswer:
     """Change what is given."""
     given, webhook_id = changes(call.body), call.path["webhook_id"]
     await _mine(call)
@@ -66,16 +75,16 @@ async def update_webhook(call: Call[system.WebhookChange, None]) -> system.Webho
     return _answer(webhook_id, kept)
 
 
-async def delete_webhook(call: Call[None, None]) -> system.Done:
+async def delete_webhook(call: Call[None, None]) -> Done:
     """Forget it, and what is on its way to it."""
     await _mine(call)
     await call.write(
         lambda tx: webhooks.remove(tx, call.organization, call.caller.name, call.path["webhook_id"])
     )
-    return system.Done(message="The webhook is deleted.")
+    return Done(message="The webhook is deleted.")
 
 
-async def test_webhook(call: Call[None, None]) -> system.WebhookTest:
+async def test_webhook(call: Call[None, None]) -> WebhookTest:
     """Send ``webhook.test`` at once, whether the webhook is active or not; it is not listed as a delivery."""
     webhook, webhook_id, now = await _mine(call), call.path["webhook_id"], call.services.clock()
     secret = webhooks.unseal(call.services.store.secret, webhook_id, webhook.secret)
@@ -85,10 +94,10 @@ async def test_webhook(call: Call[None, None]) -> system.WebhookTest:
     begun = time.perf_counter()
     sent = await _elsewhere(call, lambda sender: sender.send(webhook.url, headers, body))
     milliseconds = round((time.perf_counter() - begun) * 1000, 1)
-    return system.WebhookTest(sent.ok, sent.status_code, milliseconds, sent.error)
+    return WebhookTest(sent.ok, sent.status_code, milliseconds, sent.error)
 
 
-async def list_deliveries(call: Call[None, system.Page]) -> system.Deliveries:
+async def list_deliveries(call: Call[None, Page]) -> Deliveries:
     """What was sent and what is on its way."""
     await _mine(call)
     name, limit, offset = call.path["webhook_id"], call.query.limit, call.query.offset
@@ -96,10 +105,10 @@ async def list_deliveries(call: Call[None, system.Page]) -> system.Deliveries:
     found, total = await call.read(
         lambda reader: webhooks.deliveries(reader, call.organization, name, limit, offset)
     )
-    shown = gather(found, lambda one: convert(one, system.Delivery, from_attributes=True), limit)
+    shown = gather(found, lambda one: convert(one, Delivery, from_attributes=True), limit)
     reached = offset + len(shown.shown)
     more = reached < total and bool(shown.shown)
-    return system.Deliveries(shown.shown, total, more, str(reached) if more else None)
+    return Deliveries(shown.shown, total, more, str(reached) if more else None)
 
 
 async def _elsewhere(call: Call[Any, Any], work: Callable[[Sender], R]) -> R:
@@ -120,8 +129,8 @@ def _sees(call: Call[Any, Any], webhook: webhooks.Webhook) -> bool:
     return call.caller.agent_id in (None, webhook.agent_id)
 
 
-def _answer(webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None) -> system.WebhookAnswer:
-    return system.WebhookAnswer(
+def _answer(webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None) -> WebhookAnswer:
+    return WebhookAnswer(
         webhook_id=webhook_id,
         id=webhook_id,
         url=webhook.url,

@@ -1,4 +1,4 @@
-"""Wire types of the supply chain and of orchestration."""
+"""The components that agents are built of."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from .endpoint import Cursor, Offset, Prose, Text
-from .registry import Many, Name, Number, Place, Plain
+from .endpoint import Access, Endpoint
+from .fields import Cursor, Level, Many, Offset, Place, Plain, Prose, Short, Text
 
-Level = Literal["low", "medium", "high", "critical"]
 ComponentKind = Literal["library", "model", "dataset", "framework", "tool", "service"]
-Short = Annotated[str, Meta(max_length=255)]
 
 
 class VulnerabilityBody(Struct, omit_defaults=True):
@@ -169,122 +167,45 @@ class SyncStatus(Struct, kw_only=True):
     message: str
 
 
-class TopologyBody(Struct, forbid_unknown_fields=True):
-    """Who works for an orchestrator."""
-
-    orchestrator_agent_id: Name
-    worker_agent_ids: Annotated[list[Plain], Meta(min_length=1, max_length=20)]
-
-
-class McpTopologyBody(Struct, forbid_unknown_fields=True):
-    """Which MCP servers work for an orchestrator."""
-
-    orchestrator_agent_id: Name
-    mcp_server_ids: Annotated[list[Number], Meta(min_length=1, max_length=20)]
-
-
-class TopologyAnswer(Struct, kw_only=True):
-    """Who works for an orchestrator."""
-
-    success: bool = True
-    message: str = ""
-    orchestrator_agent_id: str
-    worker_agent_ids: list[str]
-    mcp_server_ids: list[int]
-    updated_at: str
-
-
-class TopologyPage(Many, kw_only=True):
-    """Topologies, oldest first."""
-
-    topologies: list[TopologyAnswer]
-
-
-class SessionAction(Struct, kw_only=True):
-    """An action of an orchestration session."""
-
-    id: int
-    action_id: str
-    agent_id: str
-    agent_name: str
-    action_type: str
-    tool_name: str
-    resource: str
-    status: str
-    reason: str
-    risk_score: float
-    risk_level: str
-    outcome: str | None
-    parent_action_id: int | None
-    orchestration_depth: int
-    created_at: str
-
-
-class SessionBody(Struct, kw_only=True):
-    """An orchestration session: ``actions`` are its newest thousand at most, in order; ``cursor`` leads to older ones.
-
-    ``complete``: nothing older was left out.
-    """
-
-    session_id: str
-    action_count: int
-    agent_count: int
-    denied_count: int
-    pending_count: int
-    max_depth: int
-    started_at: str
-    last_activity: str
-    complete: bool
-    actions: list[SessionAction]
-    next_cursor: str | None = None
-
-
-class SessionRisk(Struct, kw_only=True):
-    """What a session puts at stake.
-
-    ``risk_score`` is its riskiest action's, ``cumulative_risk_score`` the sum of all, at most 100; denied actions count in
-    neither, for they did not run.
-    """
-
-    session_id: str
-    risk_score: float
-    risk_level: str
-    cumulative_risk_score: float
-    average_risk_score: float
-    action_count: int
-    denied_count: int
-    by_agent: dict[str, float]
-    complete: bool
-
-
-class OrchestrationStats(Struct, kw_only=True):
-    """Numbers about all orchestration sessions."""
-
-    total_sessions: int
-    total_actions: int
-    total_agents: int
-    denied_actions: int
-    pending_actions: int
-    max_depth: int
-    topologies: int
-    complete: bool
-
-
-class CascadeBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Why everybody below an orchestrator is stopped; without ``confirm`` nothing happens, and the answer says to whom."""
-
-    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
-    confirm: bool = False
-
-
-class CascadeAnswer(Struct, kw_only=True):
-    """Whom a cascading kill stopped, or would stop."""
-
-    success: bool = True
-    dry_run: bool
-    orchestrator_id: str
-    message: str
-    total: int
-    agents: list[str]
-    already_stopped: list[str]
-    mcp_servers: list[str]
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "register_component", "POST", "/api/v1/supply-chain/components", ComponentAnswer,
+        ComponentRegistration, access=Access.ADMIN, status=201, refuses=(409,),
+        summary="Register a component.",
+    ),
+    Endpoint(
+        "list_components", "GET", "/api/v1/supply-chain/components", ComponentPage,
+        query=ComponentsQuery, summary="The organization's components, oldest first.",
+    ),
+    Endpoint(
+        "get_component", "GET", "/api/v1/supply-chain/components/{component_id}", ComponentBody,
+        refuses=(404,), summary="A component, by its identifier or its number.",
+    ),
+    Endpoint(
+        "update_component", "PUT", "/api/v1/supply-chain/components/{component_id}", ComponentAnswer,
+        ComponentChange, access=Access.ADMIN, refuses=(404,),
+        summary="Change a component, its vulnerabilities above all.",
+    ),
+    Endpoint(
+        "get_component_stats", "GET", "/api/v1/supply-chain/stats", ComponentStats,
+        summary="Numbers about all components.",
+    ),
+    Endpoint(
+        "get_component_impact", "GET", "/api/v1/supply-chain/impact/{component_id}", Impact,
+        query=PartQuery, refuses=(404,), summary="Which agents a component is in.",
+    ),
+    Endpoint(
+        "get_agent_dependencies", "GET", "/api/v1/supply-chain/agents/{agent_id}/dependencies",
+        DependenciesAnswer, query=PartQuery, refuses=(403, 404),
+        summary="What an agent is built of.",
+    ),
+    Endpoint(
+        "set_agent_dependencies", "PUT", "/api/v1/supply-chain/agents/{agent_id}/dependencies",
+        DependenciesAnswer, DependenciesBody, access=Access.ADMIN, refuses=(404, 409),
+        summary="Say what an agent is built of.",
+    ),
+    Endpoint(
+        "get_cve_sync_status", "GET", "/api/v1/supply-chain/sync/status", SyncStatus,
+        summary="How vulnerabilities get in.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,59 @@
+"""Alerts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from .endpoint import Access, Endpoint
+from .fields import Cursor
+
+
+class AlertsQuery(Struct, kw_only=True):
+    """Which alerts to list."""
+
+    type: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+    acknowledged: bool | None = None
+    cursor: Cursor | None = None
+
+
+class AlertBody(Struct, kw_only=True):
+    """Something in the audit trail that somebody should look at; ``id`` is its record's number."""
+
+    id: str
+    alert_id: str
+    type: str
+    alert_type: str
+    severity: str
+    event: str
+    message: str
+    actor: str
+    agent_id: str | None
+    action_id: str | None
+    timestamp: str
+    created_at: str
+    acknowledged: bool
+    acknowledged_by: str | None
+
+
+class Alerts(Struct, kw_only=True):
+    """Alerts, newest first."""
+
+    total: int
+    alerts: list[AlertBody]
+    has_more: bool = False
+    next_cursor: str | None = None
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "list_alerts", "GET", "/api/alerts", Alerts, query=AlertsQuery, refuses=(403,),
+        summary="What in the audit trail somebody should look at, newest first.",
+    ),
+    Endpoint(
+        "acknowledge_alert", "POST", "/api/alerts/{alert_id}/acknowledge", AlertBody,
+        access=Access.ADMIN, refuses=(404,), summary="Say that an alert was seen.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""How sensitive resources are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from .endpoint import Access, Endpoint
+from .fields import Cursor, Done, Names, Object, Plain, Text
+
+
+class ClassificationRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """How sensitive a resource is."""
+
+    resource_type: Plain
+    resource_id: Plain
+    sensitivity_level: Text
+    compliance_tags: Names = field(default_factory=list)
+    metadata: Object = field(default_factory=dict)
+
+
+class ClassificationBody(Struct, kw_only=True):
+    """How sensitive a resource is."""
+
+    id: int
+    resource_type: str
+    resource_id: str
+    sensitivity_level: str
+    compliance_tags: list[str]
+    metadata: Object
+    updated_at: str
+
+
+class ClassificationAnswer(Struct, kw_only=True):
+    """A classification as it is after a change."""
+
+    success: bool = True
+    message: str = ""
+    classification: ClassificationBody
+
+
+class ClassificationsQuery(Struct, kw_only=True):
+    """Of which kind of resource; all of them when left out."""
+
+    resource_type: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    cursor: Cursor | None = None
+
+
+class Classifications(Struct):
+    """Classified resources, oldest first."""
+
+    classifications: list[ClassificationBody]
+    has_more: bool = False
+    next_cursor: str | None = None
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "list_classifications", "GET", "/api/v1/resource-classifications", Classifications,
+        query=ClassificationsQuery, summary="How sensitive resources are.",
+    ),
+    Endpoint(
+        "classify_resource", "POST", "/api/v1/resource-classifications", ClassificationAnswer,
+        ClassificationRegistration, access=Access.ADMIN, refuses=(409,),
+        summary="Say how sensitive a resource is.",
+    ),
+    Endpoint(
+        "delete_classification", "DELETE", "/api/v1/resource-classifications/{classification_id}", Done,
+        access=Access.ADMIN, refuses=(404,), summary="Forget how sensitive a resource is.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""Commands to agents: given, asked for, acknowledged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from ascend_guard.redaction.hidden import masks
+
+from .endpoint import Access, Endpoint
+from .fields import Object
+
+
+@masks("parameters")
+class CommandIssue(Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A command to an agent, or to all."""
+
+    command_type: Literal["BLOCK", "UNBLOCK", "SUSPEND", "RATE_LIMIT", "QUARANTINE"]
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    parameters: Object = field(default_factory=dict)
+    expires_in: Annotated[int, Meta(ge=1, le=30 * 86_400)] = 86_400
+    """Seconds for which it is delivered. What a command stopped stays stopped."""
+
+
+@masks("parameters")
+class CommandBody(Struct, kw_only=True):
+    """A command as agents get it (SDK document, "Kill-switch HTTP fallback")."""
+
+    command_id: str
+    command_type: str
+    target_type: Literal["agent", "organization"]
+    reason: str
+    parameters: Object
+    status: Literal["pending"]
+    issued_by: str
+    issued_via: str
+    created_at: str
+    expires_at: str
+    is_broadcast: bool
+
+
+class CommandAnswer(Struct, kw_only=True):
+    """A command that was given."""
+
+    success: bool = True
+    message: str = ""
+    command: CommandBody
+
+
+class Commands(Struct):
+    """What an agent has not acknowledged yet."""
+
+    commands: list[CommandBody]
+
+
+class Acknowledged(Struct, kw_only=True):
+    """That the receipt is recorded."""
+
+    success: bool = True
+    command_id: str
+    agent_id: str
+    message: str = ""
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "issue_command", "POST", "/api/registry/agents/{agent_id}/commands", CommandAnswer,
+        CommandIssue, access=Access.ADMIN, status=201, refuses=(403, 404, 409),
+        summary="Give an agent a command; one that stops does so at once.",
+    ),
+    Endpoint(
+        "broadcast_command", "POST", "/api/registry/commands", CommandAnswer, CommandIssue,
+        access=Access.ADMIN, status=201, refuses=(403, 409), summary="Give every agent a command.",
+    ),
+    Endpoint(
+        "list_commands", "GET", "/api/registry/agents/{agent_id}/commands", Commands, refuses=(403,),
+        summary="What an agent has not acknowledged yet, broadcasts included.",
+    ),
+    Endpoint(
+        "acknowledge_command", "POST", "/api/registry/agents/{agent_id}/commands/{command_id}/ack",
+        Acknowledged, refuses=(403, 409), summary="An agent has received a command.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,92 @@
+"""Models, and whether they may be used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from .endpoint import Access, Endpoint
+from .fields import Done, Many, Object, Page, Plain, Prose, Text
+
+Compliance = Literal["approved", "partially_approved", "pending", "denied"]
+
+
+class ModelRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A model, under the identifier its users name it by."""
+
+    model_id: Plain
+    model_name: Annotated[str, Meta(max_length=255)] | None = None
+    provider: Annotated[str, Meta(max_length=255)] | None = None
+    version: Annotated[str, Meta(max_length=255)] | None = None
+    description: Prose | None = None
+    compliance_status: Compliance = "pending"
+    compliance_notes: Prose | None = None
+    metadata: Object = field(default_factory=dict)
+
+
+class ModelChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What to change of a model."""
+
+    compliance_status: Compliance | UnsetType = UNSET
+    compliance_notes: Prose | UnsetType = UNSET
+    model_name: Text | UnsetType = UNSET
+    provider: Text | UnsetType = UNSET
+    version: Text | UnsetType = UNSET
+    description: Prose | UnsetType = UNSET
+    metadata: Object | UnsetType = UNSET
+
+
+class ModelBody(Struct, kw_only=True):
+    """A registered model."""
+
+    id: int
+    model_id: str
+    model_name: str
+    provider: str | None
+    version: str | None
+    description: str | None
+    compliance_status: str
+    compliance_notes: str | None
+    metadata: Object
+    registered_by: str
+    created_at: str
+    updated_at: str
+
+
+class ModelAnswer(Struct, kw_only=True):
+    """A model as it is after a change."""
+
+    success: bool = True
+    message: str = ""
+    model: ModelBody
+
+
+class ModelPage(Many, kw_only=True):
+    """Models, oldest first."""
+
+    models: list[ModelBody]
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "register_model", "POST", "/api/registry/models", ModelAnswer, ModelRegistration,
+        access=Access.ADMIN, status=201, refuses=(409,), summary="Register a model.",
+    ),
+    Endpoint(
+        "list_models", "GET", "/api/registry/models", ModelPage, query=Page, refuses=(403,),
+        summary="The organization's models, oldest first; for people and admins.",
+    ),
+    Endpoint(
+        "get_model", "GET", "/api/registry/models/{model_id}", ModelBody, refuses=(403, 404),
+        summary="A model, by its identifier or its number; for people and admins.",
+    ),
+    Endpoint(
+        "update_model", "PUT", "/api/registry/models/{model_id}", ModelAnswer, ModelChange,
+        access=Access.ADMIN, refuses=(404,), summary="Change a model, its compliance above all.",
+    ),
+    Endpoint(
+        "delete_model", "DELETE", "/api/registry/models/{model_id}", Done, access=Access.ADMIN,
+        refuses=(404,), summary="Forget a model.",
+    ),
+)  # fmt: skip
