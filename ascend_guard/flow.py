@@ -191,7 +191,7 @@ class Settle(Effect[None]):
 Flow = Generator[Effect[Any], Any, R]
 
 
-class Call(Protocol):
+class GovernedCall(Protocol):
     """One call, bound to its arguments, as the flow needs it."""
 
     action: AgentAction
@@ -239,7 +239,7 @@ def do(effect: Effect[R]) -> Flow[R]:
     return reply
 
 
-def authorize(call: Call) -> Flow[Permit]:
+def authorize(call: GovernedCall) -> Flow[Permit]:
     """Everything that must have happened before the tool's body runs; returns the permit to run it once.
 
     Any failure whatsoever leaves as an ``AscendError``, and then nothing may run."""
@@ -254,7 +254,7 @@ def authorize(call: Call) -> Flow[Permit]:
         ) from error
 
 
-def begin(call: Call, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> None:
+def begin(call: GovernedCall, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> None:
     """The last check, immediately before the tool's first statement: the kill switch is off, and the arguments that will
     run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started.
     No generator: its one effect is performed synchronously, in coroutines too."""
@@ -283,7 +283,7 @@ def settle(permit: Permit, outcome: Outcome, *, beside: bool = False) -> Flow[Ex
     return None
 
 
-def check_running(call: Call, permit: Permit, *, begun: bool = True) -> Flow[None]:
+def check_running(call: GovernedCall, permit: Permit, *, begun: bool = True) -> Flow[None]:
     """Between two chunks of a streaming tool, and before the first step of work that was handed back (``begun`` is False):
     go on only while the kill switch is known to be off."""
     yield from _check_kill_switch(
@@ -291,7 +291,7 @@ def check_running(call: Call, permit: Permit, *, begun: bool = True) -> Flow[Non
     )
 
 
-def _authorize(call: Call) -> Flow[Permit]:
+def _authorize(call: GovernedCall) -> Flow[Permit]:
     yield from _check_kill_switch(CheckKillSwitch(call.action, "submit"))
     approved, asked = call.digest, call.plain
     submit = Submit(
@@ -337,7 +337,7 @@ def _authorize(call: Call) -> Flow[Permit]:
     return Permit.of(result, call.digest, call.parameters(), result.modified_arguments, asked, call.plain)
 
 
-def _decided(call: Call, result: ActionResult) -> Flow[ActionResult]:
+def _decided(call: GovernedCall, result: ActionResult) -> Flow[ActionResult]:
     """What people decide on a pending action; an error when nobody waits for them, or nobody decides in time."""
     call.held(result)
     if call.on_pending == "raise":
@@ -348,13 +348,13 @@ def _decided(call: Call, result: ActionResult) -> Flow[ActionResult]:
     return result
 
 
-def _refuse_unjudged(call: Call, result: ActionResult) -> Flow[None]:
+def _refuse_unjudged(call: GovernedCall, result: ActionResult) -> Flow[None]:
     """Edited arguments are judged when they are claimed, so a permit for them cannot come before that."""
     yield from do(Settle(result.action_id, not_run.not_started(not_run.UNJUDGED)))
     raise not_run.unjudged(call.action, result)
 
 
-def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResult]:
+def _claimed(call: GovernedCall, result: ActionResult, approved: str) -> Flow[ActionResult]:
     """Take the permit for the call as it will run, with the approver's values in it."""
     edits = result.modified_arguments
     try:

@@ -17,7 +17,7 @@ from ascend_guard.engine.keys import known, make_key, make_organization
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.server.access.tokens import LocalIssuer
 from ascend_guard.server.app import Server
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.serve import serve
 from ascend_guard.store.port import Store
 from ascend_guard.store.sqlite.store import SQLiteStore
@@ -109,7 +109,7 @@ def serving(
     policy: str = POLICY,
     *,
     port: int = 0,
-    settings: Settings | None = None,
+    settings: ServerSettings | None = None,
     verifiers: tuple[Any, ...] = (),
     clock: Callable[[], float] = time.time,
 ) -> Iterator[Serving]:
@@ -125,7 +125,7 @@ def serving(
     """
     if isinstance(store, Path):
         store = SQLiteStore(store, durability="process", clock=clock)
-    server = Server(store, parse_policy(policy), settings or Settings(heartbeat=0.5), verifiers, clock)
+    server = Server(store, parse_policy(policy), settings or ServerSettings(heartbeat=0.5), verifiers, clock)
     up, failure = threading.Event(), []
     address: list[str] = []
     running: list[Any] = []

@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from .endpoint import Access, Endpoint
-from .fields import Done, Many, Name, Names, Number, Object, Page, Reason, Text
+from .fields import Done, Many, Name, Names, Number, Object, PageQuery, Reason, Text
 
 
 class AgentRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -116,7 +116,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=201, refuses=(403, 409), summary="Register an agent.",
     ),
     Endpoint(
-        "list_agents", "GET", "/api/registry/agents", AgentPage, query=Page,
+        "list_agents", "GET", "/api/registry/agents", AgentPage, query=PageQuery,
         summary="The organization's agents, oldest first.",
     ),
     Endpoint(

@@ -51,7 +51,7 @@ Level = Literal["low", "medium", "high", "critical"]
 Short = Annotated[str, Meta(max_length=255)]
 
 
-class Page(Struct, kw_only=True):
+class PageQuery(Struct, kw_only=True):
     """A part of a list."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100

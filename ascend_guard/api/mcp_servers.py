@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 
 from .agents import WhyBody
 from .endpoint import Access, Endpoint
-from .fields import Cursor, Done, Many, Name, Names, Object, Page, Place, Prose, Text
+from .fields import Cursor, Done, Many, Name, Names, Object, PageQuery, Place, Prose, Text
 
 
 class ServerRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -106,7 +106,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Register an MCP server; it is active at once.",
     ),
     Endpoint(
-        "list_mcp_servers", "GET", "/api/registry/mcp-servers", ServerPage, query=Page,
+        "list_mcp_servers", "GET", "/api/registry/mcp-servers", ServerPage, query=PageQuery,
         summary="The organization's MCP servers, oldest first.",
     ),
     Endpoint(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from .endpoint import Access, Endpoint
-from .fields import Done, Many, Object, Page, Plain, Prose, Text
+from .fields import Done, Many, Object, PageQuery, Plain, Prose, Text
 
 Compliance = Literal["approved", "partially_approved", "pending", "denied"]
 
@@ -74,7 +74,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access=Access.ADMIN, status=201, refuses=(409,), summary="Register a model.",
     ),
     Endpoint(
-        "list_models", "GET", "/api/registry/models", ModelPage, query=Page, refuses=(403,),
+        "list_models", "GET", "/api/registry/models", ModelPage, query=PageQuery, refuses=(403,),
         summary="The organization's models, oldest first; for people and admins.",
     ),
     Endpoint(

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from .endpoint import Access, Endpoint
-from .fields import Many, Name, Number, Page, Plain
+from .fields import Many, Name, Number, PageQuery, Plain
 from .supply_chain import PartQuery
 
 
@@ -138,7 +138,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         TopologyBody, access=Access.ADMIN, refuses=(409,), summary="Say who works for an orchestrator.",
     ),
     Endpoint(
-        "list_topologies", "GET", "/api/v1/orchestration/topology", TopologyPage, query=Page,
+        "list_topologies", "GET", "/api/v1/orchestration/topology", TopologyPage, query=PageQuery,
         summary="Who works for whom.",
     ),
     Endpoint(

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from ascend_guard.redaction.hidden import masks
 
 from .endpoint import Access, Endpoint
-from .fields import Done, Page, Text
+from .fields import Done, PageQuery, Text
 
 
 @masks("secret")
@@ -96,7 +96,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Send events to an address.",
     ),
     Endpoint(
-        "list_webhooks", "GET", "/api/webhooks", Webhooks, access=Access.ADMIN, query=Page,
+        "list_webhooks", "GET", "/api/webhooks", Webhooks, access=Access.ADMIN, query=PageQuery,
         aliases=("/api/sdk/webhooks/configure", "/api/webhooks/configure"), summary="The organization's webhooks.",
     ),
     Endpoint(
@@ -113,6 +113,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "list_deliveries", "GET", "/api/webhooks/{webhook_id}/deliveries", Deliveries, access=Access.ADMIN,
-        query=Page, refuses=(404,), summary="What was sent to a webhook, and how that went.",
+        query=PageQuery, refuses=(404,), summary="What was sent to a webhook, and how that went.",
     ),
 )  # fmt: skip

@@ -22,7 +22,7 @@ from ascend_guard.store.port import ActionRow, Reader, Transaction
 from . import denials
 from .approvers import Approver, asked, names, satisfied
 from .liveness import API
-from .policy import Effect, Policy
+from .policy import Policy, RuleEffect
 from .results import encoded, pending_approvers, requirements_of, result_of
 from .risk import assess
 
@@ -268,14 +268,14 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
     edits = (msgspec.json.decode(row.edits) if row.edits else {}) | edits
     edited = msgspec.structs.replace(asked, action_details=asked.action_details | edits)
     verdict = policy.decide(edited, assess(edited))
-    if verdict.effect is Effect.DENY:
+    if verdict.effect is RuleEffect.DENY:
         raise AuthorizationDeniedError(
             f"The policy denies action {row.id} with these arguments: {verdict.reason}",
             action_id=str(row.id),
             rule=verdict.rule,
             reason=verdict.reason,
         )
-    if verdict.effect is Effect.REQUIRE_APPROVAL:
+    if verdict.effect is RuleEffect.REQUIRE_APPROVAL:
         row.rule, row.quorum = verdict.rule, verdict.quorum
         row.requirements = encoded(verdict.requirements)
     tx.clear_approvals(row.id)

@@ -16,16 +16,16 @@ from . import denials
 from .approve import expire
 from .claim import take
 from .kill import block, stopped
-from .policy import DEFAULT_TIMEOUT, Effect, Policy, Requirement, Verdict
+from .policy import DEFAULT_TIMEOUT, Policy, Requirement, RuleEffect, Verdict
 from .repeats import already_ran, begins
 from .results import encoded, result_of
 from .risk import Risk, assess
 from .same_call import approval_key, call_key
 
 _STATUS = {
-    Effect.ALLOW: Decision.APPROVED,
-    Effect.DENY: Decision.DENIED,
-    Effect.REQUIRE_APPROVAL: Decision.PENDING,
+    RuleEffect.ALLOW: Decision.APPROVED,
+    RuleEffect.DENY: Decision.DENIED,
+    RuleEffect.REQUIRE_APPROVAL: Decision.PENDING,
 }
 
 
@@ -53,10 +53,10 @@ def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judg
     require_depth(action, action.orchestration_depth)
     risk = risk or assess(action)
     verdict = policy.decide(action, risk)
-    if verdict.effect is Effect.ALLOW and action.context.get("require_human_approval") is True:
+    if verdict.effect is RuleEffect.ALLOW and action.context.get("require_human_approval") is True:
         # What the published decorators promise of a tool. A caller may ask for more than the policy does, never for less.
         verdict = Verdict(
-            Effect.REQUIRE_APPROVAL,
+            RuleEffect.REQUIRE_APPROVAL,
             verdict.rule,
             verdict.rules,
             "The caller asks for a person's approval.",
@@ -107,7 +107,7 @@ def submit(
             require_depth(action, depth)
         else:
             graft = parent
-            verdict = Verdict(effect=Effect.DENY, rule=None, rules=(), reason=graft.reason or "")
+            verdict = Verdict(effect=RuleEffect.DENY, rule=None, rules=(), reason=graft.reason or "")
     status = _STATUS[verdict.effect]
     row = ActionRow(
         id=0,

@@ -22,7 +22,7 @@ from ascend_guard.store.port import ActionRow, Transaction
 
 from .approve import submitted
 from .approvers import people, satisfied
-from .policy import Effect
+from .policy import RuleEffect
 from .results import encoded, result_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def judged(
     )
     judgement = judge(action)
     verdict, risk = judgement.verdict, judgement.risk
-    if verdict.effect is Effect.DENY:
+    if verdict.effect is RuleEffect.DENY:
         return refused(
             tx, row, f"the policy denies the edited call: {verdict.reason.rstrip('.')}", rule=verdict.rule
         )
@@ -81,7 +81,7 @@ def judged(
         "risk": risk,
         "policy": judgement.policy,
     }
-    if verdict.effect is Effect.REQUIRE_APPROVAL and not _approved(tx, row, judgement):
+    if verdict.effect is RuleEffect.REQUIRE_APPROVAL and not _approved(tx, row, judgement):
         return _reopened(tx, row, judgement, ran)
     return ran
 

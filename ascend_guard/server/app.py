@@ -35,7 +35,7 @@ from .access.signing import require_signature
 from .access.tokens import LocalIssuer
 from .change_feed import ChangeFeed
 from .handlers import HANDLERS
-from .handling import Services, Settings
+from .handling import ServerSettings, Services
 from .limit_log import Notices
 from .metrics import Meter
 from .openapi import document
@@ -57,7 +57,7 @@ class Server:
     Args:
         store: where everything is kept; closed with the server.
         policy: what is allowed.
-        settings: see ``Settings``.
+        settings: see ``ServerSettings``.
         verifiers: of people's tokens, besides the local issuer.
         clock: seconds since the epoch.
     """
@@ -66,11 +66,11 @@ class Server:
         self,
         store: Store,
         policy: Policy,
-        settings: Settings | None = None,
+        settings: ServerSettings | None = None,
         verifiers: Sequence[Verifier] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        settings = settings or Settings()
+        settings = settings or ServerSettings()
         register = Register()
         intake = Intake(store, register, policy)
         digest_key = digest_key_of(store.secret)

@@ -71,7 +71,7 @@ class Services(Struct):
         store: the database.
         policy: what is allowed.
         clock: seconds since the epoch.
-        settings: see ``Settings``.
+        settings: see ``ServerSettings``.
         register: which processes behind HTTP were heard of.
         intake: takes actions in.
         meter: counts what happens.
@@ -81,14 +81,14 @@ class Services(Struct):
     store: Store
     policy: Policy
     clock: Callable[[], float]
-    settings: Settings
+    settings: ServerSettings
     register: Register
     intake: Intake
     meter: Meter
     digest_key: bytes
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class ServerSettings(Struct, frozen=True, kw_only=True):
     """How a server is set up.
 
     Args:
@@ -111,7 +111,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 @masks("headers", "body", "sent")
-class Call(Struct, Generic[B, Q], frozen=True):
+class Request(Struct, Generic[B, Q], frozen=True):
     """One request, checked against its endpoint.
 
     Args:
@@ -148,5 +148,5 @@ class Call(Struct, Generic[B, Q], frozen=True):
         return await self.services.store.awrite(work)
 
 
-Handler = Callable[[Call[Any, Any]], Awaitable[Any]]
+Handler = Callable[[Request[Any, Any]], Awaitable[Any]]
 """Answers an endpoint with a value of its ``answer`` type; raises ``AscendError`` to refuse."""

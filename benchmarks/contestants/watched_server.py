@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from ascend_guard.config import Settings as Config
+from ascend_guard.config import ServerSettings as Config
 from ascend_guard.engine.policy import load_policy
 from ascend_guard.server.app import Server
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.serve import serve
 
 SWITCH_INTERVAL = 0.0005
@@ -54,7 +54,7 @@ def main(policy: str, database: str, said: str) -> None:
     gc.collect()
     gc.freeze()
     config = Config(policy=Path(policy), database_url=database, durability="process")
-    server = Server(config.store(), load_policy(Path(policy)), Settings())
+    server = Server(config.store(), load_policy(Path(policy)), ServerSettings())
     steps: list[float] = []
     lags: list[float] = []
     app = server.app

@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ascend_guard.engine.policy import Effect, Policy, Rule
+from ascend_guard.engine.policy import Policy, Rule, RuleEffect
 from ascend_guard.engine.risk import Risk, assess
 from ascend_guard.model import AgentAction
 
-STRENGTH = {Effect.DENY: 2, Effect.REQUIRE_APPROVAL: 1, Effect.ALLOW: 0}
+STRENGTH = {RuleEffect.DENY: 2, RuleEffect.REQUIRE_APPROVAL: 1, RuleEffect.ALLOW: 0}
 
 
 class Unclear(Exception):
@@ -90,13 +90,13 @@ def outcome(rule: Rule, action: AgentAction, risk: Risk) -> tuple[bool, bool]:
     try:
         return CONDITIONS[rule.when](action, risk), False
     except Unclear:
-        return rule.effect is not Effect.ALLOW, True
+        return rule.effect is not RuleEffect.ALLOW, True
 
 
-def decide(policy: Policy, action: AgentAction, risk: Risk) -> tuple[Effect, tuple[str, ...], set[str]]:
+def decide(policy: Policy, action: AgentAction, risk: Risk) -> tuple[RuleEffect, tuple[str, ...], set[str]]:
     """Effect, names of the matching rules of that effect, and names of the rules that failed on the way."""
     failed: set[str] = set()
-    for effect in Effect:
+    for effect in RuleEffect:
         matched = []
         for rule in policy.rules:
             if rule.effect is effect:
@@ -139,7 +139,7 @@ calls = actions.map(lambda action: (action, assess(action)))
 bodies = st.builds(
     Rule,
     name=st.just(""),
-    effect=st.sampled_from(Effect),
+    effect=st.sampled_from(RuleEffect),
     actions=scopes,
     tools=scopes,
     agents=scopes,
@@ -155,7 +155,7 @@ def rules(draw: st.DrawFn, max_size: int = 25) -> list[Rule]:
     made = []
     for number_, body in enumerate(draw(st.lists(bodies, max_size=max_size))):
         asks: dict[str, Any] = {}
-        if body.effect is Effect.REQUIRE_APPROVAL:
+        if body.effect is RuleEffect.REQUIRE_APPROVAL:
             asks["approvers"] = tuple(
                 draw(st.lists(st.sampled_from(["finance", "legal"]), max_size=2, unique=True))
             )
@@ -166,4 +166,4 @@ def rules(draw: st.DrawFn, max_size: int = 25) -> list[Rule]:
     return made
 
 
-policies = st.builds(Policy, rules(), st.sampled_from(Effect))
+policies = st.builds(Policy, rules(), st.sampled_from(RuleEffect))

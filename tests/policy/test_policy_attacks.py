@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shipped_policies import ALLOWED, shipped
 
 from ascend_guard.arguments import normalise
-from ascend_guard.engine.policy import Effect, Policy, Verdict, parse_policy, starter_policy
+from ascend_guard.engine.policy import Policy, RuleEffect, Verdict, parse_policy, starter_policy
 from ascend_guard.engine.risk import assess
 from ascend_guard.model import AgentAction
 
@@ -38,9 +38,9 @@ def test_every_policy_is_known() -> None:
     """Whoever shows another policy, or another rule that allows, says which calls it is for; they are attacked below."""
     assert set(POLICIES) == set(ALLOWED)
     for name, policy in POLICIES.items():
-        allowing = {rule.name for rule in policy.rules if rule.effect is Effect.ALLOW}
+        allowing = {rule.name for rule in policy.rules if rule.effect is RuleEffect.ALLOW}
         assert allowing == {call.rule for call in ALLOWED[name]}, name
-        assert policy.default is Effect.DENY, name
+        assert policy.default is RuleEffect.DENY, name
 
 
 @pytest.mark.parametrize(("name", "call"), CALLS, ids=[f"{name}-{call.rule}" for name, call in CALLS])
@@ -49,11 +49,11 @@ def test_what_is_meant_runs_and_no_attack_does(name: str, call: Allowed) -> None
     policy = POLICIES[name]
     for right in (made(call), made(call, **call.most)):
         verdict = decide(policy, right)
-        assert (verdict.effect, verdict.rule) == (Effect.ALLOW, call.rule)
-    tried = Counter[Effect]()
+        assert (verdict.effect, verdict.rule) == (RuleEffect.ALLOW, call.rule)
+    tried = Counter[RuleEffect]()
     for what, action in attacks(call, bool(rule_of(policy, call.rule).tools)):
         verdict = decide(policy, action)
-        assert verdict.effect is not Effect.ALLOW, what
+        assert verdict.effect is not RuleEffect.ALLOW, what
         tried[verdict.effect] += 1
     assert tried.total() > 70
 
@@ -84,17 +84,21 @@ def test_the_starter_lets_nothing_through_by_its_name(
 ) -> None:
     """Neither a name that ends in read, nor a list in one text."""
     action = AgentAction("a", "A", action_type, "r", tool, action_details=arguments)
-    assert decide(POLICIES[STARTER], action).effect is not Effect.ALLOW
+    assert decide(POLICIES[STARTER], action).effect is not RuleEffect.ALLOW
 
 
 @pytest.mark.parametrize("call", ALLOWED[STARTER], ids=[call.rule for call in ALLOWED[STARTER]])
 def test_the_starter_denies_what_hides_an_argument(call: Allowed) -> None:
     """An argument that is excluded from the decision is denied, but for contexts of frameworks."""
     action = made(call)
-    for hidden, effect in ((("bcc",), Effect.DENY), (("ctx", "sql"), Effect.DENY), (("ctx",), Effect.ALLOW)):
+    for hidden, effect in (
+        (("bcc",), RuleEffect.DENY),
+        (("ctx", "sql"), RuleEffect.DENY),
+        (("ctx",), RuleEffect.ALLOW),
+    ):
         verdict = decide(POLICIES[STARTER], msgspec.structs.replace(action, excluded=hidden))
         assert verdict.effect is effect
-        assert effect is Effect.ALLOW or verdict.rule == "nothing-hidden"
+        assert effect is RuleEffect.ALLOW or verdict.rule == "nothing-hidden"
 
 
 AMOUNTS = st.one_of(
@@ -130,7 +134,7 @@ def test_the_starter_allows_exactly_small_refunds() -> None:
             and 0 < number <= 500
             and re.fullmatch(r"[A-Z]-[0-9]{1,9}", order, re.ASCII)
         )
-        assert (verdict.effect is Effect.ALLOW) == bool(small)
+        assert (verdict.effect is RuleEffect.ALLOW) == bool(small)
         seen[bool(small)] += 1
 
     check()
@@ -157,7 +161,7 @@ def test_mail_within_agrees_with_a_mail_parser() -> None:
     def check(to: str) -> None:
         accepted = (
             decide(policy, AgentAction("a", "A", "x", "r", "t", action_details={"to": to})).effect
-            is Effect.ALLOW
+            is RuleEffect.ALLOW
         )
         seen[accepted] += 1
         if accepted:
@@ -202,7 +206,7 @@ def test_a_domain_that_is_none_is_an_error(domain: str) -> None:
         f"""version: 1\nrules: [{{name: r, when: 'mail_within(args.to, ["{domain}"])', effect: allow}}]"""
     )
     verdict = decide(policy, AgentAction("a", "A", "x", "r", "t", action_details={"to": "ann@example.com"}))
-    assert verdict.effect is Effect.DENY
+    assert verdict.effect is RuleEffect.DENY
     assert f"{domain!r} is none" in verdict.errors[0]
 
 
@@ -211,7 +215,7 @@ def test_one_line(text: str) -> None:
     """True only of what is one line for every reader."""
     policy = parse_policy("version: 1\nrules: [{name: r, when: one_line(args.text), effect: allow}]")
     action = AgentAction("a", "A", "x", "r", "t", action_details={"text": text})
-    if decide(policy, action).effect is Effect.ALLOW:
+    if decide(policy, action).effect is RuleEffect.ALLOW:
         assert len(text.splitlines()) <= 1
         assert not text.endswith(("\n", "\r", "\u2028"))
         assert "\x00" not in text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_reference import actions, calls, decide, policies, rules
 
-from ascend_guard.engine.policy import Effect, Policy, Rule, Verdict, parse_policy, starter_policy
+from ascend_guard.engine.policy import Policy, Rule, RuleEffect, Verdict, parse_policy, starter_policy
 from ascend_guard.engine.risk import Risk, assess
 from ascend_guard.model import AgentAction
 
@@ -49,9 +49,9 @@ def test_it_agrees_with_the_naive_evaluator(policy: Policy, some: list[tuple[Age
         assert {error.partition(":")[0] for error in verdict.errors} == failed
 
 
-@given(rules(), st.sampled_from(Effect), calls, st.randoms(use_true_random=False))
+@given(rules(), st.sampled_from(RuleEffect), calls, st.randoms(use_true_random=False))
 def test_order_never_matters(
-    some: list[Rule], default: Effect, made: tuple[AgentAction, Risk], dice: random.Random
+    some: list[Rule], default: RuleEffect, made: tuple[AgentAction, Risk], dice: random.Random
 ) -> None:
     """However the rules are shuffled, the effect, the rules behind it and all that is asked stay the same."""
     shuffled = dice.sample(some, len(some))
@@ -65,8 +65,8 @@ def test_the_explanation_agrees_with_the_verdict(policy: Policy, made: tuple[Age
     verdict = policy.decide(*made)
     assert [explanation.rule for explanation in told] == [rule.name for rule in policy.rules]
     assert all(explanation.why for explanation in told)
-    matched = {effect: [e.rule for e in told if e.matched and e.effect is effect] for effect in Effect}
-    strongest = next((effect for effect in Effect if matched[effect]), None)
+    matched = {effect: [e.rule for e in told if e.matched and e.effect is effect] for effect in RuleEffect}
+    strongest = next((effect for effect in RuleEffect if matched[effect]), None)
     assert verdict.effect is (strongest or policy.default)
     assert list(verdict.rules) == (matched[strongest] if strongest else [])
 
@@ -76,7 +76,7 @@ def test_what_is_always_denied_is_denied(policy: Policy, some: list[tuple[AgentA
     """Whoever hides a tool because the policy always denies it hides nothing that could have run."""
     for action, risk in some:
         if policy.always_denies(action.action_type, action.tool_name, action.agent_id):
-            assert policy.decide(action, risk).effect is Effect.DENY
+            assert policy.decide(action, risk).effect is RuleEffect.DENY
 
 
 def test_always_denied() -> None:
@@ -114,13 +114,13 @@ def test_a_weaker_rule_never_softens_a_verdict(some: list[Rule], made: tuple[Age
         assert Policy(kept).decide(*made).effect is verdict.effect
 
 
-@given(st.sampled_from(Effect), actions)
-def test_a_condition_that_cannot_be_told_fails_safe(effect: Effect, action: AgentAction) -> None:
+@given(st.sampled_from(RuleEffect), actions)
+def test_a_condition_that_cannot_be_told_fails_safe(effect: RuleEffect, action: AgentAction) -> None:
     """An error matches for deny and require_approval, never for allow, and the verdict says which and why."""
     when = "args.nothing_has_this.name == 1"
-    verdict = Policy([Rule("r", effect, when=when)], Effect.ALLOW).decide(action, assess(action))
+    verdict = Policy([Rule("r", effect, when=when)], RuleEffect.ALLOW).decide(action, assess(action))
     assert verdict.errors == ('r: there is no "nothing_has_this"',)
-    assert verdict.rule == (None if effect is Effect.ALLOW else "r")
+    assert verdict.rule == (None if effect is RuleEffect.ALLOW else "r")
     assert verdict.effect is effect
     assert "could not be evaluated" in verdict.reason
 
@@ -157,7 +157,7 @@ rules:
 def test_a_condition_that_gives_no_boolean_is_an_error(value: object) -> None:
     """`when: args.flag` with anything but true or false is not evaluated as truthy."""
     verdict = verdict_on("rules: [{name: r, when: args.flag, effect: allow}]", call(flag=value))
-    assert verdict.effect is Effect.DENY
+    assert verdict.effect is RuleEffect.DENY
     assert "not true or false" in verdict.errors[0]
 
 
@@ -165,7 +165,7 @@ def test_nothing_matched_says_so() -> None:
     """The default's reason names the action type and the default."""
     verdict = verdict_on("rules: []", call())
     assert verdict.reason == "No rule matched refund; the policy's default is deny."
-    assert (verdict.effect, verdict.rule, verdict.rules) == (Effect.DENY, None, ())
+    assert (verdict.effect, verdict.rule, verdict.rules) == (RuleEffect.DENY, None, ())
 
 
 def test_a_hostile_action_type_does_not_reach_the_reason() -> None:
@@ -214,7 +214,7 @@ def test_an_error_in_one_allow_rule_does_not_stop_another() -> None:
         "rules: [{name: a, when: args.x > 1, effect: allow}, {name: b, tools: [stripe], effect: allow}]",
         call(),
     )
-    assert (verdict.effect, verdict.rule, verdict.errors) == (Effect.ALLOW, "b", ('a: there is no "x"',))
+    assert (verdict.effect, verdict.rule, verdict.errors) == (RuleEffect.ALLOW, "b", ('a: there is no "x"',))
 
 
 def test_resources_match_by_name_or_id() -> None:
@@ -265,9 +265,9 @@ def test_every_variable_a_condition_may_use_is_there() -> None:
         "billing", "Billing", "refund", "order 7", "stripe", "7", {"amount": 5}, {"environment": "staging"},
         {"bulk": True}, "m", None, "s", None, 3, 2,
     )  # fmt: skip
-    policy = Policy([Rule("all", Effect.ALLOW, when=when)])
+    policy = Policy([Rule("all", RuleEffect.ALLOW, when=when)])
     assert policy.decide(action, assess(action)).errors == ()
-    assert policy.decide(action, assess(action)).effect is Effect.ALLOW
+    assert policy.decide(action, assess(action)).effect is RuleEffect.ALLOW
 
 
 def test_names_an_attacker_chooses_do_not_fill_memory() -> None:
@@ -292,7 +292,7 @@ def test_threads_share_a_policy() -> None:
     def work(seed: int) -> list[bool]:
         made = [call(n=(seed * 31 + i) % 1000) for i in range(300)]
         return [
-            (policy.decide(action, assess(action)).effect is Effect.ALLOW)
+            (policy.decide(action, assess(action)).effect is RuleEffect.ALLOW)
             == (action.action_details["n"] % 2 == 0 and action.action_details["n"] < 900)
             for action in made
         ]
@@ -368,18 +368,18 @@ def test_nothing_hides_behind_a_nul_character(where: str, before: str, after: st
         f"{where} == '{''.join(c for c in before if c.isalnum())}'",
         f"size({where}) >= 0",
     ):
-        for effect, default in ((Effect.ALLOW, Effect.DENY), (Effect.DENY, Effect.ALLOW)):
+        for effect, default in ((RuleEffect.ALLOW, RuleEffect.DENY), (RuleEffect.DENY, RuleEffect.ALLOW)):
             verdict = Policy([Rule("r", effect, when=when)], default).decide(action, assess(action))
-            assert verdict.effect is Effect.DENY
+            assert verdict.effect is RuleEffect.DENY
             assert "NUL character" in verdict.errors[0]
 
 
 @pytest.mark.parametrize("key", ["\0", "order_id\0"])
 def test_a_key_hides_nothing_behind_a_nul_character(key: str) -> None:
     """Nor does the name of an argument; text that only looks like the escape of a NUL is read as it is."""
-    policy = Policy([Rule("r", Effect.ALLOW, when="args.all(name, name == 'order_id')")])
+    policy = Policy([Rule("r", RuleEffect.ALLOW, when="args.all(name, name == 'order_id')")])
     action = call(**{key: 1})
-    assert policy.decide(action, assess(action)).effect is Effect.DENY
-    policy = Policy([Rule("r", Effect.ALLOW, when=r"args.text == '\\u0000'")])
+    assert policy.decide(action, assess(action)).effect is RuleEffect.DENY
+    policy = Policy([Rule("r", RuleEffect.ALLOW, when=r"args.text == '\\u0000'")])
     action = call(text="\\u0000")
-    assert policy.decide(action, assess(action)).effect is Effect.ALLOW
+    assert policy.decide(action, assess(action)).effect is RuleEffect.ALLOW

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ascend_guard.engine.policy import Effect, load_policy, parse_policy, starter_policy
+from ascend_guard.engine.policy import RuleEffect, load_policy, parse_policy, starter_policy
 from ascend_guard.engine.policy.load import _duration
 from ascend_guard.errors import ConfigurationError, PolicyError
 
@@ -237,7 +237,7 @@ rules:
         "policy.yaml",
     )
     full, bare = policy.rules
-    assert (policy.source, policy.default) == ("policy.yaml", Effect.ALLOW)
+    assert (policy.source, policy.default) == ("policy.yaml", RuleEffect.ALLOW)
     assert full.scope == (("refund",), ("stripe", "paypal"), ("billing-*",), ("orders/*",))
     assert (full.when, full.approvers, full.quorum, full.timeout) == (
         "args.amount > 500",
@@ -253,7 +253,7 @@ def test_the_least_policy() -> None:
     """A version is enough: everything is denied. A byte order mark and Windows line ends are fine."""
     for text in ("version: 1", "\ufeffversion: 1\r\nrules:\r\n", "version: 1\nrules: []"):
         policy = parse_policy(text)
-        assert (policy.default, policy.rules) == (Effect.DENY, ())
+        assert (policy.default, policy.rules) == (RuleEffect.DENY, ())
 
 
 def test_the_digest_is_of_the_text() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ascend_guard import ActionPendingError, AgentAction, AuthorizationDeniedError, governed, scope
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
-from ascend_guard.engine.policy import Effect, Requirement, Verdict, parse_policy
+from ascend_guard.engine.policy import Requirement, RuleEffect, Verdict, parse_policy
 from ascend_guard.engine.same_call import ACTION, SUBMIT, VOLATILE, approval_key, call_key
 from ascend_guard.flow import Submit
 from ascend_guard.store.sqlite.store import SQLiteStore
@@ -40,7 +40,7 @@ BASE = AgentAction(
     1,
 )
 VERDICT = Verdict(
-    Effect.REQUIRE_APPROVAL, "ask", ("ask",), "Ask.", requirements=(Requirement("ask", ("ops",), 1),)
+    RuleEffect.REQUIRE_APPROVAL, "ask", ("ask",), "Ask.", requirements=(Requirement("ask", ("ops",), 1),)
 )
 words = st.text("abcdefgh-_é0", min_size=1, max_size=8)
 plain = st.recursive(

@@ -12,7 +12,7 @@ from simulation import Schedule, World, interleave, interleavings, loadable, pla
 from support import PROFILE, SCHEDULES
 
 from ascend_guard.arguments import digest_of, normalise
-from ascend_guard.engine.policy import Effect
+from ascend_guard.engine.policy import RuleEffect
 from ascend_guard.engine.risk import assess
 from ascend_guard.model import AgentAction
 
@@ -67,7 +67,7 @@ def check_policy(world: World) -> None:
     for ran in world.ran:
         plain = normalise({"amount": ran.amount, "target": ran.target, "items": ran.items}, key=b"").plain
         action = AgentAction("agent", "agent", "refund", "refund", "refund", action_details=plain)
-        assert world.policy.decide(action, assess(action)).effect is not Effect.DENY
+        assert world.policy.decide(action, assess(action)).effect is not RuleEffect.DENY
 
 
 def check_kill_switch(records: Story) -> None:

@@ -20,7 +20,7 @@ import pytest
 from serving import Serving, serving
 
 from ascend_guard.engine.kill import release, stop
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 HERE = Path(__file__).parent
@@ -200,7 +200,7 @@ def test_too_often(tmp_path: Path, everyone: list[Reference]) -> None:
 
     def ask(one: Reference) -> str:
         # A server of its own: all keys of an organization have one limit.
-        with serving(tmp_path / f"{one.language}.db", settings=Settings(tier="free")) as server:
+        with serving(tmp_path / f"{one.language}.db", settings=ServerSettings(tier="free")) as server:
             key = server.key()
             used = [server.ask("GET", "/api/v1/actions?limit=1", key).status_code for _ in range(59)]
             assert used == [200] * 59

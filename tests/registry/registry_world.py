@@ -21,7 +21,7 @@ from ascend_guard.engine.policy import parse_policy
 from ascend_guard.flow import Submit
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.server.handlers import HANDLERS
-from ascend_guard.server.handling import Call, Caller, Services, Settings
+from ascend_guard.server.handling import Caller, Request, ServerSettings, Services
 from ascend_guard.store.port import Reader, Transaction
 from ascend_guard.store.sqlite.store import SQLiteStore
 
@@ -74,7 +74,7 @@ class World:
             "store": self.store,
             "policy": self.policy,
             "clock": self.clock,
-            "settings": Settings(),
+            "settings": ServerSettings(),
         }
         # What else handlers may reach is for other endpoints than these.
         self.services = Services(**{name: given.get(name) for name in Services.__struct_fields__})
@@ -100,7 +100,7 @@ class World:
         if row.query is not None:
             asked = msgspec.convert(dict(parse_qsl(query)), row.query, strict=False)
         texts = {part: str(value) for part, value in path.items()}
-        call = Call(self.services, caller, texts, body, asked, headers or {}, "correlation-1")
+        call = Request(self.services, caller, texts, body, asked, headers or {}, "correlation-1")
         answer = asyncio.run(HANDLERS[name](call))  # type: ignore[arg-type]
         assert isinstance(answer, row.answer)
         plain = msgspec.json.decode(msgspec.json.encode(answer))

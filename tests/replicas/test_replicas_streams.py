@@ -27,7 +27,7 @@ from ascend_guard.engine.approvers import Approver
 from ascend_guard.engine.kill import pull, release
 from ascend_guard.model import AgentAction
 from ascend_guard.server.change_feed import ChangeFeed, Listener
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 from ascend_guard.store.port import ActionRow, Store, Transaction
 from ascend_guard.store.postgres.store import PostgresStore
 from ascend_guard.store.sqlite.store import SQLiteStore
@@ -202,7 +202,7 @@ def test_a_release_whose_record_is_seen_before_the_switch_is_off(
         append(file, *entries)
 
     monkeypatch.setattr(SwitchFile, "append", late)
-    with serving(tmp_path / "a.db", settings=Settings(heartbeat=0.1)) as server:
+    with serving(tmp_path / "a.db", settings=ServerSettings(heartbeat=0.1)) as server:
         key = server.key()
         for agent in (None, "my-agent"):
             EmbeddedControlPlane(server.store).kill(reason="fire", by="ann", agent_id=agent)
@@ -236,7 +236,7 @@ def test_nothing_but_heartbeats_reaches_the_streams_of_others(database: str, tmp
             url = stack.enter_context(shared_server().database())
             stores = [PostgresStore(url, secret=SECRET) for _ in range(2)]
         first, second = (
-            stack.enter_context(serving(store, settings=Settings(heartbeat=0.2))) for store in stores
+            stack.enter_context(serving(store, settings=ServerSettings(heartbeat=0.2))) for store in stores
         )
         own, idle = first.key(None, "admin", "busy"), second.key(None, "admin", "idle")
         quiet = stack.enter_context(_listening(second, idle))
@@ -266,7 +266,7 @@ def test_nothing_but_heartbeats_reaches_the_streams_of_others(database: str, tmp
 
 def test_a_stream_that_comes_back_is_told_its_own(tmp_path: Path) -> None:
     """``Last-Event-ID`` brings the own decisions; how much others did in the meantime resets nothing."""
-    with serving(tmp_path / "a.db", settings=Settings(heartbeat=0.2)) as server:
+    with serving(tmp_path / "a.db", settings=ServerSettings(heartbeat=0.2)) as server:
         own, busy = server.key(None, "admin", "own"), server.key(None, "admin", "busy")
         asked = {"agent_id": "a", "agent_name": "A", "action_type": "refund", "resource": "r"}
         since = server.store.read(lambda reader: reader.head().seq)

@@ -85,11 +85,13 @@ def _measure(rounds: int) -> None:
     from test_server_tenants import ROUTES, VICTIM, World, requests_of, well_formed
 
     from ascend_guard.api.endpoint import Access
-    from ascend_guard.server.handling import Settings
+    from ascend_guard.server.handling import ServerSettings
 
     path, clock = Path(tempfile.mkdtemp()) / "a.db", Ahead()
     found: list[tuple[float, float, float, str]] = []
-    with serving(path, POLICY_OF_THINGS, settings=Settings(private_webhooks=True), clock=clock) as server:
+    with serving(
+        path, POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True), clock=clock
+    ) as server:
         world = World(server, path, clock)
         things, key = world.things, server.key(world.things["agent"], "agent", VICTIM)
         much = {"agent_id": things["agent"], "agent_name": "x", "action_type": "orders_read", "resource": "r"}

@@ -22,7 +22,7 @@ from serving import Serving, serving
 from support import PROFILE
 
 from ascend_guard.api.table import ENDPOINTS
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.openapi import document
 
 EXAMPLES = {"quick": 12, "ci": 60, "full": 600}[PROFILE]
@@ -55,7 +55,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One server for all operations: what one made up is there for the next."""
     path, clock = tmp_path_factory.mktemp("openapi") / "a.db", Ahead()
-    allowing = Settings(private_webhooks=True, tier="unlimited")
+    allowing = ServerSettings(private_webhooks=True, tier="unlimited")
     with serving(path, POLICY_OF_THINGS, settings=allowing, clock=clock) as server:
         yield World(server, clock)
 

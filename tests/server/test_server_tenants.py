@@ -30,7 +30,7 @@ from ascend_guard.api.endpoint import Access, Endpoint, segment
 from ascend_guard.api.table import ENDPOINTS
 from ascend_guard.engine.keys import keys, revoke_key
 from ascend_guard.server.access.tokens import LEEWAY, LocalIssuer
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 
 VICTIM = "victim"
 
@@ -68,7 +68,9 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One server for all endpoints."""
     path, clock = tmp_path_factory.mktemp("tenants") / "a.db", Ahead()
-    with serving(path, POLICY_OF_THINGS, settings=Settings(private_webhooks=True), clock=clock) as server:
+    with serving(
+        path, POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True), clock=clock
+    ) as server:
         yield World(server, path, clock)
 
 
@@ -151,7 +153,7 @@ def test_another_organizations_identifier_is_as_much_work_as_nobodys(tmp_path: P
     store, clock = WatchedStore(tmp_path / "a.db", durability="process"), Ahead()
     clock.seconds = 1.0  # the store keeps true time
     compared = 0
-    with serving(store, POLICY_OF_THINGS, settings=Settings(private_webhooks=True)) as server:
+    with serving(store, POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True)) as server:
         world = World(server, tmp_path / "a.db", clock)
         things, ghosts = world.things, well_formed(world.things)
         for who in ("an admin's key", "an agent's key", "a person who is admin"):
@@ -246,7 +248,7 @@ def test_the_stream_of_one_organization_says_nothing_of_another(world: World) ->
 def test_a_key_made_for_an_agent_does_nothing_for_another(tmp_path: Path) -> None:
     """With agent A's key nothing of agent B changes, and no action or command of B's is read, or told from none."""
     path = tmp_path / "a.db"
-    with serving(path, POLICY_OF_THINGS, settings=Settings(private_webhooks=True)) as server:
+    with serving(path, POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True)) as server:
         things = filled(server, "acme")
         ghosts = things.ghosts()
         key = server.key("mallory", "agent", "acme")
@@ -295,7 +297,9 @@ def _is_own(endpoint: Endpoint, body: dict[str, Any]) -> bool:
 
 def test_lists_show_a_key_its_own_agents_things(tmp_path: Path) -> None:
     """Whatever list a key made for an agent asks for, no text that another agent wrote in an action is in it."""
-    with serving(tmp_path / "a.db", POLICY_OF_THINGS, settings=Settings(private_webhooks=True)) as server:
+    with serving(
+        tmp_path / "a.db", POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True)
+    ) as server:
         things = filled(server, "acme", padding=0)
         key = server.key("mallory", "agent", "acme")
         for path in (

@@ -14,7 +14,7 @@ import pytest
 import requests
 from serving import Serving, eventually, serving
 
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.requests import connections, doors
 
 SUBMIT = "/api/v1/actions/submit"
@@ -29,7 +29,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]
         for phase in phases:
             monkeypatch.setitem(connections._TIMES, phase, 1.0)
     monkeypatch.setattr(connections, "WRITE_SECONDS", 1.0)
-    settings = Settings(heartbeat=0.5, connections_per_address=12, streams_per_key=2)
+    settings = ServerSettings(heartbeat=0.5, connections_per_address=12, streams_per_key=2)
     with serving(tmp_path / "a.db", settings=settings) as server:
         yield server
 
@@ -174,7 +174,7 @@ def test_all_connections_together(
     monkeypatch.setattr(doors, "_OTHER_FILES", 1 << 30)
     with (
         caplog.at_level(logging.WARNING),
-        serving(tmp_path / "a.db", settings=Settings(connections_per_address=99)) as server,
+        serving(tmp_path / "a.db", settings=ServerSettings(connections_per_address=99)) as server,
     ):
         with ExitStack() as stack:
             for _ in range(16):

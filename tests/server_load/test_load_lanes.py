@@ -26,7 +26,7 @@ from ascend_guard.server.limit_log import Notices
 from ascend_guard.server.requests import bodies
 from ascend_guard.server.requests.asgi import LARGEST_BODY
 from ascend_guard.server.requests.bodies import PER_CALLER, Room, require_few_values
-from ascend_guard.server.requests.failures import Refused
+from ascend_guard.server.requests.failures import RequestRefused
 from ascend_guard.server.requests.lanes import LANES, LIGHT, LONGEST_REST, SMALL, SWITCH_INTERVAL, Lanes
 
 Job = tuple[int, int]
@@ -264,7 +264,7 @@ def test_bodies_of_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         refused = False
         try:
             require_few_values(json.dumps(data, ensure_ascii=ascii_).encode())
-        except Refused:
+        except RequestRefused:
             refused = True
         count = values(data)
         if count * 2 <= most:

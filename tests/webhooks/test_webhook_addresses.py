@@ -14,7 +14,7 @@ from webhook_world import World
 
 from ascend_guard.api.webhooks import WebhookBody, WebhookChange
 from ascend_guard.errors import ValidationError
-from ascend_guard.server.handling import Settings
+from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.webhooks.sender import Sender, allowed, parse
 
 # IANA's special-purpose registries, multicast, and what clouds keep in public ranges.
@@ -272,7 +272,7 @@ def test_a_dead_address_gives_way_to_the_next(world: World) -> None:
 async def test_registration_and_change_refuse_private_addresses(world: World, url: str) -> None:
     """With the settings as they come, neither a new webhook nor a changed one leads inside."""
     made = await world.hook(world.receiver().url)
-    world.services.settings = Settings()
+    world.services.settings = ServerSettings()
     with pytest.raises(ValidationError):
         await world.call("configure_webhook", WebhookBody(url, ["*"]))
     with pytest.raises(ValidationError):
@@ -284,7 +284,7 @@ async def test_delivery_and_test_refuse_private_addresses(world: World) -> None:
     """A webhook of looser days is refused when it is used: nothing reaches its receiver."""
     receiver = world.receiver()
     made = await world.hook(receiver.url)
-    world.services.settings = Settings()
+    world.services.settings = ServerSettings()
     worker = world.worker()
     world.plane().kill(reason="stop", by="ann")
     await world.work(worker)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webhook_world import World
 
-from ascend_guard.api.fields import Page
+from ascend_guard.api.fields import PageQuery
 from ascend_guard.api.table import BY_NAME
 from ascend_guard.api.webhooks import WebhookBody, WebhookChange
 from ascend_guard.engine import webhooks
@@ -138,7 +138,7 @@ async def test_there_is_a_most(world: World, monkeypatch: pytest.MonkeyPatch) ->
     await world.hook(url, organization="rival")
     await world.call("delete_webhook", webhook_id=made[0].webhook_id)
     await world.hook(url)
-    page = await world.call("list_webhooks", None, Page(limit=1, offset=1))
+    page = await world.call("list_webhooks", None, PageQuery(limit=1, offset=1))
     assert (len(page.webhooks), page.total) == (1, 2)
 
 

@@ -16,13 +16,13 @@ import msgspec
 from support import POLICY
 
 from ascend_guard import EmbeddedControlPlane
-from ascend_guard.api.fields import Page
+from ascend_guard.api.fields import PageQuery
 from ascend_guard.api.webhooks import WebhookAnswer, WebhookBody
 from ascend_guard.engine.intake import Intake, digest_key_of
 from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.server.handlers.webhooks import HANDLERS
-from ascend_guard.server.handling import Call, Caller, Services, Settings
+from ascend_guard.server.handling import Caller, Request, ServerSettings, Services
 from ascend_guard.server.metrics import Meter
 from ascend_guard.server.webhooks.delivery import DeliveryWorker
 from ascend_guard.store.sqlite.store import SQLiteStore
@@ -119,7 +119,7 @@ class World:
         self.path = path
         self.store = SQLiteStore(path, durability="process", clock=lambda: self.now)
         self.policy = parse_policy(POLICY)
-        self.settings = Settings(private_webhooks=True)
+        self.settings = ServerSettings(private_webhooks=True)
         self.services = Services(
             self.store,
             self.policy,
@@ -159,7 +159,7 @@ class World:
     ) -> Any:
         """Ask an endpoint's handler as an administrator."""
         caller = Caller(organization, "key:k1", role="admin", agent_id=agent_id)
-        call: Call[Any, Any] = Call(self.services, caller, path, body, query or Page(), {}, "c-1")
+        call: Request[Any, Any] = Request(self.services, caller, path, body, query or PageQuery(), {}, "c-1")
         return await HANDLERS[name](call)
 
     async def hook(
@@ -178,7 +178,7 @@ class World:
         await worker.settled()
 
     async def deliveries(self, webhook_id: str, **page: int) -> list[Any]:
-        answer = await self.call("list_deliveries", None, Page(**page), webhook_id=webhook_id)
+        answer = await self.call("list_deliveries", None, PageQuery(**page), webhook_id=webhook_id)
         return list(answer.deliveries)
 
     def trail(self, prefix: str = "webhook.") -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def serve(
         from ascend_guard.server.access.limits import TIERS
         from ascend_guard.server.access.oidc import OidcIssuer
         from ascend_guard.server.app import Server
-        from ascend_guard.server.handling import Settings
+        from ascend_guard.server.handling import ServerSettings
         from ascend_guard.server.serve import serve as answer
     except ModuleNotFoundError as error:
         raise Refusal(
@@ -94,7 +94,7 @@ def serve(
     server = Server(
         store,
         policy,
-        Settings(environment=environment, private_webhooks=private_webhooks, tier=tier),
+        ServerSettings(environment=environment, private_webhooks=private_webhooks, tier=tier),
         people,
     )
 

@@ -41,11 +41,11 @@ _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([^\r\n\0]*)\r\n")
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})  # need not say "no body"
 
 
-class Refused(Exception):
+class AnswerRefused(Exception):
     """An answer that is not read to its end; what is wrong with it follows the server's name."""
 
 
-class Call:
+class RequestProgress:
     """One request on its way: how long it may still take, how much it may still read, how far it got."""
 
     __slots__ = (
@@ -99,13 +99,13 @@ class Call:
         return not time.monotonic() < self.deadline
 
 
-current: ContextVar[Call] = ContextVar("ascend_guard_client_call")
+current: ContextVar[RequestProgress] = ContextVar("ascend_guard_client_call")
 
 
 class _Timed(io.RawIOBase):
     """A socket's bytes, for as long and as many as the call still allows."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, call: Call) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, call: RequestProgress) -> None:
         self._raw = raw
         self._sock = sock
         self.call = call
@@ -163,7 +163,7 @@ class _Response(http.client.HTTPResponse):
         if fields.get("content-encoding", "").lower() not in ("", "identity") or (
             coding is not None and coding.lower() != "chunked"
         ):
-            raise Refused("answered with a compressed body, which was not asked for.")
+            raise AnswerRefused("answered with a compressed body, which was not asked for.")
         if status < 200 or not (length is None or (length.isascii() and length.isdigit())):
             raise http.client.HTTPException
         if coding is not None and length is not None:
@@ -243,7 +243,7 @@ class Connection(HTTPConnection):
     """A connection whose every wait ends with the call. The bodies of its requests are bytes, or none."""
 
     response_class = _Response
-    call: Call | None = None
+    call: RequestProgress | None = None
     _asked: tuple[str, bool] | None = None
     _answer: _Response | None = None
 
@@ -368,7 +368,7 @@ class Idle:
             self._idle.pop().close()
 
 
-def _resolve(host: str, port: int, call: Call) -> list[tuple[Any, ...]]:
+def _resolve(host: str, port: int, call: RequestProgress) -> list[tuple[Any, ...]]:
     """The system's resolver has no deadline; a thread of its own may be left behind."""
     found: queue.SimpleQueue[list[tuple[Any, ...]] | Exception] = queue.SimpleQueue()
 
@@ -391,5 +391,5 @@ def _resolve(host: str, port: int, call: Call) -> list[tuple[Any, ...]]:
     return answer
 
 
-def _too_large(limit: float) -> Refused:
-    return Refused(f"answered with more than {limit:,.0f} bytes.")
+def _too_large(limit: float) -> AnswerRefused:
+    return AnswerRefused(f"answered with more than {limit:,.0f} bytes.")

@@ -32,7 +32,7 @@ from ascend_guard.errors import (
 )
 from ascend_guard.redaction.hidden import masks
 
-from .reading import Call, Idle, Refused, current
+from .reading import AnswerRefused, Idle, RequestProgress, current
 from .settings import Peer, check_target, checked, settle
 
 __all__ = ["Answer", "Stream", "Transport", "Unsent"]
@@ -69,7 +69,7 @@ class Stream:
     ``silence`` seconds, or the connection broke.
     """
 
-    def __init__(self, peer: Peer, response: urllib3.BaseHTTPResponse, call: Call) -> None:
+    def __init__(self, peer: Peer, response: urllib3.BaseHTTPResponse, call: RequestProgress) -> None:
         self.status: int = response.status
         self.headers: dict[str, str] = call.fields
         self._peer = peer
@@ -191,7 +191,7 @@ class Transport:
             ValidationError: the method, the path or a header cannot be sent.
             ConfigurationError: the transport is closed.
         """
-        call = Call(self._timeout if timeout is None else timeout, self._limit)
+        call = RequestProgress(self._timeout if timeout is None else timeout, self._limit)
         response = self._ask(call, method, path, body, headers, preload=True)
         return Answer(response.status, call.fields, response.data)
 
@@ -203,7 +203,7 @@ class Transport:
         """
         if not silence > 0:
             raise ValidationError("The silence a stream may keep must be more than 0 seconds.")
-        call = Call(self._timeout, float("inf"), silence)
+        call = RequestProgress(self._timeout, float("inf"), silence)
         return Stream(self._peer, self._ask(call, "GET", path, None, headers, preload=False), call)
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class Transport:
 
     def _ask(
         self,
-        call: Call,
+        call: RequestProgress,
         method: str,
         path: str,
         body: bytes | None,
@@ -264,11 +264,11 @@ class Transport:
         return os.getpid(), pool
 
 
-def _explain(peer: Peer, error: Exception, call: Call) -> AscendError:
+def _explain(peer: Peer, error: Exception, call: RequestProgress) -> AscendError:
     """What happened, in the words of who configures this; never with text from the server."""
     if isinstance(error, AscendError):
         return error
-    if isinstance(error, Refused):
+    if isinstance(error, AnswerRefused):
         return ServerError(f"{peer.name} {error}")
     cause = _cause(error)
     if isinstance(cause, urllib3.exceptions.ClosedPoolError):

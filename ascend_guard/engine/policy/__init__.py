@@ -6,17 +6,17 @@
     verdict = policy.decide(action, assess(action))
 """
 
-from .evaluate import DEFAULT_TIMEOUT, Effect, Policy, Requirement, Rule, Verdict
+from .evaluate import DEFAULT_TIMEOUT, Policy, Requirement, Rule, RuleEffect, Verdict
 from .explain import Explanation
 from .load import load_policy, parse_policy, starter_policy
 
 __all__ = [
     "DEFAULT_TIMEOUT",
-    "Effect",
     "Explanation",
     "Policy",
     "Requirement",
     "Rule",
+    "RuleEffect",
     "Verdict",
     "load_policy",
     "parse_policy",

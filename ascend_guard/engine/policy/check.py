@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .conditions import Condition
-from .evaluate import DEFAULT_TIMEOUT, Effect, Rule
+from .evaluate import DEFAULT_TIMEOUT, Rule, RuleEffect
 from .patterns import Patterns, RuleIndex, Scope, covers, simplify
 
 __all__ = ["Mistake", "find_mistakes"]
@@ -14,7 +14,7 @@ __all__ = ["Mistake", "find_mistakes"]
 Mistake = tuple[int, str, str]
 """The line, what is wrong, and how to mend it."""
 
-_STRENGTH = {Effect.DENY: 2, Effect.REQUIRE_APPROVAL: 1, Effect.ALLOW: 0}
+_STRENGTH = {RuleEffect.DENY: 2, RuleEffect.REQUIRE_APPROVAL: 1, RuleEffect.ALLOW: 0}
 
 
 def find_mistakes(rules: Sequence[Rule], conditions: Mapping[str, Condition]) -> Iterator[Mistake]:

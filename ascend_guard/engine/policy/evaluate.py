@@ -24,7 +24,7 @@ from .patterns import ANY, Matcher, Patterns, RuleIndex, Scope, compile_glob, si
 if TYPE_CHECKING:
     from .explain import Explanation
 
-__all__ = ["DEFAULT_TIMEOUT", "CompiledRule", "Effect", "Policy", "Requirement", "Rule", "Verdict"]
+__all__ = ["DEFAULT_TIMEOUT", "CompiledRule", "Policy", "Requirement", "Rule", "RuleEffect", "Verdict"]
 
 DEFAULT_TIMEOUT = 24 * 3600.0
 """Seconds an approval is waited for when a rule does not say."""
@@ -37,7 +37,7 @@ _REMEMBERED_SETS = 1024
 _REMEMBERED_LENGTH = 512
 
 
-class Effect(StrEnum):
+class RuleEffect(StrEnum):
     """What a rule does with the calls it matches."""
 
     DENY = "deny"
@@ -65,7 +65,7 @@ class Rule(Struct, frozen=True):
     """
 
     name: str
-    effect: Effect
+    effect: RuleEffect
     actions: Patterns = ANY
     tools: Patterns = ANY
     agents: Patterns = ANY
@@ -107,7 +107,7 @@ class Verdict(Struct, frozen=True):
         requirements: one per matching rule when approval is required, and every one of them must be met.
     """
 
-    effect: Effect
+    effect: RuleEffect
     rule: str | None
     rules: tuple[str, ...]
     reason: str
@@ -154,7 +154,7 @@ class _Candidates:
 
     def __init__(self, numbers: tuple[int, ...], rules: Iterable[CompiledRule]) -> None:
         self.numbers = numbers
-        by_effect: dict[Effect, list[CompiledRule]] = {effect: [] for effect in Effect}
+        by_effect: dict[RuleEffect, list[CompiledRule]] = {effect: [] for effect in RuleEffect}
         uses: set[str] = set()
         for compiled in rules:
             by_effect[compiled.rule.effect].append(compiled)
@@ -182,7 +182,7 @@ class Policy:
     def __init__(
         self,
         rules: Sequence[Rule] = (),
-        default: Effect = Effect.DENY,
+        default: RuleEffect = RuleEffect.DENY,
         *,
         source: str = "<policy>",
         digest: str = "",
@@ -235,7 +235,7 @@ class Policy:
                     if answer is not True:
                         errors = errors or []
                         errors.append((compiled, str(answer)))
-                        if effect is Effect.ALLOW:
+                        if effect is RuleEffect.ALLOW:
                             continue
                 if matched is None:
                     matched = [compiled]
@@ -251,11 +251,11 @@ class Policy:
         """Whether every call of these names is denied, whatever its arguments, resource and context."""
         about = [each for each in self._compiled if each.is_about(action_type, tool_name, agent_id)]
         if any(
-            each.rule.effect is Effect.DENY and each.condition is None and not each.on_resource
+            each.rule.effect is RuleEffect.DENY and each.condition is None and not each.on_resource
             for each in about
         ):
             return True
-        return self.default is Effect.DENY and all(each.rule.effect is Effect.DENY for each in about)
+        return self.default is RuleEffect.DENY and all(each.rule.effect is RuleEffect.DENY for each in about)
 
     def explain(self, action: AgentAction, risk: Risk) -> list[Explanation]:
         """Every rule, in the order of the file, and why it matched or not. For people: it tries them all."""
@@ -288,14 +288,14 @@ class Policy:
         failed = tuple(f"{compiled.rule.name}: {why}" for compiled, why in errors)
         if failed:
             reason += f" An allow rule's condition could not be evaluated ({failed[0]})."
-        timeout = DEFAULT_TIMEOUT if self.default is Effect.REQUIRE_APPROVAL else None
+        timeout = DEFAULT_TIMEOUT if self.default is RuleEffect.REQUIRE_APPROVAL else None
         return Verdict(self.default, None, (), reason, timeout=timeout, errors=failed)
 
 
 _REASONS = {
-    Effect.DENY: "The rule {} denies it.",
-    Effect.REQUIRE_APPROVAL: "The rule {} requires approval.",
-    Effect.ALLOW: "The rule {} allows it.",
+    RuleEffect.DENY: "The rule {} denies it.",
+    RuleEffect.REQUIRE_APPROVAL: "The rule {} requires approval.",
+    RuleEffect.ALLOW: "The rule {} allows it.",
 }
 
 
@@ -305,7 +305,7 @@ def _merged(matched: Sequence[Rule], errors: Sequence[tuple[CompiledRule, str]] 
     for compiled, why in errors:
         if compiled.rule is first:
             reason += f" (Its condition could not be evaluated, which counts as a match: {why}.)"
-    asked = first.effect is Effect.REQUIRE_APPROVAL
+    asked = first.effect is RuleEffect.REQUIRE_APPROVAL
     return Verdict(
         effect=first.effect,
         rule=first.name,

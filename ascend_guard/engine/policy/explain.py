@@ -10,7 +10,7 @@ from ascend_guard.engine.risk import Risk
 from ascend_guard.model import AgentAction
 
 from .conditions import scene
-from .evaluate import CompiledRule, Effect
+from .evaluate import CompiledRule, RuleEffect
 
 __all__ = ["Explanation", "explain"]
 
@@ -32,7 +32,7 @@ class Explanation(Struct, frozen=True):
     """
 
     rule: str
-    effect: Effect
+    effect: RuleEffect
     line: int
     matched: bool
     missed: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Explanation(Struct, frozen=True):
         if self.missed:
             return f"{', '.join(self.missed)} did not match"
         if self.error is not None:
-            counts = "counts as no match" if self.effect is Effect.ALLOW else "counts as a match"
+            counts = "counts as no match" if self.effect is RuleEffect.ALLOW else "counts as a match"
             return f"its condition could not be evaluated ({self.error}), which {counts}"
         if self.condition is None:
             return "matched"
@@ -72,7 +72,7 @@ def _tried(compiled: CompiledRule, action: AgentAction, risk: Risk) -> Explanati
     if matched and compiled.condition is not None:
         answer = compiled.condition.test(scene(action, risk, compiled.condition.uses))
         if isinstance(answer, str):
-            error, matched = answer, rule.effect is not Effect.ALLOW
+            error, matched = answer, rule.effect is not RuleEffect.ALLOW
         else:
             condition = matched = answer
     return Explanation(rule.name, rule.effect, rule.line, matched, missed, rule.when, condition, error)

@@ -14,7 +14,7 @@ from ascend_guard.errors import PolicyError
 
 from .check import Mistake, find_mistakes
 from .conditions import Condition, ConditionError, compile_condition
-from .evaluate import DEFAULT_TIMEOUT, DENIALS_LAST, Effect, Policy, Rule
+from .evaluate import DEFAULT_TIMEOUT, DENIALS_LAST, Policy, Rule, RuleEffect
 from .tree import KINDS, List, Map, Node, Scalar, Unreadable, described, read_tree, shown
 
 __all__ = ["load_policy", "parse_policy", "starter_policy"]
@@ -30,7 +30,7 @@ _FILE_FIELDS = ("version", "default", "denials_last", "rules")
 _SCOPE_FIELDS = ("actions", "tools", "agents", "resources")
 _APPROVAL_FIELDS = ("approvers", "quorum", "timeout")
 _RULE_FIELDS = ("name", *_SCOPE_FIELDS, "when", "effect", "reason", *_APPROVAL_FIELDS)
-_EFFECTS = tuple(effect.value for effect in Effect)
+_EFFECTS = tuple(effect.value for effect in RuleEffect)
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -84,7 +84,7 @@ def parse_policy(text: str, source: str = "<policy>") -> Policy:
         default, denials_last, rules = reading.file(read_tree(text.removeprefix("\ufeff")))
     except Unreadable as wrong:
         reading.wrong(wrong.line, wrong.what, wrong.mend)
-        default, denials_last, rules = Effect.DENY, DENIALS_LAST, []
+        default, denials_last, rules = RuleEffect.DENY, DENIALS_LAST, []
     mistakes = sorted([*reading.mistakes, *find_mistakes(rules, reading.conditions)])
     if mistakes:
         lines = [f"{source}:{line}: {what}; {mend}" for line, what, mend in mistakes[:_SHOWN]]
@@ -126,16 +126,16 @@ class _Reading:
     def wrong(self, line: int, what: str, mend: str) -> None:
         self.mistakes.append((line, what, mend))
 
-    def file(self, tree: Node) -> tuple[Effect, float, list[Rule]]:
+    def file(self, tree: Node) -> tuple[RuleEffect, float, list[Rule]]:
         fields = self.fields(tree, _FILE_FIELDS, "a policy")
         if fields is None:
-            return Effect.DENY, DENIALS_LAST, []
+            return RuleEffect.DENY, DENIALS_LAST, []
         version = fields.get("version")
         if version is None:
             self.wrong(1, "`version` is missing", "begin with `version: 1`")
         elif not (isinstance(version, Scalar) and version.kind == "int" and version.text == "1"):
             self.wrong(version.line, f"`version` is {described(version)}", "write `version: 1`")
-        default = self.effect(fields["default"], "default") if "default" in fields else Effect.DENY
+        default = self.effect(fields["default"], "default") if "default" in fields else RuleEffect.DENY
         denials_last = self.denials_last(fields.get("denials_last"))
         listed = fields.get("rules")
         rules: list[Rule] = []
@@ -143,7 +143,7 @@ class _Reading:
             rules = [rule for node in listed.items if (rule := self.rule(node)) is not None]
         elif listed is not None and described(listed) != "empty":
             self.wrong(listed.line, f"`rules` is {described(listed)}", "begin each rule with `- name:`")
-        return default or Effect.DENY, denials_last, rules
+        return default or RuleEffect.DENY, denials_last, rules
 
     def denials_last(self, node: Node | None) -> float:
         if node is None:
@@ -168,14 +168,14 @@ class _Reading:
         if "effect" not in fields:
             self.wrong(node.line, "this rule has no `effect`", f"add one of {', '.join(_EFFECTS)}")
         effect = self.effect(fields["effect"], "effect") if "effect" in fields else None
-        if effect in (Effect.DENY, Effect.ALLOW):
+        if effect in (RuleEffect.DENY, RuleEffect.ALLOW):
             for field in _APPROVAL_FIELDS:
                 if field in fields:
                     what = f"`{field}` means nothing in a rule whose effect is {effect}"
                     self.wrong(fields[field].line, what, "remove it, or write `effect: require_approval`")
         rule = Rule(
             name=self.name(fields.get("name")),
-            effect=effect or Effect.DENY,
+            effect=effect or RuleEffect.DENY,
             actions=self.texts(fields, "actions"),
             tools=self.texts(fields, "tools"),
             agents=self.texts(fields, "agents"),
@@ -184,7 +184,7 @@ class _Reading:
             reason=self.reason(fields.get("reason")),
             approvers=self.texts(fields, "approvers"),
             quorum=self.quorum(fields.get("quorum")),
-            timeout=self.timeout(fields.get("timeout")) if effect is Effect.REQUIRE_APPROVAL else None,
+            timeout=self.timeout(fields.get("timeout")) if effect is RuleEffect.REQUIRE_APPROVAL else None,
             line=node.line,
         )
         return rule if len(self.mistakes) == before else None
@@ -239,9 +239,9 @@ class _Reading:
             )
         return text
 
-    def effect(self, node: Node, field: str) -> Effect | None:
+    def effect(self, node: Node, field: str) -> RuleEffect | None:
         if isinstance(node, Scalar) and node.text in _EFFECTS:
-            return Effect(node.text)
+            return RuleEffect(node.text)
         close = get_close_matches(node.text[:40].lower(), _EFFECTS, n=1) if isinstance(node, Scalar) else []
         mend = f"did you mean {close[0]}?" if close else f"write one of {', '.join(_EFFECTS)}"
         self.wrong(node.line, f"`{field}` is {described(node)}", mend)

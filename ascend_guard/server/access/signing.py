@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from ascend_guard.api.endpoint import Endpoint
-from ascend_guard.server.requests.failures import Refused
+from ascend_guard.server.requests.failures import RequestRefused
 
 MOST_APART = 300.0
 """Seconds between a request's timestamp and this server's clock."""
@@ -56,7 +56,7 @@ async def require_signature(
         endpoint: which it asks; None for one that takes no body.
 
     Raises:
-        Refused: it is missing, wrong, or too old.
+        RequestRefused: it is missing, wrong, or too old.
     """
     given, timestamp = headers.get("x-signature"), headers.get("x-request-timestamp", "")
     if given is None:
@@ -103,8 +103,8 @@ def _recent(timestamp: str, now: float) -> bool:
     return abs(now - moment) <= MOST_APART
 
 
-def _refused(what: str) -> Refused:
-    return Refused(
+def _refused(what: str) -> RequestRefused:
+    return RequestRefused(
         f"{what} Sign each request with the secret that `ascend-guard keys create --signing-secret` showed: pass "
         f"signing_secret= to the client, or set ASCEND_SIGNING_SECRET.",
         status=401,

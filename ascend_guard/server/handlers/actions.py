@@ -29,8 +29,8 @@ from ascend_guard.errors.not_run import stopped as kill_switch_error
 from ascend_guard.flow import Claim, Submit, Withdraw
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
 from ascend_guard.redaction import scrub
-from ascend_guard.server.handling import Call, Caller, Handler
-from ascend_guard.server.requests.failures import Refused
+from ascend_guard.server.handling import Caller, Handler, Request
+from ascend_guard.server.requests.failures import RequestRefused
 from ascend_guard.store.port import ActionRow, Reader, Transaction
 
 from .decisions import decision_body, standing
@@ -42,23 +42,27 @@ RESENT_WITHIN = 60.0
 """Seconds within which the published SDK, which sends no idempotency key, sends a request again."""
 
 
-async def submit(call: Call[SubmitBody, None]) -> DecisionBody:
+async def submit(request: Request[SubmitBody, None]) -> DecisionBody:
     """Decide an action."""
-    return await _decide(call, *asked(call.body, call.caller, call.services.digest_key), call.body)
-
-
-async def submit_mcp(call: Call[McpSubmitBody, None]) -> DecisionBody:
-    """Decide a call of a tool on an MCP server."""
-    action, digest = asked_of_mcp(call.body, call.caller, call.services.digest_key)
     return await _decide(
-        call, action, digest, SubmitBody(action.agent_id, action.agent_name, action.action_type)
+        request, *asked(request.body, request.caller, request.services.digest_key), request.body
     )
 
 
-async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body: SubmitBody) -> DecisionBody:
+async def submit_mcp(request: Request[McpSubmitBody, None]) -> DecisionBody:
+    """Decide a call of a tool on an MCP server."""
+    action, digest = asked_of_mcp(request.body, request.caller, request.services.digest_key)
+    return await _decide(
+        request, action, digest, SubmitBody(action.agent_id, action.agent_name, action.action_type)
+    )
+
+
+async def _decide(
+    request: Request[Any, None], action: AgentAction, digest: str, body: SubmitBody
+) -> DecisionBody:
     started = time.perf_counter()
-    require_key(call.caller)
-    services = call.services
+    require_key(request.caller)
+    services = request.services
     judgement = judge(action, services.policy)
     named = body.runner is not None  # a caller that names no process cannot come back as the same one
     effect = Submit(
@@ -71,103 +75,103 @@ async def _decide(call: Call[Any, None], action: AgentAction, digest: str, body:
         once=body.once if named else None,
     )
     runner = API if body.runner is None else REMOTE + body.runner
-    key = _key(call)
-    organization = call.organization
+    key = _key(request)
+    organization = request.organization
 
     def work(tx: Transaction) -> tuple[Answer, Governance]:
         return services.intake.submit(tx, organization, runner, judgement, effect, key)
 
     try:
-        answer, governed = await call.write(work)
+        answer, governed = await request.write(work)
     except StoreError as error:
         if action.parent_action_id is None:
             raise
         # SDK document, "Server-enforced security": any database error during validation is a 403.
-        raise Refused(
+        raise RequestRefused(
             "The parent action could not be checked, so nothing was decided. Try again shortly.",
             status=403,
             code="ORCHESTRATION_FIELD_REJECTED",
         ) from error
-    result = _result(answer, action, "submit", call.correlation_id)
+    result = _result(answer, action, "submit", request.correlation_id)
     services.meter.decided(result.status.value)
     return decision_body(
         result,
-        correlation_id=call.correlation_id,
+        correlation_id=request.correlation_id,
         risk=judgement.risk,
         governance=governed,
         milliseconds=round((time.perf_counter() - started) * 1000, 3),
     )
 
 
-async def status(call: Call[None, None]) -> DecisionBody:
+async def status(request: Request[None, None]) -> DecisionBody:
     """The decision on an action as it stands. A caller of the plain API that is told ``approved`` has used the approval."""
-    row = await visible(call)
-    if waits_to_be_told(row) and not call.caller.person:
-        row = await told(call, row)
-    return await call.read(lambda reader: standing(reader, row, call.correlation_id))
+    row = await visible(request)
+    if waits_to_be_told(row) and not request.caller.person:
+        row = await told(request, row)
+    return await request.read(lambda reader: standing(reader, row, request.correlation_id))
 
 
-async def told(call: Call[Any, Any], row: ActionRow) -> ActionRow:
+async def told(request: Request[Any, Any], row: ActionRow) -> ActionRow:
     """Tell a caller of the plain API that its action is approved, which takes the permit; the action as it is then."""
 
     def work(tx: Transaction) -> tuple[Answer, ActionRow, AgentAction]:
         action = submitted(tx, row.id).action
-        answer = call.services.intake.hand_out(tx, call.organization, str(row.id), action)
-        return answer, known(tx, call.organization, str(row.id)), action
+        answer = request.services.intake.hand_out(tx, request.organization, str(row.id), action)
+        return answer, known(tx, request.organization, str(row.id)), action
 
-    answer, now, action = await call.write(work)
-    _result(answer, action, "start", call.correlation_id)
+    answer, now, action = await request.write(work)
+    _result(answer, action, "start", request.correlation_id)
     return now
 
 
-async def claim(call: Call[ClaimBody, None]) -> DecisionBody:
+async def claim(request: Request[ClaimBody, None]) -> DecisionBody:
     """Take the one permit an approval is good for."""
-    require_key(call.caller)
-    row = await visible(call)
-    body, key = call.body, _key(call)
+    require_key(request.caller)
+    row = await visible(request)
+    body, key = request.body, _key(request)
 
     def work(tx: Transaction) -> tuple[Answer, AgentAction]:
         action, edits = as_edited(submitted(tx, row.id).action, body)
         effect = Claim(action, str(row.id), body.digest, body.running, edits, body.once)
         runner = REMOTE + body.runner
-        return call.services.intake.claim(tx, call.organization, runner, effect, key), action
+        return request.services.intake.claim(tx, request.organization, runner, effect, key), action
 
-    answer, action = await call.write(work)
-    result = _result(answer, action, "start", call.correlation_id)
-    return decision_body(result, correlation_id=call.correlation_id)
+    answer, action = await request.write(work)
+    result = _result(answer, action, "start", request.correlation_id)
+    return decision_body(result, correlation_id=request.correlation_id)
 
 
-async def withdrawn(call: Call[ReasonBody, None]) -> OutcomeAnswer:
+async def withdrawn(request: Request[ReasonBody, None]) -> OutcomeAnswer:
     """An approved action will not be run."""
-    require_key(call.caller)
-    row = await visible(call)
-    effect = Withdraw(str(row.id), scrub(call.body.reason))
+    require_key(request.caller)
+    row = await visible(request)
+    effect = Withdraw(str(row.id), scrub(request.body.reason))
 
     def work(tx: Transaction) -> None:
         # Whoever denied it stays the one who did, and the same request may be sent again.
-        if known(tx, call.organization, str(row.id)).status != "denied":
-            withdraw(tx, call.organization, effect)
+        if known(tx, request.organization, str(row.id)).status != "denied":
+            withdraw(tx, request.organization, effect)
 
-    await call.write(work)
+    await request.write(work)
     return OutcomeAnswer(True, str(row.id), "withdrawn", f"Action {row.id} will not be run.")
 
 
-async def detach(call: Call[DetachBody, None]) -> OutcomeAnswer:
+async def detach(request: Request[DetachBody, None]) -> OutcomeAnswer:
     """Nobody waits for it any more, so the same call made later may take it up."""
-    require_key(call.caller)
-    row = await visible(call)
-    runner = REMOTE + call.body.runner
+    require_key(request.caller)
+    row = await visible(request)
+    runner = REMOTE + request.body.runner
 
-    await call.write(lambda tx: stop_waiting(tx, call.organization, str(row.id), runner))
+    await request.write(lambda tx: stop_waiting(tx, request.organization, str(row.id), runner))
     return OutcomeAnswer(True, str(row.id), row.status, f"Nobody waits for action {row.id}.")
 
 
-async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
+async def evaluate(request: Request[EvaluateBody, None]) -> EvaluateAnswer:
     """What would be decided. Nothing is recorded."""
     started = time.perf_counter()
-    body = call.body
-    agent_id = body.agent_id or call.caller.agent_id or "unknown"
-    call.caller.require_agent(agent_id)
+    body = request.body
+    agent_id = body.agent_id or request.caller.agent_id or "unknown"
+    request.caller.require_agent(agent_id)
     shaped = SubmitBody(
         agent_id,
         body.agent_name or agent_id,
@@ -184,8 +188,8 @@ async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
         mcp_server_name=body.mcp_server_name,
         model_id=body.model_id,
     )
-    action, _ = asked(shaped, call.caller, call.services.digest_key)
-    judgement = judge(action, call.services.policy)
+    action, _ = asked(shaped, request.caller, request.services.digest_key)
+    judgement = judge(action, request.services.policy)
     verdict, risk = judgement.verdict, judgement.risk
     denied = verdict.effect.value == "deny"
     return EvaluateAnswer(
@@ -196,26 +200,26 @@ async def evaluate(call: Call[EvaluateBody, None]) -> EvaluateAnswer:
         risk.level.value,
         verdict.reason,
         round((time.perf_counter() - started) * 1000, 3),
-        call.services.policy.always_denies(action.action_type, action.tool_name, action.agent_id),
+        request.services.policy.always_denies(action.action_type, action.tool_name, action.agent_id),
     )
 
 
-async def visible(call: Call[Any, Any], parameter: str = "action_id") -> ActionRow:
+async def visible(request: Request[Any, Any], parameter: str = "action_id") -> ActionRow:
     """The action in the path.
 
     Raises:
         NotFoundError: there is none, or it is not this caller's to see; the two cannot be told apart.
     """
-    action_id = call.path[parameter]
+    action_id = request.path[parameter]
 
     def look(reader: Reader) -> ActionRow:
-        row = known(reader, call.organization, action_id)
-        if call.caller.agent_id is not None and row.agent_id != call.caller.agent_id:
+        row = known(reader, request.organization, action_id)
+        if request.caller.agent_id is not None and row.agent_id != request.caller.agent_id:
             raise NotFoundError(f"There is no action {action_id!r}.", action_id=action_id)
         return row
 
     try:
-        return await call.read(look)
+        return await request.read(look)
     except NotFoundError:
         raise NotFoundError("There is no such action.", action_id=action_id) from None
 
@@ -243,26 +247,26 @@ def require_key(caller: Caller) -> None:
         )
 
 
-def _key(call: Call[Any, Any]) -> Key | None:
+def _key(request: Request[Any, Any]) -> Key | None:
     """The request's idempotency key.
 
     The published SDK sends none, but resends the very same bytes with the same identifier and time: these are one action for
     a minute. An identifier alone says nothing: many callers give one to all requests of a task.
     """
-    headers = call.headers
+    headers = request.headers
     given = headers.get("idempotency-key")
     correlation, sent_at = headers.get("x-correlation-id"), headers.get("x-request-timestamp")
     if given is None and not (correlation and sent_at):
         return None
     if given is not None:
-        request = msgspec.json.encode([call.path, call.body])
+        content = msgspec.json.encode([request.path, request.body])
         if not 1 <= len(given) <= _LONGEST_KEY:
-            raise Refused(
+            raise RequestRefused(
                 f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.", status=400, code="INVALID_HEADER"
             )
-        return Key.of(call.caller.name, given, request)
-    resent = msgspec.json.encode([correlation, sent_at, call.path, call.sent]).decode()
-    return Key.of(call.caller.name, resent, call.sent, lasts=RESENT_WITHIN)
+        return Key.of(request.caller.name, given, content)
+    resent = msgspec.json.encode([correlation, sent_at, request.path, request.sent]).decode()
+    return Key.of(request.caller.name, resent, request.sent, lasts=RESENT_WITHIN)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -19,23 +19,23 @@ from ascend_guard.engine.registry.classifications import Classification
 from ascend_guard.engine.registry.records import Entry, cleaned
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.model import iso
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import Gathered, behind, gather
 from ascend_guard.store.port import Reader
 
 from .registered import number
 
 
-async def listed(call: Call[None, AlertsQuery]) -> Alerts:
+async def listed(request: Request[None, AlertsQuery]) -> Alerts:
     """What somebody should look at; like the audit trail, not for keys made for one agent."""
-    if call.caller.agent_id is not None:
+    if request.caller.agent_id is not None:
         raise AuthorizationDeniedError("A key made for an agent does not see alerts. Use another key.")
-    query = call.query
+    query = request.query
     before = behind(query.cursor)
-    found = await call.read(
+    found = await request.read(
         lambda reader: alerts.alerts(
             reader,
-            call.organization,
+            request.organization,
             type=query.type,
             acknowledged=query.acknowledged,
             limit=query.limit + 1,
@@ -47,28 +47,28 @@ async def listed(call: Call[None, AlertsQuery]) -> Alerts:
     return Alerts(total=len(shown.shown), alerts=shown.shown, has_more=last is not None, next_cursor=last)
 
 
-async def acknowledge(call: Call[None, None]) -> AlertBody:
+async def acknowledge(request: Request[None, None]) -> AlertBody:
     """Say that an alert was seen."""
-    seq, by = number(call.path["alert_id"], "alert"), call.caller.name
-    return _alert(await call.write(lambda tx: alerts.acknowledge(tx, call.organization, seq, by)))
+    seq, by = number(request.path["alert_id"], "alert"), request.caller.name
+    return _alert(await request.write(lambda tx: alerts.acknowledge(tx, request.organization, seq, by)))
 
 
-async def classified(call: Call[None, ClassificationsQuery]) -> Classifications:
+async def classified(request: Request[None, ClassificationsQuery]) -> Classifications:
     """How sensitive resources are."""
-    kind, limit, first = call.query.resource_type, call.query.limit, behind(call.query.cursor)
+    kind, limit, first = request.query.resource_type, request.query.limit, behind(request.query.cursor)
 
     def look(reader: Reader) -> Gathered[Entry[Classification], ClassificationBody]:
-        entries = classifications.listed(reader, call.organization, kind)
+        entries = classifications.listed(reader, request.organization, kind)
         return gather(entries, _classification, limit, after=lambda entry: entry.number > (first or 0))
 
-    found = await call.read(look)
+    found = await request.read(look)
     last = None if found.last is None else str(found.last.number)
     return Classifications(found.shown, last is not None, last)
 
 
-async def classify(call: Call[ClassificationRegistration, None]) -> ClassificationAnswer:
+async def classify(request: Request[ClassificationRegistration, None]) -> ClassificationAnswer:
     """Say how sensitive a resource is."""
-    body, by = call.body, call.caller.name
+    body, by = request.body, request.caller.name
     said = Classification(
         resource_type=body.resource_type,
         resource_id=body.resource_id,
@@ -76,14 +76,14 @@ async def classify(call: Call[ClassificationRegistration, None]) -> Classificati
         compliance_tags=body.compliance_tags,
         metadata=cleaned(body.metadata),
     )
-    entry = await call.write(lambda tx: classifications.classify(tx, call.organization, said, by))
+    entry = await request.write(lambda tx: classifications.classify(tx, request.organization, said, by))
     return ClassificationAnswer(message="The resource is classified.", classification=_classification(entry))
 
 
-async def declassify(call: Call[None, None]) -> Done:
+async def declassify(request: Request[None, None]) -> Done:
     """Forget how sensitive a resource is."""
-    which, by = number(call.path["classification_id"], "resource classification"), call.caller.name
-    await call.write(lambda tx: classifications.remove(tx, call.organization, which, by))
+    which, by = number(request.path["classification_id"], "resource classification"), request.caller.name
+    await request.write(lambda tx: classifications.remove(tx, request.organization, which, by))
     return Done(message="The resource is no longer classified.")
 
 

@@ -11,7 +11,7 @@ from ascend_guard.engine.intake import waits_to_be_told
 from ascend_guard.errors import AscendError, AuthorizationDeniedError
 from ascend_guard.model import ActionResult, iso
 from ascend_guard.redaction import scrub
-from ascend_guard.server.handling import Call, Caller, Handler
+from ascend_guard.server.handling import Caller, Handler, Request
 from ascend_guard.store.port import ActionRow, Transaction
 
 from .actions import told, visible
@@ -20,18 +20,18 @@ from .decisions import approval_body
 _MAY_DECIDE = ("approver", "admin")
 
 
-async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
+async def approved(request: Request[ApproveBody, None]) -> DecidedAnswer:
     """Approve an action, as one person."""
-    _require_approver(call.caller)
-    body, caller = call.body, call.caller
+    _require_approver(request.caller)
+    body, caller = request.body, request.caller
     comment = _comment(body.comments, body.comment)
 
     def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow, int]:
-        row = known(tx, call.organization, call.path["action_id"])
-        result = approve(tx, row, _who(caller), comment, body.arguments, call.services.policy, None)
+        row = known(tx, request.organization, request.path["action_id"])
+        result = approve(tx, row, _who(caller), comment, body.arguments, request.services.policy, None)
         return result, row, len(people(tx.approvals(row.id)))
 
-    result, row, so_far = await call.write(work)
+    result, row, so_far = await request.write(work)
     if isinstance(result, AscendError):
         raise result
     done = result.is_approved()
@@ -39,7 +39,7 @@ async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
         str(row.id),
         result.status.value,
         approved_by=row.decided_by if done else caller.name,
-        approved_at=iso(row.decided_at if done and row.decided_at else call.services.clock()),
+        approved_at=iso(row.decided_at if done and row.decided_at else request.services.clock()),
         comments=comment,
         reason=result.reason,
         approvals=so_far,
@@ -47,42 +47,42 @@ async def approved(call: Call[ApproveBody, None]) -> DecidedAnswer:
     )
 
 
-async def denied(call: Call[DenyBody, None]) -> DecidedAnswer:
+async def denied(request: Request[DenyBody, None]) -> DecidedAnswer:
     """Deny an action, as one person, which decides."""
-    _require_approver(call.caller)
-    body, caller = call.body, call.caller
+    _require_approver(request.caller)
+    body, caller = request.body, request.caller
     comment = _comment(body.comments, body.comment, body.reason)
 
     def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow]:
-        row = known(tx, call.organization, call.path["action_id"])
+        row = known(tx, request.organization, request.path["action_id"])
         return deny(tx, row, _who(caller), comment), row
 
-    result, row = await call.write(work)
+    result, row = await request.write(work)
     if isinstance(result, AscendError):
         raise result
     return DecidedAnswer(
         str(row.id),
         result.status.value,
         denied_by=caller.name,
-        denied_at=iso(row.decided_at or call.services.clock()),
+        denied_at=iso(row.decided_at or request.services.clock()),
         comments=comment,
         reason=result.reason,
         quorum=row.quorum or 1,
     )
 
 
-async def denial_cleared(call: Call[ClearBody, None]) -> DecidedAnswer:
+async def denial_cleared(request: Request[ClearBody, None]) -> DecidedAnswer:
     """End a person's denial."""
-    _require_approver(call.caller)
-    body, caller = call.body, call.caller
+    _require_approver(request.caller)
+    body, caller = request.body, request.caller
     comment = _comment(body.comments, body.comment)
 
     def work(tx: Transaction) -> ActionRow:
-        row = known(tx, call.organization, call.path["action_id"])
+        row = known(tx, request.organization, request.path["action_id"])
         clear(tx, row, caller.name, comment)
         return row
 
-    row = await call.write(work)
+    row = await request.write(work)
     return DecidedAnswer(
         str(row.id),
         row.status,
@@ -93,12 +93,12 @@ async def denial_cleared(call: Call[ClearBody, None]) -> DecidedAnswer:
     )
 
 
-async def approval(call: Call[None, None]) -> ApprovalBody:
+async def approval(request: Request[None, None]) -> ApprovalBody:
     """How an approval stands; it has its action's identifier."""
-    row = await visible(call, "approval_id")
-    if waits_to_be_told(row) and not call.caller.person:
-        row = await told(call, row)
-    return await call.read(lambda reader: approval_body(reader, row))
+    row = await visible(request, "approval_id")
+    if waits_to_be_told(row) and not request.caller.person:
+        row = await told(request, row)
+    return await request.read(lambda reader: approval_body(reader, row))
 
 
 def _who(caller: Caller) -> Approver:

@@ -10,7 +10,7 @@ from ascend_guard.engine.registry.commands import STOPPING, Command, CommandType
 from ascend_guard.engine.registry.records import cleaned, possible
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import iso
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 
 from .registered import require_own
 
@@ -18,28 +18,28 @@ _LARGEST = 4096
 """Bytes of a command's parameters: a hundred commands lie in one record."""
 
 
-async def issue(call: Call[CommandIssue, None]) -> CommandAnswer:
+async def issue(request: Request[CommandIssue, None]) -> CommandAnswer:
     """Give one agent a command. It need not be registered: any agent can be stopped."""
-    agent_id = call.path["agent_id"]
+    agent_id = request.path["agent_id"]
     if not possible(agent_id):
         raise NotFoundError(f"There is no agent {agent_id!r}.")
-    return await _issue(call, agent_id)
+    return await _issue(request, agent_id)
 
 
-async def broadcast(call: Call[CommandIssue, None]) -> CommandAnswer:
+async def broadcast(request: Request[CommandIssue, None]) -> CommandAnswer:
     """Give every agent a command."""
-    return await _issue(call, None)
+    return await _issue(request, None)
 
 
-async def _issue(call: Call[CommandIssue, None], agent_id: str | None) -> CommandAnswer:
-    body, caller = call.body, call.caller
+async def _issue(request: Request[CommandIssue, None], agent_id: str | None) -> CommandAnswer:
+    body, caller = request.body, request.caller
     caller.require_agent(agent_id or "")  # a key made for one agent commands not all of them
     command_id, parameters = str(uuid.uuid4()), cleaned(body.parameters, _LARGEST)
     kind = CommandType(body.command_type)
-    command = await call.write(
+    command = await request.write(
         lambda tx: commands.issue(
             tx,
-            call.organization,
+            request.organization,
             agent_id,
             command_id,
             kind,
@@ -55,20 +55,20 @@ async def _issue(call: Call[CommandIssue, None], agent_id: str | None) -> Comman
     return CommandAnswer(message=f"{whom} {done}", command=_body(command))
 
 
-async def pending(call: Call[None, None]) -> Commands:
+async def pending(request: Request[None, None]) -> Commands:
     """What an agent has not acknowledged yet."""
-    agent_id = call.path["agent_id"]
-    call.caller.require_agent(agent_id)
-    now = call.services.clock()
-    waiting = await call.read(lambda reader: commands.pending(reader, call.organization, agent_id, now))
+    agent_id = request.path["agent_id"]
+    request.caller.require_agent(agent_id)
+    now = request.services.clock()
+    waiting = await request.read(lambda reader: commands.pending(reader, request.organization, agent_id, now))
     return Commands([_body(command) for command in waiting])
 
 
-async def acknowledge(call: Call[None, None]) -> Acknowledged:
+async def acknowledge(request: Request[None, None]) -> Acknowledged:
     """An agent has received a command."""
-    agent_id, command_id, by = call.path["agent_id"], call.path["command_id"], call.caller.name
-    require_own(call.caller, agent_id)
-    await call.write(lambda tx: commands.acknowledge(tx, call.organization, agent_id, command_id, by))
+    agent_id, command_id, by = request.path["agent_id"], request.path["command_id"], request.caller.name
+    require_own(request.caller, agent_id)
+    await request.write(lambda tx: commands.acknowledge(tx, request.organization, agent_id, command_id, by))
     return Acknowledged(command_id=command_id, agent_id=agent_id, message="The receipt is recorded.")
 
 

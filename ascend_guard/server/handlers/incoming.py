@@ -13,7 +13,7 @@ from ascend_guard.errors import ValidationError
 from ascend_guard.model import AgentAction
 from ascend_guard.redaction import REDACTED, is_secret_name, scrub
 from ascend_guard.server.handling import Caller
-from ascend_guard.server.requests.failures import Refused
+from ascend_guard.server.requests.failures import RequestRefused
 
 UNKNOWN_AGENT = "unknown"
 """What the published SDK calls an agent whose name it was not told."""
@@ -30,10 +30,10 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
     Raises:
         AuthorizationDeniedError: it asks for another agent than the key's.
         ValidationError: it is too large or too deep.
-        Refused: neither ``resource`` nor ``description`` is there, or the action's type is none.
+        RequestRefused: neither ``resource`` nor ``description`` is there, or the action's type is none.
     """
     if not body.action_type.isprintable() or body.action_type != body.action_type.strip():
-        raise Refused(
+        raise RequestRefused(
             "The action_type is none: it has spaces around it, or characters that cannot be seen. Send a name such as "
             "database_read.",
             status=422,
@@ -45,7 +45,7 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
     caller.require_agent(agent_id)
     resource = body.resource or body.description
     if not resource:
-        raise Refused(
+        raise RequestRefused(
             "What is done is missing: send `description` and `tool_name`, or `resource`.",
             status=400,
             code="MISSING_REQUIRED_FIELD",

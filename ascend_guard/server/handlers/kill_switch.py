@@ -13,21 +13,21 @@ from ascend_guard.engine.kill import release, stop, stopped
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import KillSwitchState
 from ascend_guard.redaction import scrub
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.store.port import Reader
 
 
-async def get(call: Call[None, KillQuery]) -> KillSwitchBody:
+async def get(request: Request[None, KillQuery]) -> KillSwitchBody:
     """Whether an agent is stopped: the one asked for, the key's own, or else the whole organization."""
-    agent_id = call.query.agent_id or call.caller.agent_id
+    agent_id = request.query.agent_id or request.caller.agent_id
     if agent_id is not None:
-        call.caller.require_agent(agent_id)
+        request.caller.require_agent(agent_id)
 
     def look(reader: Reader) -> KillSwitchState | None:
         # No agent's name is empty, so the empty one is stopped by nothing but the switch for everybody.
-        return stopped(reader, call.organization, agent_id or "")
+        return stopped(reader, request.organization, agent_id or "")
 
-    return body_of(await call.read(look))
+    return body_of(await request.read(look))
 
 
 def body_of(state: KillSwitchState | None) -> KillSwitchBody:
@@ -46,13 +46,13 @@ def body_of(state: KillSwitchState | None) -> KillSwitchBody:
     )
 
 
-async def trigger(call: Call[KillBody, None]) -> KillAnswer:
+async def trigger(request: Request[KillBody, None]) -> KillAnswer:
     """Stop an agent, or all of them."""
-    await _require_organization(call)
-    body, reason = call.body, scrub(call.body.reason)
-    store, by = call.services.store, call.caller.name
-    killed = await asyncio.to_thread(stop, store, call.organization, body.agent_id, reason, by)
-    organization, running = call.path["organization_id"], list(killed.running)
+    await _require_organization(request)
+    body, reason = request.body, scrub(request.body.reason)
+    store, by = request.services.store, request.caller.name
+    killed = await asyncio.to_thread(stop, store, request.organization, body.agent_id, reason, by)
+    organization, running = request.path["organization_id"], list(killed.running)
     message = (
         f"Stopped: {_whom(body.agent_id)}."
         if killed.remark is None
@@ -61,15 +61,15 @@ async def trigger(call: Call[KillBody, None]) -> KillAnswer:
     return KillAnswer(True, "active", organization, True, reason, message, running, killed.recorded)
 
 
-async def let_go(call: Call[ReleaseBody, None]) -> KillAnswer:
+async def let_go(request: Request[ReleaseBody, None]) -> KillAnswer:
     """Let them go on."""
-    await _require_organization(call)
-    agent_id = None if call.body.agent_id is UNSET else call.body.agent_id
-    reason = scrub(call.body.reason)
-    await call.write(lambda tx: release(tx, call.organization, agent_id, reason, call.caller.name))
-    call.services.store.require_released()
+    await _require_organization(request)
+    agent_id = None if request.body.agent_id is UNSET else request.body.agent_id
+    reason = scrub(request.body.reason)
+    await request.write(lambda tx: release(tx, request.organization, agent_id, reason, request.caller.name))
+    request.services.store.require_released()
     return KillAnswer(
-        True, "released", call.path["organization_id"], False, reason, f"Released: {_whom(agent_id)}."
+        True, "released", request.path["organization_id"], False, reason, f"Released: {_whom(agent_id)}."
     )
 
 
@@ -77,12 +77,12 @@ def _whom(agent_id: str | None) -> str:
     return "every agent" if agent_id is None else agent_id
 
 
-async def _require_organization(call: Call[Any, None]) -> None:
+async def _require_organization(request: Request[Any, None]) -> None:
     """The path names the caller's own organization, by its name or by its number."""
-    named = call.path["organization_id"]
-    if named == call.organization:
+    named = request.path["organization_id"]
+    if named == request.organization:
         return
-    number = await call.read(lambda reader: organization_number(reader, call.organization))
+    number = await request.read(lambda reader: organization_number(reader, request.organization))
     if named != str(number):
         raise NotFoundError("There is no such organization.")
 

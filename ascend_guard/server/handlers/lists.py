@@ -9,7 +9,7 @@ import msgspec
 from ascend_guard.api.actions import ActionDetailBody, ActionPage, ActionsQuery
 from ascend_guard.api.audit import AuditEvent, AuditPage, AuditQuery
 from ascend_guard.errors import AuthorizationDeniedError
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import LARGEST_PAGE, behind, gather, page
 from ascend_guard.store.paging import Page
 from ascend_guard.store.port import AuditRow, Reader
@@ -18,46 +18,46 @@ from .actions import visible
 from .decisions import action_body, detail_body
 
 
-async def actions(call: Call[None, ActionsQuery]) -> ActionPage:
+async def actions(request: Request[None, ActionsQuery]) -> ActionPage:
     """Actions, newest first; a key made for an agent sees that agent's."""
-    query = call.query
-    agent_id = call.caller.agent_id or query.agent_id
+    query = request.query
+    agent_id = request.caller.agent_id or query.agent_id
     before = behind(query.cursor)
     if query.agent_id is not None and query.agent_id != agent_id:
         return ActionPage([], 0, query.limit, query.offset, False)
 
     def look(reader: Reader) -> ActionPage:
         rows = reader.actions(
-            call.organization,
+            request.organization,
             status=query.status,
             agent_id=agent_id,
             before=before,
             limit=query.limit + 1,
             offset=query.offset,
         )
-        total = reader.count_actions(call.organization, status=query.status, agent_id=agent_id)
+        total = reader.count_actions(request.organization, status=query.status, agent_id=agent_id)
         found = gather(rows, action_body, query.limit)
         last = None if found.last is None else str(found.last.id)
         return ActionPage(
             actions=found.shown, **page(total, len(found.shown), query.limit, query.offset, last)
         )
 
-    return await call.read(look)
+    return await request.read(look)
 
 
-async def action(call: Call[None, None]) -> ActionDetailBody:
+async def action(request: Request[None, None]) -> ActionDetailBody:
     """One action with its arguments and its story."""
-    row = await visible(call)
-    return await call.read(lambda reader: detail_body(reader, row))
+    row = await visible(request)
+    return await request.read(lambda reader: detail_body(reader, row))
 
 
-async def audit(call: Call[None, AuditQuery]) -> AuditPage:
+async def audit(request: Request[None, AuditQuery]) -> AuditPage:
     """The organization's audit trail, newest first."""
-    if call.caller.agent_id is not None:
+    if request.caller.agent_id is not None:
         raise AuthorizationDeniedError(
             "A key made for an agent does not see the whole audit trail. Use a key without an agent, or a person's token."
         )
-    query, ours = call.query, call.organization
+    query, ours = request.query, request.organization
     first = Page(behind(query.cursor), LARGEST_PAGE)
 
     def look(reader: Reader) -> AuditPage:
@@ -72,7 +72,7 @@ async def audit(call: Call[None, AuditQuery]) -> AuditPage:
             **about,
         )
 
-    return await call.read(look)
+    return await request.read(look)
 
 
 class _About(msgspec.Struct):

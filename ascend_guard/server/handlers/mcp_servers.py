@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ascend_guard.api.agents import WhyBody
-from ascend_guard.api.fields import Done, Page
+from ascend_guard.api.fields import Done, PageQuery
 from ascend_guard.api.mcp_servers import (
     Discovered,
     ServerAnswer,
@@ -23,16 +23,16 @@ from ascend_guard.engine.registry.mcp_servers import MCP_SERVERS, McpServer
 from ascend_guard.engine.registry.records import Entry, cleaned
 from ascend_guard.model import iso
 from ascend_guard.redaction import scrub
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import Gathered, behind, gather
 from ascend_guard.store.port import Reader
 
 from .registered import one_page, when
 
 
-async def register(call: Call[ServerRegistration, None]) -> ServerAnswer:
+async def register(request: Request[ServerRegistration, None]) -> ServerAnswer:
     """Register a server."""
-    body, by = call.body, call.caller.name
+    body, by = request.body, request.caller.name
     server = McpServer(
         display_name=body.display_name or body.server_name,
         description=body.description,
@@ -44,55 +44,55 @@ async def register(call: Call[ServerRegistration, None]) -> ServerAnswer:
         blocked_tools=body.blocked_tools,
         tool_risk_overrides=body.tool_risk_overrides,
     )
-    entry = await call.write(
-        lambda tx: mcp_servers.register(tx, call.organization, body.server_name, server, by)
+    entry = await request.write(
+        lambda tx: mcp_servers.register(tx, request.organization, body.server_name, server, by)
     )
     return ServerAnswer(message="The MCP server is registered and active.", server=_body(entry))
 
 
-async def listed(call: Call[None, Page]) -> ServerPage:
+async def listed(request: Request[None, PageQuery]) -> ServerPage:
     """The organization's servers."""
 
     def look(reader: Reader) -> ServerPage:
-        entries, about = one_page(MCP_SERVERS, reader, call)
+        entries, about = one_page(MCP_SERVERS, reader, request)
         return ServerPage(servers=[_body(entry) for entry in entries], **about)
 
-    return await call.read(look)
+    return await request.read(look)
 
 
-async def get(call: Call[None, None]) -> ServerBody:
+async def get(request: Request[None, None]) -> ServerBody:
     """One server."""
-    name = call.path["server_name"]
-    return _body(await call.read(lambda reader: MCP_SERVERS.get(reader, call.organization, name)))
+    name = request.path["server_name"]
+    return _body(await request.read(lambda reader: MCP_SERVERS.get(reader, request.organization, name)))
 
 
-async def delete(call: Call[None, None]) -> Done:
+async def delete(request: Request[None, None]) -> Done:
     """Forget a server."""
-    name, by = call.path["server_name"], call.caller.name
-    await call.write(lambda tx: mcp_servers.remove(tx, call.organization, name, by))
+    name, by = request.path["server_name"], request.caller.name
+    await request.write(lambda tx: mcp_servers.remove(tx, request.organization, name, by))
     return Done(message=f"The MCP server {name!r} is no longer registered; its tools are refused.")
 
 
-async def activate(call: Call[WhyBody, None]) -> ServerAnswer:
+async def activate(request: Request[WhyBody, None]) -> ServerAnswer:
     """Let a server's tools be called."""
-    return await _turn(call, True)
+    return await _turn(request, True)
 
 
-async def deactivate(call: Call[WhyBody, None]) -> ServerAnswer:
+async def deactivate(request: Request[WhyBody, None]) -> ServerAnswer:
     """Refuse a server's tools."""
-    return await _turn(call, False)
+    return await _turn(request, False)
 
 
-async def _turn(call: Call[WhyBody, None], active: bool) -> ServerAnswer:
-    name, by, reason = call.path["server_name"], call.caller.name, call.body.reason
-    entry = await call.write(
-        lambda tx: mcp_servers.set_active(tx, call.organization, name, active, reason, by)
+async def _turn(request: Request[WhyBody, None], active: bool) -> ServerAnswer:
+    name, by, reason = request.path["server_name"], request.caller.name, request.body.reason
+    entry = await request.write(
+        lambda tx: mcp_servers.set_active(tx, request.organization, name, active, reason, by)
     )
     state = "active" if active else "inactive; its tools are refused"
     return ServerAnswer(message=f"The MCP server is {state}.", server=_body(entry))
 
 
-async def discovered(call: Call[None, None]) -> Discovered:
+async def discovered(request: Request[None, None]) -> Discovered:
     """That no scan is made: what is found on a network says nothing about what is allowed."""
     return Discovered(
         message="Nothing was scanned: this server does not search the network. Tools of MCP servers that are not registered "
@@ -100,9 +100,9 @@ async def discovered(call: Call[None, None]) -> Discovered:
     )
 
 
-async def health(call: Call[None, ServersQuery]) -> ServersHealth:
+async def health(request: Request[None, ServersQuery]) -> ServersHealth:
     """Which servers are registered as active."""
-    limit, first = call.query.limit, behind(call.query.cursor)
+    limit, first = request.query.limit, behind(request.query.cursor)
     active = 0
 
     def counted(entries: Iterator[Entry[McpServer]]) -> Iterator[Entry[McpServer]]:
@@ -112,13 +112,13 @@ async def health(call: Call[None, ServersQuery]) -> ServersHealth:
             yield entry
 
     def look(reader: Reader) -> Gathered[Entry[McpServer], ServerBody]:
-        entries = counted(MCP_SERVERS.all(reader, call.organization))
+        entries = counted(MCP_SERVERS.all(reader, request.organization))
         return gather(entries, _body, limit, after=lambda entry: entry.number > (first or 0))
 
-    found = await call.read(look)
+    found = await request.read(look)
     return ServersHealth(
         message="The servers themselves were not asked: this says which ones are registered as active.",
-        timestamp=iso(call.services.clock()),
+        timestamp=iso(request.services.clock()),
         total_servers=found.total,
         active_servers=active,
         inactive_servers=found.total - active,

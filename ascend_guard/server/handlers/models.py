@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from ascend_guard.api.fields import Done, Page
+from ascend_guard.api.fields import Done, PageQuery
 from ascend_guard.api.models import ModelAnswer, ModelBody, ModelChange, ModelPage, ModelRegistration
 from ascend_guard.engine.registry import models
 from ascend_guard.engine.registry.models import MODELS, ComplianceStatus, Model
 from ascend_guard.engine.registry.records import Entry, cleaned
 from ascend_guard.errors import AuthorizationDeniedError
-from ascend_guard.server.handling import Call, Caller, Handler
+from ascend_guard.server.handling import Caller, Handler, Request
 from ascend_guard.store.port import Reader
 
 from .registered import changes, one_page, when
 
 
-async def register(call: Call[ModelRegistration, None]) -> ModelAnswer:
+async def register(request: Request[ModelRegistration, None]) -> ModelAnswer:
     """Register a model."""
-    body, by = call.body, call.caller.name
+    body, by = request.body, request.caller.name
     model = Model(
         model_name=body.model_name or body.model_id,
         provider=body.provider,
@@ -28,39 +28,41 @@ async def register(call: Call[ModelRegistration, None]) -> ModelAnswer:
         compliance_notes=body.compliance_notes,
         metadata=cleaned(body.metadata),
     )
-    entry = await call.write(lambda tx: models.register(tx, call.organization, body.model_id, model, by))
+    entry = await request.write(
+        lambda tx: models.register(tx, request.organization, body.model_id, model, by)
+    )
     return ModelAnswer(message="The model is registered.", model=_body(entry))
 
 
-async def listed(call: Call[None, Page]) -> ModelPage:
+async def listed(request: Request[None, PageQuery]) -> ModelPage:
     """The organization's models."""
-    _require_sight(call.caller)
+    _require_sight(request.caller)
 
     def look(reader: Reader) -> ModelPage:
-        entries, about = one_page(MODELS, reader, call)
+        entries, about = one_page(MODELS, reader, request)
         return ModelPage(models=[_body(entry) for entry in entries], **about)
 
-    return await call.read(look)
+    return await request.read(look)
 
 
-async def get(call: Call[None, None]) -> ModelBody:
+async def get(request: Request[None, None]) -> ModelBody:
     """One model."""
-    _require_sight(call.caller)
-    model_id = call.path["model_id"]
-    return _body(await call.read(lambda reader: MODELS.pick(reader, call.organization, model_id)))
+    _require_sight(request.caller)
+    model_id = request.path["model_id"]
+    return _body(await request.read(lambda reader: MODELS.pick(reader, request.organization, model_id)))
 
 
-async def update(call: Call[ModelChange, None]) -> ModelAnswer:
+async def update(request: Request[ModelChange, None]) -> ModelAnswer:
     """Change a model."""
-    model_id, by, given = call.path["model_id"], call.caller.name, changes(call.body)
-    entry = await call.write(lambda tx: models.update(tx, call.organization, model_id, given, by))
+    model_id, by, given = request.path["model_id"], request.caller.name, changes(request.body)
+    entry = await request.write(lambda tx: models.update(tx, request.organization, model_id, given, by))
     return ModelAnswer(message="The model is changed.", model=_body(entry))
 
 
-async def delete(call: Call[None, None]) -> Done:
+async def delete(request: Request[None, None]) -> Done:
     """Forget a model."""
-    model_id, by = call.path["model_id"], call.caller.name
-    await call.write(lambda tx: models.remove(tx, call.organization, model_id, by))
+    model_id, by = request.path["model_id"], request.caller.name
+    await request.write(lambda tx: models.remove(tx, request.organization, model_id, by))
     return Done(message=f"The model {model_id!r} is no longer registered.")
 
 

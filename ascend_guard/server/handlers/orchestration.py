@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ascend_guard.api.fields import Page
+from ascend_guard.api.fields import PageQuery
 from ascend_guard.api.orchestration import (
     CascadeAnswer,
     CascadeBody,
@@ -23,53 +23,53 @@ from ascend_guard.engine.registry.records import Entry
 from ascend_guard.engine.registry.topology import TOPOLOGIES, Sessions, Topology
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import iso
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import behind, gather
 from ascend_guard.store.port import ActionRow, Reader
 
 from .registered import one_page
 
 
-async def register(call: Call[TopologyBody, None]) -> TopologyAnswer:
+async def register(request: Request[TopologyBody, None]) -> TopologyAnswer:
     """Say which agents work for an orchestrator."""
-    body, by = call.body, call.caller.name
-    entry = await call.write(
+    body, by = request.body, request.caller.name
+    entry = await request.write(
         lambda tx: topology.register(
-            tx, call.organization, body.orchestrator_agent_id, body.worker_agent_ids, by
+            tx, request.organization, body.orchestrator_agent_id, body.worker_agent_ids, by
         )
     )
     return _answer(entry, f"{len(entry.value.workers)} agents work for {entry.name!r}.")
 
 
-async def register_servers(call: Call[McpTopologyBody, None]) -> TopologyAnswer:
+async def register_servers(request: Request[McpTopologyBody, None]) -> TopologyAnswer:
     """Say which MCP servers work for an orchestrator."""
-    body, by = call.body, call.caller.name
-    entry = await call.write(
+    body, by = request.body, request.caller.name
+    entry = await request.write(
         lambda tx: topology.register_servers(
-            tx, call.organization, body.orchestrator_agent_id, body.mcp_server_ids, by
+            tx, request.organization, body.orchestrator_agent_id, body.mcp_server_ids, by
         )
     )
     return _answer(entry, f"{len(entry.value.mcp_servers)} MCP servers work for {entry.name!r}.")
 
 
-async def listed(call: Call[None, Page]) -> TopologyPage:
+async def listed(request: Request[None, PageQuery]) -> TopologyPage:
     """Who works for whom."""
 
     def look(reader: Reader) -> TopologyPage:
-        entries, about = one_page(TOPOLOGIES, reader, call)
+        entries, about = one_page(TOPOLOGIES, reader, request)
         return TopologyPage(topologies=[_answer(entry) for entry in entries], **about)
 
-    return await call.read(look)
+    return await request.read(look)
 
 
-async def session(call: Call[None, PartQuery]) -> SessionBody:
+async def session(request: Request[None, PartQuery]) -> SessionBody:
     """What a session did."""
-    first = behind(call.query.cursor)
-    found = await _session(call)
+    first = behind(request.query.cursor)
+    found = await _session(request)
     rows = found.actions
-    shown = gather(rows, _action, call.query.limit, after=lambda row: first is None or row.id < first)
+    shown = gather(rows, _action, request.query.limit, after=lambda row: first is None or row.id < first)
     return SessionBody(
-        session_id=call.path["session_id"],
+        session_id=request.path["session_id"],
         action_count=len(rows),
         agent_count=len({row.agent_id for row in rows}),
         denied_count=_count(rows, "denied"),
@@ -83,9 +83,9 @@ async def session(call: Call[None, PartQuery]) -> SessionBody:
     )
 
 
-async def session_risk(call: Call[None, None]) -> SessionRisk:
+async def session_risk(request: Request[None, None]) -> SessionRisk:
     """What a session puts at stake."""
-    found = await _session(call)
+    found = await _session(request)
     ran = [row for row in found.actions if row.status != "denied"]
     worst = max(ran, key=lambda row: row.risk_score, default=None)
     total = sum(row.risk_score for row in ran)
@@ -93,7 +93,7 @@ async def session_risk(call: Call[None, None]) -> SessionRisk:
     for row in ran:
         by_agent[row.agent_id] = max(row.risk_score, by_agent.get(row.agent_id, 0.0))
     return SessionRisk(
-        session_id=call.path["session_id"],
+        session_id=request.path["session_id"],
         risk_score=0.0 if worst is None else worst.risk_score,
         risk_level="low" if worst is None else worst.risk_level,
         cumulative_risk_score=min(100.0, round(total, 1)),
@@ -105,14 +105,14 @@ async def session_risk(call: Call[None, None]) -> SessionRisk:
     )
 
 
-async def stats(call: Call[None, None]) -> OrchestrationStats:
+async def stats(request: Request[None, None]) -> OrchestrationStats:
     """Numbers about all sessions; a key made for an agent gets those of its own actions."""
-    own = call.caller.agent_id
+    own = request.caller.agent_id
 
     def look(reader: Reader) -> tuple[Sessions, int]:
-        return topology.sessions(reader, call.organization), TOPOLOGIES.count(reader, call.organization)
+        return topology.sessions(reader, request.organization), TOPOLOGIES.count(reader, request.organization)
 
-    found, topologies = await call.read(look)
+    found, topologies = await request.read(look)
     rows = [row for row in found.actions if own in (None, row.agent_id)]
     return OrchestrationStats(
         total_sessions=len({row.orchestration_session_id for row in rows}),
@@ -126,16 +126,18 @@ async def stats(call: Call[None, None]) -> OrchestrationStats:
     )
 
 
-async def cascade_kill(call: Call[CascadeBody, None]) -> CascadeAnswer:
+async def cascade_kill(request: Request[CascadeBody, None]) -> CascadeAnswer:
     """Stop an orchestrator and all that work for it; without ``confirm``, say who that would be."""
-    orchestrator, body, by = call.path["orchestrator_id"], call.body, call.caller.name
+    orchestrator, body, by = request.path["orchestrator_id"], request.body, request.caller.name
     if body.confirm:
-        reached = await call.write(
-            lambda tx: topology.cascade_kill(tx, call.organization, orchestrator, body.reason, by)
+        reached = await request.write(
+            lambda tx: topology.cascade_kill(tx, request.organization, orchestrator, body.reason, by)
         )
         message = "They are stopped."
     else:
-        reached = await call.read(lambda reader: topology.reach(reader, call.organization, orchestrator))
+        reached = await request.read(
+            lambda reader: topology.reach(reader, request.organization, orchestrator)
+        )
         message = "Nobody was stopped: this says who would be. Send confirm: true to stop them."
     return CascadeAnswer(
         dry_run=not body.confirm,
@@ -148,10 +150,10 @@ async def cascade_kill(call: Call[CascadeBody, None]) -> CascadeAnswer:
     )
 
 
-async def _session(call: Call[None, Any]) -> Sessions:
+async def _session(request: Request[None, Any]) -> Sessions:
     """The session's actions; a key made for an agent sees that agent's."""
-    session_id, own = call.path["session_id"], call.caller.agent_id
-    found = await call.read(lambda reader: topology.sessions(reader, call.organization, session_id))
+    session_id, own = request.path["session_id"], request.caller.agent_id
+    found = await request.read(lambda reader: topology.sessions(reader, request.organization, session_id))
     rows = [row for row in found.actions if own in (None, row.agent_id)]
     if not rows:
         raise NotFoundError(f"There is no orchestration session {session_id!r}.")

@@ -16,15 +16,15 @@ from ascend_guard.engine.claim import known
 from ascend_guard.errors import ConflictError, NotFoundError, ValidationError
 from ascend_guard.model import Outcome, OutcomeStatus
 from ascend_guard.redaction import scrub
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.store.port import Transaction
 
 from .actions import require_key, visible
 
 
-async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
+async def report(request: Request[OutcomesBody, None]) -> OutcomesAnswer:
     """What came of several actions. Those that cannot be recorded are named; the others are."""
-    caller, organization, items = call.caller, call.organization, call.body.outcomes
+    caller, organization, items = request.caller, request.organization, request.body.outcomes
     require_key(caller)
     outcomes = [
         (
@@ -47,36 +47,36 @@ async def report(call: Call[OutcomesBody, None]) -> OutcomesAnswer:
                 row = known(tx, organization, action_id)
                 if caller.agent_id is not None and row.agent_id != caller.agent_id:
                     raise NotFoundError("There is no such action.")
-                call.services.intake.settle(tx, organization, action_id, outcome)
+                request.services.intake.settle(tx, organization, action_id, outcome)
             except NotFoundError:
                 refused.append(OutcomeRefused(action_id, "There is no such action."))
             except ConflictError as error:
                 refused.append(OutcomeRefused(action_id, error.message))
         return refused
 
-    refused = await call.write(work)
+    refused = await request.write(work)
     return OutcomesAnswer(len(items) - len(refused), refused)
 
 
-async def complete(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+async def complete(request: Request[OutcomeBody, None]) -> OutcomeAnswer:
     """An action has completed."""
-    body = call.body
+    body = request.body
     if body.status == "failed" or body.unknown or body.error or body.failed_at:
         raise _contradiction("that it completed", "that it failed", "fail")
-    return await _settled(call, OutcomeStatus.COMPLETED)
+    return await _settled(request, OutcomeStatus.COMPLETED)
 
 
-async def fail(call: Call[OutcomeBody, None]) -> OutcomeAnswer:
+async def fail(request: Request[OutcomeBody, None]) -> OutcomeAnswer:
     """An action has failed, or it began and it cannot be known how it ended."""
-    if call.body.status == "completed" or call.body.completed_at:
+    if request.body.status == "completed" or request.body.completed_at:
         raise _contradiction("that it failed", "that it completed", "complete")
-    return await _settled(call, OutcomeStatus.UNKNOWN if call.body.unknown else OutcomeStatus.FAILED)
+    return await _settled(request, OutcomeStatus.UNKNOWN if request.body.unknown else OutcomeStatus.FAILED)
 
 
-async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> OutcomeAnswer:
-    require_key(call.caller)
-    row = await visible(call)
-    body = call.body
+async def _settled(request: Request[OutcomeBody, None], status: OutcomeStatus) -> OutcomeAnswer:
+    require_key(request.caller)
+    row = await visible(request)
+    body = request.body
     if body.action_id is not None and str(body.action_id) != str(row.id):
         raise ValidationError(
             f"The path names action {row.id} and the body's `action_id` another one, so nothing was recorded. Report each "
@@ -86,7 +86,9 @@ async def _settled(call: Call[OutcomeBody, None], status: OutcomeStatus) -> Outc
     if body.error:
         error = body.error if isinstance(body.error, str) else msgspec.json.encode(body.error).decode()
     outcome = _outcome(status, body.duration_ms or 0.0, error, body.detail)
-    await call.write(lambda tx: call.services.intake.settle(tx, call.organization, str(row.id), outcome))
+    await request.write(
+        lambda tx: request.services.intake.settle(tx, request.organization, str(row.id), outcome)
+    )
     return OutcomeAnswer(True, str(row.id), status.value, f"Action {row.id} {status.value}.")
 
 

@@ -24,7 +24,7 @@ from ascend_guard.engine.registry.records import Entry
 from ascend_guard.engine.registry.sensitive import Category
 from ascend_guard.errors import NotFoundError
 from ascend_guard.model import RiskLevel, iso
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import Gathered, behind_both, gather, page
 from ascend_guard.store.port import Reader
 
@@ -33,28 +33,30 @@ from .registered import number, require_own
 _log = logging.getLogger("ascend_guard")
 
 
-async def config(call: Call[None, None]) -> FilterBody:
+async def config(request: Request[None, None]) -> FilterBody:
     """How output is filtered."""
-    return _config(await call.read(lambda reader: output_filter.configured(reader, call.organization)))
+    return _config(await request.read(lambda reader: output_filter.configured(reader, request.organization)))
 
 
-async def configure(call: Call[FilterConfig, None]) -> FilterBody:
+async def configure(request: Request[FilterConfig, None]) -> FilterBody:
     """Say how output is filtered."""
-    body, by = call.body, call.caller.name
+    body, by = request.body, request.caller.name
     categories = list(dict.fromkeys(Category(category) for category in body.categories))
     chosen = Filter(body.enabled, categories, RiskLevel(body.block_severity))
-    return _config(await call.write(lambda tx: output_filter.configure(tx, call.organization, chosen, by)))
+    return _config(
+        await request.write(lambda tx: output_filter.configure(tx, request.organization, chosen, by))
+    )
 
 
-async def scan(call: Call[ScanBody, None]) -> ScanAnswer:
+async def scan(request: Request[ScanBody, None]) -> ScanAnswer:
     """Look through an output. Whatever goes wrong in that blocks it (published SDK: "fail-secure")."""
-    body, caller, organization = call.body, call.caller, call.organization
+    body, caller, organization = request.body, request.caller, request.organization
     require_own(caller, body.agent_id)
     scan_id = str(uuid.uuid4())
     try:
-        chosen = await call.read(lambda reader: output_filter.configured(reader, organization))
+        chosen = await request.read(lambda reader: output_filter.configured(reader, organization))
         found = await asyncio.to_thread(output_filter.scan, body.content, chosen)
-        await call.write(
+        await request.write(
             lambda tx: output_filter.keep(
                 tx,
                 organization,
@@ -75,20 +77,22 @@ async def scan(call: Call[ScanBody, None]) -> ScanAnswer:
     return _answer(body, scan_id, found)
 
 
-async def findings(call: Call[None, FindingsQuery]) -> FindingsPage:
+async def findings(request: Request[None, FindingsQuery]) -> FindingsPage:
     """What was found; a key made for an agent sees its own."""
-    return await _findings(call, lambda _: True)
+    return await _findings(request, lambda _: True)
 
 
-async def findings_of_action(call: Call[None, FindingsQuery]) -> FindingsPage:
+async def findings_of_action(request: Request[None, FindingsQuery]) -> FindingsPage:
     """What was found in one action's output."""
-    action_id, own = number(call.path["action_id"], "action"), call.caller.agent_id
-    await call.read(lambda reader: output_filter.require_action(reader, call.organization, action_id, own))
-    return await _findings(call, lambda scanned: scanned.action_id == action_id)
+    action_id, own = number(request.path["action_id"], "action"), request.caller.agent_id
+    await request.read(
+        lambda reader: output_filter.require_action(reader, request.organization, action_id, own)
+    )
+    return await _findings(request, lambda scanned: scanned.action_id == action_id)
 
 
-async def _findings(call: Call[None, FindingsQuery], of: Callable[[Scanned], bool]) -> FindingsPage:
-    query, own = call.query, call.caller.agent_id
+async def _findings(request: Request[None, FindingsQuery], of: Callable[[Scanned], bool]) -> FindingsPage:
+    query, own = request.query, request.caller.agent_id
 
     def fits(scanned: Scanned, finding: Finding) -> bool:
         return (
@@ -102,14 +106,14 @@ async def _findings(call: Call[None, FindingsQuery], of: Callable[[Scanned], boo
 
     def look(reader: Reader) -> Gathered[_Row, KeptFinding]:
         return gather(
-            _numbered(output_filter.kept(reader, call.organization, fits)),
+            _numbered(output_filter.kept(reader, request.organization, fits)),
             lambda row: _kept(row[2], row[3]),
             query.limit,
             offset=query.offset,
             after=lambda row: first is None or (row[0], first[1]) < (first[0], row[1]),
         )
 
-    found = await call.read(look)
+    found = await request.read(look)
     last = None if found.last is None else f"{found.last[0]}.{found.last[1]}"
     about = page(found.total, len(found.shown), query.limit, query.offset, last)
     return FindingsPage(findings=found.shown, **about)

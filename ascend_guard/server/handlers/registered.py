@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct
 from ascend_guard.engine.registry.records import Entry, Shelf, cleaned
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError
 from ascend_guard.model import iso
-from ascend_guard.server.handling import Call, Caller
+from ascend_guard.server.handling import Caller, Request
 from ascend_guard.server.requests.pages import LARGEST_PAGE, behind, page
 from ascend_guard.store.paging import Page
 from ascend_guard.store.port import Reader
@@ -17,9 +17,11 @@ from ascend_guard.store.port import Reader
 T = TypeVar("T")
 
 
-def one_page(shelf: Shelf[T], reader: Reader, call: Call[Any, Any]) -> tuple[list[Entry[T]], dict[str, Any]]:
+def one_page(
+    shelf: Shelf[T], reader: Reader, request: Request[Any, Any]
+) -> tuple[list[Entry[T]], dict[str, Any]]:
     """The entries a query asks for, and what their page says of itself."""
-    query, ours = call.query, call.organization
+    query, ours = request.query, request.organization
     entries = shelf.page(reader, ours, query.limit, query.offset, Page(behind(query.cursor), LARGEST_PAGE))
     last = entries[-1].number if entries else None
     more = last is not None and bool(shelf.page(reader, ours, 1, 0, Page(last)))

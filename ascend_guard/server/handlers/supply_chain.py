@@ -27,28 +27,28 @@ from ascend_guard.engine.registry.records import Entry
 from ascend_guard.engine.registry.supply_chain import COMPONENTS, Component, ComponentType
 from ascend_guard.model import RiskLevel
 from ascend_guard.redaction import scrub
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import Gathered, behind, gather, page
 from ascend_guard.store.port import Reader, Transaction
 
 from .registered import changes, when
 
 
-async def register(call: Call[ComponentRegistration, None]) -> ComponentAnswer:
+async def register(request: Request[ComponentRegistration, None]) -> ComponentAnswer:
     """Register a component."""
-    body, by = call.body, call.caller.name
+    body, by = request.body, request.caller.name
     component = msgspec.convert(body, Component, from_attributes=True)
     if body.source_url is not None:
         component = msgspec.structs.replace(component, source_url=scrub(body.source_url))
-    entry = await call.write(
-        lambda tx: supply_chain.register(tx, call.organization, body.component_id, component, by)
+    entry = await request.write(
+        lambda tx: supply_chain.register(tx, request.organization, body.component_id, component, by)
     )
     return ComponentAnswer(message="The component is registered.", component=_body(entry))
 
 
-async def listed(call: Call[None, ComponentsQuery]) -> ComponentPage:
+async def listed(request: Request[None, ComponentsQuery]) -> ComponentPage:
     """The components that fit."""
-    query = call.query
+    query = request.query
     kind = None if query.component_type is None else ComponentType(query.component_type)
     level = None if query.risk_level is None else RiskLevel(query.risk_level)
     first = behind(query.cursor)
@@ -56,7 +56,7 @@ async def listed(call: Call[None, ComponentsQuery]) -> ComponentPage:
     def look(reader: Reader) -> Gathered[Entry[Component], ComponentBody]:
         found = supply_chain.listed(
             reader,
-            call.organization,
+            request.organization,
             component_type=kind,
             risk_level=level,
             has_vulnerabilities=query.has_vulnerabilities,
@@ -66,38 +66,42 @@ async def listed(call: Call[None, ComponentsQuery]) -> ComponentPage:
             found, _body, query.limit, offset=query.offset, after=lambda entry: entry.number > (first or 0)
         )
 
-    found = await call.read(look)
+    found = await request.read(look)
     next_cursor = None if found.last is None else str(found.last.number)
     about = page(found.total, len(found.shown), query.limit, query.offset, next_cursor)
     return ComponentPage(components=found.shown, **about)
 
 
-async def get(call: Call[None, None]) -> ComponentBody:
+async def get(request: Request[None, None]) -> ComponentBody:
     """One component."""
-    component_id = call.path["component_id"]
-    return _body(await call.read(lambda reader: COMPONENTS.pick(reader, call.organization, component_id)))
+    component_id = request.path["component_id"]
+    return _body(
+        await request.read(lambda reader: COMPONENTS.pick(reader, request.organization, component_id))
+    )
 
 
-async def update(call: Call[ComponentChange, None]) -> ComponentAnswer:
+async def update(request: Request[ComponentChange, None]) -> ComponentAnswer:
     """Change a component."""
-    component_id, by, given = call.path["component_id"], call.caller.name, changes(call.body)
-    entry = await call.write(lambda tx: supply_chain.update(tx, call.organization, component_id, given, by))
+    component_id, by, given = request.path["component_id"], request.caller.name, changes(request.body)
+    entry = await request.write(
+        lambda tx: supply_chain.update(tx, request.organization, component_id, given, by)
+    )
     return ComponentAnswer(message="The component is changed.", component=_body(entry))
 
 
-async def stats(call: Call[None, None]) -> ComponentStats:
+async def stats(request: Request[None, None]) -> ComponentStats:
     """Numbers about all components."""
-    numbers = await call.read(lambda reader: supply_chain.statistics(reader, call.organization))
+    numbers = await request.read(lambda reader: supply_chain.statistics(reader, request.organization))
     return ComponentStats(**numbers)
 
 
-async def impact(call: Call[None, PartQuery]) -> Impact:
+async def impact(request: Request[None, PartQuery]) -> Impact:
     """Which agents a component is in; a key made for an agent learns that of its own."""
-    component_id, own, query = call.path["component_id"], call.caller.agent_id, call.query
+    component_id, own, query = request.path["component_id"], request.caller.agent_id, request.query
 
     def look(reader: Reader) -> Impact:
-        entry = COMPONENTS.pick(reader, call.organization, component_id)
-        agents = supply_chain.affected(reader, call.organization, entry)
+        entry = COMPONENTS.pick(reader, request.organization, component_id)
+        agents = supply_chain.affected(reader, request.organization, entry)
         seen = [agent for agent in agents if own in (None, agent)]
         found = gather(seen, str, query.limit, after=lambda agent: agent > (query.cursor or ""))
         return Impact(
@@ -108,34 +112,36 @@ async def impact(call: Call[None, PartQuery]) -> Impact:
             next_cursor=found.last,
         )
 
-    return await call.read(look)
+    return await request.read(look)
 
 
-async def dependencies(call: Call[None, PartQuery]) -> DependenciesAnswer:
+async def dependencies(request: Request[None, PartQuery]) -> DependenciesAnswer:
     """What an agent is built of."""
-    first, limit = behind(call.query.cursor), call.query.limit
+    first, limit = behind(request.query.cursor), request.query.limit
 
     def look(reader: Reader) -> DependenciesAnswer:
-        agent_id = _agent(reader, call)
+        agent_id = _agent(reader, request)
         return _built_of(
-            agent_id, supply_chain.dependencies(reader, call.organization, agent_id), limit, first
+            agent_id, supply_chain.dependencies(reader, request.organization, agent_id), limit, first
         )
 
-    return await call.read(look)
+    return await request.read(look)
 
 
-async def declare(call: Call[DependenciesBody, None]) -> DependenciesAnswer:
+async def declare(request: Request[DependenciesBody, None]) -> DependenciesAnswer:
     """Say what an agent is built of."""
-    component_ids, by = call.body.component_ids, call.caller.name
+    component_ids, by = request.body.component_ids, request.caller.name
 
     def work(tx: Transaction) -> DependenciesAnswer:
-        agent_id = _agent(tx, call)
-        return _built_of(agent_id, supply_chain.declare(tx, call.organization, agent_id, component_ids, by))
+        agent_id = _agent(tx, request)
+        return _built_of(
+            agent_id, supply_chain.declare(tx, request.organization, agent_id, component_ids, by)
+        )
 
-    return await call.write(work)
+    return await request.write(work)
 
 
-async def sync_status(call: Call[None, None]) -> SyncStatus:
+async def sync_status(request: Request[None, None]) -> SyncStatus:
     """How vulnerabilities get in."""
     return SyncStatus(
         enabled=False,
@@ -145,12 +151,12 @@ async def sync_status(call: Call[None, None]) -> SyncStatus:
     )
 
 
-def _agent(reader: Reader, call: Call[Any, Any]) -> str:
-    name = call.path["agent_id"]
-    if call.caller.agent_id is not None:  # such a key names its agent; a number could be another's
-        call.caller.require_agent(name)
-        return AGENTS.get(reader, call.organization, name).name
-    return AGENTS.pick(reader, call.organization, name).name
+def _agent(reader: Reader, request: Request[Any, Any]) -> str:
+    name = request.path["agent_id"]
+    if request.caller.agent_id is not None:  # such a key names its agent; a number could be another's
+        request.caller.require_agent(name)
+        return AGENTS.get(reader, request.organization, name).name
+    return AGENTS.pick(reader, request.organization, name).name
 
 
 def _built_of(

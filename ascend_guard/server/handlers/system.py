@@ -5,7 +5,7 @@ from __future__ import annotations
 from ascend_guard._version import __version__
 from ascend_guard.api.system import DeploymentBody, ServerHealth
 from ascend_guard.model import iso
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 
 FEATURES = [
     "smart_rules",
@@ -21,20 +21,20 @@ FEATURES = [
 ``once``, that a call which is named begins at most once."""
 
 
-async def health(call: Call[None, None]) -> ServerHealth:
+async def health(request: Request[None, None]) -> ServerHealth:
     """That it lives. Asks nothing of the database: a restart would not mend that."""
-    return ServerHealth("healthy", iso(call.services.clock()))
+    return ServerHealth("healthy", iso(request.services.clock()))
 
 
-async def ready(call: Call[None, None]) -> ServerHealth:
+async def ready(request: Request[None, None]) -> ServerHealth:
     """That decisions can be recorded. Raises ``StoreError`` otherwise."""
-    await call.write(lambda tx: None)
-    return ServerHealth("ready", iso(call.services.clock()))
+    await request.write(lambda tx: None)
+    return ServerHealth("ready", iso(request.services.clock()))
 
 
-async def deployment(call: Call[None, None]) -> DeploymentBody:
+async def deployment(request: Request[None, None]) -> DeploymentBody:
     """What it is, and what it can do besides the documented API."""
-    settings = call.services.settings
+    settings = request.services.settings
     return DeploymentBody(__version__, settings.environment, settings.region, FEATURES)
 
 

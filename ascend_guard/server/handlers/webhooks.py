@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec import convert
 
-from ascend_guard.api.fields import Done, Page
+from ascend_guard.api.fields import Done, PageQuery
 from ascend_guard.api.webhooks import (
     Deliveries,
     Delivery,
@@ -23,7 +23,7 @@ from ascend_guard.api.webhooks import (
 )
 from ascend_guard.engine import webhooks
 from ascend_guard.model import iso
-from ascend_guard.server.handling import Call, Handler
+from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import behind, gather
 from ascend_guard.server.webhooks.sender import Sender, message
 
@@ -34,76 +34,76 @@ R = TypeVar("R")
 _ELSEWHERE = ThreadPoolExecutor(4, thread_name_prefix="ascend-guard-receiver")
 
 
-async def configure_webhook(call: Call[WebhookBody, None]) -> WebhookAnswer:
+async def configure_webhook(request: Request[WebhookBody, None]) -> WebhookAnswer:
     """Register one, and show its secret this once."""
-    given, webhook_id = call.body, webhooks.new_id()
-    if call.caller.agent_id is not None:
-        call.caller.require_agent(given.agent_id or "")
+    given, webhook_id = request.body, webhooks.new_id()
+    if request.caller.agent_id is not None:
+        request.caller.require_agent(given.agent_id or "")
     events = webhooks.require_events(given.events)
-    await _elsewhere(call, lambda sender: sender.check(given.url))
+    await _elsewhere(request, lambda sender: sender.check(given.url))
     secret = given.secret or webhooks.new_secret()
-    sealed = webhooks.seal(call.services.store.secret, webhook_id, secret)
+    sealed = webhooks.seal(request.services.store.secret, webhook_id, secret)
     webhook = webhooks.Webhook(given.url, events, sealed, given.agent_id, given.active)
-    kept = await call.write(
-        lambda tx: webhooks.register(tx, call.organization, call.caller.name, webhook_id, webhook)
+    kept = await request.write(
+        lambda tx: webhooks.register(tx, request.organization, request.caller.name, webhook_id, webhook)
     )
     return _answer(webhook_id, kept, secret)
 
 
-async def list_webhooks(call: Call[None, Page]) -> Webhooks:
+async def list_webhooks(request: Request[None, PageQuery]) -> Webhooks:
     """Those that the caller may see."""
-    found = await call.read(lambda reader: webhooks.webhooks(reader, call.organization))
-    mine = [_answer(name, webhook) for name, webhook in found if _sees(call, webhook)]
-    offset, limit = call.query.offset + (behind(call.query.cursor) or 0), call.query.limit
+    found = await request.read(lambda reader: webhooks.webhooks(reader, request.organization))
+    mine = [_answer(name, webhook) for name, webhook in found if _sees(request, webhook)]
+    offset, limit = request.query.offset + (behind(request.query.cursor) or 0), request.query.limit
     more = offset + limit < len(mine)
     return Webhooks(mine[offset:][:limit], len(mine), more, str(offset + limit) if more else None)
 
 
-async def update_webhook(call: Call[WebhookChange, None]) -> WebhookAnswer:
+async def update_webhook(request: Request[WebhookChange, None]) -> WebhookAnswer:
     """Change what is given."""
-    given, webhook_id = changes(call.body), call.path["webhook_id"]
-    await _mine(call)
+    given, webhook_id = changes(request.body), request.path["webhook_id"]
+    await _mine(request)
     if "events" in given:
         given["events"] = webhooks.require_events(given["events"])
     if "url" in given:
-        await _elsewhere(call, lambda sender: sender.check(given["url"]))
+        await _elsewhere(request, lambda sender: sender.check(given["url"]))
     if "secret" in given:
-        given["secret"] = webhooks.seal(call.services.store.secret, webhook_id, given["secret"])
-    kept = await call.write(
-        lambda tx: webhooks.change(tx, call.organization, call.caller.name, webhook_id, given)
+        given["secret"] = webhooks.seal(request.services.store.secret, webhook_id, given["secret"])
+    kept = await request.write(
+        lambda tx: webhooks.change(tx, request.organization, request.caller.name, webhook_id, given)
     )
     return _answer(webhook_id, kept)
 
 
-async def delete_webhook(call: Call[None, None]) -> Done:
+async def delete_webhook(request: Request[None, None]) -> Done:
     """Forget it, and what is on its way to it."""
-    await _mine(call)
-    await call.write(
-        lambda tx: webhooks.remove(tx, call.organization, call.caller.name, call.path["webhook_id"])
+    await _mine(request)
+    await request.write(
+        lambda tx: webhooks.remove(tx, request.organization, request.caller.name, request.path["webhook_id"])
     )
     return Done(message="The webhook is deleted.")
 
 
-async def test_webhook(call: Call[None, None]) -> WebhookTest:
+async def test_webhook(request: Request[None, None]) -> WebhookTest:
     """Send ``webhook.test`` at once, whether the webhook is active or not; it is not listed as a delivery."""
-    webhook, webhook_id, now = await _mine(call), call.path["webhook_id"], call.services.clock()
-    secret = webhooks.unseal(call.services.store.secret, webhook_id, webhook.secret)
+    webhook, webhook_id, now = await _mine(request), request.path["webhook_id"], request.services.clock()
+    secret = webhooks.unseal(request.services.store.secret, webhook_id, webhook.secret)
     delivery_id, data, at = "dlv_" + secrets.token_hex(12), {"webhook_id": webhook_id}, iso(now)
     delivery = webhooks.Delivery(delivery_id, "webhook.test", at, data, at, at)
     headers, body = message(secret, delivery, now)
     begun = time.perf_counter()
-    sent = await _elsewhere(call, lambda sender: sender.send(webhook.url, headers, body))
+    sent = await _elsewhere(request, lambda sender: sender.send(webhook.url, headers, body))
     milliseconds = round((time.perf_counter() - begun) * 1000, 1)
     return WebhookTest(sent.ok, sent.status_code, milliseconds, sent.error)
 
 
-async def list_deliveries(call: Call[None, Page]) -> Deliveries:
+async def list_deliveries(request: Request[None, PageQuery]) -> Deliveries:
     """What was sent and what is on its way."""
-    await _mine(call)
-    name, limit, offset = call.path["webhook_id"], call.query.limit, call.query.offset
-    offset += behind(call.query.cursor) or 0
-    found, total = await call.read(
-        lambda reader: webhooks.deliveries(reader, call.organization, name, limit, offset)
+    await _mine(request)
+    name, limit, offset = request.path["webhook_id"], request.query.limit, request.query.offset
+    offset += behind(request.query.cursor) or 0
+    found, total = await request.read(
+        lambda reader: webhooks.deliveries(reader, request.organization, name, limit, offset)
     )
     shown = gather(found, lambda one: convert(one, Delivery, from_attributes=True), limit)
     reached = offset + len(shown.shown)
@@ -111,22 +111,24 @@ async def list_deliveries(call: Call[None, Page]) -> Deliveries:
     return Deliveries(shown.shown, total, more, str(reached) if more else None)
 
 
-async def _elsewhere(call: Call[Any, Any], work: Callable[[Sender], R]) -> R:
+async def _elsewhere(request: Request[Any, Any], work: Callable[[Sender], R]) -> R:
     """Ask the network, in threads that nothing else waits for: others' webhooks may answer late."""
-    sender = Sender(private=call.services.settings.private_webhooks)
+    sender = Sender(private=request.services.settings.private_webhooks)
     return await asyncio.get_running_loop().run_in_executor(_ELSEWHERE, work, sender)
 
 
-async def _mine(call: Call[Any, Any]) -> webhooks.Webhook:
+async def _mine(request: Request[Any, Any]) -> webhooks.Webhook:
     """The webhook that is asked for; to an agent's key another agent's does not exist."""
-    webhook = await call.read(lambda reader: webhooks.get(reader, call.organization, call.path["webhook_id"]))
-    if not _sees(call, webhook):
+    webhook = await request.read(
+        lambda reader: webhooks.get(reader, request.organization, request.path["webhook_id"])
+    )
+    if not _sees(request, webhook):
         raise webhooks.no_such()
     return webhook
 
 
-def _sees(call: Call[Any, Any], webhook: webhooks.Webhook) -> bool:
-    return call.caller.agent_id in (None, webhook.agent_id)
+def _sees(request: Request[Any, Any], webhook: webhooks.Webhook) -> bool:
+    return request.caller.agent_id in (None, webhook.agent_id)
 
 
 def _answer(webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None) -> WebhookAnswer:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from .failures import Refused
+from .failures import RequestRefused
 
 LARGEST_BODY = 2 << 20
 """Bytes of a request's body: a call's arguments may have one mebibyte, and JSON may double them."""
@@ -47,10 +47,10 @@ def require_once(twice: str | None) -> None:
     """Refuse a header that was given twice.
 
     Raises:
-        Refused: one was.
+        RequestRefused: one was.
     """
     if twice:
-        raise Refused(f"The header {twice} is given twice.", status=400, code="INVALID_HEADER")
+        raise RequestRefused(f"The header {twice} is given twice.", status=400, code="INVALID_HEADER")
 
 
 def correlation_of(headers: Mapping[str, str]) -> str:
@@ -65,10 +65,10 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
     """The whole body.
 
     Raises:
-        Refused: it is larger than ``LARGEST_BODY``, or compressed, or the client went away.
+        RequestRefused: it is larger than ``LARGEST_BODY``, or compressed, or the client went away.
     """
     if headers.get("content-encoding", "identity") != "identity":
-        raise Refused(
+        raise RequestRefused(
             "Compressed bodies are not read. Send it plain.", status=415, code="UNSUPPORTED_ENCODING"
         )
     declared = headers.get("content-length", "0")
@@ -78,11 +78,11 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused("The client went away.", status=400, code="DISCONNECTED")
+            raise RequestRefused("The client went away.", status=400, code="DISCONNECTED")
         part = message.get("body", b"")
         length += len(part)
         if max(size, length) > LARGEST_BODY:
-            raise Refused(
+            raise RequestRefused(
                 f"The body has more than {LARGEST_BODY} bytes. Pass a reference instead of the data.",
                 status=413,
                 code="BODY_TOO_LARGE",

@@ -16,7 +16,7 @@ from ascend_guard.server.handling import Caller
 from ascend_guard.server.limit_log import Notices
 
 from .asgi import LARGEST_BODY
-from .failures import Refused
+from .failures import RequestRefused
 from .lanes import SMALL
 
 PER_CALLER = 16 << 20
@@ -85,10 +85,10 @@ def require_few_values(body: bytes) -> None:
     """Refuse a body with more values than are taken apart at once.
 
     Raises:
-        Refused: it has more than ``MOST_VALUES``.
+        RequestRefused: it has more than ``MOST_VALUES``.
     """
     if len(body) > _FEW and _values(body) > MOST_VALUES:
-        raise Refused(
+        raise RequestRefused(
             f"The body has more than {MOST_VALUES:,} values. Pass a reference (a path, an id) instead of the data, or send "
             f"long lists as one string.",
             status=422,

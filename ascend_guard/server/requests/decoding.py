@@ -28,7 +28,7 @@ from ascend_guard.api.names import LONGEST, letters, meant, nearest
 from ascend_guard.errors import ValidationError
 from ascend_guard.redaction import scrub
 
-from .failures import Refused
+from .failures import RequestRefused
 
 MOST_UNKNOWN = 50
 """Unknown fields that are compared with the known ones; a body with more is refused."""
@@ -76,7 +76,7 @@ class Decoder:
         """The body as the endpoint's type; None for an endpoint that takes none.
 
         Raises:
-            Refused: it is missing, no JSON, or not as the endpoint's type says.
+            RequestRefused: it is missing, no JSON, or not as the endpoint's type says.
         """
         if not sent:
             if not self._takes_body:
@@ -91,7 +91,7 @@ class Decoder:
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
         except _NO_JSON as error:
-            raise Refused(
+            raise RequestRefused(
                 f"The body is not JSON: {error}. Send JSON in UTF-8.", status=400, code="INVALID_JSON"
             ) from None
         return decoded if self._takes_body else None
@@ -147,7 +147,7 @@ class Decoder:
     def _require_left_out(self, headers: Mapping[str, str]) -> None:
         announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         if not self._endpoint.body_optional or announced:
-            raise Refused(
+            raise RequestRefused(
                 f"{self._endpoint.name} acts on a body, and none arrived, so nothing was done.{self._empty}",
                 status=400,
                 code="MISSING_REQUIRED_FIELD",
@@ -170,20 +170,20 @@ class Decoder:
     def _belongs(self, name: str) -> bool:
         return name in self._fields or meant(name, self._fields) is not None
 
-    def _invalid(self, problem: str) -> Refused:
+    def _invalid(self, problem: str) -> RequestRefused:
         found = _UNKNOWN.fullmatch(problem)
         if found is not None:
             fields = self._fields if found[2] is None else self._nested
             return self._unknown(found[1], nearest(found[1], fields), found[2])
         missing = _MISSING in problem
         wrong = "INVALID_ACTION_TYPE" if problem.endswith(_IN_ACTION_TYPE) else "VALIDATION_ERROR"
-        return Refused(
+        return RequestRefused(
             f"The body of {self._endpoint.name} is not as it should be: {problem}. See /openapi.json.",
             status=400 if missing else 422,
             code="MISSING_REQUIRED_FIELD" if missing else wrong,
         )
 
-    def _unknown(self, name: str, field: str | None, place: str | None = None) -> Refused:
+    def _unknown(self, name: str, field: str | None, place: str | None = None) -> RequestRefused:
         said = f"has no field {_shown(name)}{'' if place is None else f' at `{place}`'}."
         if field is not None:
             said += f" Did you mean `{field}`?"
@@ -195,8 +195,8 @@ class Decoder:
             said = f"{said.rstrip('.')}. The path alone says what is decided"
         return self._refused(said)
 
-    def _refused(self, said: str) -> Refused:
-        return Refused(
+    def _refused(self, said: str) -> RequestRefused:
+        return RequestRefused(
             f"{self._endpoint.name} {said.rstrip('.')}. Nothing was done.",
             status=422,
             code="VALIDATION_ERROR",

@@ -23,14 +23,14 @@ from ascend_guard.errors import AscendError, AuthenticationError, RateLimitError
 from ascend_guard.server.access.auth import Gate
 from ascend_guard.server.access.limits import RateLimiter
 from ascend_guard.server.access.signing import require_signature
-from ascend_guard.server.handling import Call, Caller, Handler, Services
+from ascend_guard.server.handling import Caller, Handler, Request, Services
 from ascend_guard.server.limit_log import Notices
 from ascend_guard.server.tracing import traced
 
 from .asgi import Receive, Scope, Send, correlation_of, heads, read_body, require_once, respond
 from .bodies import Room, require_few_values
 from .decoding import Decoder
-from .failures import Refused, classified
+from .failures import RequestRefused, classified
 from .lanes import LIGHT, SMALL, Lanes, apart
 
 STOPPING = re.compile(r"/api/billing/kill-switch/[^/]+/trigger")
@@ -86,7 +86,7 @@ class Desk:
     ) -> tuple[int, bytes]:
         """The status and the body of a refusal; headers it needs are added to ``extra``."""
         status, code, detail = classified(error)
-        if status >= 500 and not isinstance(error, Refused):
+        if status >= 500 and not isinstance(error, RequestRefused):
             _log.error("%s failed: %s", name, error)
         published = headers.get("user-agent", "").startswith("ascend-sdk/")
         if status == 409 and name == "register_agent" and published:
@@ -170,7 +170,7 @@ class Served:
         require_few_values(body)
         if caller.signing_secret is not None:
             await require_signature(caller.signing_secret, headers, body, services.clock(), self.endpoint)
-        call = Call(
+        call = Request(
             services,
             caller,
             scope["path_params"],

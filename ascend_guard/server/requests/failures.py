@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[type[AscendError], int, str], ...] = (
 """The more special first."""
 
 
-class Refused(AscendError):
+class RequestRefused(AscendError):
     """A refusal with a status, a code and possibly a body of its own.
 
     Args:
@@ -60,7 +60,7 @@ def classified(error: AscendError) -> tuple[int, str, Any]:
             "Nothing can be recorded now, so nothing is decided. Try again shortly.",
         )
     detail = getattr(error, "detail", None)
-    if isinstance(error, Refused):
+    if isinstance(error, RequestRefused):
         return error.status, error.code, error.message if detail is None else detail
     if isinstance(error, AuthorizationDeniedError) and error.rule is not None:
         return 403, "POLICY_VIOLATION", error.message if detail is None else detail
