@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .client.api.clients import AscendClient, AsyncAscendClient
     from .client.guard.control_plane import RemoteControlPlane
     from .config import configure
-    from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
     from .errors import (
         ActionPendingError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         TimeoutError,
         ValidationError,
     )
+    from .flow import ControlPlane
     from .model import (
         ActionResult,
         ActionType,
@@ -61,8 +61,8 @@ _HOMES = {
     "client.api.clients": ("AscendClient", "AsyncAscendClient"),
     "client.guard.control_plane": ("RemoteControlPlane",),
     "config": ("configure",),
-    "drivers": ("ControlPlane",),
     "engine.control_plane": ("EmbeddedControlPlane",),
+    "flow": ("ControlPlane",),
     "errors": (
         "ActionPendingError",
         "AlreadyRanError",

@@ -17,8 +17,8 @@ from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unk
 if TYPE_CHECKING:
     from ascend_guard.client.guard.control_plane import RemoteControlPlane
 
-    from .drivers import ControlPlane
     from .engine.control_plane import EmbeddedControlPlane
+    from .flow import ControlPlane
     from .store.port import Store
 
 P = TypeVar("P", bound="ControlPlane")

@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from .flow import Effect, Flow
+from .flow import ControlPlane, Flow
 
 E = TypeVar("E")
 R = TypeVar("R")
-
-
-class ControlPlane(Protocol):
-    """What decides: the embedded engine, a server, or a script in a test.
-
-    Attributes:
-        digest_key: secret key of argument digests, so that a stored digest does not help to guess a redacted value.
-        agent_id: the agent its calls are made for, unless the call or its scope says otherwise.
-        agent_name: that agent's name for people.
-    """
-
-    digest_key: bytes
-    agent_id: str
-    agent_name: str
-
-    def perform(self, effect: Effect[R]) -> R:
-        """Perform one effect, blocking. Every failure is raised."""
-        ...
-
-    async def aperform(self, effect: Effect[R]) -> R:
-        """Perform one effect without blocking the event loop. Every failure is raised."""
-        ...
 
 
 def run(flow: Flow[R], plane: ControlPlane) -> R:

@@ -191,6 +191,28 @@ class Settle(Effect[None]):
 Flow = Generator[Effect[Any], Any, R]
 
 
+class ControlPlane(Protocol):
+    """What decides: the embedded engine, a server, or a script in a test.
+
+    Attributes:
+        digest_key: secret key of argument digests, so that a stored digest does not help to guess a redacted value.
+        agent_id: the agent its calls are made for, unless the call or its scope says otherwise.
+        agent_name: that agent's name for people.
+    """
+
+    digest_key: bytes
+    agent_id: str
+    agent_name: str
+
+    def perform(self, effect: Effect[R]) -> R:
+        """Perform one effect, blocking. Every failure is raised."""
+        ...
+
+    async def aperform(self, effect: Effect[R]) -> R:
+        """Perform one effect without blocking the event loop. Every failure is raised."""
+        ...
+
+
 class GovernedCall(Protocol):
     """One call, bound to its arguments, as the flow needs it."""
 

@@ -13,9 +13,8 @@ from ascend_guard.arguments import Arguments, digest_of, normalise
 from ascend_guard.callables.binding import Binder
 from ascend_guard.callables.exclusion import separate
 from ascend_guard.callables.type_hints import Hint, undeclared
-from ascend_guard.drivers import ControlPlane
 from ascend_guard.errors import AuthorizationDeniedError, ValidationError
-from ascend_guard.flow import OnPending
+from ascend_guard.flow import ControlPlane, OnPending
 from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Permit
 
 from . import waiting_notice

@@ -8,9 +8,8 @@ from typing import Any, Literal, TypedDict, cast
 
 from msgspec import Struct
 
-from ascend_guard.drivers import ControlPlane
 from ascend_guard.errors import ConfigurationError, ValidationError, refuse_unknown
-from ascend_guard.flow import OnPending
+from ascend_guard.flow import ControlPlane, OnPending
 from ascend_guard.model import RiskLevel
 
 from .descriptions import Describe, checked_names, describe

@@ -25,9 +25,9 @@ from types import TracebackType
 from typing import Self
 
 from ascend_guard import telemetry
-from ascend_guard.drivers import ControlPlane, arun, run
+from ascend_guard.drivers import arun, run
 from ascend_guard.errors import ActionPendingError, AscendError, ConflictError, not_run
-from ascend_guard.flow import authorize, begin, check_running, settle
+from ascend_guard.flow import ControlPlane, authorize, begin, check_running, settle
 from ascend_guard.interrupts import ELSEWHERE, StepByStep, hold, release
 from ascend_guard.model import NOT_STARTED, SUSPENDED, Outcome, OutcomeStatus, Permit
 from ascend_guard.redaction import describe_error

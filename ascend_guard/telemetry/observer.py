@@ -25,7 +25,6 @@ from opentelemetry.trace import NoOpTracer, Span, StatusCode, Tracer, TracerProv
 from opentelemetry.util.types import AttributeValue
 
 from ascend_guard._version import __version__
-from ascend_guard.drivers import ControlPlane
 from ascend_guard.errors import (
     ActionPendingError,
     AscendError,
@@ -33,7 +32,7 @@ from ascend_guard.errors import (
     KillSwitchError,
     TimeoutError,
 )
-from ascend_guard.flow import AwaitDecision, Begin, CheckKillSwitch, Claim, Effect, Submit
+from ascend_guard.flow import AwaitDecision, Begin, CheckKillSwitch, Claim, ControlPlane, Effect, Submit
 from ascend_guard.model import ActionResult, AgentAction, Decision, Outcome
 
 from . import names, swallow

@@ -15,8 +15,8 @@ from ascend_guard.calling.execution import Execution, Unfinished
 from ascend_guard.calling.refusals import changed, refusal
 from ascend_guard.calling.scope import require_text, scoped
 from ascend_guard.config import default_control_plane
-from ascend_guard.drivers import ControlPlane
 from ascend_guard.errors import AscendError, ConfigurationError, ValidationError, refuse_unknown
+from ascend_guard.flow import ControlPlane
 
 __all__ = ["Admission", "GateOptions", "ToolFailed", "ToolGate", "Unfinished", "refusal"]
 
