@@ -21,7 +21,7 @@ import uvicorn
 
 from .doors import Doors
 from .notices import Notices
-from .protocol import Protocol
+from .protocol import LARGEST_HEAD, Protocol
 from .wire import LARGEST_BODY
 
 HEAD_SECONDS = 10.0
@@ -103,6 +103,9 @@ class Connection(Protocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        # A head that came whole in one read was never waited for, so nothing has counted its bytes.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
+            raise ValueError("too large a head")
         self._phase, self._since = _BODY, self.loop.time()
         super().on_headers_complete()
 
