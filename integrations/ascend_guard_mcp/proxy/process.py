@@ -59,9 +59,9 @@ class Process:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise ConfigurationError(
-                f"The server's command {self._command[0]!r} cannot be started ({why}). Write behind -- the program and its "
-                f"arguments, each as a word of its own. If it is not on the PATH that this process has, which in a client "
-                f"may be another than in your shell, write its absolute path."
+                f"The server's command {self._command[0]!r} cannot be started ({why}). Write behind -- an executable "
+                f"program and its arguments, each a word of its own. If it is not on the PATH of this process, which in "
+                f"a client may be another than in your shell, write its absolute path."
             ) from None
 
     async def send(self, message: Message, call: Call | None = None) -> None:
