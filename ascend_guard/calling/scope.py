@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ascend_guard.arguments import normalise
-from ascend_guard.errors import ValidationError
+from ascend_guard.errors import ConfigurationError, ValidationError
 from ascend_guard.flow import OnPending
 from ascend_guard.model import Permit
+
+from .discarded import is_thrown_away
+
+if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager  # so that checkers know that it is a decorator, too
 
 
 class Scope(Struct, frozen=True):
@@ -96,14 +102,13 @@ def manner() -> Manner | None:
     return said if said is not None and said.inside is current() else None
 
 
-@contextmanager
 def scope(
     *,
     agent_id: str | None = None,
     agent_name: str | None = None,
     session_id: str | None = None,
     context: Mapping[str, Any] | None = None,
-) -> Iterator[None]:
+) -> _GeneratorContextManager[None]:
     """Set what governed calls inside the block carry. What is left out is taken from the scope around it.
 
     Args:
@@ -113,8 +118,23 @@ def scope(
         context: execution context, merged over the outer one's; plain data.
 
     Raises:
-        ValidationError: a value is of the wrong type.
+        ConfigurationError: nothing takes it: the calls that follow would carry another agent's name.
+        ValidationError: on entering, a value is of the wrong type.
     """
+    if is_thrown_away(sys._getframe(1)):
+        raise ConfigurationError(
+            "scope sets nothing on a line of its own: write with scope(...): and put the calls inside."
+        )
+    return _within(agent_id, agent_name, session_id, context)
+
+
+@contextmanager
+def _within(
+    agent_id: str | None,
+    agent_name: str | None,
+    session_id: str | None,
+    context: Mapping[str, Any] | None,
+) -> Iterator[None]:
     outer = _scope.get()
     for name, value in (("agent_id", agent_id), ("agent_name", agent_name), ("session_id", session_id)):
         require_text(name, value)

@@ -372,6 +372,19 @@ def test_errors_travel_between_processes(server: DocumentedServer) -> None:
     assert (str(again), again.action_id, again.reason) == (str(caught.value), "7", "no such action")
 
 
+def test_an_address_with_a_path_too_many_is_told(server: DocumentedServer) -> None:
+    """What is not there is the endpoint, not a thing with an identifier: the message says which setting to look at."""
+    server.override = lambda one: (404, {"detail": "There is no such endpoint. See /openapi.json."})
+    with AscendClient(KEY, server.url + "/api") as client:
+        with pytest.raises(
+            errors.NotFoundError, match="Check that ASCEND_API_URL is an Ascend server's address"
+        ):
+            client.list_actions()
+        with pytest.raises(errors.NotFoundError, match="Check the identifier") as caught:
+            client.get_action("7")
+    assert "ASCEND_API_URL" not in str(caught.value)
+
+
 def test_the_documents_import_errors_from_exceptions() -> None:
     """The same classes under both names, and all of them."""
     from ascend_guard import exceptions

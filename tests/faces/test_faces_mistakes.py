@@ -16,7 +16,7 @@ from langchain_core.tools import StructuredTool, Tool, tool
 from mcp.server.mcpserver import MCPServer
 
 import ascend_guard
-from ascend_guard import ConfigurationError, governed, guard
+from ascend_guard import ConfigurationError, governed, guard, scope
 from ascend_guard.testing import ScriptedControlPlane
 
 RAN: list[str] = []
@@ -33,7 +33,13 @@ def script() -> ScriptedControlPlane:
 
 def run(code: str, script: ScriptedControlPlane) -> None:
     """Run a developer's module; ``act()`` is the effect that must not happen undecided."""
-    names = {"governed": governed, "guard": guard, "script": script, "act": lambda *_: RAN.append("act")}
+    names = {
+        "governed": governed,
+        "guard": guard,
+        "scope": scope,
+        "script": script,
+        "act": lambda *_: RAN.append("act"),
+    }
     names |= {"ascend_guard": ascend_guard, "asyncio": asyncio, "contextlib": contextlib}
     exec(compile(textwrap.dedent(code), "agent.py", "exec"), names)
 
@@ -79,6 +85,11 @@ MISTAKES = {
         'async def f():\n    async with governed("refund"):\n        act()\nasyncio.run(f())',
         "with guard(...) as permit:",
     ),
+    "a scope without with": ('scope(agent_id="billing")\nact()', "with scope(...):"),
+    "a scope without with, in a coroutine": (
+        'async def f():\n    ascend_guard.scope(session_id="conversation-7")\n    act()\nasyncio.run(f())',
+        "with scope(...):",
+    ),
     "governed over a call": (
         'async def f(): act()\nc = f()\ntry:\n    governed("refund")(c)\nfinally:\n    c.close()',
         "leave the brackets out",
@@ -110,6 +121,11 @@ RIGHT = {
     "async": 'async def f():\n    async with guard("a", control_plane=script):\n        act()\nasyncio.run(f())',
     "a lambda": 'f = lambda: guard("a", control_plane=script)\nwith f() as p:\n    act()',
     "chosen": 'with guard("a", control_plane=script) if script is not None else contextlib.nullcontext():\n    act()',
+    "a scope": 'with scope(agent_id="b"), guard("a", control_plane=script):\n    act()',
+    "a scope on a stack": "with contextlib.ExitStack() as s:\n    s.enter_context(scope(agent_id='b'))\n"
+    '    s.enter_context(guard("a", control_plane=script))\n    act()',
+    "a scope as a decorator": '@scope(agent_id="b")\ndef f():\n    with guard("a", control_plane=script):\n        act()\n'
+    "f()",
     "governed": '@governed("a", control_plane=script)\ndef f(): act()\nf()',
     "governed by hand": 'f = governed("a", control_plane=script)(act)\nf()',
     "governed at once": 'governed("a", control_plane=script)(act)()',

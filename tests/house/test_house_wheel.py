@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -81,6 +82,27 @@ def test_the_wheel_works(wheel: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", AGENT, home], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_an_old_python_is_told_which_one_is_needed(tmp_path: Path) -> None:
+    """By the checkout's own build, before pip looks for dependencies that have no release for it, with extras too."""
+    for file in ("hatch_build.py", "README.md", "LICENSE", "ascend_guard/_version.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'requires-python = ">=3.11"' in text
+    (tmp_path / "pyproject.toml").write_text(text.replace('">=3.11"', '">=3.99"'))
+    for wanted in (".", ".[server]"):
+        refused = subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--dry-run", wanted],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        )
+        assert refused.returncode == 1
+        assert f"ascend-guard needs Python 3.99 or newer; {sys.executable} is " in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_the_entry_points_are_there(wheel: Path) -> None:

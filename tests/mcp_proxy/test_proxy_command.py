@@ -54,6 +54,9 @@ def run(desk: Desk, *words: str, configured: bool = True) -> subprocess.Complete
         (["mcp-proxy", "--bogus", "--", "server", "--json"], 2, "No such option"),
         (["mcp-proxy", "--name", "shop", "install"], 2, "takes --policy and --database-url only"),
         (["mcp-proxy", "--", "/not/there\x1b[2J"], 1, "No such file"),
+        (["mcp-proxy", "--", "no-such-server"], 1, "'no-such-server' cannot be started"),
+        (["mcp-proxy", "--", "npx -y server"], 1, "each a word of its own"),
+        (["mcp-proxy", "--", "/"], 1, "write its absolute path"),
         (["--json", "mcp-proxy", "--", "/not/there"], 1, "No such file"),
     ],
 )

@@ -77,8 +77,10 @@ def test_an_empty_variable_is_no_configuration(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_such_policy_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In code and in the environment: the path, and how to write a policy."""
-    assert "ascend-guard init" in refused(PolicyError, configuring(policy="nowhere.yaml"))
+    """In code and in the environment: where it was looked for, what to name instead, and how to write a policy."""
+    said = refused(PolicyError, configuring(policy="nowhere.yaml"))
+    assert f"{Path.cwd()}/nowhere.yaml: there is no such policy file; name the one that is meant" in said
+    assert "ascend-guard init" in said
     monkeypatch.setenv("ASCEND_POLICY", "elsewhere.yaml")
     assert "elsewhere.yaml: there is no such policy file" in refused(PolicyError, lambda: None)
 

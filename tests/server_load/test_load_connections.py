@@ -136,6 +136,29 @@ def test_half_requests_end(
         assert "Limit: 127.0.0.1 did not send" in caplog.text
 
 
+@pytest.mark.parametrize("part", ["a header", "many headers", "the path"])
+@pytest.mark.parametrize(("size", "status"), [(63 << 10, b"200"), (65 << 10, b"400")])
+def test_a_head_is_bounded_when_it_comes_at_once(
+    served: Serving, part: str, size: int, status: bytes
+) -> None:
+    """64 KiB altogether, however it is divided: one read from the socket takes more than that."""
+    lines = {
+        "a header": ["GET /api/deployment-info HTTP/1.1", "A: " + "x" * size],
+        "many headers": [
+            "GET /api/deployment-info HTTP/1.1",
+            *[f"A{i}: " + "x" * (size // 100) for i in range(100)],
+        ],
+        "the path": ["GET /api/deployment-info?" + "x" * size + " HTTP/1.1"],
+    }[part]
+    asked = "\r\n".join([*lines, "Host: x", "Connection: close", "", ""]).encode()
+    with connected(served, asked) as connection:
+        answer = rest(connection)
+    if part == "the path" and status == b"200":  # it was read, and judged
+        assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 422 "))
+    else:
+        assert answer.startswith(b"HTTP/1.1 " + status)
+
+
 def test_an_answer_that_is_not_taken(served: Serving, caplog: pytest.LogCaptureFixture) -> None:
     """The connection of a client that asks and does not read is ended, and a stream's, too."""
     token, text = served.token(), "x" * 60_000

@@ -54,6 +54,7 @@ _REFUSALS: dict[int, tuple[type[AscendError], str, str]] = {
     409: (ConflictError, "says that this was done already, or otherwise", "Look at its present state first."),
     429: (RateLimitError, "has had too many requests", "Call again later, or have the rate limit raised."),
 }
+_ADDRESS = "Check that ASCEND_API_URL is an Ascend server's address, without a path, and any identifier that was sent."
 _PEOPLE_ONLY = "This needs a person's token, never an API key: pass token= with one that has not expired."
 
 
@@ -109,6 +110,8 @@ def _meaning(endpoint: Endpoint, answer: Answer) -> tuple[type[AscendError], str
     status = 400 if answer.status == 422 else answer.status
     if status == 401 and endpoint.access in (Access.PERSON, Access.PERSON_ADMIN):
         return AuthenticationError, "does not accept who asks", _PEOPLE_ONLY
+    if status == 404 and "{" not in endpoint.path:  # nothing in the path is an identifier
+        return NotFoundError, "knows no such thing", _ADDRESS
     if status in _REFUSALS:
         return _REFUSALS[status]
     if 300 <= status < 400:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from typing import NoReturn
@@ -51,7 +52,10 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
         with open(path, "rb") as file:
             data = file.read(_LARGEST + 1)
     except FileNotFoundError:
-        _refuse(source, "there is no such policy file", "write a starter policy with `ascend-guard init`")
+        with suppress(OSError):  # the working directory may be gone
+            source = os.path.abspath(source)
+        mend = "name the one that is meant, best by its absolute path, or write a starter policy with `ascend-guard init`"
+        _refuse(source, "there is no such policy file", mend)
     except IsADirectoryError:
         _refuse(source, "it is a directory", "name the policy file inside it")
     except PermissionError:

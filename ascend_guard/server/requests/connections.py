@@ -23,7 +23,7 @@ from ascend_guard.server.limit_log import Notices
 
 from .asgi import LARGEST_BODY
 from .doors import Doors
-from .protocol import Protocol
+from .protocol import LARGEST_HEAD, Protocol
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -104,6 +104,9 @@ class Connection(Protocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        # A head that came whole in one read was never waited for, so nothing has counted its bytes.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
+            raise ValueError("too large a head")
         self._phase, self._since = _BODY, self.loop.time()
         super().on_headers_complete()
 

@@ -8,6 +8,8 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
+from ascend_guard.errors import ConfigurationError
+
 from .calls import Call, Log
 from .messages import Key, Message
 from .pipes import pump
@@ -40,15 +42,27 @@ class Process:
         self._silent = asyncio.Event()
 
     async def open(self) -> None:
-        """Start it. Its standard error is ours. Raises ``OSError``."""
-        # A group of its own: a Ctrl-C is ours to pass on, and whatever it starts ends with it.
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env={name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        """Start it. Its standard error is ours.
+
+        Raises:
+            ConfigurationError: it cannot be started.
+        """
+        try:
+            # A group of its own: a Ctrl-C is ours to pass on, and whatever it starts ends with it.
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env={name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigurationError(
+                f"The server's command {self._command[0]!r} cannot be started ({why}). Write behind -- an executable "
+                f"program and its arguments, each a word of its own. If it is not on the PATH of this process, which in "
+                f"a client may be another than in your shell, write its absolute path."
+            ) from None
 
     async def send(self, message: Message, call: Call | None = None) -> None:
         """One line to its standard input."""
