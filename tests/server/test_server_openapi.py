@@ -74,6 +74,9 @@ STRANGERS = {
 }
 """Credentials that nobody was given, as headers."""
 
+DECIDED = {"POLICY_VIOLATION", "KILL_SWITCH_ACTIVE"}
+"""Refusals that are decisions: a claim that is denied since its agent was suspended is recorded as such."""
+
 HEADERS = st.sampled_from(
     [
         *({},) * 8,
@@ -177,7 +180,7 @@ def test_every_endpoint_is_in_the_document() -> None:
     assert all(operation["summary"] for path in paths.values() for operation in path.values())
 
 
-@pytest.mark.parametrize("label", sorted(OPERATIONS))
+@pytest.mark.parametrize("label", sorted(OPERATIONS, key=lambda label: (label.startswith("DELETE"), label)))
 def test_answers_are_as_documented(label: str, world: World) -> None:
     """Whoever asks whatever the document allows or forbids gets a documented answer; what is refused has no effect."""
     operation = OPERATIONS[label]
@@ -217,7 +220,9 @@ def test_answers_are_as_documented(label: str, world: World) -> None:
         if response.status_code >= 400:
             assert set(response.json()) == {"detail", "error_code", "status_code"}
             assert response.json()["status_code"] == response.status_code
-            assert world.kept() == before, (who, response.status_code, response.text)
+            if response.json()["error_code"] not in DECIDED:
+                assert world.kept() == before, (who, response.status_code, response.text)
+                seen["without effect"] += 1
         seen["asked"] += 1
         seen["served"] += response.status_code < 300
         if who in STRANGERS:
@@ -230,6 +235,7 @@ def test_answers_are_as_documented(label: str, world: World) -> None:
     world.server.store.write(_let_go)
     ask()
     assert seen["strangers"] > 0
+    assert seen["without effect"] > 0
     assert seen["strangers"] < seen["asked"]
 
 
