@@ -29,6 +29,8 @@ from ascend_guard.engine.kill import release, stop
 from ascend_guard.server.handling import Settings
 from ascend_guard.store.postgres import PostgresStore
 
+pytestmark = pytest.mark.timeout(300)
+
 R = TypeVar("R")
 
 ATTEMPTS = 5
