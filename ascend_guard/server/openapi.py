@@ -126,13 +126,12 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(endpoint: Endpoint, schema_of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-    statuses = {*endpoint.refuses, 400, 413, 415, 503}
+    # 422 everywhere: an endpoint without a body or a query refuses one that is sent (``decoding``).
+    statuses = {*endpoint.refuses, 400, 413, 415, 422, 503}
     if endpoint.access is not Access.PUBLIC:
         statuses |= {401, 429}
     if endpoint.access in (Access.ADMIN, Access.PERSON_ADMIN, Access.PERSON):
         statuses.add(403)
-    if endpoint.body is not None or endpoint.query is not None:
-        statuses.add(422)
     success = {"application/json": {"schema": schema_of[endpoint.answer]}}
     failure = {"application/json": {"schema": schema_of[ErrorBody]}}
     responses = {str(endpoint.status): {"description": "Done.", "content": success}}

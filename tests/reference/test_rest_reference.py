@@ -1,132 +1,131 @@
 """The REST document's reference implementations, word for word but for the address, against the real server.
 
-The document as it is handed around has lost its indentation, which only Python misses: ``rest_reference.txt`` has it again.
+Each situation is put to every language whose runtime is here, all at once, since they wait between their attempts. For each
+a test says what the program printed, what passed between it and the server, and what the server's trail has of it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
-import subprocess
-import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from serving import Serving, serving
+import requests
+from postgres_server import private_server
+from rest_between import PRECHECK, SUBMIT, between
+from rest_programs import HERE, LANGUAGES, MISSING, RUNTIMES, Program, section
+from serving import Serving, eventually, serving
+from silent_postgres import stopped
 
 from ascend_guard.engine.kill import release, stop
 from ascend_guard.server.handling import ServerSettings
-from ascend_guard.store.sqlite.store import SQLiteStore
+from ascend_guard.store.postgres.store import PostgresStore
 
-HERE = Path(__file__).parent
-DOCUMENT = (HERE / "rest_document.txt").read_text()
-HOSTED = "https://pilot.owkai.app"
+pytestmark = pytest.mark.timeout(300)
 
-RUNTIMES = ["python", *(name for name in ("node", "java") if shutil.which(name))]
-"""The languages whose runtime is on this machine."""
+R = TypeVar("R")
 
-CALLS = {
-    "python": """
-import json, sys
-try:
-    print(json.dumps(evaluate_action_governed(json.loads(sys.argv[1]))))
-except AscendBlocked as blocked:
-    print("BLOCKED", blocked)
-""",
-    "node": """
-submitActionGoverned(JSON.parse(process.argv[2])).then(
-  (result) => console.log(JSON.stringify(result)),
-  (error) => console.log(error instanceof AscendBlocked ? 'BLOCKED ' + error.message : 'FAILED ' + error),
-);
-""",
-    "java": """
-public class Main {
-    public static void main(String[] args) throws Exception {
-        try {
-            System.out.println(new AscendClient().submitActionGoverned(args[0]).get("body"));
-        } catch (AscendClient.AscendBlocked blocked) {
-            System.out.println("BLOCKED " + blocked.getMessage());
-        }
-    }
-}
-""",
-}
+ATTEMPTS = 5
+"""How often each submits before it gives up, by the document."""
+
+AGENT = "my-agent"
 
 
-def section(name: str, after: str) -> str:
-    """What the document has under a language's name, until the next one's."""
-    text = DOCUMENT.split(f"\n{name}\n")[1]
-    return text.split(f"\n{after}\n")[0] if after else text
+def passing(count: int) -> bool:
+    """Every submission, and every answer to one, passes."""
+    return True
 
 
-class Reference:
-    """One language's implementation, ready to be called.
+@dataclass
+class Told:
+    """What became of one program's call.
+
+    Attributes:
+        said: what it printed.
+        asked: what it asked, in order.
+        answered: with which statuses.
+    """
+
+    said: str
+    asked: list[str]
+    answered: list[int]
+
+    def decided(self) -> dict[str, Any]:
+        """The decision it printed."""
+        assert not self.said.startswith(("BLOCKED", "FAILED")), self.said
+        found: dict[str, Any] = json.loads(self.said)
+        return found
+
+    def blocked(self) -> str:
+        """Why it blocked; each language puts other words before that."""
+        assert self.said.startswith("BLOCKED "), self.said
+        return self.said[len("BLOCKED ") :].lower().removeprefix("ascend blocked: ")
+
+
+@dataclass
+class Ready:
+    """A program, and the port of 127.0.0.1 for which it was made: nothing listens there unless a relay does."""
+
+    program: Program
+    port: int
+
+
+Programs = dict[str, Ready]
+
+
+class Played:
+    """One language's program, and a server of its own for it.
 
     Args:
         language: one of ``RUNTIMES``.
-        folder: where its program may be.
+        server: whose trail is only about this program.
+        ready: its program.
     """
 
-    def __init__(self, language: str, folder: Path) -> None:
+    def __init__(self, language: str, server: Serving, ready: Ready) -> None:
         self.language = language
-        self._folder = folder
-        self._source = {
-            "python": lambda: (HERE / "rest_reference.txt").read_text(),
-            "node": lambda: section("Node.js", "Go"),
-            "java": lambda: section("Java", ""),
-        }[language]()
+        self.server = server
+        self.key = server.key()
+        self._ready = ready
+        self._known = 0
+        self.trail()
 
-    def __call__(self, url: str, key: str, action: dict[str, Any]) -> str:
-        """What it makes of an action: the answer's JSON, or ``BLOCKED`` and why."""
-        folder = self._folder / url.rpartition(":")[2]
-        folder.mkdir(exist_ok=True)
-        assert HOSTED in self._source
-        source = self._source.replace(HOSTED, url)
-        if self.language == "java":
-            (folder / "AscendClient.java").write_text(source)
-            (folder / "Main.java").write_text(CALLS["java"])
-            if not (folder / "Main.class").exists():
-                subprocess.run(
-                    ["javac", "Main.java", "AscendClient.java"], cwd=folder, check=True, timeout=120
-                )
-            line = ["java", "-cp", str(folder), "Main"]
-        else:
-            program = folder / {"python": "program.py", "node": "program.js"}[self.language]
-            program.write_text(source + CALLS[self.language])
-            line = [sys.executable if self.language == "python" else "node", str(program)]
-        done = subprocess.run(
-            [*line, json.dumps(action)],
-            env={**os.environ, "ASCEND_API_KEY": key},
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def __call__(
+        self,
+        kind: str,
+        amount: float = 0.0,
+        *,
+        key: str = "",
+        before: Callable[[int], bool] = passing,
+        after: Callable[[int], bool] = passing,
+    ) -> Told:
+        """Let the program submit an action; ``before`` and ``after`` are the relay's."""
+        port = int(self.server.url.rpartition(":")[2])
+        with between(self._ready.port, port, before, after) as relay:
+            said = self._ready.program(key or self.key, action(kind, amount))
+        return Told(said, relay.asked, relay.answered)
 
-
-@pytest.fixture(scope="module")
-def everyone(tmp_path_factory: pytest.TempPathFactory) -> list[Reference]:
-    """Every implementation that can run here."""
-    return [Reference(language, tmp_path_factory.mktemp(language)) for language in RUNTIMES]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A server without limits."""
-    with serving(tmp_path_factory.mktemp("reference") / "a.db") as running:
-        yield running
+    def trail(self) -> list[tuple[str, str, str | None]]:
+        """What was recorded since the last look: each event, its author, and its outcome."""
+        page = self.server.ask("GET", "/api/audit/logs?limit=1000", self.server.token(role="admin")).json()
+        assert not page["has_more"]
+        new = [event for event in reversed(page["events"]) if int(event["id"]) > self._known]
+        self._known = max([self._known, *(int(event["id"]) for event in new)])
+        return [(event["event_type"], event["actor"], event["outcome"]) for event in new]
 
 
 def action(kind: str, amount: float = 0.0) -> dict[str, Any]:
     """A submission as the document has it."""
     return {
-        "agent_id": "my-agent",
+        "agent_id": AGENT,
         "agent_name": "My AI Agent",
         "action_type": kind,
         "description": "Query customers' data: é",
@@ -135,10 +134,53 @@ def action(kind: str, amount: float = 0.0) -> dict[str, Any]:
     }
 
 
-def all_at_once(everyone: list[Reference], ask: Callable[[Reference], str]) -> dict[str, str]:
-    """What each says, by its language: they wait between attempts, and need not wait for one another."""
+def all_at_once(work: Callable[[str], R]) -> dict[str, R]:
+    """What each language's turn gives."""
+    with ThreadPoolExecutor(len(RUNTIMES)) as threads:
+        return dict(zip(RUNTIMES, threads.map(work, RUNTIMES), strict=True))
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Every program that can run here, made once."""
+    with ExitStack() as stack:
+
+        def make(language: str) -> Ready:
+            kept = stack.enter_context(socket.socket())
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for the relays
+            kept.bind(("127.0.0.1", 0))
+            port = kept.getsockname()[1]
+            folder = tmp_path_factory.mktemp(language) / "program"
+            return Ready(Program(language, f"http://127.0.0.1:{port}", folder), port)
+
+        yield all_at_once(make)
+
+
+@pytest.fixture
+def everyone(programs: Programs, tmp_path: Path) -> Iterator[list[Played]]:
+    """Every program, each with a server."""
+    with ExitStack() as stack:
+        yield [
+            Played(language, stack.enter_context(serving(tmp_path / f"{language}.db")), ready)
+            for language, ready in programs.items()
+        ]
+
+
+def each(everyone: list[Played], call: Callable[[Played], Told]) -> list[tuple[Played, Told]]:
+    """What each was told."""
     with ThreadPoolExecutor(len(everyone)) as threads:
-        return dict(zip((one.language for one in everyone), threads.map(ask, everyone), strict=True))
+        return list(zip(everyone, threads.map(call, everyone), strict=True))
+
+
+# --- the programs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_runtime_is_here(language: str) -> None:
+    """Each language takes part in every test below; the one that cannot is named."""
+    if language in MISSING:
+        pytest.skip(f"the document's {language} implementation was not run: {MISSING[language]}")
+    assert language in RUNTIMES
 
 
 def test_the_python_one_is_the_documents() -> None:
@@ -148,76 +190,242 @@ def test_the_python_one_is_the_documents() -> None:
     assert kept == lines
 
 
-@pytest.mark.parametrize(
-    ("kind", "amount", "status"),
-    [("orders_read", 0.0, "approved"), ("orders_delete", 0.0, "denied"), ("refund", 900.0, "pending")],
-)
-def test_decisions(server: Serving, everyone: list[Reference], kind: str, amount: float, status: str) -> None:
-    """Each submits, with its body, and is told what the policy decides."""
-    asked = action(kind, amount)
-    for said in all_at_once(everyone, lambda one: one(server.url, server.key(), asked)).values():
-        decided = json.loads(said)
-        assert decided["status"] == status
-        kept = server.ask("GET", f"/api/v1/actions/{decided['id']}", server.token()).json()
-        assert (kept["action_type"], kept["description"]) == (kind, asked["description"])
-        assert kept["action_details"] == {"amount": amount}
+# --- decisions -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_kill_switch(server: Serving, everyone: list[Reference]) -> None:
-    """While it is on, each is blocked before it submits."""
-    stop(server.store, "local", None, "an incident for the test", "ann@example.com")
-    try:
-        for said in all_at_once(
-            everyone, lambda one: one(server.url, server.key(), action("orders_read"))
-        ).values():
-            assert said.startswith("BLOCKED ")
-            assert "kill-switch" in said
-    finally:
-        server.store.write(lambda tx: release(tx, "local", None, "the incident is over", "ann@example.com"))
-        server.store.require_released()
+def test_allowed(everyone: list[Played]) -> None:
+    """An action that the policy allows is approved by it, with the body as it was sent."""
+    for one, told in each(everyone, lambda one: one("orders_read", 12.5)):
+        decided = told.decided()
+        assert (decided["status"], decided["requires_approval"]) == ("approved", False), one.language
+        assert (told.asked, told.answered) == ([PRECHECK, SUBMIT], [200, 200]), one.language
+        assert one.trail() == [("submitted", AGENT, "approved"), ("started", AGENT, None)], one.language
+        kept = one.server.ask("GET", f"/api/v1/actions/{decided['id']}", one.server.token()).json()
+        assert {name: kept[name] for name in ("action_type", "description", "tool_name")} == {
+            name: action("orders_read")[name] for name in ("action_type", "description", "tool_name")
+        }
+        assert kept["action_details"] == {"amount": 12.5}
 
 
-def test_a_wrong_key(server: Serving, everyone: list[Reference]) -> None:
-    """A key that is none blocks."""
-    key = "owkai_" + "0" * 43
-    for said in all_at_once(everyone, lambda one: one(server.url, key, action("orders_read"))).values():
-        assert said.startswith("BLOCKED ")
+def test_denied(everyone: list[Played]) -> None:
+    """An action that the policy denies is not approved, and was never started."""
+    for one, told in each(everyone, lambda one: one("orders_delete")):
+        decided = told.decided()
+        assert (decided["status"], decided["execution_allowed"]) == ("denied", False), one.language
+        assert (told.asked, told.answered) == ([PRECHECK, SUBMIT], [200, 200]), one.language
+        assert one.trail() == [("submitted", AGENT, "denied")], one.language
 
 
-def test_nobody_there(everyone: list[Reference]) -> None:
-    """Where no server listens, each is blocked."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        for said in all_at_once(
-            everyone, lambda one: one(url, "owkai_" + "0" * 43, action("orders_read"))
-        ).values():
-            assert said.startswith("BLOCKED ")
+def test_pending_then_approved(everyone: list[Played]) -> None:
+    """What needs a person waits, and is approved where the caller asks for its status, once one has approved it."""
+    for one, told in each(everyone, lambda one: one("refund", 900.0)):
+        decided = told.decided()
+        assert (decided["status"], decided["requires_approval"]) == ("pending", True), one.language
+        assert decided["execution_allowed"] is False
+        assert one.trail() == [("submitted", AGENT, "pending")], one.language
+        status = f"/api/v1/actions/{decided['id']}/status"
+        assert one.server.ask("GET", status, one.key).json()["status"] == "pending"
+        assert one.server.approve(decided["id"]).status_code == 200
+        assert one.server.ask("GET", status, one.key).json()["status"] == "approved"
+        assert one.trail()[0][:2] == ("approved", "ann@example.com"), one.language
 
 
-def test_too_often(tmp_path: Path, everyone: list[Reference]) -> None:
-    """Each tries five times while the limit is used up, and is blocked: the switch was asked within it."""
-
-    def ask(one: Reference) -> str:
-        # A server of its own: all keys of an organization have one limit.
-        with serving(tmp_path / f"{one.language}.db", settings=ServerSettings(tier="free")) as server:
-            key = server.key()
-            used = [server.ask("GET", "/api/v1/actions?limit=1", key).status_code for _ in range(59)]
-            assert used == [200] * 59
-            return one(server.url, key, action("orders_read"))
-
-    assert set(all_at_once(everyone, ask).values()) <= {
-        "BLOCKED max retries exceeded (429)",
-        "BLOCKED ASCEND blocked: max retries exceeded (429)",
-    }
+def test_a_wrong_key(everyone: list[Played]) -> None:
+    """A key that is none blocks at the first question."""
+    for one, told in each(everyone, lambda one: one("orders_read", key="owkai_" + "0" * 43)):
+        assert told.blocked() == "kill-switch active or status endpoint unreachable", one.language
+        assert (told.asked, told.answered, one.trail()) == ([PRECHECK], [401], []), one.language
 
 
-def test_nothing_can_be_recorded(tmp_path: Path, everyone: list[Reference]) -> None:
-    """While the database is gone, which is answered 503, each is blocked."""
-    store = SQLiteStore(tmp_path / "a.db", durability="process")
-    with serving(store) as server:
+# --- the kill switch -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", [None, AGENT])
+def test_the_kill_switch(everyone: list[Played], agent: str | None) -> None:
+    """While it is on, for everybody or for this agent, each is blocked before it submits; afterwards it is not."""
+    for one in everyone:
+        stop(one.server.store, "local", agent, "an incident for the test", "ann@example.com")
+        assert [event[:2] for event in one.trail()] == [("kill_switch.on", "ann@example.com")]
+    for one, told in each(everyone, lambda one: one("orders_read")):
+        assert told.blocked() == "kill-switch active or status endpoint unreachable", one.language
+        assert (told.asked, told.answered, one.trail()) == ([PRECHECK], [200], []), one.language
+    for one in everyone:
+        one.server.store.write(
+            lambda tx: release(tx, "local", agent, "the incident is over", "ann@example.com")
+        )
+        one.server.store.require_released()
+        one.trail()
+    for one, told in each(everyone, lambda one: one("orders_read")):
+        assert told.decided()["status"] == "approved"
+        assert [event[0] for event in one.trail()] == ["submitted", "started"], one.language
+
+
+def test_the_kill_switch_comes_after_the_first_question(everyone: list[Played]) -> None:
+    """A switch that is turned on between the question and the submission blocks this submission."""
+
+    def call(one: Played) -> Told:
+        def switch(count: int) -> bool:
+            stop(one.server.store, "local", None, "an incident for the test", "ann@example.com")
+            return True
+
+        return one("orders_read", before=switch)
+
+    for one, told in each(everyone, call):
+        assert told.blocked() == "kill-switch / spend limit active", one.language
+        assert (told.asked, told.answered) == ([PRECHECK, SUBMIT], [200, 402]), one.language
+        assert [event[0] for event in one.trail()].count("started") == 0, one.language
+
+
+# --- too often -----------------------------------------------------------------------------------------------------------
+
+
+class Ahead:
+    """A server's clock, which can be put forward."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.seconds
+
+
+def exhausted(
+    programs: Programs, tmp_path: Path, language: str, after: Callable[[Ahead, int], bool]
+) -> tuple[Told, list[Any]]:
+    """A call when the free tier has one request left: the first question takes it."""
+    clock = Ahead()
+    with serving(tmp_path / f"{language}.db", settings=ServerSettings(tier="free"), clock=clock) as server:
+        one = Played(language, server, programs[language])
+        used = [server.ask("GET", "/api/v1/actions?limit=1", one.key).status_code for _ in range(59)]
+        assert used == [200] * 59
+        return one("orders_read", after=lambda count: after(clock, count)), one.trail()
+
+
+def test_too_often(programs: Programs, tmp_path: Path) -> None:
+    """Each tries five times while the limit is used up, and blocks; nothing of it is in the trail."""
+    for language, (told, trail) in all_at_once(
+        lambda language: exhausted(programs, tmp_path, language, lambda clock, count: True)
+    ).items():
+        assert told.blocked() == "max retries exceeded (429)", language
+        assert told.asked == [PRECHECK] + [SUBMIT] * ATTEMPTS, language
+        assert told.answered == [200] + [429] * ATTEMPTS, language
+        assert trail == [], language
+
+
+def test_too_often_for_a_while(programs: Programs, tmp_path: Path) -> None:
+    """When the minute is over between two attempts, the next one is decided, and is one action."""
+
+    def over(clock: Ahead, count: int) -> bool:
+        clock.seconds = 70.0
+        return True
+
+    for language, (told, trail) in all_at_once(
+        lambda language: exhausted(programs, tmp_path, language, over)
+    ).items():
+        assert told.decided()["status"] == "approved", language
+        assert told.answered == [200, 429, 200], language
+        assert trail == [("submitted", AGENT, "approved"), ("started", AGENT, None)], language
+
+
+def ready(server: Serving) -> None:
+    """Wait until a server can decide again."""
+    eventually(lambda: requests.get(server.url + "/ready", timeout=30).ok)
+
+
+# --- the database is gone ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("returns", [False, True], ids=["for good", "for a while"])
+def test_the_database_is_gone(programs: Programs, returns: bool) -> None:
+    """PostgreSQL stops after the first question: each gets 503, tries again, and blocks unless it has come back by then."""
+    with ExitStack() as stack:
+        database = stack.enter_context(private_server())
+        everyone = []
+        for language in RUNTIMES:
+            store = PostgresStore(stack.enter_context(database.database()), secret=b"s" * 32)
+            server = stack.enter_context(serving(store))
+            everyone.append(Played(language, server, programs[language]))
+
+        def back() -> None:
+            database.start()
+            for one in everyone:
+                ready(one.server)
+
+        gone = threading.Barrier(len(everyone), database.stop, timeout=60)
+        here = threading.Barrier(len(everyone), back, timeout=60)
+
+        def before(count: int) -> bool:
+            if count == 1:
+                gone.wait()
+            if count == 2 and returns:
+                here.wait()
+            return True
+
+        found = each(everyone, lambda one: one("orders_read", before=before))
+        if not returns:
+            back()
+        for one, told in found:
+            if returns:
+                assert told.decided()["status"] == "approved", one.language
+                assert told.answered == [200, 503, 200], one.language
+                assert one.trail() == [("submitted", AGENT, "approved"), ("started", AGENT, None)]
+            else:
+                assert told.blocked() == "max retries exceeded (503)", one.language
+                assert told.answered == [200] + [503] * ATTEMPTS, one.language
+                assert one.trail() == [], one.language
+            assert told.asked == [PRECHECK] + [SUBMIT] * (len(told.answered) - 1), one.language
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["gone", "hanging"])
+def test_the_database_is_gone_before_the_first_question(programs: Programs, hangs: bool) -> None:
+    """While nothing can be read, the kill switch's state is unknown, which blocks; also where the answer takes too long."""
+    with ExitStack() as stack:
+        database = stack.enter_context(private_server())
+        store = PostgresStore(stack.enter_context(database.database()), secret=b"s" * 32)
+        server = stack.enter_context(serving(store))
+        everyone = [Played(language, server, ready) for language, ready in programs.items()]
+        everyone[0].trail()
+        if hangs:
+            with stopped(database):
+                found = each(everyone, lambda one: one("orders_read"))
+        else:
+            database.stop()
+            found = each(everyone, lambda one: one("orders_read"))
+            database.start()
+        ready(server)
+        for one, told in found:
+            assert told.blocked() == "kill-switch active or status endpoint unreachable", one.language
+            assert told.asked == [PRECHECK], one.language
+            assert told.answered == [503] or (hangs and told.answered == []), one.language
+        assert everyone[0].trail() == []
+
+
+# --- the server is down --------------------------------------------------------------------------------------------------
+
+
+def test_nobody_listens(programs: Programs, tmp_path: Path) -> None:
+    """Where no server listens each is blocked, and the one that comes back later has nothing of it."""
+    with serving(tmp_path / "a.db") as server:
         key = server.key()
-        store.close()
-        assert server.ask("POST", "/api/v1/actions/submit", key, action("orders_read")).status_code == 503
-        for said in all_at_once(everyone, lambda one: one(server.url, key, action("orders_read"))).values():
-            assert said.startswith("BLOCKED ")
+    said = all_at_once(lambda language: programs[language].program(key, action("orders_read")))
+    for language, text in said.items():
+        assert Told(text, [], []).blocked() == "kill-switch active or status endpoint unreachable", language
+    with serving(tmp_path / "a.db") as again:
+        events = again.ask("GET", "/api/audit/logs", again.token(role="admin")).json()["events"]
+        assert [event["event_type"] for event in events if event["actor"] == AGENT] == []
+
+
+@pytest.mark.parametrize("reached", [False, True], ids=["the submission is lost", "its answer is lost"])
+def test_the_connection_is_lost(everyone: list[Played], reached: bool) -> None:
+    """A submission whose answer does not come blocks; the trail shows whether it had come, and nothing that says it ran."""
+
+    def lost(count: int) -> bool:
+        return False
+
+    def call(one: Played) -> Told:
+        return one("orders_read", after=lost) if reached else one("orders_read", before=lost)
+
+    for one, told in each(everyone, call):
+        assert told.blocked() == "ascend unreachable", one.language
+        events = [event[0] for event in one.trail()]
+        assert events == ["submitted", "started"] * reached * told.asked.count(SUBMIT), (one.language, told)
