@@ -2,10 +2,24 @@
 
 Three generators of effects and a function say what must happen and in which order: ``authorize`` before the tool runs,
 ``begin`` immediately before its first statement, ``check_running`` between the chunks of one that streams, ``settle`` after
-it. A driver performs the effects through a control plane and sends the answers back, or throws the failure in; so failing
-closed lives here and nowhere else.
+it. A driver performs the effects through a control plane and sends the answers back, or throws the failure in.
 
-No clock, randomness, sleep, span or context variable: those are effects, or belong to the faces.
+The rules, the promises they keep, and the tests that hold them (``tests/promises``, ``tests/faults``):
+
+1. A permit exists only if a control plane answered APPROVED and ``claimed``, and every failure before that raises an
+   ``AscendError``. This is the one place that fails closed (promise 1; test_schedules, test_faults_over_http).
+2. ``authorize`` goes in this order: kill switch, submit, decision, arguments unchanged, claim, and the kill switch again if
+   the call waited (promises 1 to 4).
+3. The kill switch is off only if the answer says ``blocked is False``. Any other value, and any failure to get one, counts
+   as on (promise 4; test_schedules, test_kill_barrier).
+4. Arguments are compared with the decided digest before the claim and again in ``begin``. Edited arguments are taken only
+   through a claim, which judges the edited call (promise 2; test_schedules, test_edits).
+5. An approval that its call cannot use is withdrawn; a permit whose body never begins is settled as not started
+   (promises 3 and 5).
+6. Once the tool has run, a failure to record the outcome is returned, not raised: raising would invite the caller to act
+   twice (promise 5).
+
+No clock, randomness, sleep, span or context variable is used here: these are effects, or belong to the entry points.
 """
 
 from __future__ import annotations
@@ -314,6 +328,7 @@ def check_running(call: GovernedCall, permit: Permit, *, begun: bool = True) -> 
 
 
 def _authorize(call: GovernedCall) -> Flow[Permit]:
+    # Kill switch, then submit. An approval without people comes back claimed, in the transaction that recorded it.
     yield from _check_kill_switch(CheckKillSwitch(call.action, "submit"))
     approved, asked = call.digest, call.plain
     submit = Submit(
@@ -327,6 +342,7 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
     )
     result = yield from do(submit)
     waited = result.status is Decision.PENDING
+    # Decision and claim. An edited call may be held again for other approvers, so there can be several rounds.
     for _ in range(_MOST_ROUNDS):
         if result.status is Decision.PENDING:
             result = yield from _decided(call, result)
@@ -347,6 +363,7 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
         break
     else:
         raise not_run.denied(call.action, result)
+    # The switch may have been turned on while the call waited.
     if waited:
         try:
             yield from _check_kill_switch(CheckKillSwitch(call.action, "start", result.action_id))

@@ -1,4 +1,17 @@
-"""People's decisions: approve, deny, or let the deadline decide."""
+"""People's decisions: approve, deny, or let the deadline pass.
+
+The rules:
+
+1. Only a pending action can be decided, and what was decided stays decided. One whose deadline has passed is denied
+   (promise 1).
+2. A decision counts for what the person saw. If the action changed since (arguments, resource, rule, quorum), the decision
+   is refused (promise 2).
+3. Approvals are counted by person, and each rule that asked must have its own approvers (``approvers``, promise 6).
+4. Edited arguments keep the shape of the original, introduce no field, touch nothing redacted or excluded, are judged by the
+   policy, and set aside the approvals of the unedited ones (promises 2 and 8).
+5. One person's denial decides at once, and lasts (``denials``).
+6. Every decision is recorded with who made it, in the same transaction (promise 10).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,16 @@
-"""Using an approval, once, and saying what came of it."""
+"""Use an approval once, and record the outcome.
+
+The rules, each checked in the transaction that acts on it:
+
+1. A claim succeeds only if the kill switch is off, the action is approved, its approval has not expired, and its permit has
+   not been taken. Two claims of one action have an order, and the second is refused (promise 3; test_permits).
+2. The digest of the claim is the approved one, compared in constant time (promise 2).
+3. An edited call is judged again before its permit is given (``edited``, promise 2).
+4. A call with a name (``once``) that has run already gets no second permit (promise 3).
+5. The start is recorded with the digest of what runs, in the same transaction (promise 5).
+6. A call that was started has exactly one outcome. It is ``unknown`` when its process died; an outcome that arrives later
+   replaces ``unknown`` and nothing else (promise 5).
+"""
 
 from __future__ import annotations
 
@@ -163,8 +175,8 @@ def leave(tx: Transaction, runner: str, begun: Collection[str]) -> None:
         tx.remove_runner(runner)
 
 
-def bury(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:
-    """What a dead process had started and never settled is ``unknown``; how many there were."""
+def reap(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:
+    """Give what a dead process started and never settled the outcome ``unknown``; returns how many there were."""
     if alive(runner):
         return 0
     rows = tx.running(runner)

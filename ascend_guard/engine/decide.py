@@ -1,4 +1,13 @@
-"""Deciding an action: policy and risk first, then one transaction that records the decision and what follows from it."""
+"""Decide an action: policy and risk first, then one transaction that records the decision and what follows from it.
+
+The rules:
+
+1. Policy and risk are judged outside the transaction, from the action alone (promise 1).
+2. Inside it, in this order: the kill switch, a call that ran already, the parent of an orchestration, and for a call that
+   needs approval an earlier action of the same call and a denial that lasts; then the action is stored with its decision.
+3. An approval without people is claimed in the same transaction: one durable write before the tool (promises 3 and 5).
+4. A pending action that nobody waits for may be resumed by the same call, never by another one (``same_call``, promise 2).
+"""
 
 from __future__ import annotations
 

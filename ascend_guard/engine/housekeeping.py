@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ascend_guard.store.port import Reader, Store, Transaction
 
 from .approve import expire
-from .claim import bury
+from .claim import reap
 from .denials import DENIAL
 from .liveness import living
 
@@ -37,7 +37,7 @@ def housekeep(store: Store, now: float, expired: Callable[[], None]) -> None:
     def mend(tx: Transaction) -> None:
         alive = living(store, tx, tx.now)
         for runner in dead:
-            bury(tx, runner, alive)
+            reap(tx, runner, alive)
         for row in tx.overdue(tx.now):
             expire(tx, row)
             tx.after_commit(expired)

@@ -1,5 +1,12 @@
 """The kill switch: for every agent of an organization, or for one.
 
+The rules (promise 4):
+
+1. A switch for every agent stops each of them; a switch for one stops it alone. An empty name never means every agent.
+2. When ``stop`` has returned, no call passes its last check. Calls that had passed it are listed. It does not wait for the
+   database (``store.sqlite.barrier``).
+3. Turning a switch on or off is recorded, and so is each call that it blocked, with the stage.
+
 ``stopped``, ``pull`` and ``release`` work inside a transaction. ``stop`` is how a switch is turned on by itself: it
 waits for no database, and says which calls had begun (``store.barrier``).
 """

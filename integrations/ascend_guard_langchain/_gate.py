@@ -1,4 +1,12 @@
-"""The gate of a governed tool: a subclass of the tool's own class that decides where every way of calling comes by."""
+"""The gate of a governed tool: a subclass of the tool's own class, with the decision where every way of calling passes.
+
+The rules:
+
+1. Every way to call a tool (``invoke``, ``run``, ``batch``, a graph's tool node, an agent) ends in ``_run`` or ``_arun``,
+   after validation. The gate is there and nowhere else (promises 1 and 7; tests/langchain).
+2. What is judged are the validated values that the tool receives (promise 2).
+3. What the model is told names no command that approves (promise 6).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""An MCP server's tool calls as governed actions, whatever speaks the protocol. Every face of this package has this gate."""
+"""An MCP server's tool calls as governed actions. Every entry point of this package uses this gate.
+
+The rules:
+
+1. Each ``tools/call`` gets one admission before the server's tool runs, and runs with the admission's arguments
+   (promises 1 and 2).
+2. A call is settled once: completed, failed, or ``unknown`` where the answer never came (promises 3 and 5).
+3. What the client is told names no command that approves (promise 6).
+"""
 
 from __future__ import annotations
 
