@@ -296,39 +296,39 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "submit_action", "POST", "/api/v1/actions/submit", DecisionBody, SubmitBody,
         refuses=(402, 403, 409), tolerant=True,
-        summary="Decide an action. Idempotency-Key makes a resent one the same action.",
+        summary="Submit an action and get a decision. A resent request with the same Idempotency-Key is the same action.",
     ),
     Endpoint(
         "submit_mcp_action", "POST", "/api/v1/mcp/actions/submit", DecisionBody, McpSubmitBody,
-        refuses=(402, 403, 409), tolerant=True, summary="Decide a call of a tool on an MCP server.",
+        refuses=(402, 403, 409), tolerant=True, summary="Submit a call of an MCP server's tool and get a decision.",
     ),
     Endpoint(
         "get_action_status", "GET", "/api/v1/actions/{action_id}/status", DecisionBody,
-        refuses=(402, 404), summary="The decision on an action as it stands.",
+        refuses=(402, 404), summary="Get the current decision on an action.",
     ),
     Endpoint(
         "get_action", "GET", "/api/v1/actions/{action_id}", ActionDetailBody,
-        refuses=(404,), summary="An action with its arguments and its audit trail.",
+        refuses=(404,), summary="Get an action with its arguments and its audit trail.",
     ),
     Endpoint(
         "list_actions", "GET", "/api/v1/actions", ActionPage, query=ActionsQuery,
-        aliases=("/api/agent-activity",), summary="Actions, newest first.",
+        aliases=("/api/agent-activity",), summary="List actions, newest first.",
     ),
     Endpoint(
         "claim_action", "POST", "/api/v1/actions/{action_id}/claim", DecisionBody, ClaimBody,
-        refuses=(402, 403, 404, 409), summary="Take the one permit an approval is good for.",
+        refuses=(402, 403, 404, 409), summary="Claim an approved action: take its one permit.",
     ),
     Endpoint(
         "withdraw_action", "POST", "/api/v1/actions/{action_id}/withdraw", OutcomeAnswer,
-        ReasonBody, refuses=(403, 404, 409), summary="An approved action will not be run; let nobody use it.",
+        ReasonBody, refuses=(403, 404, 409), summary="Withdraw an approved action that will not run.",
     ),
     Endpoint(
         "detach_action", "POST", "/api/v1/actions/{action_id}/detach", OutcomeAnswer, DetachBody,
-        refuses=(403, 404), summary="Nobody waits for this action any more; the same call later may take it up.",
+        refuses=(403, 404), summary="Stop waiting for an action. A later identical call may resume it.",
     ),
     Endpoint(
         "evaluate_policy", "POST", "/api/governance/policies/evaluate-realtime", EvaluateAnswer,
         EvaluateBody, refuses=(403,), tolerant=True,
-        summary="What would be decided; nothing is recorded as an action.",
+        summary="Evaluate the policy without submitting an action.",
     ),
 )  # fmt: skip

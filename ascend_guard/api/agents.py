@@ -117,40 +117,40 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "list_agents", "GET", "/api/registry/agents", AgentPage, query=PageQuery,
-        summary="The organization's agents, oldest first.",
+        summary="List agents, oldest first.",
     ),
     Endpoint(
         "get_agent", "GET", "/api/registry/agents/{agent_id}", AgentDetail, refuses=(403, 404),
-        summary="An agent, and what it has done so far.",
+        summary="Get an agent and its statistics.",
     ),
     Endpoint(
         "update_agent", "PUT", "/api/registry/agents/{agent_id}", AgentAnswer, AgentChange,
-        refuses=(403, 404), summary="Change an agent, or link a model to it.",
+        refuses=(403, 404), summary="Update an agent, or link a model to it.",
     ),
     Endpoint(
         "deregister_agent", "DELETE", "/api/registry/agents/{agent_id}", Done, refuses=(403, 404),
-        summary="Forget an agent's registration.",
+        summary="Delete an agent's registration.",
     ),
     Endpoint(
         "activate_agent", "POST", "/api/registry/agents/{agent_id}/activate", AgentAnswer,
-        WhyBody, access=Access.ADMIN, refuses=(403, 404), body_optional=True, summary="Let an agent act.",
+        WhyBody, access=Access.ADMIN, refuses=(403, 404), body_optional=True, summary="Activate an agent.",
     ),
     Endpoint(
         "suspend_agent", "POST", "/api/registry/agents/{agent_id}/suspend", AgentAnswer,
         WhyBody, access=Access.ADMIN, refuses=(403, 404), body_optional=True,
-        summary="Refuse what an agent submits, for a while.",
+        summary="Suspend an agent: its submissions are refused until it is activated.",
     ),
     Endpoint(
         "deactivate_agent", "POST", "/api/registry/agents/{agent_id}/deactivate", AgentAnswer,
         WhyBody, access=Access.ADMIN, refuses=(403, 404), body_optional=True,
-        summary="Refuse what an agent submits, for good.",
+        summary="Deactivate an agent: its submissions are refused.",
     ),
     Endpoint(
         "heartbeat", "POST", "/api/agents/health/heartbeat", AgentHealth, HeartbeatBody,
-        refuses=(403,), tolerant=True, summary="An agent's sign of life.",
+        refuses=(403,), tolerant=True, summary="Report that an agent is alive.",
     ),
     Endpoint(
         "get_agent_health", "GET", "/api/agents/health/{agent_id}", AgentHealth, refuses=(403, 404),
-        summary="How an agent is.",
+        summary="Get an agent's health.",
     ),
 )  # fmt: skip

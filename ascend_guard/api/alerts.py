@@ -50,10 +50,10 @@ class Alerts(Struct, kw_only=True):
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "list_alerts", "GET", "/api/alerts", Alerts, query=AlertsQuery, refuses=(403,),
-        summary="What in the audit trail somebody should look at, newest first.",
+        summary="List alerts, newest first.",
     ),
     Endpoint(
         "acknowledge_alert", "POST", "/api/alerts/{alert_id}/acknowledge", AlertBody,
-        access=Access.ADMIN, refuses=(404,), summary="Say that an alert was seen.",
+        access=Access.ADMIN, refuses=(404,), summary="Acknowledge an alert.",
     ),
 )  # fmt: skip

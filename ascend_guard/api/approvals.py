@@ -78,10 +78,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "clear_denial", "POST", "/api/actions/{action_id}/clear-denial", DecidedAnswer, ClearBody,
         access=Access.PERSON, refuses=(403, 404, 409), body_optional=True,
-        summary="End a person's denial: the same call made again asks people anew.",
+        summary="Clear a denial: the same call asks for approval again.",
     ),
     Endpoint(
         "get_approval", "GET", "/api/sdk/approval/{approval_id}", ApprovalBody,
-        refuses=(404,), summary="How an approval stands.",
+        refuses=(404,), summary="Get the state of an approval.",
     ),
 )  # fmt: skip

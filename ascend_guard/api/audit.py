@@ -49,6 +49,6 @@ class AuditPage(Struct, kw_only=True):
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "list_audit_log", "GET", "/api/audit/logs", AuditPage, query=AuditQuery,
-        aliases=("/audit/logs",), refuses=(403,), summary="The audit trail, newest first.",
+        aliases=("/audit/logs",), refuses=(403,), summary="List audit records, newest first.",
     ),
 )  # fmt: skip

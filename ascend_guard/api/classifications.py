@@ -59,15 +59,15 @@ class Classifications(Struct):
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "list_classifications", "GET", "/api/v1/resource-classifications", Classifications,
-        query=ClassificationsQuery, summary="How sensitive resources are.",
+        query=ClassificationsQuery, summary="List resource classifications.",
     ),
     Endpoint(
         "classify_resource", "POST", "/api/v1/resource-classifications", ClassificationAnswer,
         ClassificationRegistration, access=Access.ADMIN, refuses=(409,),
-        summary="Say how sensitive a resource is.",
+        summary="Classify a resource.",
     ),
     Endpoint(
         "delete_classification", "DELETE", "/api/v1/resource-classifications/{classification_id}", Done,
-        access=Access.ADMIN, refuses=(404,), summary="Forget how sensitive a resource is.",
+        access=Access.ADMIN, refuses=(404,), summary="Delete a resource classification.",
     ),
 )  # fmt: skip

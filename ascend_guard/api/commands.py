@@ -67,18 +67,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "issue_command", "POST", "/api/registry/agents/{agent_id}/commands", CommandAnswer,
         CommandIssue, access=Access.ADMIN, status=201, refuses=(403, 404, 409),
-        summary="Give an agent a command; one that stops does so at once.",
+        summary="Send a command to an agent. A stopping command takes effect at once.",
     ),
     Endpoint(
         "broadcast_command", "POST", "/api/registry/commands", CommandAnswer, CommandIssue,
-        access=Access.ADMIN, status=201, refuses=(403, 409), summary="Give every agent a command.",
+        access=Access.ADMIN, status=201, refuses=(403, 409), summary="Send a command to every agent.",
     ),
     Endpoint(
         "list_commands", "GET", "/api/registry/agents/{agent_id}/commands", Commands, refuses=(403,),
-        summary="What an agent has not acknowledged yet, broadcasts included.",
+        summary="List an agent's unacknowledged commands, broadcasts included.",
     ),
     Endpoint(
         "acknowledge_command", "POST", "/api/registry/agents/{agent_id}/commands/{command_id}/ack",
-        Acknowledged, refuses=(403, 409), summary="An agent has received a command.",
+        Acknowledged, refuses=(403, 409), summary="Acknowledge a command.",
     ),
 )  # fmt: skip

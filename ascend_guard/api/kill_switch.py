@@ -66,14 +66,14 @@ class KillAnswer(Struct):
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "get_kill_switch", "GET", "/api/sdk/kill-switch/status", KillSwitchBody, query=KillQuery,
-        refuses=(403,), summary="Whether agents are stopped. Anything but an answer counts as stopped.",
+        refuses=(403,), summary="Get the kill switch's state. A client that gets no answer must treat it as on.",
     ),
     Endpoint(
         "trigger_kill_switch", "POST", "/api/billing/kill-switch/{organization_id}/trigger", KillAnswer,
-        KillBody, access=Access.ADMIN, refuses=(404,), summary="Stop an agent, or all of them.",
+        KillBody, access=Access.ADMIN, refuses=(404,), summary="Turn the kill switch on for one agent or for all.",
     ),
     Endpoint(
         "release_kill_switch", "POST", "/api/billing/kill-switch/{organization_id}/release", KillAnswer,
-        ReleaseBody, access=Access.ADMIN, refuses=(404,), summary="Let them go on.",
+        ReleaseBody, access=Access.ADMIN, refuses=(404,), summary="Turn the kill switch off for one agent or for all.",
     ),
 )  # fmt: skip

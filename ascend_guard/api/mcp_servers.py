@@ -107,25 +107,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "list_mcp_servers", "GET", "/api/registry/mcp-servers", ServerPage, query=PageQuery,
-        summary="The organization's MCP servers, oldest first.",
+        summary="List MCP servers, oldest first.",
     ),
     Endpoint(
         "get_mcp_server", "GET", "/api/registry/mcp-servers/{server_name}", ServerBody,
-        refuses=(404,), summary="An MCP server.",
+        refuses=(404,), summary="Get an MCP server.",
     ),
     Endpoint(
         "delete_mcp_server", "DELETE", "/api/registry/mcp-servers/{server_name}", Done,
-        access=Access.ADMIN, refuses=(404,), summary="Forget an MCP server; its tools are refused from then on.",
+        access=Access.ADMIN, refuses=(404,), summary="Delete an MCP server. Its tools are refused from then on.",
     ),
     Endpoint(
         "activate_mcp_server", "POST", "/api/registry/mcp-servers/{server_name}/activate",
         ServerAnswer, WhyBody, access=Access.ADMIN, refuses=(404,), body_optional=True,
-        summary="Let an MCP server's tools be called.",
+        summary="Activate an MCP server: its tools may be called.",
     ),
     Endpoint(
         "deactivate_mcp_server", "POST", "/api/registry/mcp-servers/{server_name}/deactivate",
         ServerAnswer, WhyBody, access=Access.ADMIN, refuses=(404,), body_optional=True,
-        summary="Refuse an MCP server's tools.",
+        summary="Deactivate an MCP server: its tools are refused.",
     ),
     Endpoint(
         "scan_mcp_network", "POST", "/api/authorization/mcp-discovery/scan-network", Discovered,
@@ -138,6 +138,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "get_mcp_health", "GET", "/api/authorization/mcp-discovery/health-monitor", ServersHealth,
         aliases=("/api/authorization/mcp-discovery/server-status",), query=ServersQuery,
-        summary="Which MCP servers are registered as active; the servers themselves are not asked.",
+        summary="List the MCP servers that are registered as active. The servers themselves are not asked.",
     ),
 )  # fmt: skip

@@ -75,18 +75,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "list_models", "GET", "/api/registry/models", ModelPage, query=PageQuery, refuses=(403,),
-        summary="The organization's models, oldest first; for people and admins.",
+        summary="List models, oldest first. For people and admins.",
     ),
     Endpoint(
         "get_model", "GET", "/api/registry/models/{model_id}", ModelBody, refuses=(403, 404),
-        summary="A model, by its identifier or its number; for people and admins.",
+        summary="Get a model by identifier or number. For people and admins.",
     ),
     Endpoint(
         "update_model", "PUT", "/api/registry/models/{model_id}", ModelAnswer, ModelChange,
-        access=Access.ADMIN, refuses=(404,), summary="Change a model, its compliance above all.",
+        access=Access.ADMIN, refuses=(404,), summary="Update a model, for example its compliance status.",
     ),
     Endpoint(
         "delete_model", "DELETE", "/api/registry/models/{model_id}", Done, access=Access.ADMIN,
-        refuses=(404,), summary="Forget a model.",
+        refuses=(404,), summary="Delete a model.",
     ),
 )  # fmt: skip

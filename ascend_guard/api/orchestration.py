@@ -135,32 +135,32 @@ class CascadeAnswer(Struct, kw_only=True):
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "register_topology", "POST", "/api/v1/orchestration/topology", TopologyAnswer,
-        TopologyBody, access=Access.ADMIN, refuses=(409,), summary="Say who works for an orchestrator.",
+        TopologyBody, access=Access.ADMIN, refuses=(409,), summary="Register which agents work for an orchestrator.",
     ),
     Endpoint(
         "list_topologies", "GET", "/api/v1/orchestration/topology", TopologyPage, query=PageQuery,
-        summary="Who works for whom.",
+        summary="List orchestrators and their agents.",
     ),
     Endpoint(
         "register_mcp_topology", "POST", "/api/v1/orchestration/topology/mcp", TopologyAnswer,
         McpTopologyBody, access=Access.ADMIN, refuses=(404, 409),
-        summary="Say which MCP servers work for an orchestrator.",
+        summary="Register which MCP servers an orchestrator uses.",
     ),
     Endpoint(
         "get_orchestration_session", "GET", "/api/v1/orchestration/sessions/{session_id}",
-        SessionBody, query=PartQuery, refuses=(404,), summary="What a session did.",
+        SessionBody, query=PartQuery, refuses=(404,), summary="Get a session's actions.",
     ),
     Endpoint(
         "get_orchestration_session_risk", "GET", "/api/v1/orchestration/sessions/{session_id}/risk",
-        SessionRisk, refuses=(404,), summary="What a session puts at stake.",
+        SessionRisk, refuses=(404,), summary="Get a session's risk.",
     ),
     Endpoint(
         "get_orchestration_stats", "GET", "/api/v1/orchestration/stats", OrchestrationStats,
-        summary="Numbers about all sessions.",
+        summary="Get statistics of all sessions.",
     ),
     Endpoint(
         "cascade_kill", "POST", "/api/v1/orchestration/cascade-kill/{orchestrator_id}", CascadeAnswer,
         CascadeBody, access=Access.PERSON_ADMIN, refuses=(404,),
-        summary="Stop an orchestrator and all that work for it; for people only.",
+        summary="Stop an orchestrator and all agents that work for it. For people only.",
     ),
 )  # fmt: skip

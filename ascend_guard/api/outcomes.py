@@ -71,14 +71,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "complete_action", "POST", "/api/agent-action/{action_id}/complete", OutcomeAnswer,
         OutcomeBody, refuses=(403, 404, 409), body_optional=True, tolerant=True,
-        summary="An action has completed.",
+        summary="Report that an action completed.",
     ),
     Endpoint(
         "fail_action", "POST", "/api/agent-action/{action_id}/fail", OutcomeAnswer, OutcomeBody,
-        refuses=(403, 404, 409), body_optional=True, tolerant=True, summary="An action has failed.",
+        refuses=(403, 404, 409), body_optional=True, tolerant=True, summary="Report that an action failed.",
     ),
     Endpoint(
         "report_outcomes", "POST", "/api/v1/actions/outcomes", OutcomesAnswer, OutcomesBody,
-        refuses=(403,), summary="What came of several actions, in one request. Each counts for itself.",
+        refuses=(403,),
+        summary="Report the outcomes of several actions in one request. Each is accepted or refused on its own.",
     ),
 )  # fmt: skip

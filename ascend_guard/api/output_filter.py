@@ -88,22 +88,22 @@ class FindingsPage(Many, kw_only=True):
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "get_output_filter_config", "GET", "/api/v1/output-filter/config", FilterBody,
-        summary="How output is filtered.",
+        summary="Get the output filter's configuration.",
     ),
     Endpoint(
         "set_output_filter_config", "PUT", "/api/v1/output-filter/config", FilterBody,
-        FilterConfig, access=Access.ADMIN, summary="Say how output is filtered.",
+        FilterConfig, access=Access.ADMIN, summary="Set the output filter's configuration.",
     ),
     Endpoint(
         "scan_output", "POST", "/api/v1/output-filter/scan", ScanAnswer, ScanBody,
-        refuses=(403, 404), tolerant=True, summary="Look through an output. A scan that fails blocks it.",
+        refuses=(403, 404), tolerant=True, summary="Scan an output. A scan that fails blocks it.",
     ),
     Endpoint(
         "list_findings", "GET", "/api/v1/output-filter/findings", FindingsPage,
-        query=FindingsQuery, summary="What was found, newest first; never the data itself.",
+        query=FindingsQuery, summary="List findings, newest first, without the data that was found.",
     ),
     Endpoint(
         "list_action_findings", "GET", "/api/v1/output-filter/findings/{action_id}", FindingsPage,
-        query=FindingsQuery, refuses=(404,), summary="What was found in an action's output.",
+        query=FindingsQuery, refuses=(404,), summary="List the findings in an action's output.",
     ),
 )  # fmt: skip

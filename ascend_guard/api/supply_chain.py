@@ -175,37 +175,37 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "list_components", "GET", "/api/v1/supply-chain/components", ComponentPage,
-        query=ComponentsQuery, summary="The organization's components, oldest first.",
+        query=ComponentsQuery, summary="List components, oldest first.",
     ),
     Endpoint(
         "get_component", "GET", "/api/v1/supply-chain/components/{component_id}", ComponentBody,
-        refuses=(404,), summary="A component, by its identifier or its number.",
+        refuses=(404,), summary="Get a component by identifier or number.",
     ),
     Endpoint(
         "update_component", "PUT", "/api/v1/supply-chain/components/{component_id}", ComponentAnswer,
         ComponentChange, access=Access.ADMIN, refuses=(404,),
-        summary="Change a component, its vulnerabilities above all.",
+        summary="Update a component, for example its vulnerabilities.",
     ),
     Endpoint(
         "get_component_stats", "GET", "/api/v1/supply-chain/stats", ComponentStats,
-        summary="Numbers about all components.",
+        summary="Get statistics of all components.",
     ),
     Endpoint(
         "get_component_impact", "GET", "/api/v1/supply-chain/impact/{component_id}", Impact,
-        query=PartQuery, refuses=(404,), summary="Which agents a component is in.",
+        query=PartQuery, refuses=(404,), summary="List the agents that contain a component.",
     ),
     Endpoint(
         "get_agent_dependencies", "GET", "/api/v1/supply-chain/agents/{agent_id}/dependencies",
         DependenciesAnswer, query=PartQuery, refuses=(403, 404),
-        summary="What an agent is built of.",
+        summary="Get the components of an agent.",
     ),
     Endpoint(
         "set_agent_dependencies", "PUT", "/api/v1/supply-chain/agents/{agent_id}/dependencies",
         DependenciesAnswer, DependenciesBody, access=Access.ADMIN, refuses=(404, 409),
-        summary="Say what an agent is built of.",
+        summary="Set the components of an agent.",
     ),
     Endpoint(
         "get_cve_sync_status", "GET", "/api/v1/supply-chain/sync/status", SyncStatus,
-        summary="How vulnerabilities get in.",
+        summary="Get how vulnerability data is updated.",
     ),
 )  # fmt: skip

@@ -35,14 +35,14 @@ class DeploymentBody(Struct):
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
-        "health", "GET", "/health", ServerHealth, access=Access.PUBLIC, summary="That the server lives.",
+        "health", "GET", "/health", ServerHealth, access=Access.PUBLIC, summary="Check that the server is alive.",
     ),
     Endpoint(
         "ready", "GET", "/ready", ServerHealth, access=Access.PUBLIC, refuses=(503,),
-        summary="That the server can record decisions.",
+        summary="Check that the server can record decisions.",
     ),
     Endpoint(
         "deployment_info", "GET", "/api/deployment-info", DeploymentBody, access=Access.PUBLIC,
-        summary="What this server is, and its features.",
+        summary="Get the server's version and features.",
     ),
 )  # fmt: skip

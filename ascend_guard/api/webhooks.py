@@ -93,26 +93,26 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "configure_webhook", "POST", "/api/sdk/webhooks/configure", WebhookAnswer, WebhookBody,
         access=Access.ADMIN, status=201, aliases=("/api/webhooks/configure", "/api/webhooks"),
-        summary="Send events to an address.",
+        summary="Register a webhook.",
     ),
     Endpoint(
         "list_webhooks", "GET", "/api/webhooks", Webhooks, access=Access.ADMIN, query=PageQuery,
-        aliases=("/api/sdk/webhooks/configure", "/api/webhooks/configure"), summary="The organization's webhooks.",
+        aliases=("/api/sdk/webhooks/configure", "/api/webhooks/configure"), summary="List webhooks.",
     ),
     Endpoint(
         "update_webhook", "PUT", "/api/webhooks/{webhook_id}", WebhookAnswer, WebhookChange,
-        access=Access.ADMIN, refuses=(404,), summary="Change a webhook.",
+        access=Access.ADMIN, refuses=(404,), summary="Update a webhook.",
     ),
     Endpoint(
         "delete_webhook", "DELETE", "/api/webhooks/{webhook_id}", Done, access=Access.ADMIN,
-        refuses=(404,), summary="Forget a webhook.",
+        refuses=(404,), summary="Delete a webhook.",
     ),
     Endpoint(
         "test_webhook", "POST", "/api/webhooks/{webhook_id}/test", WebhookTest, access=Access.ADMIN,
-        refuses=(404,), summary="Send a test event now.",
+        refuses=(404,), summary="Send a test event.",
     ),
     Endpoint(
         "list_deliveries", "GET", "/api/webhooks/{webhook_id}/deliveries", Deliveries, access=Access.ADMIN,
-        query=PageQuery, refuses=(404,), summary="What was sent to a webhook, and how that went.",
+        query=PageQuery, refuses=(404,), summary="List a webhook's deliveries and their results.",
     ),
 )  # fmt: skip
