@@ -765,9 +765,59 @@ def test_a_session_that_cannot_be_used_says_why(server: FaultServer, tmp_path: P
     broken, nowhere = requests.Session(), requests.Session()
     broken.auth = no_token
     nowhere.verify = str(tmp_path / "none.pem")
-    for session in (broken, nowhere):
-        with pytest.raises(ConfigurationError):
-            Transport("https://a.example", session=session)
+    with pytest.raises(ConfigurationError):
+        Transport("https://a.example", session=nowhere)
+    with pytest.raises(ConfigurationError, match=r"auth failed \(KeyError\)"):
+        Transport(server.url, session=broken).send("GET", "/")
+    assert server.received == []
+
+
+def test_a_sessions_auth_is_asked_for_each_request(server: FaultServer) -> None:
+    """A token that is renewed is sent, on every kind of request; it sees what it may have to sign."""
+    session = requests.Session()
+    seen: list[tuple[str | None, str | None, object, str | None]] = []
+
+    def auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        seen.append((prepared.method, prepared.url, prepared.body, prepared.headers.get("X-B")))
+        prepared.headers["X-Token"] = f"token-{len(seen)}"
+        return prepared
+
+    session.auth = auth
+    transport = Transport(server.url, session=session)
+    assert seen == []
+    transport.send("GET", "/a", headers={"X-B": "b"})
+    transport.send("POST", "/b?c=d", body=b"{}")
+    session.auth = ("user", "word")  # another one from now on
+    transport.send("GET", "/c")
+    assert seen == [("GET", f"{server.url}/a", None, "b"), ("POST", f"{server.url}/b?c=d", b"{}", None)]
+    sent = [(one.headers.get("x-token"), one.headers.get("authorization")) for one in server.received]
+    assert sent == [("token-1", None), ("token-2", None), (None, "Basic dXNlcjp3b3Jk")]
+    assert [one.headers.get("content-length") for one in server.received] == [None, "2", None]
+
+
+@pytest.mark.parametrize("what", ["url", "body", "method"])
+def test_an_auth_that_sends_another_request_is_refused(server: FaultServer, what: str) -> None:
+    """It may set headers, and nothing else: what was meant is what is sent."""
+    session = requests.Session()
+
+    def auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        setattr(prepared, what, {"url": f"{server.url}/x", "body": b"[]", "method": "PUT"}[what])
+        return prepared
+
+    session.auth = auth
+    with pytest.raises(ConfigurationError, match="headers only"):
+        Transport(server.url, session=session).send("POST", "/", body=b"{}")
+    assert server.received == []
+
+
+@pytest.mark.parametrize("header", [("X-A", "a\r\nb"), ("X\n", "1")])
+def test_a_header_of_an_auth_is_checked(server: FaultServer, header: tuple[str, str]) -> None:
+    """As any other."""
+    session = requests.Session()
+    session.auth = lambda prepared: prepared.headers.update([header]) or prepared
+    with pytest.raises(ValidationError):
+        Transport(server.url, session=session).send("GET", "/")
+    assert server.received == []
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{}", b"x" * 600])

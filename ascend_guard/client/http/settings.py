@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
 from requests.utils import default_headers, select_proxy, to_native_string
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -75,6 +77,10 @@ class Peer:
         self.origin = f"{parts.scheme}://{self.name}"
         self.prefix = path
         self.proxy = ""
+
+    def url(self, path: str) -> str:
+        """The whole URL of a path; through a plain proxy the prefix is one already."""
+        return self.prefix + path if "://" in self.prefix else self.origin + self.prefix + path
 
 
 def is_local(host: str) -> bool:
@@ -153,8 +159,8 @@ def _settle(
     proxy = select_proxy(url, proxies)
     if proxy and not peer.secure and not is_local(urlsplit(proxy).hostname or ""):
         proxies = {}  # "localhost" means another machine there, and the keys would travel in clear text
-    # An auth of our own keeps requests from looking into ~/.netrc.
-    request = requests.Request("GET", url, headers=headers, auth=session.auth or (lambda prepared: prepared))
+    # This keeps requests from looking into ~/.netrc. The session's own auth is asked for each request (``authenticated``).
+    request = requests.Request("GET", url, headers=headers, auth=lambda prepared: prepared)
     prepared = session.prepare_request(request)
     adapter = session.get_adapter(url)
     if not isinstance(adapter, HTTPAdapter):
@@ -189,6 +195,35 @@ def _settle(
         for name, value in pool.proxy_headers.items()
     }
     return pool, {"host": peer.host, **_merged(prepared)}
+
+
+def authenticated(
+    session: requests.Session, method: str, url: str, headers: dict[str, str], body: bytes | None
+) -> dict[str, str]:
+    """The headers of a request with what the session's authentication sets now: a token may have been renewed.
+
+    Raises:
+        ConfigurationError: the authentication failed, or changed more than headers.
+        ValidationError: a header that it set cannot be sent.
+    """
+    prepared = requests.PreparedRequest()
+    prepared.method, prepared.url, prepared.body = method, url, body
+    prepared.headers = CaseInsensitiveDict(headers)
+    prepared.hooks = default_hooks()
+    try:
+        prepared.prepare_auth(session.auth, url)
+    except Exception as error:  # its text may hold a secret
+        raise ConfigurationError(
+            f"The session's auth failed ({type(error).__name__}), so {method} {urlsplit(url).path} was not sent. "
+            "Check session.auth."
+        ) from None
+    if prepared.url != url or prepared.body is not body or prepared.method != method:
+        raise ConfigurationError(
+            "The session's auth changed the URL, the method or the body. It may set headers only."
+        )
+    kept = {name: to_native_string(value, "latin-1") for name, value in prepared.headers.items()}  # type: ignore[no-untyped-call]
+    framing = {name: value for name, value in headers.items() if name in _FRAMING}
+    return framing | checked({name: value for name, value in kept.items() if name.lower() not in _FRAMING})
 
 
 def _merged(prepared: requests.PreparedRequest) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """HTTP to the control plane: a requests session's settings, a urllib3 pool, one deadline for the whole call.
 
-requests knows the settings (proxies, certificates, authentication) and is asked once; the calls go straight to a pool of
+requests knows the settings (proxies, certificates) and is asked once; the calls go straight to a pool of
 our own, which costs less than half. Nothing is retried, no redirect is followed, no cookie is kept: what may be sent again
 is decided above, where there is an idempotency key.
 """
@@ -33,7 +33,7 @@ from ascend_guard.errors import (
 from ascend_guard.redaction.hidden import masks
 
 from .reading import AnswerRefused, Idle, RequestProgress, current
-from .settings import Peer, check_target, checked, settle
+from .settings import Peer, authenticated, check_target, checked, settle
 
 __all__ = ["Answer", "Stream", "Transport", "Unsent"]
 
@@ -135,7 +135,8 @@ class Transport:
         headers: sent with every request. They win over the session's; what ``session.auth`` sets wins over them.
         timeout: seconds for a whole call, from looking up the host to the last byte; a day at most.
         session: where proxies, CA bundle, client certificate, authentication and headers come from; without one, the
-            environment as requests reads it. It is asked here, once, and not changed; ``~/.netrc`` is left alone.
+            environment as requests reads it. It is read here, once, and not changed; its authentication is asked for
+            each request. ``~/.netrc`` is left alone.
         pool: how many connections are kept for the next calls; more may be open.
         limit: bytes a body may have.
 
@@ -158,6 +159,7 @@ class Transport:
             raise ConfigurationError("The timeout must be more than 0 seconds.")
         self._peer = Peer(base_url)
         self._template, self._headers = settle(self._peer, session, checked(headers))
+        self._session = session
         self._timeout = timeout
         self._size = pool
         self._limit = limit
@@ -180,7 +182,7 @@ class Transport:
             method: as in "POST".
             path: from "/" on, already quoted; it may have a query.
             body: sent as it is; say its content type in the headers.
-            headers: of this request; they win over all others.
+            headers: of this request; they win over all others but what ``session.auth`` sets.
             timeout: seconds for this call instead of the transport's.
 
         Raises:
@@ -223,6 +225,9 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         check_target(method, path)
         pool = self._live()
+        sent = {**self._headers, **checked(headers)} if headers else self._headers
+        if self._session is not None and self._session.auth is not None:
+            sent = authenticated(self._session, method, self._peer.url(path), sent, body)
         token = current.set(call)
         outcome: object = "interrupted"
         try:
@@ -230,7 +235,7 @@ class Transport:
                 method,
                 self._peer.prefix + path,
                 body=body,
-                headers={**self._headers, **checked(headers)} if headers else self._headers,
+                headers=sent,
                 retries=self._once,
                 redirect=False,
                 assert_same_host=False,
