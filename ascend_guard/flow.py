@@ -17,16 +17,8 @@ import msgspec
 
 from ascend_guard.errors import not_run
 
-from .errors import (
-    AscendError,
-    AuthenticationError,
-    AuthorizationDeniedError,
-    ConfigurationError,
-    ConflictError,
-    KillSwitchError,
-    ServerError,
-    StoreError,
-)
+from .errors import AscendError, ConflictError, ServerError
+from .kill_switch import block_unknown, is_off
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome, Permit
 
 R = TypeVar("R")
@@ -378,19 +370,14 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
 
 
 def _require_off(check: CheckKillSwitch, state: KillSwitchState) -> None:
-    if state.blocked is not False:
+    if not is_off(state):
         raise not_run.stopped(check.action, state, check.action_id, check.stage)
 
 
 def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
-    """A state that cannot be known counts as on (REST API document, "Fail-closed requirement")."""
-    if isinstance(error, AuthorizationDeniedError | AuthenticationError | ConfigurationError | StoreError):
-        raise error
-    if isinstance(error, ConflictError) and isinstance(check, Begin):  # the permit is another process's
-        raise error
-    raise KillSwitchError(
-        f"Blocked: {not_run.what(check.action)} did not run, because the state of the kill switch cannot be known, "
-        f"which counts as on ({type(error).__name__}: {error}).",
+    block_unknown(
+        error,
+        before=f"{not_run.what(check.action)} did not run, because ",
         action_id=check.action_id,
-        reason="kill switch state unknown",
-    ) from error
+        explained=(ConflictError,) if isinstance(check, Begin) else (),  # the permit is another process's
+    )

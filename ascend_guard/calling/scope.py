@@ -117,7 +117,7 @@ def scope(
     """
     outer = _scope.get()
     for name, value in (("agent_id", agent_id), ("agent_name", agent_name), ("session_id", session_id)):
-        require_text(name, value)
+        require_text(name, value, optional=True)
     if agent_name is None:
         agent_name = outer.agent_name if agent_id is None else agent_id
     inner = Scope(
@@ -139,13 +139,18 @@ def plain_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
     return normalise(context, key=b"").plain if context else {}
 
 
-def require_text(name: str, value: object) -> None:
+def require_text(name: str, value: object, *, optional: bool = False) -> None:
     """Identifiers are non-empty valid text.
+
+    Args:
+        name: for the message.
+        value: what the caller gave.
+        optional: whether it may be None.
 
     Raises:
         ValidationError: this one is not.
     """
-    if value is None:
+    if value is None and optional:
         return
     if not isinstance(value, str) or not value:
         what = "an empty one" if value == "" else type(value).__name__

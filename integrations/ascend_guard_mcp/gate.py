@@ -78,7 +78,7 @@ class ToolGate:
                 require_text(what, text)
             for tool, action_type in action_types.items():
                 require_text("the name of a tool", tool)
-                require_text(f"the action type of {tool!r}", action_type)
+                require_text(f"the action type of {tool!r}", action_type, optional=True)
         except ValidationError as error:
             raise ConfigurationError(f"This server cannot be governed so: {error}") from None
         self._action_types = dict(action_types)

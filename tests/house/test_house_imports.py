@@ -17,9 +17,10 @@ import ascend_guard
 PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
+    ("processes", "event_stream"),
     ("_version", "calling.discarded", "redaction.decodings", "redaction.hidden", "interrupts"),
     ("errors", "model", "redaction.names", "redaction.values", "printable", "durations"),
-    ("errors.remedies", "callables.type_hints", "calling.governable"),
+    ("errors.remedies", "kill_switch", "callables.type_hints", "calling.governable"),
     ("calling.waiting_notice",),
     ("errors.not_run",),
     (

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 from typing import Any, NamedTuple
 
+from ascend_guard.event_stream import Events
+
 from .calls import Background, Call, Log
 from .messages import Key, key_of, responses
-from .sse import Events
 
 _MOST_KEPT = 1000
 

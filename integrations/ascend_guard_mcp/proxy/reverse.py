@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ascend_guard.errors import AscendError
+from ascend_guard.event_stream import Events
 from ascend_guard_mcp.gate import ToolGate
 
 from .calls import Call, Log, turned_away
@@ -32,7 +33,6 @@ from .messages import (
     noted,
     read,
 )
-from .sse import Events
 from .upstream import connect
 
 Scope = MutableMapping[str, Any]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ascend_guard.errors import AscendError
+from ascend_guard.event_stream import Event, Events, one_line
 
 from .calls import Background, Call, Log, turned_away
 from .headers import SESSION, VERSION, Parameters, learn, lists_tools, routing
 from .messages import FAILED, INVALID_REQUEST, Key, Message, encode, key_of, responses
 from .options import is_loopback
 from .relay import Relay
-from .sse import Event, Events, one_line
 
 if TYPE_CHECKING:
     import httpx
