@@ -7,7 +7,7 @@
 """
 
 from .evaluate import DEFAULT_TIMEOUT, Effect, Policy, Requirement, Rule, Verdict
-from .explain import Explanation
+from .explanation import Explanation, explain
 from .load import load_policy, parse_policy, starter_policy
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Requirement",
     "Rule",
     "Verdict",
+    "explain",
     "load_policy",
     "parse_policy",
     "starter_policy",
