@@ -83,6 +83,7 @@ STORE = (
         "port",
         "sqlite.watched",
         "writer",
+        "opening",
         "commits",
         "forks",
         "trail_queries",
