@@ -23,7 +23,7 @@ from ascend_guard.store.commits import Committer, fail
 from ascend_guard.store.forks import forget, is_worker, remember
 from ascend_guard.store.migrations import migrate_postgres
 from ascend_guard.store.opening import CLOSED, FORKED, OPEN, OpenedStore
-from ascend_guard.store.port import Reader, Transaction, running_calls
+from ascend_guard.store.port import Reader, Transaction, running_calls, switch_on
 from ascend_guard.store.writer import GroupCommit, Ticket
 
 try:
@@ -199,14 +199,7 @@ class PostgresStore(OpenedStore):
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         def turn(tx: Transaction) -> KillSwitchState:
-            tx.kill(organization, agent_id, reason, by)
-            tx.record(
-                "kill_switch.on",
-                organization=organization,
-                actor=by,
-                agent_id=agent_id or None,
-                reason=reason,
-            )
+            switch_on(tx, organization, agent_id, reason, by)
             return tx.kill_switches(organization)[agent_id]
 
         on = self.write(turn)
