@@ -229,14 +229,17 @@ def test_the_store_has_its_own_order() -> None:
 
 
 def reached(name: str) -> set[str]:
-    """Modules that a module needs, at any time; not the package that it takes nothing but other modules from."""
-    found = set[str]()
-    for node in ast.walk(ast.parse(modules()[name].read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module is None:
-            found |= {alias.name for alias in node.names}
+    """Modules that a module needs at any time. ``from . import one`` is about that one alone, not about the package."""
     package = name if modules()[name].name == "__init__.py" else name.rpartition(".")[0]
-    only_modules = bool(found) and all(f"{package}.{each}".lstrip(".") in modules() for each in found)
-    return ours(name) - ({package} if only_modules else set())
+    takes = [
+        (node.module, node.level, {alias.name for alias in node.names})
+        for node in ast.walk(ast.parse(modules()[name].read_text()))
+        if isinstance(node, ast.ImportFrom)
+    ]
+    beside = [names for module, level, names in takes if module is None and level == 1]
+    whole = any(not level and module == f"ascend_guard.{package}" for module, level, _ in takes)
+    alone = all(f"{package}.{each}" in modules() for names in beside for each in names)
+    return ours(name) - ({package} if beside and alone and not whole else set())
 
 
 def test_nothing_imports_in_a_circle() -> None:
