@@ -102,7 +102,7 @@ def scope(
     agent_id: str | None = None,
     agent_name: str | None = None,
     session_id: str | None = None,
-    context: Mapping[str, Any] | None = None,
+    context: Mapping[str, object] | None = None,
 ) -> Iterator[None]:
     """Set what governed calls inside the block carry. What is left out is taken from the scope around it.
 
@@ -134,7 +134,7 @@ def scope(
             _scope.reset(token)
 
 
-def plain_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
+def plain_context(context: Mapping[str, object] | None) -> dict[str, object]:
     """Context as plain, redacted JSON data."""
     return normalise(context, key=b"").plain if context else {}
 

@@ -93,10 +93,10 @@ class ToolGate:
     async def admit(
         self,
         tool: str,
-        arguments: Mapping[str, Any] | None,
+        arguments: Mapping[str, object] | None,
         *,
         session_id: str | None = None,
-        context: Mapping[str, Any] | None = None,
+        context: Mapping[str, object] | None = None,
     ) -> Admission:
         """Get the permit for one call, waiting for a person where the policy wants one.
 

@@ -144,7 +144,7 @@ class _Exchange:
         else:
             raise Turned(405, INVALID_REQUEST, "an MCP server takes POST, GET and DELETE")
 
-    async def _unless_gone(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _unless_gone(self, work: Coroutine[object, object, None]) -> None:
         """Do this for as long as the client is there."""
         working = asyncio.create_task(work)
         watching = [asyncio.create_task(self._hung_up()), asyncio.create_task(self._app.ending.wait())]
