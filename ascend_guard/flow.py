@@ -3,7 +3,8 @@
 Three generators of effects and a function say what must happen and in which order: ``authorize`` before the tool runs,
 ``begin`` immediately before its first statement, ``check_running`` between the chunks of one that streams, ``settle`` after
 it. A driver performs the effects through a control plane and sends the answers back, or throws the failure in; so failing
-closed lives here and nowhere else.
+closed lives here and nowhere else. What an answer about the kill switch means is in ``kill_switch``, for the documented
+client as well.
 
 No clock, randomness, sleep, span or context variable: those are effects, or belong to the faces.
 """
