@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ascend_guard.calling.scope import require_text
 from ascend_guard.calling.waiting_notice import set_mode
+from ascend_guard.processes import call_in_children
 
 from .errors import ConfigurationError, PolicyError, ValidationError, refuse_unknown
 
@@ -254,7 +255,7 @@ def _new_lock() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_new_lock)  # another thread of the parent may have held it
+call_in_children(_new_lock)  # another thread of the parent may have held it
 
 
 def default_control_plane() -> ControlPlane:

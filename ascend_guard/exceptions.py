@@ -2,40 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import (
-    ActionPendingError,
-    AlreadyRanError,
-    AscendError,
-    AuthenticationError,
-    AuthorizationDeniedError,
-    ConfigurationError,
-    ConflictError,
-    KillSwitchError,
-    NetworkError,
-    NotFoundError,
-    PolicyError,
-    RateLimitError,
-    ServerError,
-    StoreError,
-    TimeoutError,
-    ValidationError,
-)
+from . import errors
+from .errors import *  # noqa: F403 - all of them, and nothing else
 
-__all__ = [
-    "ActionPendingError",
-    "AlreadyRanError",
-    "AscendError",
-    "AuthenticationError",
-    "AuthorizationDeniedError",
-    "ConfigurationError",
-    "ConflictError",
-    "KillSwitchError",
-    "NetworkError",
-    "NotFoundError",
-    "PolicyError",
-    "RateLimitError",
-    "ServerError",
-    "StoreError",
-    "TimeoutError",
-    "ValidationError",
-]
+__all__ = errors.__all__  # pyright: ignore[reportUnsupportedDunderAll] - the star above says it

@@ -11,7 +11,7 @@ The rules, the promises they keep, and the tests that hold them (``tests/promise
 2. ``authorize`` goes in this order: kill switch, submit, decision, arguments unchanged, claim, and the kill switch again if
    the call waited (promises 1 to 4).
 3. The kill switch is off only if the answer says ``blocked is False``. Any other value, and any failure to get one, counts
-   as on (promise 4; test_schedules, test_kill_barrier).
+   as on. ``kill_switch`` has this rule, for the documented client too (promise 4; test_schedules, test_kill_barrier).
 4. Arguments are compared with the decided digest before the claim and again in ``begin``. Edited arguments are taken only
    through a claim, which judges the edited call (promise 2; test_schedules, test_edits).
 5. An approval that its call cannot use is withdrawn; a permit whose body never begins is settled as not started
@@ -31,16 +31,8 @@ import msgspec
 
 from ascend_guard.errors import not_run
 
-from .errors import (
-    AscendError,
-    AuthenticationError,
-    AuthorizationDeniedError,
-    ConfigurationError,
-    ConflictError,
-    KillSwitchError,
-    ServerError,
-    StoreError,
-)
+from .errors import AscendError, ConflictError, ServerError
+from .kill_switch import block_unknown, is_off
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome, Permit
 
 R = TypeVar("R")
@@ -417,19 +409,14 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
 
 
 def _require_off(check: CheckKillSwitch, state: KillSwitchState) -> None:
-    if state.blocked is not False:
+    if not is_off(state):
         raise not_run.stopped(check.action, state, check.action_id, check.stage)
 
 
 def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
-    """A state that cannot be known counts as on (REST API document, "Fail-closed requirement")."""
-    if isinstance(error, AuthorizationDeniedError | AuthenticationError | ConfigurationError | StoreError):
-        raise error
-    if isinstance(error, ConflictError) and isinstance(check, Begin):  # the permit is another process's
-        raise error
-    raise KillSwitchError(
-        f"Blocked: {not_run.what(check.action)} did not run, because the state of the kill switch cannot be known, "
-        f"which counts as on ({type(error).__name__}: {error}).",
+    block_unknown(
+        error,
+        before=f"{not_run.what(check.action)} did not run, because ",
         action_id=check.action_id,
-        reason="kill switch state unknown",
-    ) from error
+        explained=(ConflictError,) if isinstance(check, Begin) else (),  # the permit is another process's
+    )

@@ -19,7 +19,6 @@ handler, a worker's time limit. Python has no switch that defers them. The rules
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -29,6 +28,8 @@ from importlib import import_module
 from threading import get_ident
 from types import BuiltinFunctionType, FrameType, FunctionType
 from typing import Any, TypeVar
+
+from ascend_guard.processes import call_in_children
 
 R = TypeVar("R")
 
@@ -298,4 +299,4 @@ def _after_fork_in_child() -> None:
             _set(deferred.number, deferred.original)
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+call_in_children(_after_fork_in_child)

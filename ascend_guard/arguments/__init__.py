@@ -19,7 +19,7 @@ from .canonical import join_order, read_fields
 from .instances import read_instance
 from .walk import Walk, refuse_size, subject, where
 
-__all__ = ["Arguments", "digest_of", "normalise"]
+__all__ = ["Arguments", "digest_key_of", "digest_of", "normalise"]
 
 MAX_SIZE = 1 << 20
 """Most bytes the canonical encoding of all arguments together may have, unless configured."""
@@ -174,6 +174,14 @@ def _mac(key: bytes, data: bytes) -> str:
     outer.update(inner.digest())
     digest: str = outer.hexdigest()
     return digest
+
+
+def digest_key_of(secret: bytes) -> bytes:
+    """The key of the digests, from the secret of a store or an API key: it is of no use to find the secret out. It is equal
+    wherever the secret is, so that a call can be recognised in another process."""
+    import hmac  # needed once in a process
+
+    return HiddenKey(hmac.digest(secret, b"argument digests", "sha256"))
 
 
 @functools.lru_cache(maxsize=16)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from ascend_guard.processes import call_in_children
 from ascend_guard.redaction import annotations_of, is_redacted_hint
 
 __all__ = ["Plan", "identity", "name_of", "plan_of", "state_of", "stored_in_class"]
@@ -162,7 +163,15 @@ def stored_in_class(plan: Plan, name: str) -> Any:
 
 _living: dict[int, tuple[weakref.ref[Any], str]] = {}
 _numbers = itertools.count()
-_process: tuple[int, str] = (0, "")
+_process = os.urandom(8).hex()
+
+
+def _renew() -> None:
+    global _process
+    _process = os.urandom(8).hex()
+
+
+call_in_children(_renew)
 
 
 def identity(value: Any) -> str:
@@ -171,18 +180,15 @@ def identity(value: Any) -> str:
     An address alone is given to another object as soon as this one is gone; it is all there is only for
     objects that take no weak reference.
     """
-    global _process
-    if _process[0] != os.getpid():
-        _process = (os.getpid(), os.urandom(8).hex())
     address = id(value)
     known = _living.get(address)
     if known is None or known[0]() is not value:
         try:
             known = (weakref.ref(value, lambda gone: _forget(address, gone)), f"#{next(_numbers)}")
         except TypeError:
-            return f"{_process[1]}@{address}"
+            return f"{_process}@{address}"
         _living[address] = known
-    return _process[1] + known[1]
+    return _process + known[1]
 
 
 def _forget(address: int, gone: weakref.ref[Any]) -> None:

@@ -18,7 +18,7 @@ from .type_hints import Hint, hints_of, undeclared
 
 __all__ = ["Binder", "BuiltinBinder", "Call", "FunctionBinder", "OpenBinder"]
 
-Call = tuple[dict[str, Any], tuple[Any, ...], dict[str, Any]]
+Call = tuple[dict[str, object], tuple[object, ...], dict[str, object]]
 """Named arguments, and the positional and keyword arguments of the call that is made with them."""
 
 _POSITIONAL_ONLY = Parameter.POSITIONAL_ONLY
@@ -53,15 +53,15 @@ class Binder:
 
     target: Callable[..., Any] | None
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def bind(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         """The named arguments of a call; see ``call``."""
         return self.chosen(args, kwargs).call(args, kwargs)[0]
 
-    def chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binder:
+    def chosen(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Binder:
         """The binder of what this very call ends in: another one for a dispatcher."""
         return self
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
         """Argument values by parameter name, in the order of the signature, with defaults; and the call of ``target``
         that passes these very values.
 
@@ -75,7 +75,7 @@ class Binder:
         """
         raise NotImplementedError
 
-    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         """A call of ``target`` with these named arguments, such as an approver edited.
 
         Raises:
@@ -122,16 +122,16 @@ class _Named(Binder):
         self.names = None if last is not None and last.kind is _VAR_KEYWORD else names
         self._read = _generate(parameters, skipped, self._flat, name)
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
         for name in kwargs:
             if type(name) is not str:
                 _check_names(kwargs)
         call = self._read(*self._first, *args, **kwargs)
         return call if self._explicit else (call[0], args, kwargs)
 
-    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
+    def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
+        args: list[object] = []
+        kwargs: dict[str, object] = {}
         rest = dict(named)
         positional = True
         for parameter in self._parameters:
@@ -179,7 +179,7 @@ class FunctionBinder(_Named):
     def __init__(
         self,
         function: types.FunctionType,
-        target: Callable[..., Any] | None,
+        target: Callable[..., object] | None,
         *,
         skip_first: bool,
         found: Callable[[], bool] | None = None,
@@ -216,7 +216,7 @@ class BuiltinBinder(_Named):
 
     __slots__ = ()
 
-    def __init__(self, target: Callable[..., Any], parameters: list[Parameter]) -> None:
+    def __init__(self, target: Callable[..., object], parameters: list[Parameter]) -> None:
         self.target = target
         name = str(getattr(target, "__qualname__", type(target).__qualname__))
         self._compile(parameters, Marks(), False, False, name)
@@ -272,13 +272,13 @@ class OpenBinder(Binder):
 
     collected = ("args", "kwargs")
 
-    def __init__(self, target: Callable[..., Any]) -> None:
+    def __init__(self, target: Callable[..., object]) -> None:
         self.target = target
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
         return {"args": args, "kwargs": _check_names(dict(kwargs))}, args, kwargs
 
-    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         if named.keys() - {"args", "kwargs"}:
             raise ValidationError(
                 "This callable has no signature: its arguments are a list args, a dict kwargs"
@@ -289,7 +289,7 @@ class OpenBinder(Binder):
         )
 
 
-def _merge(named: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(named: dict[str, object], more: Mapping[str, object]) -> dict[str, object]:
     for name in more:
         if name in named:
             raise ValidationError(
@@ -300,7 +300,7 @@ def _merge(named: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _checked(name: str, value: Any, kinds: tuple[type, ...], stars: str) -> Any:
+def _checked(name: str, value: object, kinds: tuple[type, ...], stars: str) -> Any:
     if value is _ABSENT:
         return ()
     if type(value) not in kinds:
@@ -310,7 +310,7 @@ def _checked(name: str, value: Any, kinds: tuple[type, ...], stars: str) -> Any:
     return value
 
 
-def _check_names(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _check_names(kwargs: dict[str, object]) -> dict[str, object]:
     if any(type(name) is not str for name in kwargs):
         raise ValidationError("The name of a keyword argument is not text; name it with a str")
     return kwargs

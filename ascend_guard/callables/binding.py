@@ -84,7 +84,7 @@ def compile_binder(
     return _object(target, vouching)
 
 
-def takes_instance(function: Any, vouching: Vouching) -> bool:
+def takes_instance(function: object, vouching: Vouching) -> bool:
     """Whether a method made of this has its instance as a first parameter that is no argument."""
     if type(function) is types.FunctionType and dispatcher_of(function) is not None:
         return False
@@ -172,7 +172,7 @@ class _Delegating(Binder):
         self.redacted, self.excluded, self.collected = base.redacted, base.excluded, base.collected
         self.names, self.vouched, self.hint = base.names, base.vouched, base.hint
 
-    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         return self._base.unbind(named)
 
 
@@ -185,19 +185,19 @@ class _Partial(_Delegating):
         super().__init__(base.target, base)
         self._partial, self._called = partial, _func(partial)
 
-    def chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binder:
+    def chosen(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Binder:
         base = self._base.chosen(*self._together(args, kwargs))
         return self if base is self._base else _Partial(self._partial, base)
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
         return self._base.call(*self._together(args, kwargs))
 
     def intact(self) -> bool:
         return _func(self._partial) is self._called and self._base.intact()
 
     def _together(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         """The call's arguments after the partial's; a keyword of the call goes before one of the partial."""
         given = _args(self._partial)
         gaps = sum(value is _PLACEHOLDER for value in given)
@@ -224,7 +224,7 @@ class _Through(_Delegating):
         if step.vouched is not None:
             self.vouched = (step.vouched, *inner.vouched)
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
         call = self._base.call(args, kwargs)
         return call if self._step.explicit else (call[0], args, kwargs)
 
@@ -244,7 +244,7 @@ class _Dispatch(_Delegating):
         self._binders: dict[int, tuple[Any, Binder]] = {}
         super().__init__(dispatcher, compile_binder(choose((object(),)), vouching=vouching))
 
-    def chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binder:
+    def chosen(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Binder:
         if not args:
             name = getattr(self.target, "__name__", "singledispatch function")
             raise TypeError(f"{name} requires at least 1 positional argument")
@@ -257,7 +257,7 @@ class _Dispatch(_Delegating):
                 self._binders[id(overload)] = known
         return known[1].chosen(args, kwargs)
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
         raise TypeError("the overload of a call is chosen first")
 
 
@@ -266,18 +266,18 @@ class _Overload(_Delegating):
 
     __slots__ = ("_choose", "_overload")
 
-    def __init__(self, base: Binder, choose: Callable[[tuple[Any, ...]], Any], overload: Any) -> None:
+    def __init__(self, base: Binder, choose: Callable[[tuple[object, ...]], Any], overload: Any) -> None:
         super().__init__(base.target, base)
         self._choose, self._overload = choose, overload
 
-    def chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Binder:
+    def chosen(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Binder:
         base = self._base.chosen(args, kwargs)
         return self if base is self._base else _Overload(base, self._choose, self._overload)
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
         return self._base.call(args, kwargs)
 
-    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         args, kwargs = self._base.unbind(named)
         if not args or self._choose(args) != self._overload:
             raise ValidationError(

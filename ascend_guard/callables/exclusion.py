@@ -100,7 +100,7 @@ _MANAGER = frozenset(("langchain_core.callbacks.base.BaseCallbackManager",))
 _PLAIN = frozenset((str, int, float, bool, type(None), list, bytes))
 
 _mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
-_module: Callable[[type], Any] = type.__dict__["__module__"].__get__
+_module: Callable[[type], object] = type.__dict__["__module__"].__get__
 _qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 _known: dict[int, tuple[weakref.ref[type], bool]] = {}
@@ -120,7 +120,7 @@ def _is_one_of(kind: type, names: frozenset[str]) -> bool:
     return any(f"{_module(base)}.{_qualname(base)}" in names for base in _mro(kind))
 
 
-def _is_config(value: dict[Any, Any]) -> bool:
+def _is_config(value: dict[object, object]) -> bool:
     """A LangChain run configuration: a dict with the callback manager that only LangChain itself puts there."""
     manager = value.get("callbacks")
     return (
@@ -145,7 +145,7 @@ class Excluded(Struct, frozen=True):
     inside: dict[str, dict[Any, Any]]
     order: tuple[str, ...] = ()
 
-    def restore(self, judged: dict[str, Any]) -> dict[str, Any]:
+    def restore(self, judged: dict[str, object]) -> dict[str, object]:
         """Named arguments with what was left out among them again."""
         named = {**judged, **self.whole}
         for name, items in self.inside.items():
@@ -216,7 +216,7 @@ def _is_context_value(value: Any) -> bool:
 # --- annotations -------------------------------------------------------------------------------------------------------
 
 
-def is_excluded_hint(hint: Any, names: Mapping[str, Any], local: Mapping[str, Any]) -> bool:
+def is_excluded_hint(hint: object, names: Mapping[str, object], local: Mapping[str, object]) -> bool:
     """Whether a parameter's annotation excludes it: a mark of the parameter itself, not of something inside its type.
 
     Args:
@@ -247,7 +247,7 @@ def is_excluded_hint(hint: Any, names: Mapping[str, Any], local: Mapping[str, An
     return False
 
 
-def _excludes(mark: Any) -> bool:
+def _excludes(mark: object) -> bool:
     kind = mark if isinstance(mark, type) else type(mark)
     return kind is Exclude or _is_one_of(kind, _PROVIDED)
 
@@ -267,11 +267,11 @@ def _parts(hint: Any) -> Iterator[Any]:
 class _Names(dict[str, Any]):
     """The names an annotation may use; one that is missing is an unknown type."""
 
-    def __init__(self, names: Mapping[str, Any], local: Mapping[str, Any]) -> None:
+    def __init__(self, names: Mapping[str, object], local: Mapping[str, object]) -> None:
         super().__init__()
         self._all = (local, names, vars(builtins))
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> object:
         for space in self._all:
             if name in space:
                 return space[name]
@@ -279,12 +279,12 @@ class _Names(dict[str, Any]):
 
 
 class _UnknownKind(type):
-    def __getattr__(cls, name: str) -> Any:
+    def __getattr__(cls, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         return _Unknown
 
-    def __getitem__(cls, item: Any) -> Any:
+    def __getitem__(cls, item: object) -> object:
         return _Unknown
 
 

@@ -63,7 +63,7 @@ class Receivers:
         del self._known[key]  # the class was changed since
         return self._binds(kind, of_class)
 
-    def _place(self, kind: type, of_class: bool) -> tuple[type, str, Any] | None:
+    def _place(self, kind: type, of_class: bool) -> tuple[type, str, object] | None:
         """Where a class holds the tool as such a method; None when it does not, or as a static method as well."""
         tool, found = self._tool(), None
         for owner in _mro(kind):
@@ -79,7 +79,7 @@ class Receivers:
         return found
 
 
-def _leads_to(value: Any, tool: Any) -> bool:
+def _leads_to(value: object, tool: object) -> bool:
     pending, looked = [value], 0
     while pending and looked < 50:
         looked += 1
@@ -90,7 +90,7 @@ def _leads_to(value: Any, tool: Any) -> bool:
     return False
 
 
-def _inside(value: Any) -> Iterator[Any]:
+def _inside(value: object) -> Iterator[object]:
     if type(value) in _DESCRIPTORS:
         for name in _LINKS:
             inner = getattr(value, name, None)

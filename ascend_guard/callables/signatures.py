@@ -60,7 +60,7 @@ def parameters_of_function(function: types.FunctionType) -> list[Parameter]:
     return list(signature.parameters.values())
 
 
-def parameters_of_builtin(function: Callable[..., Any]) -> list[Parameter] | None:
+def parameters_of_builtin(function: Callable[..., object]) -> list[Parameter] | None:
     """What a builtin takes, when it says so, and no parameter has a name that no Python function could have."""
     signature = _signature(function)
     if signature is None or any(keyword.iskeyword(name) for name in signature.parameters):
@@ -68,7 +68,7 @@ def parameters_of_builtin(function: Callable[..., Any]) -> list[Parameter] | Non
     return list(signature.parameters.values())
 
 
-def _signature(function: Callable[..., Any]) -> Signature | None:
+def _signature(function: Callable[..., object]) -> Signature | None:
     try:
         if sys.version_info >= (3, 14):
             import annotationlib
@@ -103,8 +103,8 @@ def marks_of(function: types.FunctionType) -> Marks:
     return Marks(frozenset(redacted - {"return"}), frozenset(excluded))
 
 
-def _closure(function: types.FunctionType) -> dict[str, Any]:
-    local: dict[str, Any] = {}
+def _closure(function: types.FunctionType) -> dict[str, object]:
+    local: dict[str, object] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             local[name] = cell.cell_contents

@@ -31,12 +31,12 @@ JSON = _Mark("JSON")
 """The same for values that came as JSON, which has one kind of number."""
 
 
-def undeclared(name: str) -> Any:
+def undeclared(name: str) -> object:
     """Nothing is known of any parameter."""
     return UNDECLARED
 
 
-def json_value(name: str) -> Any:
+def json_value(name: str) -> object:
     """Every argument came as JSON."""
     return JSON
 
@@ -46,7 +46,7 @@ def hints_of(tool: object) -> Hint:
 
     An annotation that cannot be resolved counts as not declared.
     """
-    known: list[dict[str, Any]] = []
+    known: list[dict[str, object]] = []
 
     def hint(name: str) -> Any:
         if not known:
@@ -57,14 +57,14 @@ def hints_of(tool: object) -> Hint:
     return hint
 
 
-def _read(tool: object) -> dict[str, Any]:
+def _read(tool: object) -> dict[str, object]:
     function = _function(tool)
     try:
         parameters = inspect.signature(typing.cast(Callable[..., Any], function)).parameters.values()
     except Exception:  # a signature is anybody's code
         return {}
     hints = declared_types(function)
-    read: dict[str, Any] = {}
+    read: dict[str, object] = {}
     for parameter in parameters:
         declared = hints.get(parameter.name, UNDECLARED)
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -81,13 +81,13 @@ def _read(tool: object) -> dict[str, Any]:
     return read
 
 
-def declared_types(owner: Any) -> dict[str, Any]:
+def declared_types(owner: object) -> dict[str, object]:
     """The resolved annotations of a function or a class. One that cannot be resolved, such as a name that is imported for
     type checkers only, is left out alone: the others still count."""
     try:
         return typing.get_type_hints(owner, include_extras=True)
     except Exception:  # annotations are anybody's code
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
     for part in reversed(owner.__mro__) if isinstance(owner, type) else (owner,):
         if isinstance(part, type):
             scope, local = vars(sys.modules.get(part.__module__, types)), dict(vars(part))
@@ -102,14 +102,14 @@ def declared_types(owner: Any) -> dict[str, Any]:
     return found
 
 
-def _annotations(owner: Any) -> dict[str, Any]:
+def _annotations(owner: Any) -> dict[str, object]:
     try:
         return inspect.get_annotations(owner)
     except Exception:  # as above
         return {}
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def _closure(function: Any) -> dict[str, object]:
     try:
         return dict(inspect.getclosurevars(function).nonlocals)
     except TypeError:

@@ -43,7 +43,7 @@ class Vouching:
         entries: functions and classes.
     """
 
-    def __init__(self, entries: Sequence[Any] = ()) -> None:
+    def __init__(self, entries: Sequence[object] = ()) -> None:
         self.entries = tuple(entries)
         self._codes = [tuple(_codes_of(entry)) for entry in self.entries]
         self.used: set[int] = set()
@@ -79,12 +79,12 @@ def nearest_maker(entry: Any, target: Any) -> str:
     return f". There {'is' if len(makers) == 1 else 'are'} {', '.join(makers) or 'none'}."
 
 
-def name_of(decorator: Any) -> str:
+def name_of(decorator: object) -> str:
     """A decorator as ``module.qualname``."""
     return f"{getattr(decorator, '__module__', '?')}.{getattr(decorator, '__qualname__', type(decorator).__name__)}"
 
 
-def call_of(kind: type) -> Any:
+def call_of(kind: type) -> object:
     """What Python finds first on a class when one of its instances is called."""
     for base in kind.__mro__:
         if "__call__" in base.__dict__:
@@ -92,7 +92,7 @@ def call_of(kind: type) -> Any:
     return None
 
 
-def refused(target: Any) -> ConfigurationError:
+def refused(target: object) -> ConfigurationError:
     """The error for a wrapper that may change the call."""
     name = getattr(target, "__name__", None) or type(target).__name__
     what = maker = _maker(target)
@@ -133,7 +133,7 @@ def _short(maker: str) -> str:
     return maker.rpartition(".")[2]
 
 
-def unseen(target: Any, vouched: str) -> ConfigurationError:
+def unseen(target: object, vouched: str) -> ConfigurationError:
     return ConfigurationError(
         f"vouch_for names {vouched}, but it cannot be seen what {getattr(target, '__name__', type(target).__name__)} calls: "
         f"neither its closure nor its attributes hold just one function. Put @governed directly on the function, and "
@@ -166,7 +166,7 @@ def _codes_of(decorator: Any) -> Iterator[CodeType]:
         pending += codes_inside(code)
 
 
-def vouchers(given: Any) -> tuple[Callable[..., Any], ...]:
+def vouchers(given: object) -> tuple[Callable[..., object], ...]:
     """What ``vouch_for`` was given, checked.
 
     Raises:
@@ -183,7 +183,7 @@ def vouchers(given: Any) -> tuple[Callable[..., Any], ...]:
     return tuple(given)
 
 
-def require_met(vouching: Vouching, tool: Any, name: str) -> None:
+def require_met(vouching: Vouching, tool: object, name: str) -> None:
     """A decorator that is vouched for and is not there is a mistake: another one may be meant.
 
     Args:

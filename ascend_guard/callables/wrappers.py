@@ -74,7 +74,7 @@ KNOWN: tuple[Known, ...] = (
 """Wrappers that are followed, one a line. Add one after reading its code in every version that is supported: between its
 parameters and the call nothing may be added, dropped, reordered or changed."""
 
-OWN: dict[type, Callable[[Any], Any]] = {}
+OWN: dict[type, Callable[[Any], object]] = {}
 """ascend-guard's own wrappers by their type, and what finds what they call; they register themselves."""
 
 
@@ -121,7 +121,7 @@ def step_of(target: Any, vouching: Vouching) -> Step | None:
     return found
 
 
-def dispatcher_of(target: Any) -> Callable[[tuple[Any, ...]], Any] | None:
+def dispatcher_of(target: Any) -> Callable[[tuple[object, ...]], Any] | None:
     """For what ``functools.singledispatch`` and ``singledispatchmethod`` make: finds what a call with these positional
     arguments ends in. None for everything else."""
     if type(target) is not FunctionType:
@@ -189,7 +189,7 @@ def _through_cells(
     return Step(inner, intact, vouched=vouched)
 
 
-def _has_methods(holder: Any, methods: dict[str, tuple[str, ...]]) -> bool:
+def _has_methods(holder: object, methods: dict[str, tuple[str, ...]]) -> bool:
     for name, allowed in methods.items():
         method = getattr(type(holder), name, None)
         if name in getattr(holder, "__dict__", ()) or not any(method is _named(place) for place in allowed):
@@ -209,7 +209,7 @@ def _cells(function: FunctionType) -> dict[str, CellType]:
     return dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
 
 
-def _content(cell: CellType) -> Any:
+def _content(cell: CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:  # nothing was put into it yet
@@ -222,7 +222,7 @@ def _is_code_of(function: FunctionType, place: str) -> bool:
     outer, *inner = qualname.split(".<locals>.")
     if function.__code__.co_name != inner[-1]:
         return False
-    found: Any = sys.modules.get(module)
+    found: object = sys.modules.get(module)
     for part in outer.split("."):
         found = inspect.getattr_static(found, part, None)
     codes = [found.__code__] if type(found) is FunctionType else []
@@ -238,7 +238,7 @@ def _always() -> bool:
     return True
 
 
-def _cached(target: Any) -> Step:
+def _cached(target: object) -> Step:
     """``functools.lru_cache`` calls the function it was made with, which only the garbage collector can name."""
     inner = target.__dict__.get("__wrapped__")
     if not any(inner is held for held in gc.get_referents(target)) or inner is type(target):
@@ -257,7 +257,7 @@ def _vouched_wrapt(target: Any, vouching: Vouching) -> Step | None:
     return Step(inner, lambda: target.__wrapped__ is inner, vouched=vouched)
 
 
-def _vouched_object(target: Any, vouching: Vouching) -> Step | None:
+def _vouched_object(target: object, vouching: Vouching) -> Step | None:
     """An object whose class is vouched for calls what it keeps in an attribute."""
     vouched = vouching.of_class(type(target))
     if vouched is None:

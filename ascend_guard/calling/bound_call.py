@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import msgspec
 from msgspec import Struct
@@ -28,8 +28,8 @@ _MOST_READINGS = 3
 class Given(Struct, frozen=True):
     """The arguments a call was made with, before anybody edited them; ``plain`` is what approvers saw."""
 
-    named: dict[str, Any]
-    plain: dict[str, Any]
+    named: dict[str, object]
+    plain: dict[str, object]
 
 
 class BoundCall:
@@ -69,10 +69,10 @@ class BoundCall:
         self,
         options: Options,
         plane: ControlPlane,
-        named: dict[str, Any],
+        named: dict[str, object],
         binder: Binder | None = None,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
         hint: Hint = undeclared,
     ) -> None:
         self._binder = binder
@@ -127,7 +127,7 @@ class BoundCall:
         if self._arguments.mutable:
             self.digest = digest_of(self._named, key=self._key, redact=self._redact)
 
-    def edit(self, values: dict[str, Any]) -> None:
+    def edit(self, values: dict[str, object]) -> None:
         from ascend_guard.edits import converted  # needed where an approver edited, and nowhere else
 
         if self._options.fixed:
@@ -151,18 +151,18 @@ class BoundCall:
         self.digest = arguments.digest
         self.action = action
 
-    def _passed(self, named: dict[str, Any]) -> dict[str, Any]:
+    def _passed(self, named: dict[str, object]) -> dict[str, object]:
         return named if self._excluded is None else self._excluded.restore(named)
 
     def held(self, result: ActionResult) -> None:
         place = getattr(self._plane, "place", None)  # a control plane of somebody's own may have none
         waiting_notice.waits(self._key, place, self.action, result)
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         return self._passed(self._named)
 
     @property
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         return self._arguments.plain
 
     def running(self, action_id: str) -> Running:
@@ -235,7 +235,7 @@ class _Target(TypedDict):
 
 
 def _read(
-    options: Options, named: dict[str, Any], key: bytes, redact: frozenset[str]
+    options: Options, named: dict[str, object], key: bytes, redact: frozenset[str]
 ) -> tuple[Arguments, _Target]:
     """The arguments as they are judged, and what they act on.
 
@@ -254,7 +254,7 @@ def _read(
     return arguments, target
 
 
-def _target(options: Options, named: dict[str, Any], arguments: Arguments) -> _Target:
+def _target(options: Options, named: dict[str, object], arguments: Arguments) -> _Target:
     resource, resource_id = options.resource, options.resource_id
     return {
         "resource": options.tool_name if resource is None else described(resource, named, arguments),

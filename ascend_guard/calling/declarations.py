@@ -146,7 +146,7 @@ def options(
             ("mcp_server_name", declared.get("mcp_server_name")),
             ("orchestration_session_id", declared.get("orchestration_session_id")),
         ):
-            require_text(name, value)
+            require_text(name, value, optional=True)
         indicators = plain_context(declared.get("risk_indicators"))
         plain = plain_context(declared.get("context"))
     except (ValidationError, AttributeError, TypeError) as error:

@@ -154,11 +154,11 @@ def drain(
 
 
 def adrain_this(
-    execution: Execution, chunks: AsyncGenerator[Any, Any], *, watch: bool = True
+    execution: Execution, chunks: AsyncGenerator[object, object], *, watch: bool = True
 ) -> AsyncGenerator[Any, Any]:
     """The same for an async generator that was handed back."""
 
-    async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
+    async def begin() -> tuple[Execution, AsyncGenerator[object, object]]:
         return execution, chunks
 
     return adrain(begin, first=True, watch=watch)

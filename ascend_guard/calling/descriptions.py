@@ -16,7 +16,7 @@ __all__ = ["Describe", "checked_names", "describe", "described", "is_code", "lit
 Describe = Callable[[dict[str, Any]], str]
 
 
-def checked_names(option: str, given: Any, parameters: Collection[str] | None) -> frozenset[str]:
+def checked_names(option: str, given: object, parameters: Collection[str] | None) -> frozenset[str]:
     """The names in ``redact`` or ``exclude``.
 
     Raises:
@@ -57,7 +57,7 @@ def _nearest(name: str, parameters: Collection[str]) -> str:
     return f"; there {'is' if len(parameters) == 1 else 'are'} {', '.join(sorted(parameters)) or 'none'}."
 
 
-def described(describe: Describe, named: dict[str, Any], arguments: Arguments) -> str:
+def described(describe: Describe, named: dict[str, object], arguments: Arguments) -> str:
     """The description of one call, without its secrets.
 
     Raises:
@@ -128,7 +128,7 @@ class _Literal:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def __call__(self, named: dict[str, Any]) -> str:
+    def __call__(self, named: dict[str, object]) -> str:
         return self._text
 
 
@@ -168,7 +168,7 @@ class _Template:
                     f"there {'is' if len(parameters) == 1 else 'are'} {', '.join(sorted(parameters)) or 'none'}."
                 )
 
-    def __call__(self, plain: dict[str, Any]) -> str:
+    def __call__(self, plain: dict[str, object]) -> str:
         if self._complete:
             for _, name in self._parts:
                 if name is not None and name not in plain:
@@ -179,5 +179,5 @@ class _Template:
         return "".join(text if name is None else text + _shown(plain.get(name)) for text, name in self._parts)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -17,7 +17,6 @@ It keeps these rules, whoever uses it:
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from contextlib import suppress
 from time import perf_counter
@@ -30,6 +29,7 @@ from ascend_guard.errors import ActionPendingError, AscendError, ConflictError, 
 from ascend_guard.flow import ControlPlane, authorize, begin, check_running, settle
 from ascend_guard.interrupts import ELSEWHERE, StepByStep, hold, release
 from ascend_guard.model import NOT_STARTED, SUSPENDED, Outcome, OutcomeStatus, Permit
+from ascend_guard.processes import this_process
 from ascend_guard.redaction import describe_error
 
 from .bound_call import BoundCall
@@ -57,9 +57,9 @@ class Execution:
 
     __slots__ = (
         "_approved",
-        "_forks",
         "_handed",
         "_in_sections",
+        "_made_in",
         "_observer",
         "_outcome",
         "_outer",
@@ -86,7 +86,7 @@ class Execution:
         self._section: int | None = None
         self._span: object = None
         self.call = call
-        self._forks = _lineage.forks
+        self._made_in = this_process()
         self._approved = call.approved
         self._observer = telemetry.observe(call.action)
         self._plane = plane if self._observer is None else self._observer.watch(plane)
@@ -159,7 +159,7 @@ class Execution:
         """
         if not self._unsettled:
             raise self.used_up()
-        if self._forks != _lineage.forks:
+        if self._made_in is not this_process():
             raise not_run.inherited(self.call.action, self.permit.action_id)
         outer = current()
         if outer is not None and outer is self._running:  # leaving was interrupted
@@ -292,7 +292,7 @@ class Execution:
 
     def _is_copy(self) -> bool:
         """Whether this is a forked child's copy, which ends without an outcome: its parent goes on with the call."""
-        if self._forks == _lineage.forks:
+        if self._made_in is this_process():
             return False
         self._leave()
         self._unsettled = False
@@ -374,19 +374,6 @@ class _Reaped(Execution):
         self._leave()
         failure = run(settle(self.permit, outcome, beside=True), self._plane)
         self._settled(failure, outcome, None)
-
-
-class _Lineage:
-    """How often this process's line was forked since the package was imported."""
-
-    forks = 0
-
-    def fork(self) -> None:
-        self.forks += 1
-
-
-_lineage = _Lineage()
-os.register_at_fork(after_in_child=_lineage.fork)
 
 
 def _is_graph_interrupt(error: BaseException) -> bool:

@@ -26,11 +26,11 @@ Finish = Callable[[Execution, Awaitable[Any]], Coroutine[Any, Any, Any]]
 class Again(Protocol):
     """Makes the governed call that handed a manager back once more, with a decision of its own."""
 
-    def now(self) -> Any:
+    def now(self) -> object:
         """What it hands back this time. Raises as the call."""
         ...
 
-    def later(self) -> AbstractAsyncContextManager[Any]:
+    def later(self) -> AbstractAsyncContextManager[object]:
         """A manager that makes the call when it is entered, on the event loop."""
         ...
 
@@ -151,7 +151,7 @@ class Followed:
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # it is only read
         return type(self._handle.raw)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         handle = self._handle
         member = inspect.getattr_static(handle.raw, name)
         if not handle.execution.begun and (isinstance(member, property) or callable(member)):

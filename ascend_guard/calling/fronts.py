@@ -18,7 +18,7 @@ from .handed_back import Found, has
 class _Iterates(Followed):
     __slots__ = ()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return self
 
     def __next__(self) -> Any:
@@ -44,7 +44,7 @@ class _Iterates(Followed):
 class _IteratesAsync(Followed):
     __slots__ = ()
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[object]:
         return self
 
     async def __anext__(self) -> Any:
@@ -113,7 +113,7 @@ class _Steps(_Awaits):
 
     __slots__ = ()
 
-    def send(self, value: Any) -> Any:
+    def send(self, value: object) -> object:
         return self._native().send(value)
 
     def throw(self, *error: Any) -> Any:
@@ -224,7 +224,7 @@ class _EntersAsync(Followed):
 class _Decorates(_Enters):
     __slots__ = ()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: Callable[..., object]) -> Callable[..., Any]:
         @functools.wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
             with self._one_more():
@@ -261,9 +261,11 @@ class _DecoratesAsync(_EntersAsync):
         return handle.again.later()
 
 
-def followed(execution: Execution, result: Any, what: Found, again: Again | None, finish: Finish) -> Any:
+def followed(
+    execution: Execution, result: object, what: Found, again: Again | None, finish: Finish
+) -> object:
     """An object in front of this one; see the rules above."""
-    kind: Any = type(result)
+    kind: object = type(result)
     return _front(kind, what.protocols)(Handle(execution, result, again, finish))
 
 

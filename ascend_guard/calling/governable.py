@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any
 
 from ascend_guard.errors import ConfigurationError
 
@@ -52,7 +51,7 @@ _SCHEMAS = (
 """Where tool objects describe their arguments."""
 
 
-def require_governable(tool: Any) -> None:
+def require_governable(tool: object) -> None:
     """Refuse what a gate cannot stand before.
 
     Raises:
@@ -83,7 +82,7 @@ def require_governable(tool: Any) -> None:
         raise ConfigurationError(f"governed wraps something callable, not {type(tool).__name__}.")
 
 
-def _framework_of(tool: Any) -> tuple[str, str] | None:
+def _framework_of(tool: object) -> tuple[str, str] | None:
     """Where a tool object comes from, and what to write instead; None for anything else."""
     if isinstance(tool, functools.partial | classmethod | staticmethod) or inspect.isroutine(tool):
         return None
@@ -98,7 +97,7 @@ def _framework_of(tool: Any) -> tuple[str, str] | None:
     return None
 
 
-def _describes_itself(tool: Any) -> bool:
+def _describes_itself(tool: object) -> bool:
     """Whether it has a name, a description and a schema of its arguments, as tool objects of every framework do."""
 
     def has(name: str) -> bool:

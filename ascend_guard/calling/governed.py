@@ -70,7 +70,7 @@ def governed(
             f"function, with the @; for a block: with guard({action_type!r}) as permit:"
         )
 
-    said: dict[str, Any] = dict(declared)
+    said: dict[str, object] = dict(declared)
     vouched = vouchers(said.pop("vouch_for", ()))
 
     def decorate(tool: F) -> F:
@@ -154,19 +154,19 @@ class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
     def __copy__(self) -> BoundGoverned:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, object]) -> object:
         instance = self._self_instance
         if instance is None or isinstance(instance, type):
             return self
         copied = copy.deepcopy(instance, memo)
         return self._self_parent.__get__(copied, type(copied))
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[object, ...]:
         if self._self_instance is None:
             return self.__wrapped__.__qualname__
         return getattr, (self._self_instance, self.__wrapped__.__name__)
 
-    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> str | tuple[object, ...]:
         return self.__reduce__()
 
 
@@ -210,14 +210,14 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
     def __copy__(self) -> Governed:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Governed:
+    def __deepcopy__(self, memo: dict[int, object]) -> Governed:
         return self
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[object, ...]:
         # By name, as functions are pickled: the other process finds its own governed one there, or nothing.
         return self.__wrapped__.__qualname__
 
-    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> str | tuple[object, ...]:
         return self.__reduce__()
 
 
@@ -270,7 +270,9 @@ class _Gate:
         self._names = _name(tool), str(getattr(unwrap(tool), "__qualname__", _name(tool)))
         self.receivers: Receivers | None = None
 
-    def __call__(self, wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __call__(
+        self, wrapped: Any, instance: object, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Any:
         if type(wrapped) is wrapt.PartialCallableObjectProxy:
             # Reached through the class, and called with the instance first.
             wrapped = MethodType(wrapped.__wrapped__, instance)
@@ -289,7 +291,11 @@ class _Gate:
         return made
 
     def _prepare(
-        self, run: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        run: Callable[..., object],
+        instance: object,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
     ) -> Execution:
         assert isinstance(run, _Run)
         if run.path is not call_through:  # prepared later: a stream when it is first asked for a chunk
@@ -320,7 +326,7 @@ class _Gate:
             known = self._function = self._compiled(wrapped, wrapped, False)
         return known
 
-    def _compiled(self, called: Any, function: Callable[..., Any], bound: bool) -> _Known:
+    def _compiled(self, called: object, function: Callable[..., object], bound: bool) -> _Known:
         binder = compile_binder(function, bound=bound, vouching=self._vouching)
         path = path_of(function)
         return _Known(called, binder, path, self._names if path is call_through_async else None)
@@ -341,7 +347,7 @@ class _Run:
         self.path = known.path
         self.wrapped = wrapped
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         # A plain function is called right after the last check, which looked at the binder. The others are only made by
         # this call, before the last check, so it must not run anything.
         if self.path is call_through or self.binder.intact():
@@ -350,7 +356,7 @@ class _Run:
         return _NOTHING[self.path]()
 
 
-def _nothing() -> Any:
+def _nothing() -> object:
     raise AuthorizationDeniedError(
         "Blocked: the tool's code or defaults changed after the call was submitted. Call it again.",
         reason="tool changed after the action was submitted",
@@ -361,11 +367,11 @@ async def _no_coroutine() -> Any:
     _nothing()
 
 
-def _no_stream() -> Iterator[Any]:
+def _no_stream() -> Iterator[object]:
     yield _nothing()
 
 
-async def _no_astream() -> AsyncIterator[Any]:
+async def _no_astream() -> AsyncIterator[object]:
     yield _nothing()
 
 
@@ -375,7 +381,7 @@ _NOTHING: dict[Path, Callable[[], Any]] = {
 """What takes the place of a body that must not run, by the path it would have taken."""
 
 
-def _first_parameter(tool: Any) -> str | None:
+def _first_parameter(tool: object) -> str | None:
     """The first positional parameter of a plain function, which gets the instance where it is called as a method."""
     if not isinstance(tool, FunctionType) or not tool.__code__.co_argcount:
         return None
@@ -393,7 +399,7 @@ def _binder(tool: Any, vouching: Vouching) -> Binder:
     return compile_binder(function, bound=bound, vouching=vouching)
 
 
-def _name(tool: Any) -> str:
+def _name(tool: object) -> str:
     function = unwrap(tool)
     name = getattr(function, "__name__", None)
     return type(tool).__name__ if name in (None, "__call__") else str(name)

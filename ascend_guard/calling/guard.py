@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Mapping
 from functools import partial
 from types import CodeType, TracebackType
-from typing import Any, NoReturn, Unpack
+from typing import NoReturn, Unpack
 
 from ascend_guard.config import default_control_plane
 from ascend_guard.errors import ConfigurationError
@@ -86,7 +86,7 @@ class guard:
         action_type: str,
         tool_name: str | None = None,
         *,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         **declared: Unpack[Declaration],
     ) -> None:
         if callable(action_type):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from ascend_guard.errors import (
     ActionPendingError,
@@ -99,7 +98,7 @@ def changed(edits: Mapping[str, Edit]) -> str | None:
     )
 
 
-def _quoted(value: Any, longest: int = _LONGEST_VALUE) -> str:
+def _quoted(value: object, longest: int = _LONGEST_VALUE) -> str:
     """As JSON on one line, without invisible characters, and never cut within its quotes."""
     text = _json(value)
     if len(text) <= longest:
@@ -107,7 +106,7 @@ def _quoted(value: Any, longest: int = _LONGEST_VALUE) -> str:
     return _json((value if isinstance(value, str) else text)[:longest]) + " (cut)"
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     if text.isprintable():
         return text

@@ -107,7 +107,7 @@ def scope(
     agent_id: str | None = None,
     agent_name: str | None = None,
     session_id: str | None = None,
-    context: Mapping[str, Any] | None = None,
+    context: Mapping[str, object] | None = None,
 ) -> _GeneratorContextManager[None]:
     """Set what governed calls inside the block carry. What is left out is taken from the scope around it.
 
@@ -133,11 +133,11 @@ def _within(
     agent_id: str | None,
     agent_name: str | None,
     session_id: str | None,
-    context: Mapping[str, Any] | None,
+    context: Mapping[str, object] | None,
 ) -> Iterator[None]:
     outer = _scope.get()
     for name, value in (("agent_id", agent_id), ("agent_name", agent_name), ("session_id", session_id)):
-        require_text(name, value)
+        require_text(name, value, optional=True)
     if agent_name is None:
         agent_name = outer.agent_name if agent_id is None else agent_id
     inner = Scope(
@@ -154,18 +154,23 @@ def _within(
             _scope.reset(token)
 
 
-def plain_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
+def plain_context(context: Mapping[str, object] | None) -> dict[str, object]:
     """Context as plain, redacted JSON data."""
     return normalise(context, key=b"").plain if context else {}
 
 
-def require_text(name: str, value: object) -> None:
+def require_text(name: str, value: object, *, optional: bool = False) -> None:
     """Identifiers are non-empty valid text.
+
+    Args:
+        name: for the message.
+        value: what the caller gave.
+        optional: whether it may be None.
 
     Raises:
         ValidationError: this one is not.
     """
-    if value is None:
+    if value is None and optional:
         return
     if not isinstance(value, str) or not value:
         what = "an empty one" if value == "" else type(value).__name__

@@ -16,16 +16,16 @@ from .handed_back import DATA
 from .refusals import refusal
 from .scope import current, restore
 
-Prepare = Callable[[Callable[..., Any], object, tuple[Any, ...], dict[str, Any]], Execution]
-Path = Callable[[Callable[..., Any], Prepare, object, tuple[Any, ...], dict[str, Any]], Any]
+Prepare = Callable[[Callable[..., Any], object, tuple[object, ...], dict[str, object]], Execution]
+Path = Callable[[Callable[..., Any], Prepare, object, tuple[object, ...], dict[str, object]], Any]
 
 
 def call_through(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
 ) -> Any:
     outer = current()
     try:
@@ -51,8 +51,8 @@ async def call_through_async(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
 ) -> Any:
     execution = prepare(wrapped, instance, args, kwargs)
     await execution.aauthorize()
@@ -85,8 +85,8 @@ async def _manager_later(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
 ) -> AsyncIterator[Any]:
     execution = prepare(wrapped, instance, args, kwargs)
     await execution.aauthorize()
@@ -105,8 +105,8 @@ def _stream(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
 ) -> Generator[Any, Any, Any]:
     execution = prepare(wrapped, instance, args, kwargs)
     execution.authorize(dropped=True)
@@ -122,8 +122,8 @@ def _astream(
     wrapped: Callable[..., Any],
     prepare: Prepare,
     instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
 ) -> AsyncGenerator[Any, Any]:
     async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
         execution = prepare(wrapped, instance, args, kwargs)
@@ -151,11 +151,11 @@ def told(path: Path) -> Path:
 
 
 def _told(
-    wrapped: Callable[..., Any],
+    wrapped: Callable[..., object],
     prepare: Prepare,
     instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
 ) -> Any:
     noted = _Noted(prepare)
     try:
@@ -165,12 +165,12 @@ def _told(
 
 
 async def _told_async(
-    wrapped: Callable[..., Any],
+    wrapped: Callable[..., object],
     prepare: Prepare,
     instance: object,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> object:
     noted = _Noted(prepare)
     try:
         return await call_through_async(wrapped, noted, instance, args, kwargs)
@@ -186,7 +186,11 @@ class _Noted:
         self._execution: Execution | None = None
 
     def __call__(
-        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        wrapped: Callable[..., object],
+        instance: object,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
     ) -> Execution:
         self._execution = execution = self._prepare(wrapped, instance, args, kwargs)
         return execution
@@ -198,7 +202,7 @@ class _Noted:
         return refusal(error)
 
 
-def path_of(tool: Callable[..., Any]) -> Path:
+def path_of(tool: Callable[..., object]) -> Path:
     function = unwrap(tool)
     if inspect.isasyncgenfunction(function):
         return _astream
@@ -209,7 +213,7 @@ def path_of(tool: Callable[..., Any]) -> Path:
     return call_through
 
 
-def _awaitable(function: Any) -> bool:
+def _awaitable(function: object) -> bool:
     """Whether this is a generator function that ``types.coroutine`` made awaitable."""
     return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE)
 

@@ -129,3 +129,14 @@ def typed_json(text: str, option: str, example: str) -> Any:
 def _depth(value: Any) -> int:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if inside is None else 1 + max(map(_depth, inside), default=0)
+
+
+def typed_edits(given: list[str]) -> dict[str, Any]:
+    """Values for arguments, each written ``NAME=JSON``."""
+    edits: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=JSON.", param_hint="--set")
+        edits[name] = typed_json(value, "--set", f"text in double quotes: --set '{name}=\"text\"'")
+    return edits

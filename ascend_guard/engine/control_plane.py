@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar, cast
 
+from ascend_guard.arguments import digest_key_of
 from ascend_guard.calling.scope import scoped
 from ascend_guard.errors import AscendError, ConfigurationError, ConflictError, remedies
 from ascend_guard.errors.not_run import stopped as kill_switch_error
@@ -27,7 +27,6 @@ from ascend_guard.model import (
     Outcome,
     OutcomeStatus,
 )
-from ascend_guard.redaction.hidden import HiddenKey
 from ascend_guard.store.port import Reader, Store, Transaction
 
 from . import audit, claim, decide, housekeeping, kill
@@ -71,7 +70,7 @@ class EmbeddedControlPlane(People):
         self.agent_id = agent_id
         self.agent_name = agent_name or agent_id
         self.organization = organization
-        self.digest_key: bytes = HiddenKey(hmac.digest(store.secret, b"argument digests", "sha256"))
+        self.digest_key: bytes = digest_key_of(store.secret)
         self._clock = clock
         self._waits = Waits(store, organization, self.housekeep, clock)
         self._handlers: dict[type[Effect[Any]], tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {

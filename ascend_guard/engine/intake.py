@@ -8,14 +8,12 @@ the process that took it the first time. Callers of the plain REST API know no p
 from __future__ import annotations
 
 import hashlib
-import hmac
 
 import msgspec
 
 from ascend_guard.errors import AscendError, ConflictError
 from ascend_guard.flow import Claim, Submit
 from ascend_guard.model import ALREADY_RAN, ActionResult, AgentAction, KillSwitchState, Outcome
-from ascend_guard.redaction.hidden import HiddenKey
 from ascend_guard.store.port import ActionRow, Store, Transaction
 
 from . import decide
@@ -187,11 +185,6 @@ class Intake:
                 "one only when the same request is sent again."
             )
         return tx.action(organization, kept.action_id)
-
-
-def digest_key_of(secret: bytes) -> bytes:
-    """The key of argument digests, from a store's secret."""
-    return HiddenKey(hmac.digest(secret, b"argument digests", "sha256"))
 
 
 def waits_to_be_told(row: ActionRow) -> bool:

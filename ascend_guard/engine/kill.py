@@ -19,7 +19,7 @@ import msgspec
 
 from ascend_guard.errors import NotFoundError, StoreError, ValidationError, remedies
 from ascend_guard.model import AgentAction, Killed, KillSwitchState
-from ascend_guard.store.port import Reader, Store, Transaction, running_calls
+from ascend_guard.store.port import Reader, Store, Transaction, running_calls, switch_on
 
 from .liveness import behind_http
 
@@ -68,8 +68,7 @@ def pull(tx: Transaction, organization: str, agent_id: str | None, reason: str, 
         ValidationError: the agent's name is empty, which must not mean everybody.
     """
     _require_name(agent_id)
-    tx.kill(organization, agent_id or EVERYONE, reason, by)
-    tx.record("kill_switch.on", organization=organization, actor=by, agent_id=agent_id, reason=reason)
+    switch_on(tx, organization, agent_id or EVERYONE, reason, by)
     return tx.kill_switches(organization)[agent_id or EVERYONE]
 
 

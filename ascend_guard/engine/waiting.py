@@ -8,7 +8,6 @@ somebody waits. When it cannot read the database, every waiting call gets that e
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from functools import partial
 
 from ascend_guard.interrupts import interruptibly
 from ascend_guard.model import ActionResult, AgentAction, Decision, KillSwitchState
+from ascend_guard.processes import renewed_in_children
 from ascend_guard.store.port import Reader, Store
 
 from .kill import stopped
@@ -43,11 +43,15 @@ class Waits:
         expire_overdue: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
-        self._process = os.getpid()
         self._store = store
         self._organization = organization
         self._expire_overdue = expire_overdue
         self._clock = clock
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Begin with nobody waiting. In a forked child the thread, and whoever held the lock, stayed in the parent."""
         self._lock = threading.Lock()
         self._waiting: dict[object, tuple[int, str, Callable[[Answer], None]]] = {}
         self._poke = threading.Event()
@@ -97,9 +101,6 @@ class Waits:
             self._unregister(token)
 
     def _register(self, action_id: int, agent_id: str, deliver: Callable[[Answer], None]) -> object:
-        if self._process != os.getpid():  # the thread, and whoever held the lock, stayed in the parent
-            self._process, self._lock, self._poke = os.getpid(), threading.Lock(), threading.Event()
-            self._waiting, self._thread = {}, None
         token = object()
         with self._lock:
             self._waiting[token] = (action_id, agent_id, deliver)

@@ -20,8 +20,9 @@ from starlette.routing import Match, Route
 from ascend_guard.api.endpoint import Access
 from ascend_guard.api.system import ErrorBody
 from ascend_guard.api.table import ENDPOINTS
+from ascend_guard.arguments import digest_key_of
 from ascend_guard.engine.housekeeping import housekeep
-from ascend_guard.engine.intake import Intake, digest_key_of
+from ascend_guard.engine.intake import Intake
 from ascend_guard.engine.keys import tier_of
 from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import Policy

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import time
 import weakref
 from typing import Protocol
 
 from ascend_guard.interrupts import hold, release
+from ascend_guard.processes import call_around_forks
 
 
 class Forkable(Protocol):
@@ -96,7 +96,5 @@ def _finish() -> None:
     release(before, error)
 
 
-os.register_at_fork(
-    before=_hold_for_fork, after_in_parent=_go_on_after_fork, after_in_child=_let_go_after_fork
-)
+call_around_forks(_hold_for_fork, _go_on_after_fork, _let_go_after_fork)
 atexit.register(_finish)

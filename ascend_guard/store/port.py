@@ -342,3 +342,9 @@ def running_calls(
         for row in reader.running(runner)
         if row.organization == organization and agent_id in ("", row.agent_id)
     ]
+
+
+def switch_on(tx: Transaction, organization: str, agent_id: str, reason: str, by: str) -> None:
+    """Turn a kill switch on, and record it; ``''`` is every agent's."""
+    tx.kill(organization, agent_id, reason, by)
+    tx.record("kill_switch.on", organization=organization, actor=by, agent_id=agent_id or None, reason=reason)

@@ -7,20 +7,19 @@ are loaded with the first call somebody listens to.
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .failing import swallow
 
 if TYPE_CHECKING:
     from ascend_guard.model import AgentAction
 
     from .observer import Observer
 
-__all__ = ["observe", "swallow"]
+__all__ = ["observe"]
 
-_log = logging.getLogger("ascend_guard")
 _modules = sys.modules
-_swallowed: set[type[BaseException]] = set()
 
 
 def observe(action: AgentAction) -> Observer | None:
@@ -47,13 +46,6 @@ def observe(action: AgentAction) -> Observer | None:
     except Exception as error:
         swallow(error)
         return None
-
-
-def swallow(error: Exception) -> None:
-    """Telemetry that fails must not show in the governed call: said once for each type of error, at debug."""
-    if type(error) not in _swallowed:
-        _swallowed.add(type(error))
-        _log.debug("Telemetry failed; governed calls go on without it.", exc_info=error)
 
 
 def _asked() -> tuple[Any, Any]:

@@ -35,8 +35,9 @@ from ascend_guard.errors import (
 from ascend_guard.flow import AwaitDecision, Begin, CheckKillSwitch, Claim, ControlPlane, Effect, Submit
 from ascend_guard.model import ActionResult, AgentAction, Decision, Outcome
 
-from . import names, swallow
+from . import names
 from .content import arguments_of, captures_content
+from .failing import swallow
 from .instruments import Instruments, instruments_of
 from .joining import describe, join
 

@@ -25,7 +25,7 @@ HANDS_ON = (StructuredTool._run, StructuredTool._arun, Tool._run, Tool._arun)
 """The methods that call the tool's ``func`` or ``coroutine``."""
 
 
-def target_of(tool: BaseTool, run: Callable[..., Any], *, awaited: bool) -> Callable[..., Any]:
+def target_of(tool: BaseTool, run: Callable[..., object], *, awaited: bool) -> Callable[..., object]:
     """What a call will end in: the tool's function, where the method is known to call it; else the method.
 
     Args:
@@ -59,9 +59,9 @@ class ToolArguments:
     def __init__(
         self,
         tool: BaseTool,
-        run: Callable[..., Any],
-        target: Callable[..., Any],
-        plain_run: Callable[..., Any],
+        run: Callable[..., object],
+        target: Callable[..., object],
+        plain_run: Callable[..., object],
     ) -> None:
         self.tool = tool
         self.target = target
@@ -80,7 +80,7 @@ class ToolArguments:
         self._injected = _injected(tool, target) | given
         self._outer = frozenset() if own else _marked(run) | given
 
-    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def named(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         """Arguments by name, with the function's defaults where they can be told."""
         kwargs = {name: value for name, value in kwargs.items() if name not in self._outer}
         try:
@@ -95,7 +95,7 @@ class ToolArguments:
             if name not in self._injected and not (_DIRECT and isinstance(value, _DIRECT))
         }
 
-    def positional(self, args: tuple[Any, ...], read: dict[str, Any]) -> tuple[Any, ...]:
+    def positional(self, args: tuple[object, ...], read: dict[str, Any]) -> tuple[object, ...]:
         """Positional arguments with edited values in them, which are taken out of ``read``."""
         if not args or self._first() not in read:
             return args
@@ -114,7 +114,7 @@ class OneCall(Binder):
 
     __slots__ = ("_args", "_arguments", "_kwargs", "_named", "excluded", "hint", "redacted")
 
-    def __init__(self, arguments: ToolArguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, arguments: ToolArguments, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self.redacted, self.excluded = arguments.redacted, arguments.excluded
         self._arguments = arguments
         self._args = args
@@ -122,10 +122,10 @@ class OneCall(Binder):
         self._named = arguments.named(args, kwargs)
         self.hint = arguments.hint
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def bind(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         return self._named
 
-    def unbind(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         """The call with edited values, as the tool's own schema reads them.
 
         Raises:
@@ -144,11 +144,11 @@ class OneCall(Binder):
         return args, {**self._kwargs, **read}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return normalise({"value": value}, key=b"").plain["value"]
 
 
-def takes_anything(run: Callable[..., Any]) -> bool:
+def takes_anything(run: Callable[..., object]) -> bool:
     """Whether a method says nothing of what it takes."""
     return set(_parameters(run, bound=True).values()) <= {
         inspect.Parameter.VAR_POSITIONAL,
@@ -156,7 +156,7 @@ def takes_anything(run: Callable[..., Any]) -> bool:
     }
 
 
-def _read(tool: BaseTool, kwargs: dict[str, Any], edited: dict[str, Any]) -> dict[str, Any]:
+def _read(tool: BaseTool, kwargs: dict[str, object], edited: dict[str, object]) -> dict[str, object]:
     schema = tool.args_schema
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
         return dict(edited)  # LangChain does not validate against a JSON schema either
@@ -172,7 +172,7 @@ def _read(tool: BaseTool, kwargs: dict[str, Any], edited: dict[str, Any]) -> dic
     return {name: getattr(model, name, value) for name, value in edited.items()}
 
 
-def _same(read: Any, approved: Any) -> bool:
+def _same(read: object, approved: object) -> bool:
     """Whether plain data says the same: 450 and 450.0 do, True and 1 do not."""
     if isinstance(read, dict) and isinstance(approved, dict):
         return read.keys() == approved.keys() and all(_same(read[key], approved[key]) for key in read)
@@ -181,7 +181,7 @@ def _same(read: Any, approved: Any) -> bool:
     return isinstance(read, bool) == isinstance(approved, bool) and bool(read == approved)
 
 
-def _parameters(function: Callable[..., Any], *, bound: bool) -> dict[str, Any]:
+def _parameters(function: Callable[..., object], *, bound: bool) -> dict[str, object]:
     try:
         kinds = [(each.name, each.kind) for each in inspect.signature(function).parameters.values()]
     except (TypeError, ValueError):
@@ -189,7 +189,7 @@ def _parameters(function: Callable[..., Any], *, bound: bool) -> dict[str, Any]:
     return dict(kinds[1:] if bound else kinds)
 
 
-def _declared(tool: BaseTool, target: Callable[..., Any], parameters: dict[str, Any]) -> Hint:
+def _declared(tool: BaseTool, target: Callable[..., object], parameters: dict[str, object]) -> Hint:
     """Declared types: the function's own; of what it collects as keywords, which it can only declare in common, the
     schema's."""
     own, schema = hints_of(target), tool.args_schema
@@ -218,11 +218,11 @@ def _injected(tool: BaseTool, target: Callable[..., Any]) -> frozenset[str]:
     return found
 
 
-def _marked(thing: Any) -> frozenset[str]:
+def _marked(thing: object) -> frozenset[str]:
     return frozenset(name for name, hint in _hints(thing).items() if _by_framework(hint))
 
 
-def _hints(thing: Any) -> dict[str, Any]:
+def _hints(thing: Any) -> dict[str, object]:
     try:
         return get_type_hints(
             inspect.unwrap(thing) if not isinstance(thing, type) else thing, include_extras=True
@@ -231,7 +231,7 @@ def _hints(thing: Any) -> dict[str, Any]:
         return dict(getattr(thing, "__annotations__", {}))
 
 
-def _by_framework(hint: Any) -> bool:
+def _by_framework(hint: object) -> bool:
     if hint is None:
         return False
     kinds = [get_origin(hint) or hint]
@@ -252,7 +252,7 @@ def _is_framework_kind(kind: type) -> bool:
     return any(marker.__module__.partition(".")[0] in _FRAMEWORKS for marker in markers)
 
 
-def _is_config(hint: Any) -> bool:
+def _is_config(hint: object) -> bool:
     from langchain_core.runnables import RunnableConfig
 
     return hint is RunnableConfig or RunnableConfig in get_args(hint)

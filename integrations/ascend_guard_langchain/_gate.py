@@ -86,7 +86,7 @@ class ToolGate:
         self._arguments: dict[str, ToolArguments] = {}
 
     def prepare(
-        self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, method: str, tool: BaseTool, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Execution:
         """Bind one call."""
         assert self.declared is not None
@@ -108,7 +108,9 @@ class ToolGate:
             raise _lost(tool)
         return not inside
 
-    def admitted(self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def admitted(
+        self, method: str, tool: BaseTool, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> bool:
         """Whether this is the one step from a permitted ``_arun`` on to ``_run``, with the same arguments."""
         ticket = _ticket.get()
         if ticket is None or ticket.tool is not tool or ticket.used:
@@ -118,7 +120,7 @@ class ToolGate:
         ticket.used = True
         return True
 
-    def digest(self, method: str, tool: BaseTool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def digest(self, method: str, tool: BaseTool, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
         return digest_of(self._known(method, tool).named(args, kwargs), key=b"")
 
     def _known(self, method: str, tool: BaseTool) -> ToolArguments:
@@ -138,10 +140,10 @@ class ToolGate:
             raise error
         return message(error, tool_call_id, tool.name)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ToolGate:
+    def __deepcopy__(self, memo: dict[int, object]) -> ToolGate:
         return ToolGate(self.kind, self.declared, self.on_denied)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_arguments": {}}
 
 
@@ -231,17 +233,17 @@ def _governed_class(kind: type[BaseTool]) -> type[BaseTool]:
         ) from None
 
 
-def _gated(kind: type[BaseTool]) -> Callable[..., Any]:
+def _gated(kind: type[BaseTool]) -> Callable[..., object]:
     inner = kind._run
 
     @functools.wraps(inner)
-    def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    def _run(self: BaseTool, *args: object, **kwargs: object) -> object:
         gate = _required(self)
         if not gate.decides("_run", self) or gate.admitted("_run", self, args, kwargs):
             return inner(self, *args, **kwargs)
         call = _Call(gate, "_run", self, hands_on=False)
 
-        def body(*args: Any, **kwargs: Any) -> Any:
+        def body(*args: object, **kwargs: object) -> Any:
             with call.running(args, kwargs):
                 return inner(self, *args, **kwargs)
 
@@ -250,21 +252,21 @@ def _gated(kind: type[BaseTool]) -> Callable[..., Any]:
     return _run
 
 
-def _agated(kind: type[BaseTool]) -> Callable[..., Any]:
+def _agated(kind: type[BaseTool]) -> Callable[..., object]:
     inner = kind._arun
     # Where the class has none of its own, BaseTool's hands the call to a thread; a person is waited for before that. Then
     # arun() finds here what it would have looked for in _run.
     method = "_run" if inner is BaseTool._arun else "_arun"
 
     @functools.wraps(getattr(kind, method))
-    async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    async def _arun(self: BaseTool, *args: object, **kwargs: object) -> object:
         gate = _required(self)
         if not gate.decides(method, self):
             return await inner(self, *args, **kwargs)
         hands_on = inner not in HANDS_ON or getattr(self, "coroutine", None) is None
         call = _Call(gate, method, self, hands_on=hands_on)
 
-        async def body(*args: Any, **kwargs: Any) -> Any:
+        async def body(*args: object, **kwargs: object) -> Any:
             with call.running(args, kwargs):
                 return await inner(self, *args, **kwargs)
 
@@ -290,12 +292,16 @@ class _Call:
         self._tool = tool
 
     def prepare(
-        self, wrapped: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        wrapped: Callable[..., object],
+        instance: object,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
     ) -> Execution:
         return self._gate.prepare(self._method, self._tool, args, kwargs)
 
     @contextmanager
-    def running(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
+    def running(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Iterator[None]:
         """Around the body."""
         ticket = None
         if self._hands_on:
@@ -345,7 +351,7 @@ def _awaited(kind: type[BaseTool]) -> Callable[..., Any]:
 
 def _guarded(kind: type[BaseTool]) -> Callable[..., None]:
     @functools.wraps(kind.__setattr__)
-    def __setattr__(self: BaseTool, name: str, value: Any) -> None:
+    def __setattr__(self: BaseTool, name: str, value: object) -> None:
         kind.__setattr__(self, name, value)
         if name in PATHS:
             object.__delattr__(self, name)
@@ -392,12 +398,12 @@ def _lost(tool: BaseTool) -> ConfigurationError:
     )
 
 
-def _reduced(self: BaseTool, protocol: Any) -> tuple[Any, ...]:
+def _reduced(self: BaseTool, protocol: object) -> tuple[object, ...]:
     gate = _required(self)
     return _restored, (gate.kind, self.__getstate__())
 
 
-def _restored(kind: type[BaseTool], state: dict[Any, Any]) -> BaseTool:
+def _restored(kind: type[BaseTool], state: dict[object, object]) -> BaseTool:
     governed = _governed_class(kind)
     made = governed.__new__(governed)
     made.__setstate__(state)

@@ -145,7 +145,7 @@ def require_governed(agent: object) -> None:
 # --- how a tool node runs its tools ---------------------------------------------------------------------------------
 
 
-def _chain(wrapper: Any, ours: object) -> list[str] | None:
+def _chain(wrapper: object, ours: object) -> list[str] | None:
     """What is nearer to the tool than our middleware; None when that is not among the wrappers."""
     layers = list(_layers(wrapper))
     last = max(
@@ -154,7 +154,7 @@ def _chain(wrapper: Any, ours: object) -> list[str] | None:
     return None if last is None else [_named(layer) for layer in layers[last + 1 :]]
 
 
-def _layers(wrapper: Any) -> Iterator[Any]:
+def _layers(wrapper: object) -> Iterator[object]:
     """The wrappers ``create_agent`` composed, outermost first. What was composed in any other way stays one layer: what
     it does cannot be known, so a middleware inside it counts for nothing."""
     while type(wrapper) is types.FunctionType:
@@ -171,7 +171,7 @@ def _layers(wrapper: Any) -> Iterator[Any]:
         yield wrapper
 
 
-def _named(layer: Any) -> str:
+def _named(layer: object) -> str:
     owner = getattr(layer, "__self__", None)
     return (
         str(getattr(layer, "__qualname__", type(layer).__name__)) if owner is None else type(owner).__name__
@@ -226,7 +226,7 @@ class _Search:
         self.warnings: list[str] = []
         self.complete = True
         self._found: list[ToolState] = []
-        self._loose: list[tuple[Any, ToolState]] = []
+        self._loose: list[tuple[object, ToolState]] = []
         self._in_nodes: set[int] = set()
         self._seen: dict[int, object] = {}  # the objects too, or an address could be given to another one
         self._root = agent
@@ -314,7 +314,7 @@ def _only_a_schema(tool: BaseTool) -> bool:
     return type(tool) is StructuredTool and tool.func is None and tool.coroutine is None
 
 
-def _provided(item: dict[Any, Any]) -> str | None:
+def _provided(item: dict[object, object]) -> str | None:
     """The name of a tool that the model's provider runs; None for the schema of a function."""
     if not item or item.get("type") in ("function", "custom") or _SCHEMAS & set(item):
         return None
@@ -392,5 +392,5 @@ def _way(path: tuple[str, ...]) -> str:
     return " > ".join(path)
 
 
-def _function_name(function: Any) -> str:
+def _function_name(function: object) -> str:
     return str(getattr(function, "__name__", None) or type(function).__name__)

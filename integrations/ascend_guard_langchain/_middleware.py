@@ -233,7 +233,7 @@ def _message(text: str, request: ToolCallRequest) -> ToolMessage:
     return ToolMessage(text, tool_call_id=cast(str, call["id"]), name=call["name"], status="error")
 
 
-def _waiting(error: ActionPendingError, request: ToolCallRequest) -> dict[str, Any]:
+def _waiting(error: ActionPendingError, request: ToolCallRequest) -> dict[str, object]:
     """What whoever runs the graph is shown; plain data, for it is stored with the checkpoint."""
     return {
         "type": "ascend_guard.approval",
@@ -254,7 +254,7 @@ def _require_checkpointer() -> None:
         )
 
 
-def _configurable() -> dict[str, Any]:
+def _configurable() -> dict[str, object]:
     try:
         return get_config().get("configurable") or {}
     except RuntimeError:  # called by hand, outside of any graph

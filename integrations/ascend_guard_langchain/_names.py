@@ -14,12 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
 from langchain_core.messages import AIMessage
 
 
-def name_in_thread(configurable: Mapping[str, Any], state: Any, tool_call_id: object) -> str | None:
+def name_in_thread(configurable: Mapping[str, object], state: object, tool_call_id: object) -> str | None:
     """The name of a tool call whose graph's state is known; None where there is no thread it could be repeated in.
 
     Args:
@@ -33,7 +32,7 @@ def name_in_thread(configurable: Mapping[str, Any], state: Any, tool_call_id: ob
     return _name(thread, _nodes(configurable), _message_id(state, tool_call_id), tool_call_id)
 
 
-def name_in_task(configurable: Mapping[str, Any], tool_call_id: object) -> str | None:
+def name_in_task(configurable: Mapping[str, object], tool_call_id: object) -> str | None:
     """The name of a tool call where only the task of the graph is known, which is the same when it runs again; None
     outside of a task."""
     thread, task = configurable.get("thread_id"), configurable.get("checkpoint_ns")
@@ -42,7 +41,7 @@ def name_in_task(configurable: Mapping[str, Any], tool_call_id: object) -> str |
     return _name(thread, task, "task", tool_call_id)
 
 
-def request_in_thread(configurable: Mapping[str, Any], tool_call_id: object) -> str:
+def request_in_thread(configurable: Mapping[str, object], tool_call_id: object) -> str:
     """The name of a tool call's request to a person (``Submit.call_id``): what was said of it holds for the thread, also
     when the model makes the call again under its id."""
     return _name(str(configurable.get("thread_id")), str(tool_call_id))
@@ -53,13 +52,13 @@ def _name(*parts: object) -> str:
     return "langgraph:" + sha256(plain.encode()).hexdigest()
 
 
-def _nodes(configurable: Mapping[str, Any]) -> list[str]:
+def _nodes(configurable: Mapping[str, object]) -> list[str]:
     """``outer:<task>|1|tools:<task>`` is ``["outer", "tools"]``."""
     parts = str(configurable.get("checkpoint_ns") or "").split("|")
     return [part.partition(":")[0] for part in parts if part and not part.isdigit()]
 
 
-def _message_id(state: Any, tool_call_id: object) -> str | None:
+def _message_id(state: object, tool_call_id: object) -> str | None:
     for messages in _lists(state):
         for message in reversed(messages):
             if isinstance(message, AIMessage) and any(
@@ -69,7 +68,7 @@ def _message_id(state: Any, tool_call_id: object) -> str | None:
     return None
 
 
-def _lists(state: Any) -> Iterator[Sequence[Any]]:
+def _lists(state: object) -> Iterator[Sequence[object]]:
     """Whatever may hold the messages: the state itself, its ``messages``, or another of its fields."""
     if isinstance(state, list):
         yield state

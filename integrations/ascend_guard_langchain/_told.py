@@ -26,7 +26,7 @@ class Changes:
         """The call is about to run under a person's approval."""
         self._note = changed(permit.edits)
 
-    def told(self, answer: Any, tool_call_id: object) -> Any:
+    def told(self, answer: object, tool_call_id: object) -> object:
         """The same answer, which says what was changed where something was.
 
         Args:
@@ -68,7 +68,9 @@ def _told(answer: Any, tool_call_id: object, note: str) -> tuple[Any, bool]:
     return answer, False
 
 
-def _in_items(update: dict[Any, Any], tool_call_id: object, note: str) -> tuple[dict[Any, Any], bool]:
+def _in_items(
+    update: dict[object, object], tool_call_id: object, note: str
+) -> tuple[dict[object, object], bool]:
     for key, value in update.items():
         if isinstance(value, ToolMessage | list | tuple):
             told, found = _told(value, tool_call_id, note)
@@ -77,7 +79,7 @@ def _in_items(update: dict[Any, Any], tool_call_id: object, note: str) -> tuple[
     return update, False
 
 
-def _with_note(content: Any, note: str) -> Any:
+def _with_note(content: object, note: str) -> object:
     if isinstance(content, list):
         return [*content, {"type": "text", "text": note}]
     return f"{content}\n\n{note}" if content else note

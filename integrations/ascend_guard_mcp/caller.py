@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from msgspec import Struct
 
@@ -27,7 +26,7 @@ class Caller(Struct, frozen=True):
 NOBODY = Caller()
 
 
-def caller_of(request: Any) -> Caller:
+def caller_of(request: object) -> Caller:
     """Read a request context of mcp 1.x or 2.x.
 
     Args:
@@ -41,7 +40,7 @@ def caller_of(request: Any) -> Caller:
     return Caller(_session_id(request), {"mcp_client": said} if said else {})
 
 
-def _session_id(request: Any) -> str | None:
+def _session_id(request: object) -> str | None:
     http = getattr(request, "request", None)
     connection = getattr(getattr(request, "session", None), "_connection", None)
     if connection is not None:
@@ -56,7 +55,7 @@ def _session_id(request: Any) -> str | None:
     return "mcp-" + hashlib.sha256(json.dumps(known).encode()).hexdigest()[:40]
 
 
-def _principal(http: Any) -> tuple[str | None, ...]:
+def _principal(http: object) -> tuple[str | None, ...]:
     """Client, issuer and subject of the token this message came with, or whom the application around says it is."""
     # The message's own: the SDK's context variable may be that of the message which opened the session.
     user = (getattr(http, "scope", None) or {}).get("user")
@@ -78,7 +77,7 @@ def _principal(http: Any) -> tuple[str | None, ...]:
     )
 
 
-def _identity(user: Any) -> str | None:
+def _identity(user: object) -> str | None:
     """A user of Starlette's authentication, which has either of these."""
     for name in ("identity", "display_name"):
         try:

@@ -73,7 +73,7 @@ class GovernanceMiddleware(Middleware):
         if passed_on(self, server, message.name, arguments):
             return await call_next(context)
 
-        async def body(judged: dict[str, Any]) -> ToolResult:
+        async def body(judged: dict[str, object]) -> ToolResult:
             return await call_next(context.copy(message=message.model_copy(update={"arguments": judged})))
 
         return await self._governed(server, message.name, arguments, body)
@@ -106,12 +106,12 @@ class GovernanceMiddleware(Middleware):
         original = server.call_tool
 
         @functools.wraps(original)
-        async def call_tool(name: str, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
+        async def call_tool(name: str, arguments: dict[str, object] | None = None, **more: Any) -> Any:
             given = arguments or {}
             if more.get("run_middleware", True) or taken(self, server, name, given):
                 return await original(name, arguments, **more)
 
-            async def body(judged: dict[str, Any]) -> Any:
+            async def body(judged: dict[str, object]) -> Any:
                 return await original(name, judged, **more)
 
             return await self._governed(server, name, given, body, at_the_tool=True)
@@ -123,8 +123,8 @@ class GovernanceMiddleware(Middleware):
         self,
         server: Any,
         tool: str,
-        arguments: dict[str, Any],
-        body: Callable[[dict[str, Any]], Awaitable[ToolResult]],
+        arguments: dict[str, object],
+        body: Callable[[dict[str, object]], Awaitable[ToolResult]],
         *,
         at_the_tool: bool = False,
     ) -> ToolResult:
@@ -137,7 +137,7 @@ class GovernanceMiddleware(Middleware):
             state = turn.another(error, getattr(request, "protocol_version", None))
             return _pending(state) if state is not None else _told(error)
 
-        async def run(judged: dict[str, Any]) -> ToolResult:
+        async def run(judged: dict[str, object]) -> ToolResult:
             with _as_sent(request, turn):
                 return await body(judged)
 
@@ -156,7 +156,7 @@ def _pending(state: str) -> ToolResult:
     return InputRequiredToolResult(InputRequiredResult(request_state=state))
 
 
-def _server(context: MiddlewareContext[Any]) -> Any:
+def _server(context: MiddlewareContext[object]) -> Any:
     if context.fastmcp_context is None:
         raise ConfigurationError("This call belongs to no server: GovernanceMiddleware must be added to one.")
     return context.fastmcp_context.fastmcp
@@ -168,7 +168,7 @@ def _request(server: Any) -> Any:
     return getattr(request, "_srctx", None) or request  # fastmcp 4 wraps it
 
 
-def _sent(request: Any) -> dict[str, Any]:
+def _sent(request: object) -> dict[str, object]:
     """The fields of a further round, as the client sent them; fastmcp 3 has none."""
     params = getattr(request, "params", None) or {}
     return {key: params[key] for key in ("requestState", "inputResponses") if params.get(key) is not None}

@@ -86,7 +86,7 @@ class ToolGate:
                 require_text(what, text)
             for tool, action_type in action_types.items():
                 require_text("the name of a tool", tool)
-                require_text(f"the action type of {tool!r}", action_type)
+                require_text(f"the action type of {tool!r}", action_type, optional=True)
         except ValidationError as error:
             raise ConfigurationError(f"This server cannot be governed so: {error}") from None
         self._action_types = dict(action_types)
@@ -101,10 +101,10 @@ class ToolGate:
     async def admit(
         self,
         tool: str,
-        arguments: Mapping[str, Any] | None,
+        arguments: Mapping[str, object] | None,
         *,
         session_id: str | None = None,
-        context: Mapping[str, Any] | None = None,
+        context: Mapping[str, object] | None = None,
     ) -> Admission:
         """Get the permit for one call, waiting for a person where the policy wants one.
 

@@ -46,26 +46,26 @@ class GovernedHandlers(dict[Any, Any]):
     """A server's table of handlers; what is put in under one of these keys is wrapped first."""
 
     def __init__(
-        self, governance: Governance, wraps: Mapping[Any, Wrap], handlers: Mapping[Any, Any]
+        self, governance: Governance, wraps: Mapping[object, Wrap], handlers: Mapping[object, object]
     ) -> None:
         super().__init__()
         self.governance = governance
         self._wraps = wraps
         self.update(handlers)
 
-    def __setitem__(self, key: Any, handler: Any) -> None:
+    def __setitem__(self, key: object, handler: object) -> None:
         wrap = self._wraps.get(key)
         super().__setitem__(key, handler if wrap is None else wrap(handler))
 
-    def update(self, *others: Any, **named: Any) -> None:
+    def update(self, *others: object, **named: object) -> None:
         for key, handler in dict(*others, **named).items():
             self[key] = handler
 
-    def setdefault(self, key: Any, default: Any = None) -> Any:
+    def setdefault(self, key: object, default: object = None) -> object:
         if key not in self:
             self[key] = default
         return self[key]
 
-    def __ior__(self, other: Any) -> GovernedHandlers:  # type: ignore[misc]
+    def __ior__(self, other: object) -> GovernedHandlers:  # type: ignore[misc]
         self.update(other)
         return self

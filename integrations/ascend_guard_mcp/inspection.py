@@ -120,7 +120,7 @@ def _state(tool: str, by_server: bool, own: bool, where: str, note: str | None =
     return ToolState(tool, by is not None, by, where, note)
 
 
-async def _listed(low: Any) -> list[str]:
+async def _listed(low: object) -> list[str]:
     """The tools a low-level server tells of; ``*`` where its handler needs a client's request, none where none can run."""
     list_tools, call_tool = keys(low)
     handlers = handlers_of(low)
@@ -174,5 +174,5 @@ def _mounted(provider: Any) -> Any:
     return getattr(provider, "server", None)
 
 
-def _is_governed(tool: Any) -> bool:
+def _is_governed(tool: object) -> bool:
     return issubclass(type(getattr(tool, "fn", None)), Governed | BoundGoverned)

@@ -5,7 +5,7 @@ The note is a text block after the tool's own content. Structured content stays 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 R = TypeVar("R")
 
@@ -45,7 +45,7 @@ def with_note(result: R, note: str) -> R:
     return result
 
 
-def _block(note: str) -> Any:
+def _block(note: str) -> object:
     from importlib import import_module
 
     return import_module("mcp.types").TextContent(type="text", text=note)

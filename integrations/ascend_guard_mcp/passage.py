@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -35,14 +35,14 @@ class Passage:
         arguments: likewise.
     """
 
-    def __init__(self, owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> None:
         self._owner = owner
         self._tool = tool
         self._digest = _digest(arguments)
         self._seen = {id(server)}
         self._due: dict[int, str] = {id(server): tool}
 
-    def _take(self, owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+    def _take(self, owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> bool:
         if (
             owner is not self._owner
             or self._due.get(id(server)) != tool
@@ -52,7 +52,7 @@ class Passage:
         del self._due[id(server)]
         return True
 
-    def _extend(self, owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+    def _extend(self, owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> bool:
         mounted = not self._due and id(server) not in self._seen and self._tool.endswith(tool)
         if owner is not self._owner or not mounted or _digest(arguments) != self._digest:
             return False
@@ -64,17 +64,19 @@ class Passage:
 _passages: ContextVar[tuple[Passage, ...]] = ContextVar("ascend_guard_mcp_passages", default=())
 
 
-def taken(owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+def taken(owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> bool:
     """Whether this is the call that was approved, come to its tool. A second one like it is another call."""
     return any(passage._take(owner, server, tool, arguments) for passage in reversed(_passages.get()))
 
 
-def passed_on(owner: object, server: object, tool: str, arguments: Mapping[str, Any]) -> bool:
+def passed_on(owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> bool:
     """Whether this is the call that was approved, handed on to a mounted server which has the same owner."""
     return any(passage._extend(owner, server, tool, arguments) for passage in reversed(_passages.get()))
 
 
-async def admit(gate: ToolGate, tool: str, arguments: Mapping[str, Any] | None, caller: Caller) -> Admission:
+async def admit(
+    gate: ToolGate, tool: str, arguments: Mapping[str, object] | None, caller: Caller
+) -> Admission:
     """Ask the gate.
 
     Raises:
@@ -95,7 +97,7 @@ async def carry_out(
     tool: str,
     admission: Admission,
     caller: Caller,
-    body: Callable[[dict[str, Any]], Awaitable[R]],
+    body: Callable[[dict[str, object]], Awaitable[R]],
     told: Callable[[AscendError], R],
 ) -> R:
     """Run what was approved, and record once what became of it. The answer says what an approver changed.
@@ -175,7 +177,7 @@ def _outcome(result: object) -> tuple[str | None, str | None]:
     return "the tool failed", None
 
 
-def _digest(arguments: Mapping[str, Any]) -> str | None:
+def _digest(arguments: Mapping[str, object]) -> str | None:
     try:
         return digest_of(arguments, key=b"")
     except AscendError:

@@ -7,7 +7,6 @@ for is found by the call's own tool and arguments: the state only counts, and ke
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from ascend_guard.calling.refusals import is_pending
 from ascend_guard.calling.scope import current
@@ -28,7 +27,7 @@ class Round:
         fields: ``requestState`` and ``inputResponses`` as plain data, as the client sent them.
     """
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    def __init__(self, fields: dict[str, object]) -> None:
         self.number, self.fields = 0, fields
         state = fields.get("requestState")
         self.ours = isinstance(state, str) and state.startswith(_OURS)

@@ -103,7 +103,9 @@ def _in_process(server: Any, low: Any, governance: Governance) -> Callable[..., 
         raise tool_error(refusal(error)) from error
 
     @functools.wraps(original)
-    async def call_tool(name: str, arguments: dict[str, Any] | None = None, *rest: Any, **more: Any) -> Any:
+    async def call_tool(
+        name: str, arguments: dict[str, object] | None = None, *rest: object, **more: object
+    ) -> Any:
         if taken(governance, low, name, arguments or {}):
             return await original(name, arguments, *rest, **more)
         try:
@@ -111,7 +113,7 @@ def _in_process(server: Any, low: Any, governance: Governance) -> Callable[..., 
         except AscendError as error:
             told(error)
 
-        async def body(judged: dict[str, Any]) -> Any:
+        async def body(judged: dict[str, object]) -> Any:
             return await original(name, judged, *rest, **more)
 
         return await carry_out(governance, None, name, admission, NOBODY, body, told)

@@ -24,7 +24,7 @@ def is_first_major(low: object) -> bool:
     return hasattr(low, "request_handlers")
 
 
-def keys(low: object) -> tuple[Any, Any]:
+def keys(low: object) -> tuple[object, object]:
     """Under what the handlers of ``tools/list`` and ``tools/call`` are registered."""
     if not is_first_major(low):
         return "tools/list", "tools/call"
@@ -32,7 +32,7 @@ def keys(low: object) -> tuple[Any, Any]:
     return types.ListToolsRequest, types.CallToolRequest
 
 
-def wraps(low: Any, governance: Governance) -> dict[Any, Wrap]:
+def wraps(low: object, governance: Governance) -> dict[object, Wrap]:
     """What is to be put around the handlers of a low-level server.
 
     Args:
@@ -41,8 +41,8 @@ def wraps(low: Any, governance: Governance) -> dict[Any, Wrap]:
     """
     list_tools, call_tool = keys(low)
     first = is_first_major(low)
-    calling: Callable[..., Any] = _calling_1 if first else _calling_2
-    around: dict[Any, Wrap] = {call_tool: functools.partial(calling, low, governance)}
+    calling: Callable[..., object] = _calling_1 if first else _calling_2
+    around: dict[object, Wrap] = {call_tool: functools.partial(calling, low, governance)}
     if governance.hide_denied:
         around[list_tools] = functools.partial(_listing_1 if first else _listing_2, governance)
     return around
@@ -66,8 +66,8 @@ def _calling_2(low: Any, governance: Governance, entry: Any) -> Any:
                 return types.InputRequiredResult(request_state=state)
             return _told(error)
 
-        async def body(arguments: dict[str, Any]) -> Any:
-            changes: dict[str, Any] = {}
+        async def body(arguments: dict[str, object]) -> Any:
+            changes: dict[str, object] = {}
             if arguments or params.arguments is not None:  # a call without any stays one
                 changes["arguments"] = arguments
             raw = {**(context.params or {}), **changes}
@@ -84,7 +84,7 @@ def _calling_2(low: Any, governance: Governance, entry: Any) -> Any:
     return dataclasses.replace(entry, handler=call)
 
 
-def _calling_1(low: Any, governance: Governance, handler: Handler) -> Handler:
+def _calling_1(low: object, governance: Governance, handler: Handler) -> Handler:
     gate, types = governance.gate, _types()
 
     @functools.wraps(handler)
@@ -96,13 +96,13 @@ def _calling_1(low: Any, governance: Governance, handler: Handler) -> Handler:
         except AscendError as error:
             return types.ServerResult(_told(error))
 
-        async def body(arguments: dict[str, Any]) -> Any:
+        async def body(arguments: dict[str, object]) -> Any:
             if not arguments and params.arguments is None:
                 return await handler(request)
             judged = params.model_copy(update={"arguments": arguments})
             return await handler(request.model_copy(update={"params": judged}))
 
-        def told(error: AscendError) -> Any:
+        def told(error: AscendError) -> object:
             return types.ServerResult(_told(error))
 
         return await carry_out(governance, None, params.name, admission, caller, body, told)
@@ -122,7 +122,7 @@ def _listing_2(governance: Governance, entry: Any) -> Any:
 
 def _listing_1(governance: Governance, handler: Handler) -> Handler:
     @functools.wraps(handler)
-    async def listed(request: Any) -> Any:
+    async def listed(request: object) -> Any:
         answer = await handler(request)
         return _types().ServerResult(await _shown(governance, getattr(answer, "root", answer)))
 

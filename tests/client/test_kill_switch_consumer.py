@@ -583,6 +583,7 @@ def test_importing_it_loads_nothing_heavy() -> None:
         "ascend_guard.client.guard.kill_switch_commands",
         "ascend_guard.errors",
         "ascend_guard.mcp",
+        "ascend_guard.processes",
     }
 
 

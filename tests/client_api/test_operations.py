@@ -253,7 +253,7 @@ def test_a_connection_test_never_raises(events: list[Event]) -> None:
     assert (status.latency_ms is not None) is status.connected
 
 
-BLOCKING = (KillSwitchError, AuthenticationError, NetworkError, TimeoutError, RateLimitError)
+BLOCKING = (AuthorizationDeniedError, AuthenticationError, NetworkError, TimeoutError, RateLimitError)
 """Said as what they are where the SDK document catches them; everything else that is not a plain answer is the switch."""
 
 
@@ -270,6 +270,25 @@ def test_an_unknown_kill_switch_counts_as_on(name: str, what: Any) -> None:
         assert not any(is_submission(send) for send in outcome.transport.sends)
     sends = outcome.transport.sends
     assert all(is_kill_switch(send) for send in sends[:3])
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, AuthenticationError),
+        (402, KillSwitchError),
+        (403, AuthorizationDeniedError),
+        (500, KillSwitchError),
+    ],
+)
+def test_a_refused_question_about_the_kill_switch_says_what_to_repair(
+    status: int, kind: type[Exception]
+) -> None:
+    """As for a governed call: such an error keeps its type, every other is the switch; nothing is submitted."""
+    outcome = played(DECIDING["submit_action"], [(0.0, answer(status, {})), (0.0, good())])
+    assert type(outcome.error) is kind
+    assert f"HTTP {status}" in str(outcome.error)
+    assert len(outcome.transport.sends) == 1
 
 
 def test_a_kill_switch_that_is_asked_too_often_is_asked_again() -> None:
@@ -290,7 +309,7 @@ def test_the_kill_switch_has_five_seconds() -> None:
     first, second = outcome.transport.sends
     assert first.timeout == 5.0
     assert second.timeout is not None
-    assert second.timeout < 1.0
+    assert second.timeout <= 1.0
 
 
 @pytest.mark.parametrize("call", ["evaluate_action", "wait_for_decision"])

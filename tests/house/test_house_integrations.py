@@ -21,7 +21,10 @@ FRAMEWORKS = (
     "starlette",
     "uvicorn",
 )
-CORE = ("arguments", "callables", "calling", "config", "drivers", "errors", "flow", "model", "redaction")
+CORE = (
+    *("arguments", "callables", "calling", "config", "drivers", "errors", "flow", "model", "redaction"),
+    "event_stream",  # of bytes alone; the client's feed reads with it too
+)
 """What of ``ascend_guard`` the integrations may stand on: no engine, no store, no server, no command line."""
 
 PUBLIC = {

@@ -55,3 +55,16 @@ def test_one_logger() -> None:
         )
     ]
     assert found == []
+
+
+def test_forks_are_handled_in_one_place() -> None:
+    """Only ``processes`` registers with the interpreter; nothing else tells processes apart by their ids."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        if path not in (MODULES["processes"], MODULES["cli.nearby"])  # which looks for itself in /proc
+        for node in ast.walk(tree_of(path))
+        if (isinstance(node, ast.Attribute) and node.attr == "register_at_fork")
+        or (isinstance(node, ast.Compare) and "os.getpid()" in ast.unparse(node))
+    ]
+    assert found == []

@@ -208,7 +208,7 @@ import ascend_guard.engine.policy
 starts = time.time() + 0.3
 
 def first():
-    time.sleep(starts - time.time())
+    time.sleep(max(0.0, starts - time.time()))
     configure()
     note("child")
 

@@ -253,7 +253,7 @@ def test_the_end_of_the_process_without_a_server(tmp_path: Any) -> None:
             """
             import logging, sys
             from ascend_guard import RemoteControlPlane, governed
-            from ascend_guard.client import outbox
+            from ascend_guard.client.guard import outbox
             outbox.GOODBYE = 0.5
             logging.basicConfig(level=logging.ERROR)
             planes = [RemoteControlPlane(sys.argv[2], sys.argv[1], agent_id="my-agent") for _ in range(6)]

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
 from ascend_guard import AscendError, governed, telemetry
+from ascend_guard.telemetry import failing
 
 
 class Broken:
@@ -154,7 +155,7 @@ def test_a_slow_exporter_does_not_hold_up_the_decision() -> None:
 
 def test_it_is_said_once_at_debug(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken SDK must not fill the log, nor be a riddle."""
-    monkeypatch.setattr(telemetry, "_swallowed", set())
+    monkeypatch.setattr(failing, "_swallowed", set())
     with listening(processors=[BrokenProcessor("both")]), caplog.at_level(logging.DEBUG, "ascend_guard"):
         calls([])
         calls([])

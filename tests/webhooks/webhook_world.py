@@ -18,7 +18,8 @@ from support import POLICY
 from ascend_guard import EmbeddedControlPlane
 from ascend_guard.api.fields import PageQuery
 from ascend_guard.api.webhooks import WebhookAnswer, WebhookBody
-from ascend_guard.engine.intake import Intake, digest_key_of
+from ascend_guard.arguments import digest_key_of
+from ascend_guard.engine.intake import Intake
 from ascend_guard.engine.liveness import Register
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.server.handlers.webhooks import HANDLERS

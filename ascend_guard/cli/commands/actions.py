@@ -135,9 +135,8 @@ def _lines(
 @command(app, "show")
 def show(run: Run, action_id: Annotated[str, typer.Argument(metavar="ID", help="The action.")]) -> None:
     """Show one action in full: what was asked, by whom, its risk, its arguments, and its audit trail."""
+    from ascend_guard.cli.screen.details import details_of
     from ascend_guard.cli.screen.lookup import full_record
-
-    from .approvals import details_of
 
     details = details_of(run, action_id)
     run.emit(full_record(details))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ascend_guard.cli.command import YesOption, command, typed_duration, typed_json
+from ascend_guard.cli.command import YesOption, command, typed_duration, typed_edits
 from ascend_guard.cli.context import Declined, Run, approver
+from ascend_guard.cli.screen.details import details_of
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -28,18 +29,6 @@ CommentOption = Annotated[
 ]
 
 _SHORT = 40
-
-
-def details_of(run: Run, action_id: str) -> Details:
-    """Everything about an action.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    from ascend_guard.cli.screen.lookup import look_up
-
-    plane = run.existing()
-    return plane.read(lambda reader: look_up(reader, plane.organization, action_id, plane.store.alive))
 
 
 @command(app, "list")
@@ -128,7 +117,7 @@ def approve(
     from ascend_guard.cli.screen.tree import Brief
     from ascend_guard.cli.screen.views import action_view
 
-    edits = edits_of(set_ or [])
+    edits = typed_edits(set_ or [])
     how = f"approvals approve {action_id}"
     if not yes:
         run.require_person(how)
@@ -228,16 +217,6 @@ def review_(run: Run) -> None:
     from ascend_guard.cli.screen.review import review
 
     review(run)
-
-
-def edits_of(given: list[str]) -> dict[str, Any]:
-    edits: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{text!r} is not NAME=JSON.", param_hint="--set")
-        edits[name] = typed_json(value, "--set", f"text in double quotes: --set '{name}=\"text\"'")
-    return edits
 
 
 def _short(text: str) -> str:

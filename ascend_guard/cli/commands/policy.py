@@ -77,7 +77,7 @@ def explain(
     """Ask a policy about a call that nobody makes: what it decides, and what came of every rule."""
     import msgspec
 
-    from ascend_guard.engine.policy import load_policy
+    from ascend_guard.engine.policy import explain, load_policy
     from ascend_guard.engine.risk import assess
     from ascend_guard.model import AgentAction
 
@@ -93,7 +93,7 @@ def explain(
     )
     policy = load_policy(_path(run, file))
     risk = assess(asked)
-    verdict, tried = policy.decide(asked, risk), policy.explain(asked, risk)
+    verdict, tried = policy.decide(asked, risk), explain(policy, asked, risk)
     if run.json:
         run.emit(
             {

@@ -7,7 +7,7 @@ import platform
 import sqlite3
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,12 @@ from ascend_guard.cli.command import command
 from ascend_guard.cli.context import Run, approver
 from ascend_guard.errors import AscendError
 
+from .checks import Check, what_and_mend
+
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
 
     from .tools import Tool
-
-State = Literal["ok", "info", "warning", "wrong"]
 
 _VARIABLES = {
     "ASCEND_POLICY": "the policy file",
@@ -35,15 +35,6 @@ _VARIABLES = {
     "ASCEND_WAITING": "how waiting calls are reported",
     "ASCEND_DEBUG": "tracebacks",
 }
-
-
-class Check(NamedTuple):
-    """One thing looked at: how it is, and what to do where that is not well."""
-
-    name: str
-    state: State
-    detail: str
-    mend: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -232,12 +223,6 @@ def _postgres(run: Run, settings: Settings) -> Iterator[Check]:
         yield Check("database", "wrong", *what_and_mend(error))
         return
     yield Check("database", "ok", f"{settings.place}: {head.seq:,} audit records")
-
-
-def what_and_mend(error: AscendError) -> tuple[str, str]:
-    """The first sentence of a message says what is wrong, the rest is the mend."""
-    before, dot, after = error.message.partition(". ")
-    return (before + ".", after) if dot else (error.message, "")
 
 
 def _policy(settings: Settings) -> Check:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ascend_guard.cli.screen.trail import looking
 from ascend_guard.errors import AscendError
 
-from .command import Check, what_and_mend
+from .checks import Check, what_and_mend
 
 if TYPE_CHECKING:
     from ascend_guard.config import Settings

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ascend_guard.errors import AscendError
 
-from .command import Check, what_and_mend
+from .checks import Check, what_and_mend
 
 if TYPE_CHECKING:
     from rich.table import Table

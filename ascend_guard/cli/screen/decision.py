@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
-from ascend_guard.cli.commands.approvals import details_of, edits_of
+from ascend_guard.cli.command import typed_edits
 from ascend_guard.cli.output import shown
 from ascend_guard.errors import AscendError
 
+from .details import details_of
 from .lookup import find_row
 from .terminal import DOWN, END, ENTER, ESCAPE, GONE, HOME, MOVES, PAGE_DOWN, PAGE_UP, UP, Drawn, Terminal
 from .tree import Brief
@@ -248,7 +249,7 @@ class Decision:
         if text is None:
             return
         try:
-            self._edits |= edits_of([text])
+            self._edits |= typed_edits([text])
         except typer.BadParameter as error:
             self._say(error.message, "red")
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ascend_guard.calling.scope import require_text
 from ascend_guard.client.http.exchange import Exchange, Pause
 from ascend_guard.client.http.identity import Identity
 from ascend_guard.errors import (
@@ -14,7 +15,7 @@ from ascend_guard.errors import (
 from ascend_guard.model import ActionResult, AgentAction, KillSwitchState
 
 from .answers import ActionPage, kill_switch_of, page_of
-from .asking import Data, ask, decided, plain, present, require_seconds, require_text, told
+from .asking import Data, ask, decided, plain, present, require_seconds, told
 from .submitting import require_running, submit
 
 WAIT = 300.0
@@ -150,7 +151,8 @@ def evaluate_mcp_action(
         KillSwitchError: the kill switch is on, or its state cannot be known.
         AscendError: see ``ascend_guard.exceptions``; then nothing may run.
     """
-    require_text(mcp_server=mcp_server, namespace=namespace, verb=verb)
+    for name, value in (("mcp_server", mcp_server), ("namespace", namespace), ("verb", verb)):
+        require_text(name, value)
     agent_id, agent_name = api.agent()
     body = present(
         mcp_server=mcp_server,

@@ -9,14 +9,15 @@ from types import MappingProxyType
 from typing import Any
 
 from ascend_guard.api.table import BY_NAME
-from ascend_guard.client.http.exchange import DOCUMENTED, Exchange, Retry, encoded, exchange
+from ascend_guard.client.http.exchange import DOCUMENTED, LOST_CONNECTION, Exchange, Retry, encoded, exchange
 from ascend_guard.client.http.identity import Identity
 from ascend_guard.client.http.tracing import trace_headers
 from ascend_guard.client.http.transport import Answer
 from ascend_guard.errors import ServerError, ValidationError
-from ascend_guard.model import ActionResult
+from ascend_guard.kill_switch import ANSWER_SECONDS
+from ascend_guard.model import ActionResult, KillSwitchState
 
-from .answers import decision_of, mapping_of
+from .answers import decision_of, kill_switch_of, mapping_of
 
 Data = dict[str, Any]
 """An answer as the server gave it."""
@@ -130,6 +131,24 @@ def decided(answer: Answer, asked: str | None = None) -> ActionResult:
     return decision_of(answer.body, asked)
 
 
+def kill_switch_asked(
+    api: Identity, agent_id: str | None, end: float = math.inf
+) -> Exchange[KillSwitchState]:
+    """How the server says that the kill switch stands. Any answer but a plain one is an error, and counts as on.
+
+    Args:
+        api: who asks.
+        agent_id: whose switch counts; None for the organization's.
+        end: a moment of the identity's clock by which this ends, if that is before ``ANSWER_SECONDS`` have passed.
+    """
+    deadline = min(end, api.clock() + ANSWER_SECONDS)
+    query = {"agent_id": agent_id}
+    answer = yield from ask(api, "get_kill_switch", query=query, retry=LOST_CONNECTION, deadline=deadline)
+    if answer.status != 200:
+        raise ServerError(f"The control plane answered {answer.status} where 200 was expected.")
+    return kill_switch_of(answer.body)
+
+
 def present(**fields: Any) -> Data:
     """Those that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
@@ -146,17 +165,6 @@ def plain(name: str, value: Mapping[str, Any] | None) -> Data | None:
     if not isinstance(value, Mapping):
         raise ValidationError(f"{name} must be a mapping of names to plain data, not {type(value).__name__}.")
     return dict(value)
-
-
-def require_text(**named: object) -> None:
-    """What an action cannot do without.
-
-    Raises:
-        ValidationError: one is no text, or empty.
-    """
-    for name, value in named.items():
-        if not isinstance(value, str) or not value:
-            raise ValidationError(f"{name} must be a non-empty string.")
 
 
 def require_seconds(name: str, value: object, *, least: float = 0.0, scale: float = 1.0) -> float:

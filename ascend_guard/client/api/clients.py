@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import re
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -17,6 +16,7 @@ import msgspec
 from ascend_guard.client.http.debugging import Logged
 from ascend_guard.client.http.exchange import Exchange, Sender, arun, run
 from ascend_guard.client.http.identity import RETRY_FOR, Identity, identity_of
+from ascend_guard.client.http.threads import Threads
 from ascend_guard.client.http.transport import Transport
 from ascend_guard.model import ActionResult
 
@@ -25,7 +25,6 @@ from .answers import ActionPage
 from .following import Following
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
     from typing import Self
 
     import requests
@@ -135,6 +134,7 @@ class _Client:
         )
         self._following = following = Following(identity, connect)
         self._identity = msgspec.structs.replace(identity, pushed=following.state, follow=following.start)
+        self._threads = Threads(THREADS, "ascend-guard-client")  # used by coroutines alone
         # A client that is dropped without being closed leaves no thread and no connection behind.
         weakref.finalize(self, following.close).atexit = False
         self._sender: Sender = self._transport
@@ -299,15 +299,11 @@ class AsyncAscendClient(_Client):
             for action in pages.take(await self.list_actions(limit, pages.offset, status, agent_id)):
                 yield action
 
-    _pool: tuple[int, ThreadPoolExecutor] | None = None
-
     async def close(self) -> None:
         """Close idle connections and let the threads go. Closing twice is no error."""
         self._following.close()
         self._transport.close()
-        pool, self._pool = self._pool, None
-        if pool is not None and pool[0] == os.getpid():
-            pool[1].shutdown(wait=False)
+        self._threads.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -318,16 +314,7 @@ class AsyncAscendClient(_Client):
         await self.close()
 
     async def _run(self, flow: Exchange[R]) -> R:
-        return await arun(flow, self._sender, self._threads())
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if (
-            self._pool is None or self._pool[0] != os.getpid()
-        ):  # a forked child has none of its parent's threads
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = os.getpid(), ThreadPoolExecutor(THREADS, thread_name_prefix="ascend-guard-client")
-        return self._pool[1]
+        return await arun(flow, self._sender, self._threads.pool())
 
 
 class _Pages:

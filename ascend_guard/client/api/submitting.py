@@ -17,29 +17,24 @@ import re
 import uuid
 
 from ascend_guard.api.table import BY_NAME
-from ascend_guard.client.http.exchange import DOCUMENTED, Exchange, Pause, Retry, encoded
+from ascend_guard.calling.scope import require_text
+from ascend_guard.client.http.exchange import DOCUMENTED, Exchange, Pause, encoded
 from ascend_guard.client.http.failures import readable
 from ascend_guard.client.http.identity import Identity
 from ascend_guard.errors import (
-    AuthenticationError,
-    ConfigurationError,
     KillSwitchError,
     NetworkError,
     RateLimitError,
-    ServerError,
     TimeoutError,
     ValidationError,
 )
+from ascend_guard.kill_switch import block_unknown, is_off
 from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, KillSwitchState
 
-from .answers import kill_switch_of
-from .asking import Data, ask, decided, require_text
+from .asking import Data, ask, decided, kill_switch_asked
 
-KILL_SWITCH_SECONDS = 5.0
-"""How long the kill switch may take to answer (REST API document, "Fail-Closed Reference Implementations")."""
-
-KILL_SWITCH = Retry(attempts=2, base=0.1)
-"""Any answer but a plain one counts as on at once; only a lost connection is tried a second time."""
+EXPLAINED = (NetworkError, TimeoutError, RateLimitError)
+"""What the SDK document catches by its own name ("Production Error Handling")."""
 
 _KEY = re.compile(r"[!-~]{1,255}")
 
@@ -62,7 +57,8 @@ def submit(
         ValidationError: the action cannot be judged as it stands.
         AscendError: as ``exchange`` raises it; then nothing may run.
     """
-    require_text(**{name: body.get(name) for name in ("agent_id", "agent_name", "action_type", "resource")})
+    for name in ("agent_id", "agent_name", "action_type", "resource"):
+        require_text(name, body.get(name))
     depth = body.get("orchestration_depth")
     if depth is not None and not (type(depth) is int and 0 <= depth <= MAX_ORCHESTRATION_DEPTH):
         raise ValidationError(f"orchestration_depth must be a number from 0 to {MAX_ORCHESTRATION_DEPTH}.")
@@ -99,33 +95,19 @@ def _asked_until(api: Identity, agent_id: str, until: float) -> Exchange[None]:
 def require_running(api: Identity, agent_id: str | None, end: float = math.inf) -> Exchange[None]:
     """Go on only when the server says that the kill switch is off.
 
-    A wrong key and a server that is not there are said as what they are (SDK document, "Production Error Handling");
-    they block as well.
-
     Raises:
         KillSwitchError: it is on, or its state cannot be known.
-        AuthenticationError, ConfigurationError, NetworkError, TimeoutError, RateLimitError: nobody said that it is off.
+        NetworkError, TimeoutError, RateLimitError: nobody said that it is off; so do those of ``kill_switch.EXPLAINED``.
     """
-    deadline = min(end, api.clock() + KILL_SWITCH_SECONDS)
     try:
-        answer = yield from ask(
-            api, "get_kill_switch", query={"agent_id": agent_id}, retry=KILL_SWITCH, deadline=deadline
-        )
-        if answer.status != 200:
-            raise ServerError(f"The control plane answered {answer.status} where 200 was expected.")
-        state = kill_switch_of(answer.body)
-    except (ConfigurationError, AuthenticationError, NetworkError, TimeoutError, RateLimitError):
-        raise
+        state = yield from kill_switch_asked(api, agent_id, end)
     except Exception as error:
-        raise KillSwitchError(
-            f"Blocked: the state of the kill switch cannot be known, which counts as on ({type(error).__name__}: {error})",
-            reason="kill switch state unknown",
-        ) from error
+        block_unknown(error, explained=EXPLAINED)
     _require_off(api, state)
 
 
 def _require_off(api: Identity, state: KillSwitchState) -> None:
-    if state.blocked is not False:
+    if not is_off(state):
         whom = f"agent {state.agent_id!r}" if state.agent_id else "every agent"
         reason = readable(state.reason or "", api.secrets())
         raise KillSwitchError(

@@ -13,17 +13,17 @@ import queue
 import re
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
+from ascend_guard.arguments import digest_key_of
 from ascend_guard.calling.scope import scoped
-from ascend_guard.client.api.answers import kill_switch_of
-from ascend_guard.client.api.asking import ask, decided, told
-from ascend_guard.client.http.exchange import GUARD, Exchange, Retry, arun, run
+from ascend_guard.client.api.asking import ask, decided, kill_switch_asked, told
+from ascend_guard.client.http.exchange import GUARD, Exchange, arun, run
 from ascend_guard.client.http.identity import identity_of
+from ascend_guard.client.http.threads import Threads
 from ascend_guard.client.http.transport import Answer, Stream, Transport
 from ascend_guard.errors import (
     AscendError,
@@ -44,11 +44,13 @@ from ascend_guard.flow import (
     Submit,
     Withdraw,
 )
+from ascend_guard.kill_switch import ANSWER_SECONDS, is_off
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.processes import renewed_in_children
 
 from . import protocol
 from .feed import Feed, LastWord, News
-from .grants import Grants, Underway, renewed_in_children
+from .grants import Grants, Underway
 from .outbox import Outbox
 from .outcomes import Outcomes, reported
 from .protocol import Features
@@ -61,17 +63,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-CHECK_TIMEOUT = 5.0
-"""Seconds the kill switch may take to answer (REST API document, reference implementations)."""
-
 LONGEST_SILENCE = 300.0
 """Seconds after which a waiting call asks the server all the same."""
 
 CHANNEL_LOOK = 1.0
 """Seconds between two looks of a waiting call at the kill switch's SNS/SQS channel."""
-
-_CHECK = Retry(attempts=2, base=0.0, jitter=0.0)
-"""Once more after a connection that had been closed meanwhile, and nothing else: whatever is no 200 counts as on."""
 
 
 class RemoteControlPlane:
@@ -121,13 +117,12 @@ class RemoteControlPlane:
         )
         self.agent_id, self.agent_name = self._api.agent()
         self.place = f"server {re.sub(r'//[^/@]*@', '//', self._api.api_url)}"  # where people decide
-        # The same key in every process that uses it, so that a call can be recognised by another one.
-        self.digest_key = protocol.digest_key_of(self._api.api_key)
+        self.digest_key = digest_key_of(self._api.api_key.encode())
         self._transport = Transport(
             self._api.api_url, headers=self._api.headers(), timeout=timeout, session=session
         )
         self._listening = Transport(
-            self._api.api_url, headers=self._api.headers(), timeout=CHECK_TIMEOUT, session=session, pool=1
+            self._api.api_url, headers=self._api.headers(), timeout=ANSWER_SECONDS, session=session, pool=1
         )
         self._poll_interval = poll_interval
         self._retry = GUARD
@@ -138,6 +133,7 @@ class RemoteControlPlane:
         self._word = LastWord(self._feed.patience, self._api.clock)
         self._outbox = Outbox(self._transport)
         self._outcomes = Outcomes(self._api, self._transport, self._outbox)
+        self._threads = Threads(16, "ascend-guard-http")
         self.renew()
         renewed_in_children(self)
         self._flows: dict[type[Effect[Any]], Callable[[Any], Exchange[Any]]] = {
@@ -151,10 +147,9 @@ class RemoteControlPlane:
         return f"RemoteControlPlane({self._api.api_url!r}, agent_id={self.agent_id!r})"
 
     def renew(self) -> None:
-        """Begin as a process of its own, with approvals and threads of its own. Called by itself in forked children."""
+        """Begin as a process of its own, with approvals of its own. Called by itself in forked children."""
         self.runner = uuid.uuid4().hex
         self._grants = Grants()
-        self._pool: Executor | None = None
 
     def close(self) -> None:
         """Send what is left to send, and let go of the server. Closing twice is no error."""
@@ -162,8 +157,7 @@ class RemoteControlPlane:
         self._outbox.close()
         self._transport.close()
         self._listening.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
+        self._threads.close()
 
     def always_denies(self, action_type: str, tool_name: str) -> bool:
         """Whether the policy denies every such call of this agent, whatever its arguments. Raises ``AscendError``."""
@@ -198,7 +192,7 @@ class RemoteControlPlane:
         if isinstance(effect, Settle):
             if not self._outcomes.posted(effect, self._features):
                 await asyncio.get_running_loop().run_in_executor(
-                    self._threads(), self._outcomes.report, effect
+                    self._threads.pool(), self._outcomes.report, effect
                 )
             return cast(R, None)
         if isinstance(effect, CheckKillSwitch):
@@ -209,7 +203,7 @@ class RemoteControlPlane:
         underway = Underway(self._transport, partial(self._orphaned, effect))
         asked = self._api.clock()
         try:
-            answer = await arun(self._flows[type(effect)](effect), underway, self._threads())
+            answer = await arun(self._flows[type(effect)](effect), underway, self._threads.pool())
             self._word.note(effect, asked, answer)
             return cast(R, answer)
         except (asyncio.CancelledError, GeneratorExit):
@@ -222,7 +216,7 @@ class RemoteControlPlane:
         """What is known of the kill switch without asking the server; None when it must be asked."""
         if self._channel is not None:
             state = self._channel.state(agent_id)
-            if state.blocked:
+            if not is_off(state):
                 return state
         return self._feed.state(agent_id)
 
@@ -238,11 +232,6 @@ class RemoteControlPlane:
             self._outbox.post(partial(reported, self._api, Settle(result.action_id, outcome)))
         else:
             self._detach(result.action_id)
-
-    def _threads(self) -> Executor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(16, thread_name_prefix="ascend-guard-http")
-        return self._pool
 
     # --- what is asked ---------------------------------------------------------------------------------------------
 
@@ -261,13 +250,8 @@ class RemoteControlPlane:
     def _check_kill_switch(self, effect: CheckKillSwitch) -> Exchange[KillSwitchState]:
         features = yield from self._known()
         # A platform that knows no agents' own switches answers for the organization.
-        query = {"agent_id": effect.action.agent_id} if features.claims else {}
-        return (yield from self._switch(query))
-
-    def _switch(self, query: dict[str, Any]) -> Exchange[KillSwitchState]:
-        deadline = self._api.clock() + CHECK_TIMEOUT
-        answer = yield from ask(self._api, "get_kill_switch", query=query, retry=_CHECK, deadline=deadline)
-        return kill_switch_of(answer.body)
+        agent_id = effect.action.agent_id if features.claims else None
+        return (yield from kill_switch_asked(self._api, agent_id))
 
     def _submit(self, effect: Submit) -> Exchange[ActionResult]:
         features = yield from self._known()
@@ -285,7 +269,7 @@ class RemoteControlPlane:
             parameters={"action_id": effect.action_id},
             retry=self._retry,
             # News that comes meanwhile is not kept waiting for long.
-            deadline=self._api.clock() + CHECK_TIMEOUT,
+            deadline=self._api.clock() + ANSWER_SECONDS,
         )
         result = decided(answer, effect.action_id)
         return result if features.claims else self._grants.keep(result)
@@ -328,7 +312,7 @@ class RemoteControlPlane:
         told = Inbox(asyncio.get_running_loop())
         token = self._feed.wait_for(effect.action_id, effect.action.agent_id, told.put)
         try:
-            return await aplay(self._waiting(effect), told, self._transport, self._threads())
+            return await aplay(self._waiting(effect), told, self._transport, self._threads.pool())
         finally:
             self._feed.forget(token)
 
@@ -379,8 +363,8 @@ class RemoteControlPlane:
         state = self._known_state(agent_id)
         if state is None:
             features = yield from self._known()
-            state = yield from self._switch({"agent_id": agent_id} if features.claims else {})
-        if state.blocked:
+            state = yield from kill_switch_asked(self._api, agent_id if features.claims else None)
+        if not is_off(state):
             return state
         return (yield from self._status(effect))
 

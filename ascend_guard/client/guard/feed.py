@@ -7,7 +7,6 @@ A feed that falls silent knows nothing; calls then ask the server themselves, an
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -19,10 +18,11 @@ from msgspec import Struct
 
 from ascend_guard.client.api.answers import decision_of
 from ascend_guard.errors import AscendError, NetworkError, ServerError
+from ascend_guard.event_stream import Event, Events, TooLarge
 from ascend_guard.flow import CheckKillSwitch, Effect, Submit
+from ascend_guard.kill_switch import is_off
 from ascend_guard.model import ActionResult, KillSwitchState
-
-from .grants import renewed_in_children
+from ascend_guard.processes import renewed_in_children, this_process
 
 _log = logging.getLogger("ascend_guard.client")
 
@@ -104,7 +104,7 @@ class Feed:
         inherited: Chunks | None = getattr(self, "_chunks", None)
         if inherited is not None:
             inherited.abandon()  # or the server would believe in the parent for as long as its child lives
-        self._process = os.getpid()
+        self._made_in = this_process()
         self._lock = threading.Lock()
         self._waiting: dict[str, dict[_Waiting, _Waiting]] = {}
         self._thread: threading.Thread | None = None
@@ -137,7 +137,7 @@ class Feed:
         heard = self._heard
         return (
             self._ready
-            and self._process == os.getpid()
+            and self._made_in is this_process()
             and 0.0 <= self._clock() - heard < MISSED * self._heartbeat
         )
 
@@ -230,22 +230,23 @@ class Feed:
         self._heard = self._clock()
 
     def _take(self, event: Event) -> None:
+        data, number = event.data or b"", _number(event)
         if event.name == "decision":
-            self._decided(event.data)
+            self._decided(data)
         elif event.name == "ready":
-            ready = _decoded(event.data, _Ready)
+            ready = _decoded(data, _Ready)
             self._heartbeat = max(0.05, min(ready.heartbeat, 60.0))
             self._switched = -1  # another database may have been put in the old one's place
-            self._turn(ready.on, event.number)
+            self._turn(ready.on, number)
             resumed = self._last_id is not None
             self._ready = True
             if not resumed:
                 self._tell_all(None)
         elif event.name == "kill_switch":
-            self._turn(_decoded(event.data, _Switches).on, event.number)
+            self._turn(_decoded(data, _Switches).on, number)
         elif event.name == "reset":
             self._tell_all(None)
-        if event.number is not None:
+        if number is not None:
             self._last_id = event.id
 
     def _turn(self, on: list[KillSwitchState], number: int | None) -> None:
@@ -298,7 +299,7 @@ class LastWord:
 
     def note(self, effect: Effect[Any], asked: float, answer: object) -> None:
         """It answered what was asked then: with a state, or a permit, which our server gives only when the switch is off."""
-        off = isinstance(answer, KillSwitchState) and not answer.blocked
+        off = isinstance(answer, KillSwitchState) and is_off(answer)
         permit = isinstance(effect, Submit) and isinstance(answer, ActionResult) and answer.claimed
         if isinstance(effect, CheckKillSwitch | Submit) and (off or permit):
             if len(self._said) > 10_000:
@@ -314,66 +315,28 @@ class LastWord:
         return KillSwitchState(True, reason)
 
 
-class Event(Struct, frozen=True):
-    """One server-sent event."""
-
-    name: str
-    data: bytes
-    id: str | None
-
-    @property
-    def number(self) -> int | None:
-        """The audit record it tells of."""
-        given = self.id or ""
-        return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
-
-
 def events(chunks: Iterable[bytes], heard: Callable[[], None]) -> Iterator[Event]:
-    """The events of a stream (WHATWG HTML, "Server-sent events"). ``heard`` is called with each sign of life: a whole line,
-    for what is cut off in the middle may be the very news that nobody should miss.
+    """The events of a stream that have data, each with the last id that was said. ``heard``: as for ``Events``.
 
     Raises:
         ServerError: an event is too large.
     """
-    name, data, ident, size = "", list[bytes](), None, 0
-    for line in _lines(chunks):
-        heard()
-        if not line:
-            if data:
-                yield Event(name or "message", b"\n".join(data), ident)
-            name, data, size = "", [], 0
-            continue
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"event":
-            name = value.decode("utf-8", "replace")
-        elif field == b"data":
-            data.append(value)
-            size += len(value) + 1
-            if size > LARGEST_EVENT:
-                raise _too_large()
-        elif field == b"id" and b"\0" not in value:
-            ident = value.decode("utf-8", "replace")
+    stream = Events(LARGEST_EVENT, heard)
+    said: str | None = None
+    try:
+        for chunk in chunks:
+            for event in stream.feed(chunk):
+                said = said if event.id is None else event.id
+                if event.data is not None:
+                    yield event._replace(id=said)
+    except TooLarge:
+        raise ServerError("The control plane's stream sent an event that is too large.") from None
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Whole lines, ended by LF, CR LF or CR, however they are cut into chunks."""
-    rest = bytearray()
-    halved = False
-    for chunk in chunks:
-        more = chunk[1:] if halved and chunk.startswith(b"\n") else chunk
-        halved = chunk.endswith(b"\r")
-        rest += more
-        if b"\n" in more or b"\r" in more:
-            lines = rest.splitlines()
-            rest = bytearray() if rest.endswith((b"\n", b"\r")) else lines.pop()
-            yield from map(bytes, lines)
-        if len(rest) > LARGEST_EVENT:
-            raise _too_large()
-
-
-def _too_large() -> ServerError:
-    return ServerError("The control plane's stream sent an event that is too large.")
+def _number(event: Event) -> int | None:
+    """The audit record it tells of."""
+    given = event.id or ""
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
 
 
 def _decoded(data: bytes, kind: type[Any]) -> Any:

@@ -1,16 +1,13 @@
 """What belongs to one process: approvals of a server that keeps no permits, and permits on their way to a coroutine.
 
-A forked child has none of it; ``renewed_in_children`` sees to that before anything else runs there.
+A forked child has none of it; ``processes.renewed_in_children`` sees to that before anything else runs there.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
 
 import msgspec
 
@@ -104,27 +101,3 @@ class Underway:
             answer = self._answer
         if answer is not None:
             self._orphaned(answer)
-
-
-class Renewable(Protocol):
-    """Something with threads, locks or a name that must not be shared with a forked child."""
-
-    def renew(self) -> None:
-        """Begin anew in a child, where this is the only thread."""
-        ...
-
-
-_renewable: weakref.WeakSet[Renewable] = weakref.WeakSet()
-
-
-def renewed_in_children(what: Renewable) -> None:
-    """Renew it in each process that is forked from this one."""
-    _renewable.add(what)
-
-
-def _forked() -> None:
-    for what in list(_renewable):
-        what.renew()
-
-
-os.register_at_fork(after_in_child=_forked)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,9 @@ from typing import Any
 import msgspec
 
 from ascend_guard.errors import ConfigurationError, NetworkError, ValidationError
+from ascend_guard.kill_switch import UNKNOWN
 from ascend_guard.model import KillSwitchState, iso
+from ascend_guard.processes import this_process
 
 from .kill_switch_commands import (
     EVERY_AGENT,
@@ -29,7 +30,7 @@ from .kill_switch_commands import (
 
 __all__ = ["KillSwitchChannel", "publish_command"]
 
-UNKNOWN = KillSwitchState(True, "kill switch state unknown")
+NOT_KNOWN = KillSwitchState(True, UNKNOWN)
 
 BATCH = 10
 """Messages SQS hands out at a time, at most. A full batch means that more may wait, newer ones among them."""
@@ -51,7 +52,7 @@ class _Run:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self.process = os.getpid()
+        self.made_in = this_process()
         self.contact: float | None = None
 
 
@@ -126,7 +127,7 @@ class KillSwitchChannel:
         Raises:
             ConfigurationError: boto3 is not installed, or cannot be set up as it is configured.
         """
-        if self._run is not None and self._run.process == os.getpid():
+        if self._run is not None and self._run.made_in is this_process():
             return
         run = _Run(self._connect())
         self._run = run
@@ -156,7 +157,7 @@ class KillSwitchChannel:
             agent_id: the agent's identifier.
         """
         if not self._known():
-            return UNKNOWN
+            return NOT_KNOWN
         command = self._agents.stopped_by([ORGANIZATION, EVERY_AGENT, ("agent", agent_id)], self._clock())
         if command is None:
             return KillSwitchState(False)
@@ -182,7 +183,7 @@ class KillSwitchChannel:
         return (
             run is not None
             and run.contact is not None
-            and run.process == os.getpid()
+            and run.made_in is this_process()
             and self._monotonic() - run.contact < self._silence
         )
 

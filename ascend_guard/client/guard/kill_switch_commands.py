@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ascend_guard.errors import ValidationError
+from ascend_guard.processes import renewed_in_children
 
 __all__ = ["MCPKillSwitchConsumer"]
 
@@ -269,13 +269,17 @@ class Switches:
 
     def __init__(self) -> None:
         self._registers: dict[Key, _Register] = {}
-        self._process = os.getpid()
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """A lock of its own for a forked child: whoever held this one stayed in the parent."""
         self._lock = threading.Lock()
 
     def apply(self, command: Command, keys: Iterable[Key]) -> None:
         """Take in a command as far as it is about these keys. Doing so again, or in another order, changes nothing."""
         if command.stops or command.kind == "UNBLOCK":
-            with self._writing():
+            with self._lock:
                 registers = dict(self._registers)
                 for key in keys:
                     registers[key] = registers.get(key, _Register()).joined(command)
@@ -294,13 +298,8 @@ class Switches:
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._writing():
+        with self._lock:
             self._registers = {}
-
-    def _writing(self) -> threading.Lock:
-        if self._process != os.getpid():  # whoever held the lock stayed in the parent
-            self._process, self._lock = os.getpid(), threading.Lock()
-        return self._lock
 
 
 class MCPKillSwitchConsumer:

@@ -24,8 +24,7 @@ from ascend_guard.errors import (
     ServerError,
     TimeoutError,
 )
-
-from .grants import renewed_in_children
+from ascend_guard.processes import renewed_in_children
 
 _log = logging.getLogger("ascend_guard.client")
 

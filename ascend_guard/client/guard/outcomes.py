@@ -24,8 +24,8 @@ from ascend_guard.client.http.exchange import GUARD, ONCE, Exchange, Pause, Retr
 from ascend_guard.client.http.identity import Identity
 from ascend_guard.errors import ServerError
 from ascend_guard.flow import Settle
+from ascend_guard.processes import renewed_in_children
 
-from .grants import renewed_in_children
 from .outbox import TRANSIENT, Outbox
 from .protocol import Features, outcome_item, outcome_request
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +15,8 @@ from ascend_guard.errors import (
     ServerError,
 )
 from ascend_guard.flow import AwaitDecision, Claim, Settle, Submit
+from ascend_guard.kill_switch import COUNTS_AS_ON, UNKNOWN
 from ascend_guard.model import OutcomeStatus
-from ascend_guard.redaction.hidden import HiddenKey
 
 NOT_JUDGED = "an approver edited the arguments, and this server cannot judge the edited call"
 """Why an edited call does not run under a server that judges only what is submitted."""
@@ -63,11 +62,6 @@ def features_of(body: bytes) -> Features:
     return Features(
         claims, claims and "stream" in named, claims and "outcomes" in named, claims and "once" in named
     )
-
-
-def digest_key_of(api_key: str) -> bytes:
-    """The key of argument digests: equal wherever the same API key is used, and of no use to find that one out."""
-    return HiddenKey(hmac.digest(api_key.encode(), b"argument digests", "sha256"))
 
 
 def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any]:
@@ -174,8 +168,8 @@ def outcome_item(effect: Settle) -> dict[str, Any]:
 def nobody_knows(effect: AwaitDecision, error: AscendError) -> KillSwitchError:
     """The end of a wait whose server stays away; ``error`` is what it last failed with."""
     return KillSwitchError(
-        f"Blocked: action {effect.action_id} did not run. The control plane has not been heard of for a while, so the state "
-        f"of the kill switch cannot be known, which counts as on ({error}) Check that the server runs, then call again.",
+        f"Blocked: action {effect.action_id} did not run. The control plane has not been heard of for a while, so "
+        f"{COUNTS_AS_ON} ({error}) Check that the server runs, then call again.",
         action_id=effect.action_id,
-        reason="kill switch state unknown",
+        reason=UNKNOWN,
     )

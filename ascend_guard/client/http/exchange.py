@@ -122,6 +122,9 @@ GUARD = Retry(attempts=5, statuses=_NOT_DONE, base=1.0)
 DOCUMENTED = Retry(attempts=4, statuses=frozenset({429, 500, 502, 503, 504}), base=0.5)
 """SDK document, "Retry Behavior": three retries, backoff factor 0.5 s."""
 
+LOST_CONNECTION = Retry(attempts=2, base=0.0, jitter=0.0)
+"""Once more after a connection that had been closed meanwhile, and nothing else."""
+
 ONCE = Retry(attempts=1)
 """Nothing is sent again."""
 

@@ -30,6 +30,7 @@ from ascend_guard.errors import (
     TimeoutError,
     ValidationError,
 )
+from ascend_guard.processes import renewed_in_children, this_process
 from ascend_guard.redaction.hidden import masks
 
 from .reading import AnswerRefused, Idle, RequestProgress, current
@@ -75,7 +76,7 @@ class Stream:
         self._peer = peer
         self._response = response
         self._call = call
-        self._process = os.getpid()
+        self._made_in = this_process()
         self._closed = False
         self._reading = threading.Lock()
 
@@ -83,7 +84,7 @@ class Stream:
         return self
 
     def __next__(self) -> bytes:
-        if self._process != os.getpid():
+        if self._made_in is not this_process():
             raise NetworkError("This stream is the parent process's. Open one of your own.")
         with self._reading:
             data = b""
@@ -105,7 +106,7 @@ class Stream:
     def close(self) -> None:
         """End it, from any thread: one that waits for a chunk wakes. Closing twice is no error."""
         self._closed = True
-        if self._process == os.getpid() and self._call.sock is not None:
+        if self._made_in is this_process() and self._call.sock is not None:
             try:
                 # Not SSLSocket's own shutdown, which makes a read that is going on elsewhere continue without TLS.
                 socket.socket.shutdown(self._call.sock, socket.SHUT_RDWR)
@@ -165,7 +166,16 @@ class Transport:
         self._limit = limit
         self._once = urllib3.Retry(False)
         self._closed = False
-        self._pool = self._fresh()
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Begin with no connection. Called by itself in forked children."""
+        pool = copy.copy(self._template)
+        idle = Idle(self._size)
+        pool.pool = idle  # type: ignore[assignment]
+        weakref.finalize(pool, idle.empty)
+        self._pool = pool
 
     def send(
         self,
@@ -211,7 +221,7 @@ class Transport:
     def close(self) -> None:
         """Close idle connections; those in use close when their calls end. Closing twice is no error."""
         self._closed = True
-        self._pool[1].close()
+        self._pool.close()
 
     def _ask(
         self,
@@ -256,17 +266,7 @@ class Transport:
     def _live(self) -> urllib3.HTTPConnectionPool:
         if self._closed:
             raise ConfigurationError("This client is closed. Make a new one.")
-        process, pool = self._pool
-        if process != os.getpid():
-            self._pool = process, pool = self._fresh()
-        return pool
-
-    def _fresh(self) -> tuple[int, urllib3.HTTPConnectionPool]:
-        pool = copy.copy(self._template)
-        idle = Idle(self._size)
-        pool.pool = idle  # type: ignore[assignment]
-        weakref.finalize(pool, idle.empty)
-        return os.getpid(), pool
+        return self._pool
 
 
 def _explain(peer: Peer, error: Exception, call: RequestProgress) -> AscendError:

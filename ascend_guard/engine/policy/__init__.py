@@ -7,7 +7,7 @@
 """
 
 from .evaluate import DEFAULT_TIMEOUT, Policy, Requirement, Rule, RuleEffect, Verdict
-from .explain import Explanation
+from .explanation import Explanation, explain
 from .load import load_policy, parse_policy, starter_policy
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Rule",
     "RuleEffect",
     "Verdict",
+    "explain",
     "load_policy",
     "parse_policy",
     "starter_policy",

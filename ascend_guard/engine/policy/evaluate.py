@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -20,9 +19,6 @@ from ascend_guard.model import AgentAction
 
 from .conditions import Condition, compile_condition, scene
 from .patterns import ANY, Matcher, Patterns, RuleIndex, Scope, compile_glob, simplify
-
-if TYPE_CHECKING:
-    from .explain import Explanation
 
 __all__ = ["DEFAULT_TIMEOUT", "CompiledRule", "Policy", "Requirement", "Rule", "RuleEffect", "Verdict"]
 
@@ -195,7 +191,7 @@ class Policy:
         self.rules = tuple(rules)
         self.digest = digest
         known = conditions or {}
-        self._compiled = tuple(
+        self.compiled = tuple(
             CompiledRule(
                 rule, None if rule.when is None else known.get(rule.when) or compile_condition(rule.when)
             )
@@ -249,7 +245,7 @@ class Policy:
 
     def always_denies(self, action_type: str, tool_name: str, agent_id: str) -> bool:
         """Whether every call of these names is denied, whatever its arguments, resource and context."""
-        about = [each for each in self._compiled if each.is_about(action_type, tool_name, agent_id)]
+        about = [each for each in self.compiled if each.is_about(action_type, tool_name, agent_id)]
         if any(
             each.rule.effect is RuleEffect.DENY and each.condition is None and not each.on_resource
             for each in about
@@ -257,29 +253,23 @@ class Policy:
             return True
         return self.default is RuleEffect.DENY and all(each.rule.effect is RuleEffect.DENY for each in about)
 
-    def explain(self, action: AgentAction, risk: Risk) -> list[Explanation]:
-        """Every rule, in the order of the file, and why it matched or not. For people: it tries them all."""
-        from .explain import explain
-
-        return explain(self._compiled, action, risk)
-
     def _candidates(self, action: AgentAction) -> _Candidates:
         kind, tool, agent = action.action_type, action.tool_name, action.agent_id
         short = len(kind) + len(tool) + len(agent) <= _REMEMBERED_LENGTH
         candidates = self._recall(kind, tool, agent) if short else self._gather(kind, tool, agent)
         if self._index.by_resource:
             numbers = self._index.find_by_resource(action.resource, action.resource_id)
-            more = [number for number in numbers if self._compiled[number].is_about(kind, tool, agent)]
+            more = [number for number in numbers if self.compiled[number].is_about(kind, tool, agent)]
             if more:
                 return self._of(tuple(sorted({*candidates.numbers, *more})))
         return candidates
 
     def _gather(self, kind: str, tool: str, agent: str) -> _Candidates:
         numbers = sorted(self._index.find(kind, tool, agent))
-        return self._of(tuple(n for n in numbers if self._compiled[n].is_about(kind, tool, agent)))
+        return self._of(tuple(n for n in numbers if self.compiled[n].is_about(kind, tool, agent)))
 
     def _select(self, numbers: tuple[int, ...]) -> _Candidates:
-        return _Candidates(numbers, [self._compiled[number] for number in numbers])
+        return _Candidates(numbers, [self.compiled[number] for number in numbers])
 
     def _unmatched(self, action: AgentAction, errors: Iterable[tuple[CompiledRule, str]]) -> Verdict:
         kind = action.action_type[:80]

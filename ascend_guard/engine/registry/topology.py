@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from ascend_guard.errors import ValidationError
-from ascend_guard.store.port import ActionRow, Reader, Transaction
+from ascend_guard.store.port import ActionRow, Reader, Transaction, switch_on
 
 from .agents import AGENTS
 from .mcp_servers import MCP_SERVERS, set_active
@@ -148,8 +148,7 @@ def cascade_kill(tx: Transaction, organization: str, orchestrator: str, reason: 
         if agent_id in reached.stopped:  # who stopped it first, and why, stays to be read
             continue
         # Not by pull(): that reads every switch back, which for thousands of agents takes minutes.
-        tx.kill(organization, agent_id, reason, by)
-        tx.record("kill_switch.on", organization=organization, actor=by, agent_id=agent_id, reason=reason)
+        switch_on(tx, organization, agent_id, reason, by)
     for name in reached.mcp_servers:
         if MCP_SERVERS.get(tx, organization, name).value.active:
             set_active(tx, organization, name, False, reason, by)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -23,7 +22,8 @@ from ascend_guard.redaction.hidden import HiddenKey
 from ascend_guard.store.commits import Committer, fail
 from ascend_guard.store.forks import forget, is_worker, remember
 from ascend_guard.store.migrations import migrate_postgres
-from ascend_guard.store.port import Reader, Transaction, running_calls
+from ascend_guard.store.opening import CLOSED, FORKED, OPEN, OpenedStore
+from ascend_guard.store.port import Reader, Transaction, running_calls, switch_on
 from ascend_guard.store.writer import GroupCommit, Ticket
 
 try:
@@ -39,13 +39,11 @@ except ImportError as error:
 
 R = TypeVar("R")
 
-_OPEN, _CLOSED, _FORKED = range(3)
-
 READERS = 4
 """Connections that answer questions, at most. With the writer, the listener and a snapshot it is seven."""
 
 
-class PostgresStore:
+class PostgresStore(OpenedStore):
     """A store in a PostgreSQL database (13 or later).
 
     Args:
@@ -67,8 +65,7 @@ class PostgresStore:
         self.clock = clock
         self._address = Address(url)
         self.place = str(self._address)
-        self._state = _CLOSED
-        self._reopening = threading.Lock()
+        super().__init__()
         self._open()
 
     def __repr__(self) -> str:
@@ -92,7 +89,7 @@ class PostgresStore:
         self._committer = Committer(self._transaction, self.clock, self._explain)
         self._writer = GroupCommit(self._commit)
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ascend-guard-reader")
-        self._state = _OPEN
+        self._state = OPEN
         self._worker = is_worker()
         self._begun: set[str] = set()
         remember(self)
@@ -110,19 +107,19 @@ class PostgresStore:
     @property
     def runner(self) -> str:
         """This process, by the name other processes know it by."""
-        if self._state is _FORKED:
+        if self._state is FORKED:
             self._reopen()
         return self._runner
 
     def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         if latest:
             self._writer.flush()
         return self._answer(work)
 
     def _answer(self, work: Callable[[Any], R]) -> R:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             raise self._gone()
         try:
             try:
@@ -137,7 +134,7 @@ class PostgresStore:
             raise self._address.explain(error) from error
 
     async def aread(self, work: Callable[[Reader], R]) -> R:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
@@ -149,7 +146,7 @@ class PostgresStore:
         return self.read(work, latest=False)
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         self._writer.flush()
         try:
@@ -159,47 +156,12 @@ class PostgresStore:
         except psycopg.Error as error:
             raise self._address.explain(error) from error
 
-    def write(self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None) -> R:
-        if self._state is not _OPEN:
-            self._reopen()
-        return self._writer.run(work, orphaned)
-
-    async def awrite(
-        self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None
-    ) -> R:
-        if self._state is not _OPEN:
-            self._reopen()
-        return await self._writer.arun(work, orphaned)
-
-    def post(
-        self,
-        work: Callable[[Transaction], object],
-        what: str,
-        failed: Callable[[BaseException], None] | None = None,
-    ) -> None:
-        if self._state is not _OPEN:
-            self._reopen()
-        self._writer.post(work, what, failed)
-        if self._worker:
-            self._writer.flush()
-
-    def flush(self) -> None:
-        """Commit what was posted."""
-        if self._state is _OPEN:
-            self._writer.flush()
-
-    def finish(self) -> None:
-        """The process ends: commit what was posted; from here on at once."""
-        if self._state is _OPEN:
-            self._worker = True
-            self._writer.finish()
-
     def changed(self) -> bool:
         """Whether anything that somebody may wait for was committed since this was last asked, by any process.
 
         New pending actions, decisions, kill switches and whatever else is not the everyday life of a call.
         """
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         return self._listener.news()
 
@@ -237,14 +199,7 @@ class PostgresStore:
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         def turn(tx: Transaction) -> KillSwitchState:
-            tx.kill(organization, agent_id, reason, by)
-            tx.record(
-                "kill_switch.on",
-                organization=organization,
-                actor=by,
-                agent_id=agent_id or None,
-                reason=reason,
-            )
+            switch_on(tx, organization, agent_id, reason, by)
             return tx.kill_switches(organization)[agent_id]
 
         on = self.write(turn)
@@ -257,9 +212,9 @@ class PostgresStore:
     # --- closing -------------------------------------------------------------------------------------------------
 
     def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             forget(self)
-            self._state = _CLOSED
+            self._state = CLOSED
             return
         self._writer.close(partial(self._close_connections, last))
         forget(self)
@@ -269,7 +224,7 @@ class PostgresStore:
         if last is not None:  # nothing can be committed any more but this
             begun = set(self._begun)
             self._commit([Ticket(lambda tx: last(tx, begun))])
-        self._state = _CLOSED
+        self._state = CLOSED
         self._transaction.close()
         self._readers.close()
         self._listener.close()
@@ -277,7 +232,7 @@ class PostgresStore:
     # --- committing ----------------------------------------------------------------------------------------------
 
     def _commit(self, group: Sequence[Ticket[Any]]) -> None:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             fail(group, self._gone())
         elif not self._committer.together(group):
             # What was taken for granted was wrong, or the connection was lost before the commit: once more.
@@ -290,7 +245,7 @@ class PostgresStore:
 
     def before_fork(self) -> bool:
         """Come to rest: a transaction that is open while the process forks stays the parent's."""
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             return False
         self._writer.hold()
         return True
@@ -303,15 +258,7 @@ class PostgresStore:
         """Let go of the parent's connections and threads, which are not here."""
         self._address.abandon()
         self._listener.abandon()
-        self._state = _FORKED
-        self._reopening = threading.Lock()
-
-    def _reopen(self) -> None:
-        with self._reopening:
-            if self._state is _CLOSED:
-                raise self._gone()
-            if self._state is _FORKED:
-                self._open()
+        self._forget(FORKED)
 
     def _gone(self) -> StoreError:
         return StoreError(

@@ -25,6 +25,7 @@ from ascend_guard.store.commits import Committer, fail
 from ascend_guard.store.failures import BESIDE, BUSY_TIMEOUT, emptied, explain, replaced, tampered
 from ascend_guard.store.forks import forget, is_worker, remember
 from ascend_guard.store.migrations import migrate
+from ascend_guard.store.opening import CLOSED, FORKED, OPEN, OpenedStore
 from ascend_guard.store.port import Reader, Transaction
 from ascend_guard.store.writer import GroupCommit, Ticket
 
@@ -38,13 +39,11 @@ from .watched import Watched
 
 R = TypeVar("R")
 
-_OPEN, _CLOSED, _FORKED = range(3)
-
 Durability = Literal["power", "process"]
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL"}
 
 
-class SQLiteStore:
+class SQLiteStore(OpenedStore):
     """A store in one file.
 
     Args:
@@ -71,8 +70,7 @@ class SQLiteStore:
         self.durability = durability
         self.clock = clock
         self._runners = barrier.runners_path(self.path)
-        self._state = _CLOSED
-        self._reopening = threading.Lock()
+        super().__init__()
         self._open()
 
     # --- opening -------------------------------------------------------------------------------------------------
@@ -82,7 +80,7 @@ class SQLiteStore:
             undo: list[Callable[[], None]] = []
             try:
                 self._prepare(undo)
-                self._state = _OPEN
+                self._state = OPEN
                 self._worker = is_worker()
                 remember(self)
             except BaseException as error:
@@ -180,14 +178,14 @@ class SQLiteStore:
     # --- use -----------------------------------------------------------------------------------------------------
 
     def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         if latest:
             self._writer.flush()
         try:
             # Interrupted in the middle of an answer, the connection would go on showing that moment's state.
             with uninterrupted(), self._reader_lock:
-                if self._state is not _OPEN:
+                if self._state is not OPEN:
                     raise self._gone()
                 self._require_files()
                 return work(self._reader)
@@ -214,47 +212,12 @@ class SQLiteStore:
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
 
-    def write(self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None) -> R:
-        if self._state is not _OPEN:
-            self._reopen()
-        return self._writer.run(work, orphaned)
-
-    async def awrite(
-        self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None
-    ) -> R:
-        if self._state is not _OPEN:
-            self._reopen()
-        return await self._writer.arun(work, orphaned)
-
-    def post(
-        self,
-        work: Callable[[Transaction], object],
-        what: str,
-        failed: Callable[[BaseException], None] | None = None,
-    ) -> None:
-        if self._state is not _OPEN:
-            self._reopen()
-        self._writer.post(work, what, failed)
-        if self._worker:
-            self._writer.flush()
-
-    def flush(self) -> None:
-        """Commit what was posted."""
-        if self._state is _OPEN:
-            self._writer.flush()
-
-    def finish(self) -> None:
-        """The process ends: commit what was posted; from here on at once."""
-        if self._state is _OPEN:
-            self._worker = True
-            self._writer.finish()
-
     def changed(self) -> bool:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         try:
             with self._watch_lock:
-                if self._state is not _OPEN:
+                if self._state is not OPEN:
                     raise self._gone()
                 self._require_files()
                 version: int = self._watch_connection.execute("PRAGMA data_version").fetchone()[0]
@@ -268,7 +231,7 @@ class SQLiteStore:
     @property
     def runner(self) -> str:
         """This process, by the name other processes know it by."""
-        if self._state is _FORKED:
+        if self._state is FORKED:
             self._reopen()
         return self._presence.name
 
@@ -278,7 +241,7 @@ class SQLiteStore:
     # --- the kill switch -----------------------------------------------------------------------------------------
 
     def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         return self._switches.stopped(organization, agent_id)
 
@@ -289,7 +252,7 @@ class SQLiteStore:
         return self._switches.now()
 
     def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         try:
             state = barrier.begin(self._switches, self._presence, organization, agent_id, action_id)
@@ -303,7 +266,7 @@ class SQLiteStore:
         self._presence.ended(action_id)
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             self._reopen()
         place = Place(self._switches, self._runners, self._writer)
         return turn_on(place, organization, agent_id, reason, by, self.clock())
@@ -317,12 +280,12 @@ class SQLiteStore:
 
     def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         with uninterrupted():
-            if self._state is _OPEN:
+            if self._state is OPEN:
                 barrier.shut(self._presence)
                 self._writer.close(lambda: self._close_connections(last))
                 self._presence.leave()
                 self._turnstile.close()
-            self._state = _CLOSED
+            self._state = CLOSED
             forget(self)
 
     def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
@@ -331,14 +294,14 @@ class SQLiteStore:
             self._commit([Ticket(lambda tx: last(tx, begun))])
         # Under every lock: a connection closed while another thread uses it takes the process down.
         with self._reader_lock, self._watch_lock:
-            self._state = _CLOSED
+            self._state = CLOSED
             for connection in (self._watch_connection, self._reader_connection, self._connection):
                 connection.close()
 
     # --- committing ----------------------------------------------------------------------------------------------
 
     def _commit(self, group: Sequence[Ticket[Any]]) -> None:
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             fail(group, self._gone())
             return
         try:
@@ -356,7 +319,7 @@ class SQLiteStore:
 
     def before_fork(self) -> bool:
         """Come to rest: a transaction that is open while the process forks would stay open in the child for ever."""
-        if self._state is not _OPEN:
+        if self._state is not OPEN:
             return False
         self._writer.hold()
         self._reader_lock.acquire()
@@ -379,15 +342,7 @@ class SQLiteStore:
             connection.close()
         self._turnstile.close()
         self._presence.abandon()
-        self._state = _FORKED
-        self._reopening = threading.Lock()
-
-    def _reopen(self) -> None:
-        with self._reopening:
-            if self._state is _CLOSED:
-                raise self._gone()
-            if self._state is _FORKED:
-                self._open()
+        self._forget(FORKED)
 
     def _gone(self) -> StoreError:
         return StoreError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ascend_guard.model import Killed
-from ascend_guard.store.port import Transaction
+from ascend_guard.store.port import Transaction, switch_on
 from ascend_guard.store.writer import GroupCommit
 
 from . import barrier
@@ -39,14 +39,7 @@ def turn_on(place: Place, organization: str, agent_id: str, reason: str, by: str
     if killed is None:  # the file is damaged beyond repair, and so stops every agent
 
         def keep(tx: Transaction) -> None:
-            tx.kill(organization, agent_id, reason, by)
-            tx.record(
-                "kill_switch.on",
-                organization=organization,
-                actor=by,
-                agent_id=agent_id or None,
-                reason=reason,
-            )
+            switch_on(tx, organization, agent_id, reason, by)
             tx.after_commit(recorded.set)
 
         place.writer.post(keep, _TURNED)

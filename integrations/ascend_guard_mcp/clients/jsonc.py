@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 from ascend_guard.errors import ConfigurationError
 
@@ -55,7 +55,7 @@ class Node:
         found = (member.node for member in self.members or () if member.key == key)
         return next(found, None)
 
-    def plain(self) -> Any:
+    def plain(self) -> object:
         """The value as ``json.loads`` would answer it."""
         if self.members is not None:
             return {member.key: member.node.plain() for member in self.members}

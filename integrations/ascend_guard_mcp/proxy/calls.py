@@ -63,7 +63,7 @@ class Call:
         with self._admission:
             pass
 
-    async def traced(self, event: str, info: dict[str, Any]) -> None:
+    async def traced(self, event: str, info: dict[str, object]) -> None:
         """httpx's ``trace`` extension: the last check, once, when the request itself is about to leave, after the connection
         is made. Raises as ``leave``."""
         if event.endswith("send_request_headers.started") and not self.left:
@@ -96,7 +96,7 @@ class Call:
             await self.failed(f"not sent: its edited arguments cannot be written as JSON ({error})")
             return "Blocked: the tool did not run, because its edited arguments cannot be written as JSON."
 
-    async def answered(self, response: dict[str, Any]) -> None:
+    async def answered(self, response: dict[str, object]) -> None:
         """The server answered."""
         await self._settle(*_outcome(response))
 
@@ -126,14 +126,14 @@ class Background:
         self._log = log
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def start(self, work: Coroutine[object, object, object]) -> asyncio.Task[Any]:
         """Begin one."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log(f"{type(error).__name__}: {error}")
@@ -155,7 +155,7 @@ def turned_away(status: int) -> bool:
     return 300 <= status < 500 and status not in (408, 499)
 
 
-def _outcome(response: dict[str, Any]) -> tuple[str | None, str | None]:
+def _outcome(response: dict[str, object]) -> tuple[str | None, str | None]:
     """Failure and detail of an answered call."""
     if "error" in response:
         error = response["error"]

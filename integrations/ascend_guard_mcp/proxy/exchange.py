@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ascend_guard.event_stream import Events
 
 from .calls import Background, Call, Log
 from .messages import Key, key_of, responses
-from .sse import Events
 
 _MOST_KEPT = 1000
 
@@ -39,7 +40,7 @@ class Open:
 
     def __init__(self, log: Log) -> None:
         self.background = Background(log)
-        self._waiting: dict[tuple[Party, Key], asyncio.Task[Any]] = {}
+        self._waiting: dict[tuple[Party, Key], asyncio.Task[object]] = {}
         self._running: dict[Party, dict[Key, Call]] = {}
 
     def has(self, party: Party | None, key: Key) -> bool:
@@ -48,7 +49,7 @@ class Open:
             return False
         return (party, key) in self._waiting or key in self._running.get(party, {})
 
-    def wait(self, party: Party | None, key: Key, admitting: asyncio.Task[Any]) -> None:
+    def wait(self, party: Party | None, key: Key, admitting: asyncio.Task[object]) -> None:
         """It waits for its decision."""
         if party is not None:
             self._waiting[party, key] = admitting
@@ -149,6 +150,6 @@ class Tap:
             elif key is not None and (call := self._calls.running(self._party).get(key)) is not None:
                 self._settle(key, call, response)
 
-    def _settle(self, key: Key, call: Call, response: dict[str, Any]) -> None:
+    def _settle(self, key: Key, call: Call, response: dict[str, object]) -> None:
         self._calls.ended(self._party, key)
         self._calls.background.start(call.answered(response))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .messages import LISTING, Message
 
@@ -114,7 +113,7 @@ def following(headers: Mapping[str, str], before: Message, after: Message) -> di
     return mended
 
 
-def learn(response: dict[str, Any], parameters: dict[str, Parameters]) -> None:
+def learn(response: dict[str, object], parameters: dict[str, Parameters]) -> None:
     """Remember from a list of tools which arguments go into headers."""
     result = response.get("result")
     tools = result.get("tools") if isinstance(result, dict) else None
@@ -131,7 +130,7 @@ def lists_tools(message: Message) -> bool:
     return message.method == LISTING
 
 
-def _annotated(schema: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _annotated(schema: object, path: Path) -> Iterator[tuple[Path, str]]:
     properties = schema.get("properties") if isinstance(schema, dict) else None
     for name, inner in (properties if isinstance(properties, dict) else {}).items():
         if not isinstance(inner, dict):
@@ -142,13 +141,13 @@ def _annotated(schema: Any, path: Path) -> Iterator[tuple[Path, str]]:
         yield from _annotated(inner, (*path, name))
 
 
-def _at(value: Any, path: Path) -> Any:
+def _at(value: object, path: Path) -> object:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
@@ -159,7 +158,7 @@ def _text(value: Any) -> str | None:
         return None
 
 
-def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def _leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _leaves(inner, (*path, name))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ascend_guard_mcp.gate import ToolGate
 
 from .messages import encode, parse
@@ -28,12 +26,12 @@ async def without(gate: ToolGate, raw: bytes) -> bytes:
     return encode(value)
 
 
-def _tools(part: Any) -> list[Any] | None:
+def _tools(part: object) -> list[object] | None:
     result = part.get("result") if isinstance(part, dict) else None
     tools = result.get("tools") if isinstance(result, dict) else None
     return tools if isinstance(tools, list) else None
 
 
-def _name(tool: Any) -> str | None:
+def _name(tool: object) -> str | None:
     name = tool.get("name") if isinstance(tool, dict) else None
     return name if isinstance(name, str) else None

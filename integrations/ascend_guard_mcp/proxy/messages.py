@@ -95,7 +95,7 @@ class Message:
         return params if isinstance(params, dict) else {}
 
     @property
-    def id(self) -> Any:
+    def id(self) -> object:
         """The id of a single message."""
         return self.value.get("id") if isinstance(self.value, dict) else None
 
@@ -166,12 +166,12 @@ def parse(raw: bytes) -> Any:
     return value
 
 
-def encode(value: Any) -> bytes:
+def encode(value: object) -> bytes:
     """The one way this is written: ASCII, on one line."""
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
-def error_value(identity: Any, code: int, why: str) -> dict[str, Any]:
+def error_value(identity: object, code: int, why: str) -> dict[str, object]:
     """A JSON-RPC error response."""
     return {"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": why}}
 
@@ -184,7 +184,7 @@ def not_run(call: Message, text: str) -> bytes:
     """
     if "task" in call.params:
         return encode(error_value(call.id, FAILED, text))
-    result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
+    result: dict[str, object] = {"content": [{"type": "text", "text": text}], "isError": True}
     if call.version is not None:
         result["resultType"] = "complete"  # required since the version that put itself into every request
     return encode({"jsonrpc": "2.0", "id": call.id, "result": result})
@@ -211,7 +211,7 @@ def noted(raw: bytes, notes: Mapping[Key | None, str | None]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()  # a server's NaN is its client's business
 
 
-def key_of(identity: Any) -> Key | None:
+def key_of(identity: object) -> Key | None:
     """An id to compare by; None for what cannot be one."""
     if isinstance(identity, str):
         return (True, identity)
@@ -220,7 +220,7 @@ def key_of(identity: Any) -> Key | None:
     return None
 
 
-def responses(raw: bytes) -> list[dict[str, Any]]:
+def responses(raw: bytes) -> list[dict[str, object]]:
     """The responses in a line of the server's; none when it is not understood, which is its client's business."""
     try:
         value = json.loads(raw)
@@ -247,7 +247,7 @@ def _batch(parts: list[Any]) -> Message:
     return Message(parts)
 
 
-def _check(value: Any) -> None:
+def _check(value: object) -> None:
     if not isinstance(value, dict):
         raise Refused(INVALID_REQUEST, "a message is a JSON object")
     ids = (value["id"],) if _is_request(value) else ()
@@ -276,7 +276,7 @@ def _check(value: Any) -> None:
         refuse(INVALID_REQUEST, f"the method {_named(method)} may be taken for {GATED}")
 
 
-def _check_call(value: dict[str, Any], refuse: Callable[[int, str], NoReturn]) -> None:
+def _check_call(value: dict[str, object], refuse: Callable[[int, str], NoReturn]) -> None:
     if "id" not in value:
         refuse(INVALID_REQUEST, f"{GATED} without an id: a call is answered, so it has one")
     params = value.get("params")
@@ -290,15 +290,15 @@ def _check_call(value: dict[str, Any], refuse: Callable[[int, str], NoReturn]) -
         refuse(INVALID_PARAMS, "arguments are an object")
 
 
-def _is_id(identity: Any) -> bool:
+def _is_id(identity: object) -> bool:
     return isinstance(identity, str | int) and not isinstance(identity, bool)
 
 
-def _is_request(part: dict[str, Any]) -> bool:
+def _is_request(part: dict[str, object]) -> bool:
     return _is_id(part.get("id")) and "result" not in part and "error" not in part
 
 
-def _look_alike(value: dict[str, Any], known: frozenset[str]) -> str | None:
+def _look_alike(value: dict[str, object], known: frozenset[str]) -> str | None:
     return next((_named(key) for key in value if key not in known and _fold(key) in known), None)
 
 
@@ -312,7 +312,7 @@ def _named(text: str) -> str:
     return json.dumps(text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…")
 
 
-def _ids_in(raw: bytes) -> tuple[Any, ...]:
+def _ids_in(raw: bytes) -> tuple[object, ...]:
     """Whom to tell of a message that is refused as a whole."""
     try:
         value = json.loads(raw.decode("utf-8", "replace"))
@@ -328,7 +328,7 @@ def _ids_in(raw: bytes) -> tuple[Any, ...]:
 # --- JSON, strictly -----------------------------------------------------------------------------------------
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
         seen: set[str] = set()
@@ -358,7 +358,7 @@ def _float(text: str) -> float:
     return number
 
 
-def _deeper_than(value: Any, most: int) -> bool:
+def _deeper_than(value: object, most: int) -> bool:
     level = [value]
     for _ in range(most + 1):
         level = [

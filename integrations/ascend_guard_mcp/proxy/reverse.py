@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ascend_guard.errors import AscendError
+from ascend_guard.event_stream import Events
 from ascend_guard_mcp.gate import ToolGate
 
 from .calls import Call, Log, turned_away
@@ -32,7 +33,6 @@ from .messages import (
     noted,
     read,
 )
-from .sse import Events
 from .upstream import connect
 
 Scope = MutableMapping[str, Any]
@@ -144,7 +144,7 @@ class _Exchange:
         else:
             raise Turned(405, INVALID_REQUEST, "an MCP server takes POST, GET and DELETE")
 
-    async def _unless_gone(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _unless_gone(self, work: Coroutine[object, object, None]) -> None:
         """Do this for as long as the client is there."""
         working = asyncio.create_task(work)
         watching = [asyncio.create_task(self._hung_up()), asyncio.create_task(self._app.ending.wait())]

@@ -6,17 +6,17 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ascend_guard.errors import AscendError
+from ascend_guard.event_stream import Event, Events, one_line
 
 from .calls import Background, Call, Log, turned_away
 from .headers import SESSION, VERSION, Parameters, learn, lists_tools, routing
 from .messages import FAILED, INVALID_REQUEST, Key, Message, encode, key_of, responses
 from .options import is_loopback
 from .relay import Relay
-from .sse import Event, Events, one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -196,8 +196,9 @@ class Upstream:
             key = key_of(response["id"])
             if key is not None:
                 answered.add(key)
-            if method == "initialize" and isinstance(response.get("result"), dict):
-                version = response["result"].get("protocolVersion")
+            result = response.get("result")
+            if method == "initialize" and isinstance(result, dict):
+                version = result.get("protocolVersion")
                 self._version = version if isinstance(version, str) and version.isascii() else None
             if message is not None and lists_tools(message):
                 learn(response, self._parameters)
@@ -212,7 +213,7 @@ class Upstream:
             return
         if _kind(response) == "application/json":
             try:
-                value: Any = json.loads(await response.aread())
+                value: object = json.loads(await response.aread())
             except (ValueError, RecursionError):
                 value = None
             if (

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from msgspec import Struct
 
 from ascend_guard.engine.risk import Risk
 from ascend_guard.model import AgentAction
 
 from .conditions import scene
-from .evaluate import CompiledRule, RuleEffect
+from .evaluate import CompiledRule, Policy, RuleEffect
 
 __all__ = ["Explanation", "explain"]
 
@@ -53,9 +51,9 @@ class Explanation(Struct, frozen=True):
         return f"its condition is {str(self.condition).lower()}"
 
 
-def explain(rules: Iterable[CompiledRule], action: AgentAction, risk: Risk) -> list[Explanation]:
-    """Try every rule on a call, index or no index, in the order given."""
-    return [_tried(compiled, action, risk) for compiled in rules]
+def explain(policy: Policy, action: AgentAction, risk: Risk) -> list[Explanation]:
+    """Every rule, in the order of the file, and why it matched or not. For people: it tries them all."""
+    return [_tried(compiled, action, risk) for compiled in policy.compiled]
 
 
 def _tried(compiled: CompiledRule, action: AgentAction, risk: Risk) -> Explanation:

@@ -1,0 +1,43 @@
+"""The threads in which coroutines' requests are sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ascend_guard.processes import renewed_in_children
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+
+class Threads:
+    """A pool that is made when it is first used. A forked child, which has none of its parent's threads, makes its own.
+
+    Args:
+        most: how many threads there are at most.
+        name: what their names begin with.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most = most
+        self._name = name
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Begin without threads. Called by itself in forked children."""
+        self._pool: ThreadPoolExecutor | None = None
+
+    def pool(self) -> ThreadPoolExecutor:
+        """The pool of this process."""
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # blocking callers need not load it
+
+            self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=self._name)
+        return self._pool
+
+    def close(self) -> None:
+        """Let the threads go, without waiting for what they do. Closing twice is no error."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
