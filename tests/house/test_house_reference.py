@@ -350,6 +350,35 @@ def test_the_glossary_defines_each_term_once() -> None:
     assert all(f"`{word}`" in text for word in (*Decision, *OutcomeStatus, *RiskLevel, *EFFECTS))
 
 
+# --- troubleshooting ----------------------------------------------------------------------------------------
+
+
+def texts() -> list[str]:
+    """Every text in the source, as it is put together; ``…`` where a value is filled in."""
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (
+                    getattr(part, "value", "") if isinstance(part, ast.Constant) else "…"
+                    for part in node.values
+                )
+                found.append("".join(str(part) for part in parts))
+    return found
+
+
+def test_the_errors_that_are_explained_are_those_of_the_code() -> None:
+    """Each text that the page quotes stands in the source, piece by piece and in this order."""
+    page = (DOCS / "troubleshooting.md").read_text()
+    quoted = re.findall(r"^### `(.+?)`(?: \(\d+\))?$", page, re.M)
+    assert len(quoted) >= 30
+    source = "\n".join(texts())
+    patterns = {text: ".{0,80}?".join(map(re.escape, filter(None, text.split("…")))) for text in quoted}
+    assert [text for text, pattern in patterns.items() if not re.search(pattern, source)] == []
+
+
 # --- the pages ----------------------------------------------------------------------------------------------
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
