@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+import ascend_guard_langchain
+import ascend_guard_mcp
 import pytest
 from opentelemetry.metrics import NoOpMeter
 from reference_texts import ATTRIBUTES, OPTIONS, REMEDIES, SETTINGS, SPANS
 
 from ascend_guard import AscendClient, EmbeddedControlPlane, RemoteControlPlane, errors
+from ascend_guard.calling import declarations as declarations_module
 from ascend_guard.calling.declarations import Declaration, Details, Options, ToolDeclaration
 from ascend_guard.calling.governed import FunctionDeclaration, governed
 from ascend_guard.calling.guard import guard
@@ -22,7 +27,7 @@ from ascend_guard.cli.app import _commands
 from ascend_guard.config import Sources, configure
 from ascend_guard.model import Decision, OutcomeStatus, RiskLevel
 from ascend_guard.server.metrics import Meter
-from ascend_guard.telemetry import names
+from ascend_guard.telemetry import names as attribute_names
 from ascend_guard.telemetry.instruments import Instruments
 
 ROOT = Path(__file__).parents[2]
@@ -45,12 +50,22 @@ def table(head: str, rows: list[tuple[str, ...]]) -> str:
 # --- options ------------------------------------------------------------------------------------------------
 
 
-def _plain(annotation: object) -> str:
-    """A type as it is written, without the modules and wrappers that only a type checker needs."""
+def _plain(annotation: object, names: Mapping[str, object]) -> str:
+    """A type as it is written, with the values of literals, and without the modules that only a type checker needs.
+
+    Args:
+        annotation: the type, or its text.
+        names: the module's names, among which aliases of literals are found.
+    """
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     text = re.sub(r"\b(?:typing|collections\.abc|os|ascend_guard[\w.]*)\.", "", text)
-    text = text.replace("Describe", "Callable").replace("OnPending", "Literal['wait', 'raise']")
-    text = text.replace("OnDenied", "Literal['raise', 'return']")
+    text = re.sub(r"\bDescribe\b", "Callable", text)
+
+    def literal(word: re.Match[str]) -> str:
+        values = get_args(names.get(word[0])) if get_origin(names.get(word[0])) is Literal else ()
+        return f"Literal[{', '.join(map(repr, values))}]" if values else word[0]
+
+    text = re.sub(r"\b[A-Z]\w+\b", literal, text)
     return "`" + text.replace("|", r"\|") + "`"
 
 
@@ -71,14 +86,17 @@ def taken(entry: Callable[..., Any], *declarations: type) -> dict[str, tuple[str
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or name == "self":
             continue
         required = parameter.default is parameter.empty
-        found[name] = _plain(parameter.annotation), "required" if required else f"`{parameter.default!r}`"
+        found[name] = (
+            _plain(parameter.annotation, vars(declarations_module)),
+            "required" if required else f"`{parameter.default!r}`",
+        )
     defaults = _defaults()
     for declaration in declarations:
         for name, annotation in declaration.__annotations__.items():
             default = defaults.get(name)
             shown = f"`{default!r}`" if isinstance(default, str) else "none"
             text = getattr(annotation, "__forward_arg__", annotation)
-            found[name] = _plain(text), shown
+            found[name] = _plain(text, vars(declarations_module)), shown
     return found
 
 
@@ -113,20 +131,26 @@ def test_every_option_is_described_once() -> None:
     assert set(OPTIONS) == set(ENTRIES)
 
 
-def arguments(entry: type) -> str:
-    """Every argument of a class, by the ``Args:`` section of its docstring or of the class that takes them."""
-    home = next(base for base in entry.__mro__ if "__init__" in vars(base))
-    _, _, section = (inspect.getdoc(home) or "").partition("Args:\n")
+def arguments(entry: Any) -> str:
+    """The arguments of a class or a function, by the ``Args:`` section of its docstring or of the class that takes them."""
+    taking: Any = entry
+    if isinstance(entry, type):
+        entry = next(base for base in entry.__mro__ if "__init__" in vars(base))
+        taking = entry.__init__
+    names = vars(sys.modules[entry.__module__])
+    _, _, section = (inspect.getdoc(entry) or "").partition("Args:\n")
     said = {
         name: " ".join(text.split()).replace("``", "`")
         for name, text in re.findall(r"^    (\w+): (.+(?:\n     +.+)*)", section.partition("\n\n")[0], re.M)
     }
     rows = []
-    for name, parameter in list(inspect.signature(home.__init__).parameters.items())[1:]:  # type: ignore[misc]
+    for name, parameter in inspect.signature(taking).parameters.items():
+        if name == "self" or parameter.kind is parameter.VAR_KEYWORD:
+            continue
         default = "required" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
         if callable(parameter.default) and parameter.default is not parameter.empty:
             default = f"`{parameter.default.__name__}`"
-        rows.append((f"`{name}`", _plain(parameter.annotation), default, said[name]))
+        rows.append((f"`{name}`", _plain(parameter.annotation, names), default, said[name]))
     return table("| argument | type | default | |", rows)
 
 
@@ -266,7 +290,7 @@ def spans() -> str:
 
 def test_every_attribute_and_span_is_described() -> None:
     """Those that telemetry names, and those that the server's spans name."""
-    own = {value for name, value in vars(names).items() if name.isupper() and "." in str(value)}
+    own = {value for name, value in vars(attribute_names).items() if name.isupper() and "." in str(value)}
     tracing = ast.parse((ROOT / "ascend_guard/server/tracing.py").read_text())
     strings = {node.value for node in ast.walk(tracing) if isinstance(node, ast.Constant)}
     servers = {
@@ -379,6 +403,17 @@ def test_the_errors_that_are_explained_are_those_of_the_code() -> None:
     assert [text for text, pattern in patterns.items() if not re.search(pattern, source)] == []
 
 
+# --- adapters -----------------------------------------------------------------------------------------------
+
+ADAPTERS = [
+    (package.__name__, getattr(package, name))
+    for package in (ascend_guard_langchain, ascend_guard_mcp)
+    for name in ("govern_tool", "govern_tools", "govern_server", "GovernanceMiddleware", "require_governed")
+    if hasattr(package, name)
+]
+"""What the packages for frameworks export that takes options."""
+
+
 # --- the pages ----------------------------------------------------------------------------------------------
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
@@ -389,6 +424,10 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "arguments of AscendClient": ("reference.md", lambda: arguments(AscendClient)),
     "arguments of RemoteControlPlane": ("reference.md", lambda: arguments(RemoteControlPlane)),
     "arguments of EmbeddedControlPlane": ("reference.md", lambda: arguments(EmbeddedControlPlane)),
+    **{
+        f"arguments of {entry.__name__} ({package})": ("reference.md", functools.partial(arguments, entry))
+        for package, entry in ADAPTERS
+    },
     "errors": ("reference.md", errors_table),
     "settings": ("reference.md", settings),
     "spans": ("reference.md", spans),
