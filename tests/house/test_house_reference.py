@@ -325,7 +325,9 @@ def _option(parameter: Any) -> tuple[str, str, str]:
         shown = ", ".join((*parameter.opts, *parameter.secondary_opts))
         shown += f" {parameter.metavar}" if parameter.metavar else ""
     default = parameter.default
-    kept = default not in (None, False, "", [], ()) and not callable(default)
+    kept = (
+        default is not None and default is not False and default not in ("", [], ()) and not callable(default)
+    )
     told = (
         "required"
         if parameter.required
