@@ -53,7 +53,6 @@ _UP_TO_500, _UP_TO_100 = {"amount": 500}, {"amount": 100}
 _MAIL = {"to": "ann@example.com", "subject": "Your refund", "body": "It is on its way."}
 
 ALLOWED: dict[str, tuple[Allowed, ...]] = {
-    "README.md#1": (Allowed("small-refunds", "refund", "billing", _ORDER, most=_UP_TO_500),),
     "ascend_guard/engine/starter_policy.yaml#1": (
         Allowed("order-lookups", "database_read", "orders", {"order_id": "A-17"}),
         Allowed("small-refunds", "refund", "billing", _ORDER, most=_UP_TO_500),
@@ -72,7 +71,7 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         Allowed("exports", "file_write", "filesystem", {"name": "customers.csv"}),
         Allowed("small-refunds", "refund", "payments", _NUMBERED, most=_UP_TO_500),
     ),
-    "docs/policies.md#1": (),
+    "docs/policies.md#1": (Allowed("small-refunds", "refund", "billing", _ORDER, most=_UP_TO_500),),
     "docs/policies.md#2": (),
     "examples/agents_and_interrupts.py#1": (
         Allowed(

@@ -19,7 +19,7 @@ from ascend_guard.engine.same_call import ACTION, SUBMIT, VOLATILE, approval_key
 from ascend_guard.flow import Submit
 from ascend_guard.store.sqlite.store import SQLiteStore
 
-RECORD = Path(__file__).parents[2] / "docs/adr/0028-what-is-the-same-call.md"
+RECORD = Path(__file__).parents[2] / "docs/adr/0028-the-same-call.md"
 ROW = re.compile(r"^\| `(AgentAction|Submit)\.(\w+)` \| (in|out|approval) \| (.+) \|$", re.MULTILINE)
 
 BASE = AgentAction(
