@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ascend_guard_mcp.clients.client_files import CLIENTS, places
 from ascend_guard_mcp.clients.configuration import read
-from ascend_guard_mcp.clients.places import CLIENTS, places
 from ascend_guard_mcp.clients.plan import plan_install
 from ascend_guard_mcp.clients.routing import Launcher, Unroutable, route_of, routed, unrouted
 

@@ -19,8 +19,8 @@ from ascend_guard.cli.files import write_file
 from .mcp_launch import launcher_of
 
 if TYPE_CHECKING:
+    from ascend_guard_mcp.clients.client_files import Place
     from ascend_guard_mcp.clients.configuration import Configuration
-    from ascend_guard_mcp.clients.places import Place
     from ascend_guard_mcp.clients.plan import Plan
 
 PathArgument = Annotated[
@@ -274,7 +274,7 @@ def _file(
 
 def _path(run: Run, verb: str, path: Path | None, client: str | None) -> Path:
     """Where the client's file is: as it was named, or the only one there is."""
-    from ascend_guard_mcp.clients.places import CLIENTS, places
+    from ascend_guard_mcp.clients.client_files import CLIENTS, places
 
     if client is not None and client not in CLIENTS:
         raise typer.BadParameter(

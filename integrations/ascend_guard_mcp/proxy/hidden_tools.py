@@ -6,7 +6,7 @@ from typing import Any
 
 from ascend_guard_mcp.gate import ToolGate
 
-from .messages import encode, parse
+from .jsonrpc import encode, parse
 
 
 async def without(gate: ToolGate, raw: bytes) -> bytes:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .messages import LISTING, Message
+from .jsonrpc import LISTING, Message
 
 VERSION = "mcp-protocol-version"
 SESSION = "mcp-session-id"

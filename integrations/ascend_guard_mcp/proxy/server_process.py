@@ -8,10 +8,10 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-from .calls import Call, Log
-from .messages import Key, Message
-from .pipes import pump
+from .governed_calls import Call, Log
+from .jsonrpc import Key, Message
 from .relay import Relay
+from .standard_streams import pump
 
 _CHUNK = 65536
 _MOST_BYTES = 1 << 30

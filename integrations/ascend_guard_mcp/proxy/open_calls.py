@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 from typing import Any, NamedTuple
 
-from .calls import Background, Call, Log
-from .messages import Key, key_of, responses
+from .governed_calls import Background, Call, Log
+from .jsonrpc import Key, key_of, responses
 from .sse import Events
 
 _MOST_KEPT = 1000
