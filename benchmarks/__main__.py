@@ -15,13 +15,12 @@ from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from .agents import agent
 from .approvals import approvals
-from .calls import calls, floor
 from .decisions import decisions
 from .environment import LANGCHAIN, LANGCHAIN_FOLDER, PEERS, REQUESTS, ROOT, SDK, PeerEnvironment
+from .floor import floor
 from .http_calls import http_call
 from .imports import imports
 from .kill import kill
@@ -30,13 +29,12 @@ from .mcp_calls import mcp
 from .peers import peers
 from .proxies import proxy
 from .report import Group
-from .rounds import ContestantFailed, Tick
+from .rounds import ContestantFailed
 from .server import server
 from .throughput import throughput
 from .waiting import waiting
 
 SECONDS = {
-    "calls": 30.0,
     "floor": 24.0,
     "peers": 30.0,
     "decisions": 12.0,
@@ -55,7 +53,7 @@ PULLS = 40
 QUICK = 8
 """How many times shorter everything is with ``--quick``."""
 
-Run = Callable[[Path, Tick], Group]
+Run = Callable[[Path], Group]
 
 
 def main() -> int:
@@ -72,22 +70,21 @@ def main() -> int:
     begin = perf_counter()
     busy = f"load average at the start {os.getloadavg()[0]:.1f}"
     try:
-        with _Status() as status:
-            runs = _runs(arguments.quick, environment, apart)
-            chosen = arguments.only or [name for name in runs if not (arguments.quick and name == "peers")]
-            if environment is not None:
-                _install(environment, apart, chosen, status)
-            groups: list[Group] = []
-            failures: dict[str, ContestantFailed] = {}
-            for name in chosen:
-                try:
-                    groups.append(runs[name](folder / name, status.begin(name)))
-                except ContestantFailed as error:  # what the others measured is still worth showing
-                    failures[name] = error
+        runs = _runs(arguments.quick, environment, apart)
+        chosen = arguments.only or [name for name in runs if not (arguments.quick and name == "peers")]
+        if environment is not None:
+            _install(environment, apart, chosen)
+        groups: list[Group] = []
+        failures: dict[str, ContestantFailed] = {}
+        for name in chosen:
+            _say(name)
+            try:
+                groups.append(runs[name](folder / name))
+                groups[-1].show(console)
+            except ContestantFailed as error:  # what the others measured is still worth showing
+                failures[name] = error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for group in groups:
-        group.show(console)
     console.print(f"{_machine()}, {busy}; {perf_counter() - begin:.0f} s")
     if arguments.json:
         found = {group.name: group.values for group in groups}
@@ -106,39 +103,34 @@ def _runs(quick: bool, environment: PeerEnvironment | None, apart: PeerEnvironme
     seconds = {name: each / share for name, each in SECONDS.items()}
     times = APPROVALS // (4 if quick else 1)
     return {
-        "calls": lambda folder, tick: calls(folder, seconds["calls"], tick),
-        "floor": lambda folder, tick: floor(folder, seconds["floor"], tick),
-        "peers": lambda folder, tick: peers(folder, seconds["peers"], tick, environment or PeerEnvironment()),
-        "decisions": lambda folder, tick: decisions(seconds["decisions"], tick),
-        "imports": lambda folder, tick: imports(seconds["imports"], tick, environment),
-        "throughput": lambda folder, tick: throughput(folder, seconds["throughput"], tick, crowd=not quick),
-        "approvals": lambda folder, tick: approvals(folder, times, tick),
-        "server": lambda folder, tick: server(folder, seconds["server"], tick, whole=not quick),
-        "http_call": lambda folder, tick: http_call(
-            folder, seconds["http_call"], tick, environment or PeerEnvironment()
+        "floor": lambda folder: floor(folder, seconds["floor"]),
+        "peers": lambda folder: peers(folder, seconds["peers"], environment or PeerEnvironment()),
+        "decisions": lambda folder: decisions(seconds["decisions"]),
+        "imports": lambda folder: imports(seconds["imports"], environment),
+        "throughput": lambda folder: throughput(folder, seconds["throughput"], crowd=not quick),
+        "approvals": lambda folder: approvals(folder, times),
+        "server": lambda folder: server(folder, seconds["server"], whole=not quick),
+        "http_call": lambda folder: http_call(folder, seconds["http_call"], environment or PeerEnvironment()),
+        "waiting": lambda folder: waiting(
+            folder, WAITING // (20 if quick else 1), WAITING_APPROVALS // (4 if quick else 1)
         ),
-        "waiting": lambda folder, tick: waiting(
-            folder, WAITING // (20 if quick else 1), WAITING_APPROVALS // (4 if quick else 1), tick
-        ),
-        "kill": lambda folder, tick: kill(folder, PULLS // (5 if quick else 1), tick),
-        "langchain": lambda folder, tick: langchain(folder, seconds["langchain"], tick, apart),
-        "agent": lambda folder, tick: agent(folder, seconds["agent"], tick),
-        "mcp": lambda folder, tick: mcp(folder, seconds["mcp"], tick),
-        "proxy": lambda folder, tick: proxy(folder, seconds["proxy"], tick),
+        "kill": lambda folder: kill(folder, PULLS // (5 if quick else 1)),
+        "langchain": lambda folder: langchain(folder, seconds["langchain"], apart),
+        "agent": lambda folder: agent(folder, seconds["agent"]),
+        "mcp": lambda folder: mcp(folder, seconds["mcp"]),
+        "proxy": lambda folder: proxy(folder, seconds["proxy"]),
     }
 
 
-def _install(
-    environment: PeerEnvironment, apart: PeerEnvironment, chosen: list[str], status: _Status
-) -> None:
+def _install(environment: PeerEnvironment, apart: PeerEnvironment, chosen: list[str]) -> None:
     wanted = (PEERS if "peers" in chosen else {}) | (REQUESTS if "imports" in chosen else {})
     wanted |= SDK if "http_call" in chosen else {}
     if wanted:
-        environment.prepare(wanted.items(), status.say)
+        environment.prepare(wanted.items(), _say)
     if "imports" in chosen:
-        environment.prepare_ourselves(status.say)
+        environment.prepare_ourselves(_say)
     if "langchain" in chosen:
-        apart.prepare(LANGCHAIN.items(), status.say)
+        apart.prepare(LANGCHAIN.items(), _say)
 
 
 def _arguments() -> argparse.Namespace:
@@ -158,57 +150,14 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
+def _say(what: str) -> None:
+    """What goes on, on the error stream. Nothing is drawn meanwhile: that would take time from the contestants."""
+    print(what, file=sys.stderr, flush=True)
+
+
 def _machine() -> str:
     python = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     return f"{python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-
-
-class _Status:
-    """Progress on the error stream: a bar for people, a line for each group when it goes to a file.
-
-    It is drawn between rounds only: a thread that draws would take turns with the contestants.
-    """
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=1)
-        self._drawn = 0.0
-
-    def __enter__(self) -> _Status:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def say(self, what: str) -> None:
-        """Show what goes on."""
-        if self._console.is_terminal:
-            self._bar.update(self._task, description=what, refresh=True)
-        else:
-            self._console.print(what)
-
-    def begin(self, name: str) -> Tick:
-        """Begin a group."""
-        self._bar.reset(self._task, description=name)
-        self.say(name)
-
-        def tick(done: float) -> None:
-            if perf_counter() - self._drawn > 0.2:
-                self._bar.update(self._task, completed=done, refresh=True)
-                self._drawn = perf_counter()
-
-        return tick
 
 
 if __name__ == "__main__":

@@ -56,19 +56,19 @@ class World:
                 store.write(_records)
 
     @contextmanager
-    def server(self) -> Iterator[tuple[ServerProcess, dict[str, list[float]]]]:
-        """A server, and what it noted of its event loop once it has ended."""
-        said, noted = self.folder / "noted.json", dict[str, list[float]]()
+    def server(self) -> Iterator[tuple[ServerProcess, list[float]]]:
+        """A server, and the seconds that its event loop was late, once it has ended."""
+        said, lags = self.folder / "lags.json", list[float]()
         program = str(HERE / "contestants" / "watched_server.py")
         server = ServerProcess([sys.executable, program, str(self.policy), self.database, str(said)], {})
         try:
-            yield server, noted
+            yield server, lags
         finally:
             try:
                 server.close()
             except ContestantFailed as complaint:  # limits that were hit are what this is about
                 print(f"  the server's log ends with: {complaint}")
-            noted.update(json.loads(said.read_text()))
+            lags += json.loads(said.read_text())
 
 
 def _keys(tx: Transaction) -> tuple[list[str], str]:
@@ -116,7 +116,7 @@ class Seen(NamedTuple):
 def measured(world: World, seconds: float, kinds: Sequence[str]) -> Seen:
     """Run the ordinary callers, beside these abusive ones, and print what came of it."""
     program = str(HERE / "contestants" / "http_callers.py")
-    with world.server() as (server, noted):
+    with world.server() as (server, lags):
         arguments = [sys.executable, program]
         others = None
         if kinds:
@@ -138,8 +138,7 @@ def measured(world: World, seconds: float, kinds: Sequence[str]) -> Seen:
     for what, took in normal["took"].items():
         print(f"  {what:12} {_said(took)}   ({len(took)} requests)")
     print(f"  failed: {normal['failed'] or 'none'};  server's peak memory {memory} MiB")
-    print(f"  a handler's step on the loop's thread: {_said(noted['steps'])}")
-    print(f"  the loop's lag:                        {_said(noted['lags'])}", flush=True)
+    print(f"  lag of the event loop: {_said(lags)}", flush=True)
     for kind, answers in saw.get("seen", {}).items():
         print(f"    {kind}: {answers}")
     for wrong in saw.get("wrong", ()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median, quantiles
 from typing import Any
 
-from .report import Group, number
+from .report import Group, number, times
 from .rounds import Ratio, Timing
 
 COLUMNS = ["p50 µs", "p99 µs", "mean µs", "added µs", "quartiles", "ratio"]
@@ -41,7 +41,8 @@ def added_group(name: str, title: str, note: str, peer: str = "") -> Group:
 
 def add_base(group: Group, name: str, timing: Timing) -> None:
     """Add a contestant that others are compared with."""
-    group.add(name, [*_times(timing), "", "", "1"], **_values(timing))
+    cells, values = times(timing)
+    group.add(name, [*cells, "", "", "1"], **values)
 
 
 def add_added(group: Group, name: str, timing: Timing, against: Timing, peer: Added | None = None) -> Added:
@@ -55,9 +56,9 @@ def add_added(group: Group, name: str, timing: Timing, against: Timing, peer: Ad
         peer: what the peer adds; the last column is the ratio of the two medians.
     """
     added, ratio = Added(timing, against), Ratio(timing, against)
-    values = _values(timing) | {"added_us": added.as_json(), "ratio": ratio.as_json()}
-    cells = [*_times(timing), signed(added.median), f"{signed(added.low)} to {signed(added.high)}"]
-    cells.append(number(ratio.median))
+    cells, values = times(timing)
+    values |= {"added_us": added.as_json(), "ratio": ratio.as_json()}
+    cells += [signed(added.median), f"{signed(added.low)} to {signed(added.high)}", number(ratio.median)]
     if peer is not None:
         values["of_peers_added"] = added.median / peer.median
         cells.append(signed(values["of_peers_added"]))
@@ -68,12 +69,3 @@ def add_added(group: Group, name: str, timing: Timing, against: Timing, peer: Ad
 def signed(value: float) -> str:
     """As ``number``: a difference may be lost in the noise and come out below nothing."""
     return number(value) if value >= 0 else f"-{number(-value)}"
-
-
-def _times(timing: Timing) -> list[str]:
-    p99 = timing.p99
-    return [number(timing.p50), "" if p99 is None else number(p99), number(timing.mean)]
-
-
-def _values(timing: Timing) -> dict[str, Any]:
-    return {"p50_us": timing.p50, "p99_us": timing.p99, "mean_us": timing.mean}

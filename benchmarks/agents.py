@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .added import add_added, add_base, added_group
 from .report import Group
-from .rounds import Tick, Worker, race
+from .rounds import Worker, race
 
 KINDS = {
     "bare": "no middleware",
@@ -18,9 +18,9 @@ KINDS = {
 }
 
 
-def agent(folder: Path, seconds: float, tick: Tick) -> Group:
+def agent(folder: Path, seconds: float) -> Group:
     """Runs that nobody stops, against no middleware; runs that a person stops, against one that is only saved."""
-    timings = race({kind: Worker("agent_run", kind, folder / kind) for kind in KINDS}, seconds, tick)
+    timings = race({kind: Worker("agent_run", kind, folder / kind) for kind in KINDS}, seconds)
     group = added_group(
         "agent",
         "One run of create_agent: a scripted model calls one tool and is done",

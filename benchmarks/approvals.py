@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from statistics import median
 from time import sleep
 
 from .report import Group, number
-from .rounds import Tick, Worker
+from .rounds import Worker, spread
 
 
-def approvals(folder: Path, times: int, tick: Tick) -> Group:
+def approvals(folder: Path, times: int) -> Group:
     """Approve so many waiting calls, each at a moment that has nothing to do with when it began to wait."""
     group = Group(
         "approvals",
@@ -20,7 +19,7 @@ def approvals(folder: Path, times: int, tick: Tick) -> Group:
         "From the call of approve() on; its durable transaction and that of claiming the permit are in it.",
     )
     chance = random.Random(7)
-    for turn, durability in enumerate(("power", "process")):
+    for durability in ("power", "process"):
         place = folder / durability
         waiter = Worker("waiter", durability, place)
         waiter.ready()  # it makes the database
@@ -29,7 +28,6 @@ def approvals(folder: Path, times: int, tick: Tick) -> Group:
         try:
             approver.ready()
             for number_ in range(times):
-                tick((turn + number_ / times) / 2)
                 waiter.tell(str(number_))
                 action_id = waiter.hear().removeprefix("pending ")
                 sleep(chance.uniform(0.01, 0.03))
@@ -38,9 +36,7 @@ def approvals(folder: Path, times: int, tick: Tick) -> Group:
         finally:
             waiter.close()
             approver.close()
-        took.sort()
-        p50, p99, longest = median(took), took[len(took) * 99 // 100], took[-1]
+        p50, p99, longest = spread(took)
         cells = [number(p50), number(p99), number(longest), f"{times}"]
         group.add(durability, cells, p50_ms=p50, p99_ms=p99, longest_ms=longest, approvals=times)
-    tick(1)
     return group

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from .report import Aim, Group, add_timing, race_group
-from .rounds import Tick, Worker, race
+from .rounds import Worker, race
 
 SIZES = (10, 1_000, 10_000)
 KINDS = {
     "seen": "names of calls seen before",
     "new": "a new name every time",
-    "scattered": "a new name and another rule every time",
 }
 AIM = Aim(1.5)
 
 
-def decisions(seconds: float, tick: Tick) -> Group:
+def decisions(seconds: float) -> Group:
     """``Policy.decide`` at several sizes, for names it remembers and names it has never seen."""
     contestants = {f"{kind} {size}": Worker("decide", size, kind) for kind in KINDS for size in SIZES}
-    timings = race(contestants, seconds, tick)
+    timings = race(contestants, seconds)
     group = race_group(
         "decisions",
         "One decision by the number of rules",
@@ -28,7 +27,6 @@ def decisions(seconds: float, tick: Tick) -> Group:
         for size in SIZES:
             timing = timings[f"{kind} {size}"]
             against = None if timing is least else least
-            # Whoever calls on ten thousand rules in turn pays for the processor's caches, which says little.
-            aim = AIM if size == SIZES[-1] and kind != "scattered" else None
+            aim = AIM if size == SIZES[-1] else None
             add_timing(group, f"{size:,} rules, {said}", timing, against, aim)
     return group

@@ -20,7 +20,7 @@ PEERS = {
 }
 REQUESTS = {"requests": "2.34.2"}
 SDK = {"ascend-ai-sdk": "2.7.1"}
-LANGCHAIN = {"langchain-core": "1.7.2", "ascend-ai-sdk": "2.7.1", "ascend-langchain": "2.0.1"}
+LANGCHAIN = {"langchain-core": "1.8.3", "ascend-ai-sdk": "2.7.1", "ascend-langchain": "2.0.1"}
 
 _LIST = """
 import importlib.metadata, json

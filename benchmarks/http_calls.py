@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .environment import SDK, PeerEnvironment
 from .report import Aim, Group, add_timing, race_group
-from .rounds import Tick, Worker, race
+from .rounds import Worker, race
 from .servers import EchoServer, GuardServer
 
 SDK_AIM = Aim(0.5)
@@ -17,11 +17,10 @@ _POST = "requests.Session().post to the bare echo route"
 _ASKED = "kill switch asked, submit, outcome"
 _PUSHED = "stream live: submit, outcome"
 _VERSION = f"ascend-ai-sdk {SDK['ascend-ai-sdk']}"
-_SYNC = f"{_VERSION}, a function: submit, outcome"
-_ASYNC = f"{_VERSION}, a coroutine function: submit, outcome"
+_SDK = f"{_VERSION}: submit, outcome"
 
 
-def http_call(folder: Path, seconds: float, tick: Tick, environment: PeerEnvironment) -> Group:
+def http_call(folder: Path, seconds: float, environment: PeerEnvironment) -> Group:
     """One thread, one call after the other; the published SDK when it is installed."""
     group = race_group(
         "http_call",
@@ -41,9 +40,8 @@ def http_call(folder: Path, seconds: float, tick: Tick, environment: PeerEnviron
             _ASKED: Worker("http_call", guard.url, guard.key, "asked"),
         }
         if published:
-            for name, kind in ((_SYNC, "sync"), (_ASYNC, "async")):
-                contestants[name] = Worker("sdk_call", guard.url, guard.key, kind, python=environment.python)
-        timings = race(contestants, seconds, tick)
+            contestants[_SDK] = Worker("sdk_call", guard.url, guard.key, python=environment.python)
+        timings = race(contestants, seconds)
     post, pushed, asked = timings[_POST], timings[_PUSHED], timings[_ASKED]
     add_timing(group, _POST, post, None)
     add_timing(group, f"{_PUSHED}; against that POST", pushed, post, POST_AIM)
@@ -53,9 +51,8 @@ def http_call(folder: Path, seconds: float, tick: Tick, environment: PeerEnviron
         )
         group.add(_ASKED, ["", "", "", "", "", "", why, ""], missing=why)
         return group
-    sdk = timings[_SYNC]
-    add_timing(group, f"{_SYNC}; against that POST", sdk, post)
-    add_timing(group, f"{_ASYNC}; against its function", timings[_ASYNC], sdk)
-    add_timing(group, f"{_ASKED}; against the SDK's function", asked, sdk, SDK_AIM)
-    add_timing(group, f"{_PUSHED}; against the SDK's function", pushed, sdk)
+    sdk = timings[_SDK]
+    add_timing(group, f"{_SDK}; against that POST", sdk, post)
+    add_timing(group, f"{_ASKED}; against the SDK", asked, sdk, SDK_AIM)
+    add_timing(group, f"{_PUSHED}; against the SDK", pushed, sdk)
     return group

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 from .environment import PeerEnvironment
 from .report import Aim, Group, number, verdict
-from .rounds import Ratio, Tick, Timing
+from .rounds import Ratio, Timing
 
 STATEMENTS = {
     "import requests": "import requests",
@@ -22,42 +23,39 @@ AIM = Aim(1.2)
 _TIMED = "from time import perf_counter as clock; begin = clock(); {}; print(clock() - begin)"
 
 
-def imports(seconds: float, tick: Tick, environment: PeerEnvironment | None) -> Group:
-    """Both in turns, in one environment; inside the interpreter, and with its start and end."""
+def imports(seconds: float, environment: PeerEnvironment | None) -> Group:
+    """Both in turns, in one environment."""
     python = _python_with_requests(environment)
     group = Group(
         "imports",
         "Import time in fresh interpreters",
-        ["min ms", "median ms", "ratio", "quartiles", "whole process ms", "ratio", "aim", "met"],
-        "Timed inside the interpreter; 'whole process' is with its start and end.",
+        ["min ms", "median ms", "ratio", "quartiles", "aim", "met"],
+        "Timed inside the interpreter.",
     )
     if python is None:
-        group.add("requests is not installed anywhere here", [""] * 8, missing="requests")
+        group.add("requests is not installed anywhere here", [""] * 6, missing="requests")
         return group
-    inside = {name: Timing() for name in STATEMENTS}
-    whole = {name: Timing() for name in STATEMENTS}
+    timings = {name: Timing() for name in STATEMENTS}
     for statement in STATEMENTS.values():  # byte code, and the disk's cache
         _run(python, statement)
     begin = perf_counter()
     rounds = 0
-    while (done := (perf_counter() - begin) / seconds) < 1 or rounds < 5:
-        tick(min(done, 1))
+    while perf_counter() - begin < seconds or rounds < 5:
         for name, statement in STATEMENTS.items():
-            imported, process = _run(python, statement)
-            inside[name].add([imported * 1e9])
-            whole[name].add([process * 1e9])
+            timings[name].add([_run(python, statement) * 1e9])
         rounds += 1
-    tick(1)
-    base, *others = STATEMENTS
-    group.add(
-        base, [*_times(inside[base]), "1", "", *_median(whole[base]), "1", "", ""], **_values(inside[base])
-    )
-    for name in others:
-        ratio, process_ratio = Ratio(inside[name], inside[base]), Ratio(whole[name], whole[base])
-        values = _values(inside[name]) | {"ratio": ratio.as_json(), "process_ratio": process_ratio.as_json()}
-        spread = f"{number(ratio.low)}–{number(ratio.high)}"
-        cells = [*_times(inside[name]), number(ratio.median), spread]
-        cells += [*_median(whole[name]), number(process_ratio.median), *verdict(AIM, ratio.median, values)]
+    against: Timing | None = None
+    for name, timing in timings.items():
+        times = [one[0] / 1e3 for one in timing.rounds]
+        values: dict[str, Any] = {"min_ms": min(times), "median_ms": median(times)}
+        cells = [number(min(times)), number(median(times))]
+        if against is None:
+            cells, against = [*cells, "1", "", "", ""], timing
+        else:
+            ratio = Ratio(timing, against)
+            values["ratio"] = ratio.as_json()
+            cells += [number(ratio.median), f"{number(ratio.low)}–{number(ratio.high)}"]
+            cells += verdict(AIM, ratio.median, values)
         group.add(name, cells, **values)
     return group
 
@@ -68,25 +66,8 @@ def _python_with_requests(environment: PeerEnvironment | None) -> Path | None:
     return Path(sys.executable) if importlib.util.find_spec("requests") else None
 
 
-def _run(python: Path, statement: str) -> tuple[float, float]:
-    begin = perf_counter()
+def _run(python: Path, statement: str) -> float:
     done = subprocess.run(
         [str(python), "-c", _TIMED.format(statement)], capture_output=True, text=True, check=True
     )
-    return float(done.stdout), perf_counter() - begin
-
-
-def _milliseconds(timing: Timing) -> list[float]:
-    return [one[0] / 1e3 for one in timing.rounds]
-
-
-def _times(timing: Timing) -> list[str]:
-    return [number(min(_milliseconds(timing))), *_median(timing)]
-
-
-def _median(timing: Timing) -> list[str]:
-    return [number(median(_milliseconds(timing)))]
-
-
-def _values(timing: Timing) -> dict[str, float]:
-    return {"min_ms": min(_milliseconds(timing)), "median_ms": median(_milliseconds(timing))}
+    return float(done.stdout)

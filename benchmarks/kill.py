@@ -10,7 +10,7 @@ from statistics import median
 from time import sleep
 
 from .report import Aim, Group, number, verdict
-from .rounds import ContestantFailed, Tick, Worker
+from .rounds import ContestantFailed, Worker, spread
 from .servers import GuardServer
 
 AIM = Aim(100, "<", "ms")
@@ -18,12 +18,10 @@ PROCESSES, THREADS = 2, 4
 AFTERWARDS = 0.3
 """Seconds that the agents go on trying after the switch was pulled."""
 
-_ANSWERED = "from the trigger's answer to the last start"
-_SENT = "from the moment its POST is sent"
 _REASON = {"reason": "pulled by the benchmark"}
 
 
-def kill(folder: Path, pulls: int, tick: Tick) -> Group:
+def kill(folder: Path, pulls: int) -> Group:
     """Pull the switch so many times while agents start calls as fast as they can."""
     group = Group(
         "kill",
@@ -43,7 +41,7 @@ def kill(folder: Path, pulls: int, tick: Tick) -> Group:
         "answer counts as 0. They go on trying for a while after each pull.",
     )
     chance = random.Random(7)
-    took: dict[str, list[float]] = {_ANSWERED: [], _SENT: []}
+    took: list[float] = []
     begun = refused = 0
     with ExitStack() as stack:
         guard = GuardServer(folder)
@@ -53,14 +51,13 @@ def kill(folder: Path, pulls: int, tick: Tick) -> Group:
             stack.callback(agent.close)
         for agent in agents:
             agent.ready()
-        for done in range(pulls):
-            tick(done / pulls)
+        for _ in range(pulls):
             for agent in agents:
                 agent.tell("go")
             for agent in agents:
                 agent.hear()
             sleep(chance.uniform(0.05, 0.15))
-            sent, answered = guard.post("/api/billing/kill-switch/local/trigger", guard.admin_key, _REASON)
+            _, answered = guard.post("/api/billing/kill-switch/local/trigger", guard.admin_key, _REASON)
             sleep(AFTERWARDS)
             for agent in agents:
                 agent.tell("stop")
@@ -71,23 +68,18 @@ def kill(folder: Path, pulls: int, tick: Tick) -> Group:
                     "an agent began no call, or was refused none: the switch was not pulled on it"
                 )
             last = max(last for last, *_ in told)
-            for name, moment in ((_ANSWERED, answered), (_SENT, sent)):
-                took[name].append((last - moment) / 1e6)
+            took.append((last - answered) / 1e6)
             begun += sum(starts for _, starts, _ in told)
             refused += sum(refusals for *_, refusals in told)
-    for name, signed in took.items():
-        late = sorted(max(0.0, each) for each in signed)
-        middle, p50, p99, longest = median(signed), median(late), late[len(late) * 99 // 100], late[-1]
-        values = {
-            "signed_p50_ms": middle,
-            "p50_ms": p50,
-            "p99_ms": p99,
-            "longest_ms": longest,
-            "pulls": pulls,
-        }
-        cells = [f"{middle:+.2f}", number(p50), number(p99), number(longest)]
-        cells += [f"{pulls}", f"{begun:,}", f"{refused:,}"] if name == _ANSWERED else [""] * 3
-        aim = AIM if name == _ANSWERED else None
-        group.add(name, [*cells, *verdict(aim, p99, values)], **values)
-    tick(1)
+    p50, p99, longest = spread([max(0.0, each) for each in took])
+    values = {
+        "signed_p50_ms": median(took),
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "longest_ms": longest,
+        "pulls": pulls,
+    }
+    cells = [f"{median(took):+.2f}", number(p50), number(p99), number(longest)]
+    cells += [f"{pulls}", f"{begun:,}", f"{refused:,}", *verdict(AIM, p99, values)]
+    group.add("from the trigger's answer to the last start", cells, **values)
     return group

@@ -6,10 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .added import add_added, add_base, added_group
-from .contestants.tools import POLICY
 from .environment import LANGCHAIN, PeerEnvironment
 from .report import Group
-from .rounds import Tick, Worker, race
+from .rounds import Worker, race
 from .servers import GuardServer
 
 _BARE = "ungoverned"
@@ -20,7 +19,7 @@ _THEIR_BARE = f"ungoverned, beside {_VERSION}"
 _WRAPPED = f"{_VERSION}, wrap_tools; against that"
 
 
-def langchain(folder: Path, seconds: float, tick: Tick, environment: PeerEnvironment) -> Group:
+def langchain(folder: Path, seconds: float, environment: PeerEnvironment) -> Group:
     """One call after the other; the wrapper when it is installed."""
     group = added_group(
         "langchain",
@@ -31,7 +30,7 @@ def langchain(folder: Path, seconds: float, tick: Tick, environment: PeerEnviron
     )
     published = environment.holds(LANGCHAIN)
     with ExitStack() as stack:
-        guard = GuardServer(folder / "server", "process", rules=POLICY)
+        guard = GuardServer(folder / "server", "process")
         stack.callback(guard.close)
         contestants = {_BARE: Worker("langchain_bare_call")}
         for durability, name in _EMBEDDED.items():
@@ -42,7 +41,7 @@ def langchain(folder: Path, seconds: float, tick: Tick, environment: PeerEnviron
             contestants[_WRAPPED] = Worker(
                 "ascend_langchain_call", guard.url, guard.key, python=environment.python
             )
-        timings = race(contestants, seconds, tick)
+        timings = race(contestants, seconds)
     bare = timings[_BARE]
     add_base(group, _BARE, bare)
     for name in _EMBEDDED.values():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .added import add_added, add_base, added_group
 from .report import Group
-from .rounds import HERE, Tick, Worker, race
+from .rounds import HERE, Worker, race
 
 SERVER = HERE / "contestants" / "mcp_server.py"
 FACES = {
@@ -17,13 +17,13 @@ FACES = {
 }
 
 
-def mcp(folder: Path, seconds: float, tick: Tick) -> Group:
+def mcp(folder: Path, seconds: float) -> Group:
     """Every kind of server without and with governance."""
     contestants: dict[str, Worker] = {}
     for face in FACES:
         contestants[f"{face} ungoverned"] = _client(face)
         contestants[f"{face} governed"] = _client(face, folder / face)
-    timings = race(contestants, seconds, tick)
+    timings = race(contestants, seconds)
     group = added_group(
         "mcp",
         "One tools/call of an MCP server, ungoverned and governed by govern_server",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .environment import PEERS, PeerEnvironment
 from .report import Aim, Group, add_timing, race_group
-from .rounds import ContestantFailed, Tick, Worker, race
+from .rounds import ContestantFailed, Worker, race
 
 REFERENCE = "agent-governance-toolkit-core"
 AIM = Aim(1, "<")
@@ -19,7 +19,7 @@ _PEERS = {
 }
 
 
-def peers(folder: Path, seconds: float, tick: Tick, environment: PeerEnvironment) -> Group:
+def peers(folder: Path, seconds: float, environment: PeerEnvironment) -> Group:
     """Ours in both durabilities, and every peer that could be installed."""
     contestants: dict[str, Worker] = {}
     absent = dict(environment.missing)
@@ -38,10 +38,10 @@ def peers(folder: Path, seconds: float, tick: Tick, environment: PeerEnvironment
             continue
         contestants[name] = worker
     for durability in ("process", "power"):
-        worker = Worker("ascend_guard_call", "sync", durability, folder / durability)
+        worker = Worker("ascend_guard_call", durability, folder / durability)
         worker.ready()
         contestants[f"ascend-guard, {durability}"] = worker
-    timings = race(contestants, seconds, tick)
+    timings = race(contestants, seconds)
     against = timings.get(REFERENCE)
     group = race_group(
         "peers",

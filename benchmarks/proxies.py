@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 from .added import add_added, add_base, added_group
-from .contestants.tools import POLICY
+from .contestants.plane import POLICY
 from .mcp_calls import SERVER
 from .report import Group
-from .rounds import HERE, Tick, Worker, race
+from .rounds import HERE, Worker, race
 
 PASSTHROUGH = HERE / "contestants" / "passthrough.py"
 
 
-def proxy(folder: Path, seconds: float, tick: Tick) -> Group:
+def proxy(folder: Path, seconds: float) -> Group:
     """The same client and server with nothing, the passthrough, and the proxy between them."""
     folder.mkdir(parents=True)
     policy = folder / "policy.yaml"
@@ -33,7 +33,6 @@ def proxy(folder: Path, seconds: float, tick: Tick) -> Group:
             ),
         },
         seconds,
-        tick,
     )
     group = added_group(
         "proxy",

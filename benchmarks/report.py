@@ -90,9 +90,7 @@ def add_timing(
     group: Group, name: str, timing: Timing, against: Timing | None, aim: Aim | None = None
 ) -> None:
     """Add a contestant; ``against`` is whom it is compared with."""
-    p99 = timing.p99
-    cells = [number(timing.p50), "" if p99 is None else number(p99), number(timing.mean)]
-    values: dict[str, Any] = {"p50_us": timing.p50, "p99_us": p99, "mean_us": timing.mean}
+    cells, values = times(timing)
     if against is None:
         cells += ["1"] + [""] * 4
     else:
@@ -101,6 +99,16 @@ def add_timing(
         spread = f"{number(ratio.low)}–{number(ratio.high)}"
         cells += [number(ratio.median), spread, number(ratio.mean), *verdict(aim, ratio.median, values)]
     group.add(name, cells, **values)
+
+
+def times(timing: Timing) -> tuple[list[str], dict[str, Any]]:
+    """The cells of a contestant's own times, and the same for programs."""
+    p50, p99, mean = timing.p50, timing.p99, timing.mean
+    return [number(p50), "" if p99 is None else number(p99), number(mean)], {
+        "p50_us": p50,
+        "p99_us": p99,
+        "mean_us": mean,
+    }
 
 
 def verdict(aim: Aim | None, value: float, values: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -15,9 +15,6 @@ from typing import Any
 HERE = Path(__file__).parent
 BATCH = 0.03
 """Seconds one contestant's turn takes: short, so that a disturbance hits a round and not a contestant."""
-
-Tick = Callable[[float], None]
-"""Told how much of a measurement is done, from 0 to 1."""
 
 
 class ContestantFailed(Exception):
@@ -97,6 +94,12 @@ class Worker:
         raise ContestantFailed(lines[-1] if lines else f"{self.script} ended without a word")
 
 
+def spread(times: list[float]) -> tuple[float, float, float]:
+    """The median, what one in a hundred exceeds, and the longest."""
+    ordered = sorted(times)
+    return median(ordered), ordered[len(ordered) * 99 // 100], ordered[-1]
+
+
 class Timing:
     """The times of one contestant, in microseconds, by round."""
 
@@ -142,7 +145,7 @@ class Ratio:
         return {"median": self.median, "quartiles": [self.low, self.high], "of_means": self.mean}
 
 
-def race(contestants: dict[str, Worker], seconds: float, tick: Tick) -> dict[str, Timing]:
+def race(contestants: dict[str, Worker], seconds: float) -> dict[str, Timing]:
     """Let the contestants take turns, A B C A B C, for so many seconds. They are closed afterwards."""
     try:
         for worker in contestants.values():
@@ -151,12 +154,10 @@ def race(contestants: dict[str, Worker], seconds: float, tick: Tick) -> dict[str
         timings = {name: Timing() for name in contestants}
         begin = perf_counter()
         order = list(contestants)
-        while (done := (perf_counter() - begin) / seconds) < 1 or len(timings[order[0]].rounds) < 5:
-            tick(min(done, 1))
+        while perf_counter() - begin < seconds or len(timings[order[0]].rounds) < 5:
             for name in order:
                 timings[name].add(contestants[name].batch(sizes[name]))
             order.append(order.pop(0))  # whoever follows a contestant suffers what it left behind
-        tick(1)
         return timings
     finally:
         for worker in contestants.values():

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from .report import Aim, Group, number, verdict
-from .rounds import Tick, Worker
+from .rounds import Worker, spread
 from .servers import EchoServer, GuardServer, ServerProcess, postgres
 
 AIM = Aim(0.4, ">=")
@@ -26,7 +26,7 @@ POSTGRES = "PostgreSQL"
 _APPROVED = '"status":"approved"'
 
 
-def server(folder: Path, seconds: float, tick: Tick, *, whole: bool = True) -> Group:
+def server(folder: Path, seconds: float, *, whole: bool = True) -> Group:
     """The load takes turns between the servers, which run side by side, each idle while it is not its turn.
 
     ``whole`` says whether to start a PostgreSQL too, which takes longer than a short measurement.
@@ -62,7 +62,7 @@ def server(folder: Path, seconds: float, tick: Tick, *, whole: bool = True) -> G
             stack.callback(other.close)
             submit = f"{other.url}/api/v1/actions/submit"
             enter(POSTGRES, other, submit, other.key, CONNECTIONS, _APPROVED, "plain")
-        rounds = _race(servers, loads, seconds, tick)
+        rounds = _race(servers, loads, seconds)
     for name, loaded in rounds.items():
         _add(group, name, loaded, rounds[ECHO])
     if whole and database_url is None:
@@ -79,16 +79,13 @@ class _Loaded:
         self.cpu = 0.0
 
 
-def _race(
-    servers: dict[str, ServerProcess], loads: dict[str, Worker], seconds: float, tick: Tick
-) -> dict[str, _Loaded]:
+def _race(servers: dict[str, ServerProcess], loads: dict[str, Worker], seconds: float) -> dict[str, _Loaded]:
     for load in loads.values():
         load.ready()
     rounds = {name: _Loaded() for name in loads}
     order = list(loads)
     begin = perf_counter()
-    while (done := (perf_counter() - begin) / seconds) < 1 or len(rounds[ECHO].rates) < 2:
-        tick(min(done, 1))
+    while perf_counter() - begin < seconds or len(rounds[ECHO].rates) < 2:
         for name in order:
             loaded, cpu = rounds[name], servers[name].cpu()
             elapsed, took = json.loads(loads[name].ask(str(TURN)))
@@ -96,15 +93,13 @@ def _race(
             loaded.rates.append(len(took) / elapsed)
             loaded.times += took
         order.append(order.pop(0))  # whoever follows a contestant suffers what it left behind
-    tick(1)
     return rounds
 
 
 def _add(group: Group, name: str, loaded: _Loaded, echo: _Loaded) -> None:
-    loaded.times.sort()
-    rate, p50, p99 = median(loaded.rates), median(loaded.times), loaded.times[len(loaded.times) * 99 // 100]
+    rate, (p50, p99, _) = median(loaded.rates), spread(loaded.times)
     each = loaded.cpu / len(loaded.times) * 1e6
-    spread = f"{number(min(loaded.rates))}–{number(max(loaded.rates))}"
+    rates = f"{number(min(loaded.rates))}–{number(max(loaded.rates))}"
     values: dict[str, Any] = {
         "requests_per_second": rate,
         "p50_ms": p50,
@@ -112,7 +107,7 @@ def _add(group: Group, name: str, loaded: _Loaded, echo: _Loaded) -> None:
         "server_cpu_us": each,
         "rounds": len(loaded.rates),
     }
-    cells = [number(rate), spread, number(p50), number(p99), number(each)]
+    cells = [number(rate), rates, number(p50), number(p99), number(each)]
     if loaded is echo:
         cells += ["1"] + [""] * 3
     else:

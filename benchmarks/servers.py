@@ -97,7 +97,6 @@ class GuardServer(ServerProcess):
         folder: for its policy and its database.
         durability: of SQLite.
         database_url: another database.
-        rules: the policy's text.
 
     Attributes:
         key: of the agent ``bench``.
@@ -105,12 +104,10 @@ class GuardServer(ServerProcess):
         token: of a person who approves.
     """
 
-    def __init__(
-        self, folder: Path, durability: str = "power", database_url: str | None = None, rules: str = POLICY
-    ) -> None:
+    def __init__(self, folder: Path, durability: str = "power", database_url: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         policy = folder / "policy.yaml"
-        policy.write_text(rules)
+        policy.write_text(POLICY)
         database = database_url or f"sqlite:///{folder / 'ascend.db'}"
 
         def keys(tx: Transaction) -> tuple[str, str]:

@@ -7,19 +7,18 @@ from pathlib import Path
 from statistics import median
 
 from .report import Group, number
-from .rounds import Tick, Worker
+from .rounds import Worker, spread
 
 LOADS = {
     "1 thread": ("threads", 1, 1),
     "32 threads": ("threads", 32, 1),
     "1,000 asyncio tasks": ("tasks", 1_000, 1),
-    "4 processes": ("threads", 1, 4),
     "20 processes": ("threads", 1, 20),
 }
 ROUNDS = 3
 
 
-def throughput(folder: Path, seconds: float, tick: Tick, *, crowd: bool = True) -> Group:
+def throughput(folder: Path, seconds: float, *, crowd: bool = True) -> Group:
     """Every load in both durabilities: the median round's calls a second, the longest call of all.
 
     ``crowd`` says whether to make the twenty processes, which take longer to start than to measure.
@@ -33,21 +32,23 @@ def throughput(folder: Path, seconds: float, tick: Tick, *, crowd: bool = True) 
     loads = [load for load, (_, _, processes) in LOADS.items() if crowd or processes < 20]
     cases = [(durability, load) for durability in ("process", "power") for load in loads]
     for position, (durability, load) in enumerate(cases):
-        tick(position / len(cases))
         rates, times = _load(folder / f"{position}", durability, load, seconds / len(cases) / ROUNDS)
-        times.sort()
-        p50, p99, longest = median(times), times[len(times) * 99 // 100], times[-1]
+        p50, p99, longest = spread(times)
         rate = median(rates)
-        spread = f"{number(min(rates))}–{number(max(rates))}"
         group.add(
             f"{durability}: {load}",
-            [number(rate), spread, number(p50), number(p99), number(longest)],
+            [
+                number(rate),
+                f"{number(min(rates))}–{number(max(rates))}",
+                number(p50),
+                number(p99),
+                number(longest),
+            ],
             calls_per_second=rate,
             p50_ms=p50,
             p99_ms=p99,
             longest_ms=longest,
         )
-    tick(1)
     return group
 
 

@@ -6,18 +6,17 @@ import json
 import random
 from contextlib import closing
 from pathlib import Path
-from statistics import median
 from time import sleep
 
 from .report import Aim, Group, number, verdict
-from .rounds import ContestantFailed, Tick, Worker
+from .rounds import ContestantFailed, Worker, spread
 from .servers import GuardServer
 
 AIM = Aim(50, "<", "ms")
 THREADS_AIM = Aim(0, "<=", "more")
 
 
-def waiting(folder: Path, calls: int, approvals: int, tick: Tick) -> Group:
+def waiting(folder: Path, calls: int, approvals: int) -> Group:
     """Approve so many of the calls one by one, each at a moment that has nothing to do with the others."""
     group = Group(
         "waiting",
@@ -32,22 +31,20 @@ def waiting(folder: Path, calls: int, approvals: int, tick: Tick) -> Group:
         closing(Worker("http_waiters", guard.url, guard.key, calls)) as waiters,
     ):
         waiters.ready()
-        tick(0.05)
         ids, each, threads_before, threads = json.loads(waiters.ask("go"))
         if len(ids) != calls:
             raise ContestantFailed(f"{len(ids)} calls wait, not {calls}")
         sent: dict[str, int] = {}
-        for done, action_id in enumerate(chance.sample(ids, approvals)):
-            tick(0.6 + 0.4 * done / approvals)
+        for action_id in chance.sample(ids, approvals):
             sleep(chance.uniform(0.01, 0.05))
             sent[action_id], _ = guard.post(f"/api/actions/{action_id}/approve", guard.token, {})
         times = json.loads(waiters.ask(f"report {approvals}"))
     if {action_id for action_id, *_ in times} != sent.keys():
         raise ContestantFailed("not those calls ran that were approved")
-    decided = sorted((at - sent[action_id]) / 1e6 for action_id, at, _ in times)
-    ran = sorted((at - sent[action_id]) / 1e6 for action_id, _, at in times)
+    decided = [(at - sent[action_id]) / 1e6 for action_id, at, _ in times]
+    ran = [(at - sent[action_id]) / 1e6 for action_id, _, at in times]
     for name, took in (("approve to resume, ms", decided), ("approve to the body running, ms", ran)):
-        p50, p99, longest = median(took), took[len(took) * 99 // 100], took[-1]
+        p50, p99, longest = spread(took)
         values = {"p50_ms": p50, "p99_ms": p99, "longest_ms": longest, "approvals": approvals, "calls": calls}
         aim = AIM if took is decided else None
         group.add(name, [number(p50), number(p99), number(longest), "", *verdict(aim, p99, values)], **values)
@@ -56,5 +53,4 @@ def waiting(folder: Path, calls: int, approvals: int, tick: Tick) -> Group:
     values = {"before": threads_before, "waiting": threads}
     cells = ["", "", "", f"{threads_before} → {threads}", *verdict(THREADS_AIM, more, values)]
     group.add("threads, before and while all wait", cells, **values)
-    tick(1)
     return group

@@ -22,8 +22,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from plane import arguments, control_plane
 from serving import serve
-from tools import arguments, control_plane
 
 from ascend_guard import EmbeddedControlPlane
 

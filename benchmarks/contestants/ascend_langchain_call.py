@@ -6,24 +6,16 @@ without it its client warns at every call.
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from ascend_langchain.wrapper import wrap_tools
-from serving import serve
+from serving import fail_on_warnings, serve
 from text_tool import Refund, caller
 
 url, key = sys.argv[1:]
 
 
-class Loud(logging.Handler):
-    """Makes an error of what is logged."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        raise RuntimeError(record.getMessage())
-
-
-logging.getLogger().addHandler(Loud(logging.WARNING))
+fail_on_warnings()
 (wrapped,) = wrap_tools(
     [Refund()],
     action_type_map={"refund_text": "langchain.refund_wrapped"},

@@ -1,6 +1,6 @@
 """``Policy.decide`` on many rules. Usage: RULES KIND.
 
-The calls' action names are ``seen`` before, or ``new`` every time, or ``scattered``: new, and about another rule.
+The calls' action names are ``seen`` before, or ``new`` every time.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def policy_text(rules: int) -> str:
     return "\n".join(lines)
 
 
-def action(number: int, rules: int, kind: str) -> AgentAction:
-    team = number * 7919 % (rules if kind == "scattered" else 10) // 2 * 2
+def action(number: int, kind: str) -> AgentAction:
+    team = number * 7919 % 10 // 2 * 2
     name = f"team{team + 1}.refund" if kind == "seen" else f"team{team}.update_{number}"
     details = {"order_id": "order-1", "amount": 42, "note": "late delivery"}
     return AgentAction("bench", "bench", name, "payments", "payments", action_details=details)
@@ -38,6 +38,6 @@ def action(number: int, rules: int, kind: str) -> AgentAction:
 
 rules, kind = int(sys.argv[1]), sys.argv[2]
 policy = parse_policy(policy_text(rules), "benchmark")
-actions = [action(number, rules, kind) for number in range(256 if kind == "seen" else NEW_NAMES)]
+actions = [action(number, kind) for number in range(256 if kind == "seen" else NEW_NAMES)]
 judged = cycle([(action, assess(action)) for action in actions])
 serve(lambda _: policy.decide(*next(judged)))

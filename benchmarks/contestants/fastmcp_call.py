@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from ascend_guard_mcp import govern_server
-from client_serving import answer, run
 from fastmcp import Client, FastMCP
 from mcp_server import refund
-from tools import arguments, control_plane
+from plane import arguments, control_plane
+from serving import answer, run
 
 server: FastMCP = FastMCP("bench")
 server.tool(refund)

@@ -12,7 +12,7 @@ import threading
 from itertools import count
 from time import monotonic, monotonic_ns, sleep
 
-from plane import ARGUMENTS
+from plane import ARGUMENTS, wait_until_live
 
 from ascend_guard import KillSwitchError, governed
 from ascend_guard.client.guard.control_plane import RemoteControlPlane
@@ -60,10 +60,7 @@ def check(starters: list[Starter]) -> None:
 
 
 refund("order-first", *ARGUMENTS)
-patience = monotonic() + 10
-while not plane._feed.live:
-    assert monotonic() < patience, "the stream does not come about"
-    sleep(0.01)
+wait_until_live(plane)
 print("ready", flush=True)
 starters: list[Starter] = []
 for line in sys.stdin:

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import sys
-from time import monotonic, sleep
 
-from plane import ARGUMENTS
+from plane import ARGUMENTS, wait_until_live
 from serving import serve
 
 from ascend_guard import governed
@@ -35,8 +34,7 @@ def call(number: int) -> None:
 
 live = mode == "pushed"
 refund("order-first", *ARGUMENTS)
-patience = monotonic() + 10
-while live and not plane._feed.live and monotonic() < patience:
-    sleep(0.01)
+if live:
+    wait_until_live(plane)
 serve(call)
 plane.close()

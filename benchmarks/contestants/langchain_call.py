@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from time import monotonic, sleep
 
 from ascend_guard_langchain import govern_tool
+from plane import control_plane, wait_until_live
 from serving import serve
 from text_tool import Refund, caller
-from tools import control_plane
 
 from ascend_guard.client.guard.control_plane import RemoteControlPlane
 
@@ -17,9 +16,7 @@ if how == "http":
     remote = RemoteControlPlane(key[0], place, agent_id="bench")
     governed = caller(govern_tool(Refund(), control_plane=remote))
     governed(-1)
-    patience = monotonic() + 10
-    while not remote._feed.live and monotonic() < patience:
-        sleep(0.01)
+    wait_until_live(remote)
 
     def call(number: int) -> None:
         assert remote._feed.live, "the stream is not live"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from client_serving import answer, run
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.types import TextContent
-from tools import arguments
+from plane import arguments
+from serving import answer, run
 
 how, *rest = sys.argv[1:]
 

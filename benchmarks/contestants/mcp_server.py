@@ -21,7 +21,7 @@ def make(folder: str | None) -> MCPServer:
     server.tool()(refund)
     if folder is not None:
         from ascend_guard_mcp import govern_server
-        from tools import control_plane
+        from plane import control_plane
 
         govern_server(server, control_plane=control_plane(folder, "process"))
     return server

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter, perf_counter_ns
+from typing import Any
 
 WARM_UP = 0.3
 """Seconds to call before the first measurement."""
@@ -33,35 +35,40 @@ def serve(call: Callable[[int], object]) -> None:
         print(json.dumps(took), flush=True)
 
 
-def serve_async(call: Callable[[int], Awaitable[object]]) -> None:
-    """The same for coroutines, on one event loop that runs throughout."""
-
-    async def batch(first: int, count: int) -> list[int]:
+async def answer(call: Callable[[int], Awaitable[object]]) -> None:
+    """``serve`` for a client that stays open: its calls must be awaited where it was opened."""
+    number = 0
+    stop = perf_counter() + WARM_UP
+    while perf_counter() < stop:
+        await call(number)
+        number += 1
+    print("ready", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
         took: list[int] = []
-        for number in range(first, first + count):
+        for _ in range(int(line)):
             start = perf_counter_ns()
             await call(number)
             took.append(perf_counter_ns() - start)
-        return took
-
-    with asyncio.Runner() as runner:
-        number = 0
-        stop = perf_counter() + WARM_UP
-        while perf_counter() < stop:
-            runner.run(batch(number, 20))
-            number += 20
-        print("ready", flush=True)
-        for line in sys.stdin:
-            took = runner.run(batch(number, int(line)))
-            number += len(took)
-            print(json.dumps(took), flush=True)
+            number += 1
+        print(json.dumps(took), flush=True)
 
 
-def serve_fast(loop: Callable[[int], object]) -> None:
-    """For calls shorter than reading the clock: ``loop`` makes so many calls; the answer is their mean."""
-    loop(100_000)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        start = perf_counter_ns()
-        loop(int(line))
-        print(json.dumps([(perf_counter_ns() - start) / int(line)]), flush=True)
+def run(client: Coroutine[Any, Any, None]) -> None:
+    """Run what opens the client. A failure's last line is the failure, not the frame drawn around a group of them."""
+    try:
+        asyncio.run(client)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise SystemExit(f"{type(error).__name__}: {error}") from group
+
+
+def fail_on_warnings() -> None:
+    """Make an error of every warning that is logged: what a client swallows, it only logs."""
+
+    class Loud(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError(record.getMessage())
+
+    logging.getLogger().addHandler(Loud(logging.WARNING))

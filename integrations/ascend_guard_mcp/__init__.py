@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .fast import GovernanceMiddleware
+    from .fastmcp_middleware import GovernanceMiddleware
     from .inspection import governs, require_governed
     from .servers import govern_server
 
 _HOME = {
-    "GovernanceMiddleware": "fast",
+    "GovernanceMiddleware": "fastmcp_middleware",
     "govern_server": "servers",
     "governs": "inspection",
     "require_governed": "inspection",

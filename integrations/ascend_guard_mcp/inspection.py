@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
-from .handlers import GovernedHandlers
+from .governed_handlers import GovernedHandlers
+from .sdk_handlers import is_first_major, keys
 from .servers import handlers_of, is_fastmcp, low_level
-from .wire import is_first_major, keys
 
 EVERY_TOOL = "*"
 """Stands for the tools of a server that does not say which it has."""
@@ -140,7 +140,7 @@ async def _listed(low: object) -> list[str]:
 
 async def _of_fastmcp(server: Any, where: str, governed: bool = False) -> list[ToolState]:
     """Those that are listed, and those that are only listed or called with a permission, or once they are switched on."""
-    from .fast import GovernanceMiddleware
+    from .fastmcp_middleware import GovernanceMiddleware
 
     governed = governed or any(isinstance(each, GovernanceMiddleware) for each in server.middleware)
     inner: dict[int, dict[str, ToolState]] = {}

@@ -11,9 +11,9 @@ from ascend_guard.errors import AscendError, ConfigurationError
 
 from .caller import NOBODY
 from .gate import GateOptions, refusal
-from .handlers import Governance, GovernedHandlers
+from .governed_handlers import Governance, GovernedHandlers
 from .passage import admit, carry_out, taken
-from .wire import is_first_major, wraps
+from .sdk_handlers import is_first_major, wraps
 
 S = TypeVar("S")
 
@@ -40,7 +40,7 @@ def govern_server(
         ConfigurationError: this is no such server, it is governed with other settings, or a setting is wrong.
     """
     if is_fastmcp(server):
-        from .fast import GovernanceMiddleware
+        from .fastmcp_middleware import GovernanceMiddleware
 
         GovernanceMiddleware(name, hide_denied=hide_denied, **declared).install(server)
         return server

@@ -8,36 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from install_world import commands
+from install_world import VSCODE, commands
 
 from ascend_guard.cli import main
 
 POLICY = "version: 1\nrules:\n  - {name: reads, actions: ['files.read'], effect: allow}\n"
-
-VSCODE = """{
-  // servers of this project
-  "inputs": [{ "type": "promptString", "id": "token", "password": true },],
-  "servers": {
-    "github": {
-      "type": "http",
-      "url": "https://api.example/mcp/",
-      "headers": {
-        "Authorization": "Bearer ${input:token}",
-        "X-Team": "blue-secret"
-      }
-    },
-    "files": {
-      "type": "stdio",
-      "command": "npx",
-      "args": [
-        "-y", // do not ask
-        "server-files",
-      ],
-      "envFile": "${workspaceFolder}/.env"
-    },
-  }
-}
-"""
 
 
 class Answer(NamedTuple):

@@ -11,20 +11,29 @@ from hypothesis import strategies as st
 from ascend_guard.cli.command import DatabaseOption, JsonOption, PolicyOption
 from ascend_guard.cli.commands import mcp_install
 
-BLANKS = st.sampled_from(
-    [
-        "",
-        " ",
-        "\n",
-        "\r\n",
-        "\t",
-        "\n    ",
-        '// a "note", {\n',
-        "/* [x, */ ",
-        "// old Mac\r",
-        "\n// ünï\r\n  ",
-    ]
-)
+VSCODE = """{
+  "inputs": [{ "type": "promptString", "id": "token", "password": true }],
+  "servers": {
+    "github": {
+      "type": "http",
+      "url": "https://api.example/mcp/",
+      "headers": {
+        "Authorization": "Bearer ${input:token}",
+        "X-Team": "blue-secret"
+      }
+    },
+    "files": {
+      "type": "stdio",
+      "command": "npx",
+      "args": ["-y", "server-files"],
+      "envFile": "${workspaceFolder}/.env"
+    }
+  }
+}
+"""
+
+BLANKS = ["", " ", "\n", "\r\n", "\t", "\n    "]
+COMMENTS = ['// a "note", {\n', "/* [x, */ ", "// old Mac\r", "\n// ünï\r\n  "]
 TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(
@@ -90,11 +99,12 @@ SERVERS = st.dictionaries(TEXTS, st.one_of(STARTED, BY_URL, OTHER), max_size=4)
 
 
 @st.composite
-def written(draw: st.DrawFn, value: Any) -> str:
-    """A value as somebody might write it: with comments, blanks and trailing commas."""
+def written(draw: st.DrawFn, value: Any, comments: bool = False) -> str:
+    """A value as somebody might write it: with blanks, and with comments and trailing commas where these may be."""
+    blanks = st.sampled_from([*BLANKS, *COMMENTS] if comments else BLANKS)
 
     def blank() -> str:
-        return draw(BLANKS)
+        return draw(blanks)
 
     def write(value: Any) -> str:
         if isinstance(value, dict):
@@ -106,7 +116,7 @@ def written(draw: st.DrawFn, value: Any) -> str:
             inside = [f"{blank()}{write(item)}{blank()}" for item in value]
         else:
             return quoted(value)
-        end = "," + blank() if inside and draw(st.booleans()) else blank()
+        end = "," + blank() if comments and inside and draw(st.booleans()) else blank()
         opening, closing = "{}" if isinstance(value, dict) else "[]"
         return f"{opening}{','.join(inside)}{end}{closing}"
 
@@ -118,14 +128,14 @@ def written(draw: st.DrawFn, value: Any) -> str:
 
 
 @st.composite
-def configurations(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+def configurations(draw: st.DrawFn, comments: bool = False) -> tuple[str, dict[str, Any]]:
     """A client's file, and the servers in it."""
     servers = draw(SERVERS)
     more = draw(st.dictionaries(st.sampled_from(["inputs", "theme", "a.b"]), VALUES, max_size=2))
     shape = draw(st.sampled_from(["mcpServers", "servers", "mcp"]))
     whole = {**more, shape: {"servers": servers} if shape == "mcp" else servers}
     items = draw(st.permutations(list(whole.items())))
-    return draw(written(dict(items))), servers
+    return draw(written(dict(items), comments)), servers
 
 
 def commands() -> typer.Typer:

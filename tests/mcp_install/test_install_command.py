@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from install_world import VSCODE
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 POLICY = "version: 1\nrules:\n  - {name: reads, actions: ['*_read'], effect: allow}\n"
@@ -26,12 +27,12 @@ def test_a_person_sees_the_difference_and_says_yes(desk: Any, types: Any) -> Non
     answer = desk.run("install")
     out, err = SGR.sub("", answer.out), SGR.sub("", answer.err)
     assert answer.code == 0
-    assert '-      "command": "npx",' in out
-    assert f'+        "--policy", "{desk.policy}", "mcp-proxy", "--name", "files", "--", "npx",' in out
+    assert '-  "command": "npx",' in out
+    assert f'+    "--policy",\n+    "{desk.policy}",\n+    "mcp-proxy",\n+    "--name",\n+    "files",' in out
     assert "\x1b[32m" in answer.out
     assert "blue-secret" not in out + err
     assert "Bearer ${input:token}" in out
-    assert "Lead 2 servers through the proxy? [y/N]" in err
+    assert "Put 2 servers behind the proxy? [y/N]" in err
     assert f"mcp-proxy uninstall {path}" in out
     assert '"mcp-proxy"' in path.read_text()
 
@@ -71,7 +72,7 @@ def test_there_and_back_for_a_program(desk: Any) -> None:
     assert done.json == dry | {"written": True}
     assert done.json["path"] == str(path)
     assert done.json["changed"] == ["github", "files"]
-    assert done.json["diff"].startswith(f"--- {path}\n+++ ")
+    assert done.json["diff"].startswith(f"--- {path}:4 github\n+++ ")
     again = desk.run("install --yes --json").json
     assert (again["changed"], again["unchanged"], again["written"]) == ([], ["github", "files"], False)
     back = desk.run("uninstall --yes --json").json
@@ -104,7 +105,7 @@ def test_what_stays_outside_is_said(desk: Any) -> None:
 
 
 def test_several_files_are_a_choice(desk: Any) -> None:
-    """A table and status 2; ``--client`` or a path chooses; the general settings count when they have servers."""
+    """Each is named, with status 2; ``--client`` or a path chooses; the general settings count when they have servers."""
     desk.has(".mcp.json", ONE)
     desk.has("~/.cursor/mcp.json", ONE)
     desk.has("~/.config/Claude/claude_desktop_config.json", '{"mcpServers": {}}')
@@ -112,10 +113,10 @@ def test_several_files_are_a_choice(desk: Any) -> None:
     answer = desk.run("install --dry-run")
     assert answer.code == 2
     assert "mcp-proxy install PATH" in answer.err
-    assert "Claude Code" in answer.out
-    assert "Cursor" in answer.out
-    assert "VS Code" not in answer.out
-    assert "Claude Desktop" not in answer.out
+    assert f"{desk.project}/.mcp.json (Claude Code, servers: 1, behind the proxy: 0)" in answer.err
+    assert f"{desk.home}/.cursor/mcp.json (Cursor, servers: 1, behind the proxy: 0)" in answer.err
+    assert "VS Code" not in answer.err
+    assert "Claude Desktop" not in answer.err
     named = desk.run("install --dry-run --json")
     assert named.code == 2
     assert str(desk.home / ".cursor" / "mcp.json") in named.json["error"]["message"]
@@ -144,7 +145,7 @@ def test_a_broken_file_is_found_and_told(desk: Any) -> None:
     path = desk.has(".mcp.json", '{"mcpServers": {"a": {"command": "x"}')
     answer = desk.run("install --yes")
     assert answer.code == 1
-    assert f"{path}: line 1, column" in answer.err
+    assert f"{path}: it is not JSON: Expecting ',' delimiter at line 1, column" in answer.err
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -163,7 +164,7 @@ def test_a_policy_is_written_absolutely(desk: Any, place: str) -> None:
         *("mcp-proxy", "--name", "a", "--", "x"),
     ]
     again = desk.run("install", "--policy", "my policy.yaml", "--yes")
-    assert "a: led through the proxy already, with the options of then" in again.err
+    assert "a: behind the proxy already, with the options of that time" in again.err
     (desk.project / "my policy.yaml").write_text("rules: 7")
     assert desk.run("install", "--policy", "my policy.yaml", "--yes").code == 1
 
@@ -201,42 +202,63 @@ def test_a_database_goes_along_without_its_password(desk: Any) -> None:
 
 
 def test_a_change_by_hand_is_kept_and_said(desk: Any) -> None:
-    """An entry that was edited since is put together from the proxy's arguments, with the edit."""
+    """An entry that was edited since is put together from the proxy's arguments, with the edit; the backup is named."""
     path = desk.has(".vscode/mcp.json")
-    original = path.read_text()
+    original = json.loads(path.read_text())
     desk.run("install --yes")
     path.write_text(
         path.read_text().replace('"envFile"', '"cwd": "/srv",\n      "envFile"').replace("blue-", "red-")
     )
     answer = desk.run("uninstall --yes")
     assert answer.code == 0
-    assert "files: it was changed since it was installed" in answer.err
-    assert path.read_text() == original.replace('"envFile"', '"cwd": "/srv",\n      "envFile"').replace(
-        "blue-", "red-"
-    )
+    assert "files: it is not what was installed" in answer.err
+    assert f"The backup {path}.ascend-backup-1 is kept" in answer.err
+    original["servers"]["files"]["cwd"] = "/srv"
+    original["servers"]["github"]["headers"]["X-Team"] = "red-secret"
+    assert json.loads(path.read_text()) == original
 
 
-def test_around_the_proxy_by_hand(desk: Any) -> None:
-    """A server that was replaced by hand is left alone; what was remembered of it goes."""
+def test_a_server_that_was_replaced_or_removed_by_hand(desk: Any) -> None:
+    """What does not go through the proxy any more is left alone."""
     path = desk.has(".mcp.json", ONE)
     desk.run("install --yes")
-    path.write_text(ONE.replace('"x"', '"other"'))
-    answer = desk.run("uninstall --yes")
-    assert answer.code == 0
-    assert "by hand" in answer.err
-    assert path.read_text() == ONE.replace('"x"', '"other"')
-    assert files_of(desk.project) == [".mcp.json"]
+    for text in (ONE.replace('"x"', '"other"'), '{"mcpServers": {}}'):
+        path.write_text(text)
+        answer = desk.run("uninstall", str(path), "--yes")
+        assert answer.code == 0
+        assert f"Nothing to change in {path}" in answer.out
+        assert path.read_text() == text
 
 
-def test_a_server_that_is_gone(desk: Any) -> None:
-    """What is remembered of a server the file has no more is forgotten, and that is said."""
-    path = desk.has(".mcp.json", ONE)
-    desk.run("install --yes")
-    path.write_text('{"mcpServers": {}}')
-    answer = desk.run("uninstall", str(path), "--yes")
-    assert answer.code == 0
-    assert "does not have it any more" in answer.err
-    assert files_of(desk.project) == [".mcp.json"]
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_a_file_with_comments_is_not_written(desk: Any, verb: str) -> None:
+    """The entries to paste are printed with their lines, without secrets; the status is 1."""
+    text = VSCODE.replace('"inputs"', '// of this project\n  "inputs"', 1).replace('"X-Team"', '"X-API-Key"')
+    if verb == "uninstall":
+        path = desk.has(".vscode/mcp.json", text.replace("// of this project\n", ""))
+        assert desk.run("install --yes").code == 0
+        text = path.read_text().replace('"inputs"', '// of this project\n  "inputs"', 1)
+    path = desk.has(".vscode/mcp.json", text)
+    there = files_of(path.parent)
+    answer = desk.run(verb, "--yes")
+    assert answer.code == 1
+    assert "has comments or trailing commas" in answer.err
+    assert f"{path}:5 github becomes\n{{" in answer.out
+    shown = json.loads(answer.out.split("github becomes\n")[1].split(f"{path}:")[0])
+    if verb == "install":
+        assert shown["env"] == {
+            "ASCEND_MCP_HEADER_1": "Bearer ${input:token}",
+            "ASCEND_MCP_HEADER_2": "\u2026",
+        }
+    else:
+        assert shown["headers"] == {"Authorization": "Bearer ${input:token}", "X-API-Key": "\u2026"}
+    assert "blue-secret" not in answer.out + answer.err
+    record = desk.run(f"{verb} --yes --json")
+    assert record.code == 1
+    assert record.json["paste"] == ["github", "files"]
+    assert (record.json["changed"], record.json["written"]) == ([], False)
+    assert path.read_text() == text
+    assert files_of(path.parent) == there
 
 
 def test_nothing_acts_on_the_terminal(desk: Any, types: Any) -> None:

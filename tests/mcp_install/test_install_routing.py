@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ascend_guard_mcp.clients.formats import CLIENTS, places, servers
-from ascend_guard_mcp.clients.jsonc import apply, parse
-from ascend_guard_mcp.clients.routing import Launcher, Unroutable, is_routed, routed, unrouted
+from ascend_guard_mcp.clients.client_files import CLIENTS, places
+from ascend_guard_mcp.clients.configuration import read
+from ascend_guard_mcp.clients.plan import plan_install
+from ascend_guard_mcp.clients.routing import Launcher, Unroutable, route_of, routed, unrouted
 
 LAUNCHER = Launcher("/opt/bin/ascend-guard")
 
 
 def route(entry: Any, name: str = "s") -> Any:
-    """The entry led through the proxy."""
-    text = json.dumps({"mcpServers": {name: entry}})
-    (server,) = servers(parse(text))
-    return parse(routed(text, server, LAUNCHER)).plain()
+    """The entry behind the proxy."""
+    return routed(name, entry, LAUNCHER)
 
 
-def back(entry: Any) -> Any:
-    """The entry without the proxy."""
-    text = json.dumps({"mcpServers": {"s": entry}})
-    (server,) = servers(parse(text))
-    return parse(unrouted(text, server)).plain()
+back = unrouted
 
 
 @pytest.mark.parametrize(
@@ -124,16 +118,19 @@ def test_plain_http_is_what_it_was() -> None:
         assert ("--insecure" in route({"url": url})["args"]) is plain
 
 
-def test_lines_stay_lines() -> None:
-    """An entry of several lines stays one, laid out as it was, with its line endings."""
-    text = '{"servers": {\r\n\t"s": {\r\n\t\t"url": "https://a",\r\n\t\t"headers": {"X": "y"}\r\n\t}\r\n}}'
-    (server,) = servers(parse(text))
-    new = apply(text, [(server.node.start, server.node.end, routed(text, server, LAUNCHER))])
-    assert new == text.replace(
-        '"url": "https://a",\r\n\t\t"headers": {"X": "y"}',
-        '"command": "/opt/bin/ascend-guard",\r\n\t\t"args": [\r\n\t\t\t"mcp-proxy", "--name", "s",\r\n\t\t\t"--url", '
-        '"https://a",\r\n\t\t\t"--header", "X: env:ASCEND_MCP_HEADER_1"\r\n\t\t],\r\n\t\t"env": '
-        '{"ASCEND_MCP_HEADER_1": "y"}',
+def test_lines_stay_lines(tmp_path: Path) -> None:
+    """An entry of several lines is indented as it was, with its line endings; one on a line stays on it."""
+    path = tmp_path / "mcp.json"
+    path.write_bytes(
+        b'{"mcp": {"servers": {\r\n\t"s": {\r\n\t\t"url": "https://a",\r\n\t\t"headers": {"X": "y"}\r\n\t},'
+        b'\r\n\t"t": {"command": "x"}\r\n}}}'
+    )
+    assert plan_install(read(path), LAUNCHER).after == (
+        b'{"mcp": {"servers": {\r\n\t"s": {\r\n\t\t"command": "/opt/bin/ascend-guard",\r\n\t\t"args": [\r\n'
+        b'\t\t\t"mcp-proxy",\r\n\t\t\t"--name",\r\n\t\t\t"s",\r\n\t\t\t"--url",\r\n\t\t\t"https://a",\r\n'
+        b'\t\t\t"--header",\r\n\t\t\t"X: env:ASCEND_MCP_HEADER_1"\r\n\t\t],\r\n'
+        b'\t\t"env": {\r\n\t\t\t"ASCEND_MCP_HEADER_1": "y"\r\n\t\t}\r\n\t},'
+        b'\r\n\t"t": {"command": "/opt/bin/ascend-guard", "args": ["mcp-proxy", "--name", "t", "--", "x"]}\r\n}}}'
     )
 
 
@@ -154,7 +151,7 @@ def test_lines_stay_lines() -> None:
 )
 def test_what_counts_as_routed(command: Any, args: list[str], yes: bool) -> None:
     """This program with ``mcp-proxy`` as its command, wherever it is installed; nothing that merely mentions it."""
-    assert is_routed(parse(json.dumps({"command": command, "args": args}))) is yes
+    assert (route_of({"command": command, "args": args}) is not None) is yes
 
 
 def test_names_that_look_like_options() -> None:
@@ -167,13 +164,10 @@ def test_names_that_look_like_options() -> None:
 
 
 def test_empty_things() -> None:
-    """An empty environment stays; empty headers leave none behind; a comma somebody put behind the command is no harm."""
+    """An empty environment stays; empty headers leave none behind; a server without arguments gets an empty list back."""
     assert route({"url": "https://a", "env": {}})["env"] == {}
     assert "env" not in route({"url": "https://a", "headers": {}})
-    text = '{"mcpServers": {"s": {"command": "ascend-guard", "args": ["mcp-proxy", "--", "x", /* c */ , ]}}}'
-    text = text.replace(", /* c */ ,", " /* c */ ,")
-    (server,) = servers(parse(text))
-    assert parse(unrouted(text, server)).plain() == {"command": "x", "args": []}
+    assert back({"command": "ascend-guard", "args": ["mcp-proxy", "--", "x"]}) == {"command": "x", "args": []}
 
 
 def test_an_edited_entry_comes_back_with_its_edits() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ascend_guard_mcp.clients.facts import has_credentials, is_plain_http
-from ascend_guard_mcp.clients.jsonc import parse
+from ascend_guard_mcp.clients.routing import warnings
 
 ONE = '{"mcpServers": {"a": {"command": "cat"}}}'
 INITIALIZE = {
@@ -241,14 +240,14 @@ def test_several_warnings_are_all_said(desk: Any) -> None:
     assert "b: its command 'no-such-server' is not found on this PATH" in answer.err
 
 
-def test_facts_of_odd_entries() -> None:
-    """What is no object or no text is no credential."""
-    for text in (
-        "7",
-        "{}",
-        '{"url": 7}',
-        '{"url": "https://a/", "headers": 7}',
-        '{"url": "https://a/", "headers": {"Cookie": 7}}',
+def test_warnings_of_odd_entries() -> None:
+    """What is no object or no text is no credential, and raises nothing."""
+    assert not list(warnings(7))
+    for entry in (
+        {},
+        {"url": 7},
+        {"url": "https://a/", "headers": 7},
+        {"url": "https://a/", "headers": {"Cookie": None}},
     ):
-        assert is_plain_http(parse(text)) is False
-    assert not has_credentials(parse('{"url": "https://a/", "headers": {"Cookie": null}}'))
+        (said,) = warnings(entry)
+        assert "no credentials" in said

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from ascend_guard_mcp.proxy.listen import _bound as proxy_bound
+from ascend_guard_mcp.proxy.http_server import _bound as proxy_bound
 from ascend_guard_mcp.proxy.options import is_loopback, require_address, require_headers, require_url
 from hypothesis import given
 from hypothesis import strategies as st

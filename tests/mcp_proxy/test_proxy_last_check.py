@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 from ascend_guard_mcp.gate import ToolGate
-from ascend_guard_mcp.proxy.process import Process
 from ascend_guard_mcp.proxy.relay import Relay
-from ascend_guard_mcp.proxy.reverse import Reverse
+from ascend_guard_mcp.proxy.reverse_proxy import Reverse
+from ascend_guard_mcp.proxy.server_process import Process
 from ascend_guard_mcp.proxy.upstream import Upstream as ByUrl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

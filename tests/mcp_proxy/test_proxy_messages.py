@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from ascend_guard_mcp.proxy.messages import DEEPEST, GATED, MOST_BYTES, Message, Refused, key_of, read
+from ascend_guard_mcp.proxy.jsonrpc import DEEPEST, GATED, MOST_BYTES, Message, Refused, key_of, read
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -1,25 +1,27 @@
-"""``ascend-guard mcp-proxy install`` and ``uninstall``: an MCP client's servers led through the proxy, and back."""
+"""``ascend-guard mcp-proxy install`` and ``uninstall``: an MCP client's servers put behind the proxy, and taken out."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable
+import stat
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ascend_guard.cli.command import YesOption, command
 from ascend_guard.cli.context import Declined, Refusal, Run
+from ascend_guard.cli.files import write_file
 
 from .mcp_launch import launcher_of
 
 if TYPE_CHECKING:
-    from ascend_guard_mcp.clients.formats import Place
+    from ascend_guard_mcp.clients.client_files import Place
+    from ascend_guard_mcp.clients.configuration import Configuration
     from ascend_guard_mcp.clients.plan import Plan
-    from ascend_guard_mcp.clients.routing import Launcher
-    from rich.text import Text
 
 PathArgument = Annotated[
     Path | None,
@@ -38,6 +40,8 @@ ServerOption = Annotated[
     typer.Option("--server", metavar="NAME", help="This server only; may be repeated. Else all."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the difference, and change nothing.")]
+
+_ANYONE_WRITES = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 def register(group: typer.Typer) -> None:
@@ -58,31 +62,40 @@ def install(
     dry_run: DryRunOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Lead an MCP client's servers through the proxy. Shows the difference and asks first.
+    """Put an MCP client's servers behind the proxy. Shows the difference and asks first.
 
-    The client's file is changed where its servers are, and nowhere else; what it said is kept beside it for uninstall.
+    Only the entries of servers change, and a backup of the file is made beside it. A file with comments or trailing commas
+    is not written: the entries to paste are printed.
     With --policy FILE the proxies decide by that policy; else by what an entry's own env says, else by ASCEND_POLICY.
-    Each entry is tried before it is written: one that would not start, or does not say who decides, is left as it is.
-    The exit status is 1 when a server that was asked for is not led through the proxy afterwards.
+    Each entry is tried before it is written. One that would not start, or does not say who decides, is left as it is.
+    The exit status is 1 when a server that was asked for is not behind the proxy afterwards.
     """
-    from ascend_guard_mcp.clients.plan import plan_install
+    from ascend_guard_mcp.clients.plan import backups_left, plan_install
     from ascend_guard_mcp.clients.trial import Trial
 
-    _see_to_a_person(run, "install", path, client, server, dry_run or yes)
+    _require_person(run, "install", path, client, server, dry_run or yes)
     launcher, hint = launcher_of(run, ask=not (dry_run or yes))
-    found = _found(run, "install", path, client)
-    trial = Trial(hint, Path.cwd())
-    plan = _planned(lambda: plan_install(found, launcher, server or (), trial))
-    done = _carry_out(run, plan, "Lead", "through the proxy", dry_run, yes)
+    file = _file(run, "install", path, client, server or ())
+    plan = plan_install(file, launcher, server or (), Trial(hint, Path.cwd()))
+    done = _confirmed(run, plan, "Put", "behind the proxy", dry_run, yes)
     _report(run, plan, done, dry_run)
-    if not run.json:
-        if plan.settled and (run.policy or run.database_url):
+    if plan.settled and (run.policy or run.database_url) and not run.json:
+        run.warn(
+            f"{', '.join(plan.settled)}: behind the proxy already, with the options of that time. To change them, "
+            f"uninstall first."
+        )
+    if done and not run.json:
+        from ascend_guard.cli.output import shown
+
+        if launcher.policy:
             run.warn(
-                f"{', '.join(plan.settled)}: led through the proxy already, with the options of then. To change them, "
-                f"uninstall first."
+                f"Where an entry does not say itself who decides, {launcher.policy[1]} is written into it: clients do not "
+                f"hand this shell's variables on."
             )
-        _next_steps(run, plan, done, launcher)
-    return 1 if plan.skipped else 0
+        run.line(shown(f"The backup is {backups_left(file.path)[0]}; keep it out of version control."))
+        run.say(shown("Restart the client. To undo this:"))
+        run.line(shown(f"  ascend-guard mcp-proxy uninstall {shlex.quote(str(file.path))}", "cyan"))
+    return _status(plan)
 
 
 def uninstall(
@@ -93,204 +106,215 @@ def uninstall(
     dry_run: DryRunOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Put an MCP client's servers back as they were. Shows the difference and asks first.
+    """Take an MCP client's servers out from behind the proxy. Shows the difference and asks first.
 
-    Who changed nothing since gets the very file there was. What was changed by hand stays changed.
-    The exit status is 1 when a server that was asked for still goes through the proxy afterwards.
+    An entry that has not changed since it was installed is restored exactly. What was changed in it by hand stays changed.
+    The exit status is 1 when a server that was asked for is still behind the proxy afterwards.
     """
-    from ascend_guard_mcp.clients.plan import plan_uninstall
+    from ascend_guard_mcp.clients.plan import backups_left, plan_uninstall
 
-    _see_to_a_person(run, "uninstall", path, client, server, dry_run or yes)
-    found = _found(run, "uninstall", path, client)
-    plan = _planned(lambda: plan_uninstall(found, server or ()))
-    done = _carry_out(run, plan, "Take", "from behind the proxy", dry_run, yes)
+    _require_person(run, "uninstall", path, client, server, dry_run or yes)
+    file = _file(run, "uninstall", path, client, server or ())
+    plan = plan_uninstall(file, server or ())
+    done = _confirmed(run, plan, "Take", "out from behind the proxy", dry_run, yes)
     _report(run, plan, done, dry_run)
-    if done and not run.json:
+    if done:
         run.say("They are not governed any more once the client has restarted.")
-    return 1 if plan.skipped else 0
+        for backup in backups_left(file.path):
+            run.warn(f"The backup {backup} is kept. Delete it when you do not need it; it may hold secrets.")
+    return _status(plan)
 
 
 # --- the change -----------------------------------------------------------------------------------
 
 
-def _planned(plan: Callable[[], Plan]) -> Plan:
-    from ascend_guard_mcp.clients.plan import UnknownServer
-
-    try:
-        return plan()
-    except UnknownServer as error:
-        raise Refusal(error.message) from None
-
-
-def _carry_out(run: Run, plan: Plan, verb: str, where: str, dry_run: bool, yes: bool) -> bool:
-    """Show it, ask, do it; whether it was done."""
-    from ascend_guard_mcp.clients.plan import carry_out
-
+def _confirmed(run: Run, plan: Plan, verb: str, where: str, dry_run: bool, yes: bool) -> bool:
+    """Show the change, ask, make it; whether it was made."""
     if not run.json:
-        for line in _coloured(_difference(plan)):
-            run.out.print(line, soft_wrap=True)
-        for name, reason in plan.skipped.items():
-            run.warn(f"{name} is left as it is: {reason}.")
-        for name, note in plan.notes.items():
-            run.warn(f"{name}: {note}.")
-    if plan.idle or dry_run:
+        _show(run, plan)
+    if not plan.entries or dry_run or not plan.file.strict:
         return False
-    if plan.changed and not yes:
-        many = f"{len(plan.changed)} servers" if len(plan.changed) > 1 else f"the server {plan.changed[0]}"
-        if not run.confirm(f"{verb} {many} {where}?"):
-            raise Declined(f"Nothing was changed in {plan.path}.")
+    names = list(plan.entries)
+    many = f"{len(names)} servers" if len(names) > 1 else f"the server {names[0]}"
+    if not yes and not run.confirm(f"{verb} {many} {where}?"):
+        raise Declined(f"Nothing was changed in {plan.file.path}.")
     carry_out(plan)
-    return bool(plan.changed)
+    return True
 
 
-def _difference(plan: Plan) -> list[str]:
-    from ascend_guard_mcp.clients.difference import difference
+def carry_out(plan: Plan) -> None:
+    """Make the backup, replace the file in one step, and remove the backups that are equal to it then.
 
-    return difference(plan.path, plan.before, plan.after)
+    Raises:
+        Refusal: the file changed since it was read, or cannot be written. It is as it was.
+    """
+    from ascend_guard_mcp.clients.plan import redundant_backups
+
+    path, data = plan.file.path, plan.file.data
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise Refusal(f"{path} cannot be written ({error.strerror}). Run this again.", 1) from None
+    # The mode too, because os.access lets the superuser write what is marked as read-only.
+    if not status.st_mode & _ANYONE_WRITES or not os.access(path, os.W_OK):
+        raise Refusal(f"{path} is read-only. Make it writable (chmod u+w), or run this as its owner.", 1)
+    if os.name == "posix" and os.geteuid() not in (0, status.st_uid):
+        raise Refusal(f"{path} belongs to another user, and would become yours. Run this as its owner.", 1)
+    _require_unchanged(path, data)
+    backup = plan.new_backup()
+    if backup is not None:
+        write_file(backup, [data], force=False, mode=stat.S_IMODE(status.st_mode))
+        _require_unchanged(path, data)
+    write_file(path, [plan.after], force=True)
+    for redundant in redundant_backups(path):
+        with suppress(OSError):  # uninstall names those that stay
+            redundant.unlink()
 
 
-def _coloured(lines: list[str]) -> list[Text]:
-    from ascend_guard_mcp.clients.difference import HIDDEN
+def _require_unchanged(path: Path, data: bytes) -> None:
+    if path.read_bytes() != data:
+        raise Refusal(f"{path} was changed in the meantime, and is left as it is. Run this again.", 1)
 
-    from ascend_guard.cli.output import shown
 
-    colours = {"+": "green", "-": "red", "@": "cyan"}
-    texts = []
-    for number, line in enumerate(lines):
-        text = line[:1] + line[1:].removesuffix("\r").expandtabs(4)
-        texts.append(shown(text, "bold" if number < 2 else colours.get(line[:1], "")))
-    if any(HIDDEN in line for line in lines):
-        texts.append(shown(f"Values of env and headers are shown as {HIDDEN}.", "dim"))
-    return [*texts, shown("")] if texts else []
+# --- what is said of it ---------------------------------------------------------------------------
+
+
+def _show(run: Run, plan: Plan) -> None:
+    from ascend_guard_mcp.clients.plan import HIDDEN, shown
+
+    from ascend_guard.cli.output import shown as line
+
+    lines: list[str] = []
+    if plan.file.strict:
+        colours = {"+": "green", "-": "red", "@": "cyan"}
+        lines = plan.difference()
+        for text in lines:
+            run.line(line(text, "bold" if text[:3] in ("---", "+++") else colours.get(text[:1], "")))
+    elif plan.entries:
+        run.warn(
+            f"{plan.file.path} has comments or trailing commas, which would be lost: nothing is written. Replace these "
+            f"entries in an editor."
+        )
+        for name, entry in plan.entries.items():
+            run.line(line(f"{plan.file.path}:{plan.file.line(name)} {name} becomes", "bold"))
+            lines += (texts := shown(entry).split("\n"))
+            for text in texts:
+                run.line(line(text, "green"))
+    if any(f'"{HIDDEN}"' in text for text in lines):
+        keep = "" if plan.file.strict else " Keep those of your file."
+        run.say(line(f'Values of env and headers are shown as "{HIDDEN}".{keep}', "dim"))
+    if lines:
+        run.say("")
+    for name, reason in plan.skipped.items():
+        run.warn(f"{name} is left as it is: {reason}.")
+    for name, note in plan.notes.items():
+        run.warn(f"{name}: {note}.")
 
 
 def _report(run: Run, plan: Plan, done: bool, dry_run: bool) -> None:
     from ascend_guard.cli.output import shown
 
-    run.emit(
-        {
-            "path": str(plan.path),
-            "changed": plan.changed,
-            "unchanged": plan.settled,
-            "skipped": [{"server": name, "reason": reason} for name, reason in plan.skipped.items()],
-            "notes": [{"server": name, "note": note} for name, note in plan.notes.items()],
-            "diff": "".join(f"{line}\n" for line in _difference(plan)),
-            "written": done,
-        }
-    )
+    file, names = plan.file, list(plan.entries)
+    if run.json:
+        run.emit(
+            {
+                "path": str(file.path),
+                "changed": names if file.strict else [],
+                "unchanged": plan.settled,
+                "skipped": [{"server": name, "reason": reason} for name, reason in plan.skipped.items()],
+                "notes": [{"server": name, "note": note} for name, note in plan.notes.items()],
+                "paste": [] if file.strict else names,
+                "diff": "".join(f"{line}\n" for line in plan.difference()),
+                "written": done,
+            }
+        )
     if done:
-        run.say(shown(f"Changed {plan.path}: {', '.join(plan.changed)}.", "green"))
-    elif dry_run and plan.changed:
+        run.say(shown(f"Changed {file.path}: {', '.join(names)}.", "green"))
+    elif dry_run and names:
         run.say(shown("Nothing was changed: this was a dry run."))
-    elif not plan.changed:
-        run.say(shown(f"Nothing to change in {plan.path}."))
+    elif not names:
+        run.say(shown(f"Nothing to change in {file.path}."))
 
 
-def _next_steps(run: Run, plan: Plan, done: bool, launcher: Launcher) -> None:
-    from ascend_guard.cli.output import shown
-
-    if done and launcher.policy:
-        run.warn(
-            f"Where an entry does not say itself who decides, {launcher.policy[1]} is written into it: clients do not hand "
-            f"this shell's variables on."
-        )
-    if done:
-        from ascend_guard_mcp.clients.plan import remembered_at
-
-        kept = remembered_at(plan)
-        run.say(
-            shown(f"What was there is kept in {kept}; keep that file out of version control."),
-            shown("Restart the client. To take it back:"),
-        )
-        run.out.print(
-            shown(f"  ascend-guard mcp-proxy uninstall {shlex.quote(str(plan.path))}", "cyan"), soft_wrap=True
-        )
+def _status(plan: Plan) -> int:
+    return 1 if plan.skipped or (plan.entries and not plan.file.strict) else 0
 
 
 # --- which file -----------------------------------------------------------------------------------
 
 
-def _see_to_a_person(
+def _require_person(
     run: Run, verb: str, path: Path | None, client: str | None, server: list[str] | None, unasked: bool
 ) -> None:
     if unasked:
         return
-    words = ["mcp-proxy", verb, *([str(path)] if path else []), *(["--client", client] if client else [])]
-    for name in server or ():
-        words += ["--server", name]
     if run.json:
         raise Refusal(
             "With --json nobody is asked. Add --yes to go ahead, or --dry-run to see the difference."
         )
+    words = ["mcp-proxy", verb, *([str(path)] if path else []), *(["--client", client] if client else [])]
+    for name in server or ():
+        words += ["--server", name]
     run.require_person(shlex.join(words))
 
 
-def _found(run: Run, verb: str, path: Path | None, client: str | None) -> Path:
-    """The client's file: the one that was named, or the only one there is."""
-    from ascend_guard_mcp.clients.formats import CLIENTS, places
+def _file(
+    run: Run, verb: str, path: Path | None, client: str | None, names: Collection[str]
+) -> Configuration:
+    """The client's file, which has servers of these names."""
+    from ascend_guard_mcp.clients.configuration import read
+
+    file = read(_path(run, verb, path, client))
+    for name in names:
+        if name not in file.servers:
+            has = ", ".join(map(repr, file.servers)) or "none"
+            raise Refusal(f"{file.path} has no server {name!r}. It has {has}.")
+    return file
+
+
+def _path(run: Run, verb: str, path: Path | None, client: str | None) -> Path:
+    """Where the client's file is: as it was named, or the only one there is."""
+    from ascend_guard_mcp.clients.client_files import CLIENTS, places
 
     if client is not None and client not in CLIENTS:
         raise typer.BadParameter(
             f"there is no client {client!r}. There are {', '.join(CLIENTS)}.", param_hint="--client"
         )
+    if path is not None and client is not None:
+        raise typer.BadParameter("PATH names the file already. Leave --client out.", param_hint="--client")
     if path is not None:
-        if client is not None:
-            raise typer.BadParameter(
-                "PATH names the file already. Leave --client out.", param_hint="--client"
-            )
         return path
-    looked = _different(place for place in places(Path.cwd()) if client in (None, place.client))
-    found = [(place, seen) for place in looked if (seen := _seen(place)) is not None]
+    # Each file once: in the home folder, or by a link, two places are the same. The last one holds widest.
+    once = {os.path.realpath(place.path): place for place in places(Path.cwd())}
+    looked = [place for place in once.values() if client in (None, place.client)]
+    found = [(place, counts) for place in looked if (counts := _counts(place)) is not None]
     if verb == "uninstall":  # files that have nothing to undo are no choice
-        found = [(place, seen) for place, seen in found if seen[1] != "0"] or found
+        found = [(place, counts) for place, counts in found if counts[1] != 0] or found
     if len(found) == 1:
         return found[0][0].path
     if not found:
         where = "; ".join(str(place.path) for place in looked if place.path.name != "settings.json")
         raise Refusal(f"No client's configuration with servers was found. Name it. Looked for: {where}", 1)
-    if run.json:
-        paths = ", ".join(str(place.path) for place, _ in found)
-        raise Refusal(f"There are several files; name one of them: {paths}")
-    _show_places(run, found)
-    raise Refusal(f"There are several files. Name one: ascend-guard mcp-proxy {verb} PATH")
+    choices = "; ".join(
+        f"{place.path} ({CLIENTS[place.client]}, {_said(*counts)})" for place, counts in found
+    )
+    raise Refusal(f"There are several files. Name one, as in mcp-proxy {verb} PATH: {choices}")
 
 
-def _different(looked: Iterable[Place]) -> list[Place]:
-    """Each file once: in the home folder, or by a link, two places are the same. The last one holds widest."""
-    once = {os.path.realpath(place.path): place for place in looked}
-    return list(once.values())
+def _said(servers: int, routed: int) -> str:
+    return "cannot be read" if servers < 0 else f"servers: {servers}, behind the proxy: {routed}"
 
 
-def _show_places(run: Run, found: list[tuple[Place, tuple[str, str]]]) -> None:
-    from ascend_guard_mcp.clients.formats import CLIENTS
-
-    from ascend_guard.cli.output import cell, table
-
-    rows = table("Client", "For", "Servers", "Routed", "File")
-    for place, (count, routed) in found:
-        rows.add_row(
-            cell(CLIENTS[place.client]),
-            cell(place.scope),
-            cell(count),
-            cell(routed),
-            cell(str(place.path), "cyan"),
-        )
-    rows.columns[-1].overflow = "fold"
-    run.say(rows)
-
-
-def _seen(place: Place) -> tuple[str, str] | None:
-    """How many servers a file has, and how many of them go through the proxy; None when it is no candidate."""
-    from ascend_guard_mcp.clients.plan import opened
-    from ascend_guard_mcp.clients.routing import is_routed
-
-    from ascend_guard.errors import ConfigurationError
+def _counts(place: Place) -> tuple[int, int] | None:
+    """How many servers a file has, and how many are behind the proxy; -1 when unreadable, None when it is no choice."""
+    from ascend_guard_mcp.clients.configuration import ClientFileError, read
+    from ascend_guard_mcp.clients.routing import route_of
 
     if not place.path.is_file():
         return None
     try:
-        servers: list[Any] = opened(place.path)[1]
-    except ConfigurationError:
-        # Editors' general settings mostly have no servers; any other file should, and its error is told when it is named.
-        return None if place.path.name == "settings.json" else ("?", "?")
-    return (str(len(servers)), str(sum(is_routed(server.node) for server in servers))) if servers else None
+        entries = read(place.path).servers.values()
+    except ClientFileError:
+        # Editors' general settings mostly have no servers. Any other file should, and its error is shown when it is named.
+        return None if place.path.name == "settings.json" else (-1, -1)
+    return (len(entries), sum(route_of(entry) is not None for entry in entries)) if entries else None

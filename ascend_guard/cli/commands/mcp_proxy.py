@@ -22,7 +22,7 @@ from . import mcp_install
 
 if TYPE_CHECKING:
     from ascend_guard_mcp.gate import ToolGate
-    from ascend_guard_mcp.proxy.calls import Log
+    from ascend_guard_mcp.proxy.governed_calls import Log
 
 _USAGE = "Write: ascend-guard mcp-proxy -- COMMAND ARGUMENTS..., or: ascend-guard mcp-proxy --url URL"
 _COMMAND = "ascend_guard.mcp_proxy.command"
@@ -229,18 +229,18 @@ async def _serve(
     log: Log,
 ) -> int:
     if url is None:
-        from ascend_guard_mcp.proxy.process import Process
-        from ascend_guard_mcp.proxy.session import relayed
+        from ascend_guard_mcp.proxy.server_process import Process
+        from ascend_guard_mcp.proxy.stdio_session import relayed
 
         return await relayed(gate, Process(command, log), log, hide=hide)
     if address is None:
-        from ascend_guard_mcp.proxy.session import relayed
+        from ascend_guard_mcp.proxy.stdio_session import relayed
         from ascend_guard_mcp.proxy.upstream import Upstream
 
         return await relayed(gate, Upstream(url, headers, log), log, hide=hide)
-    from ascend_guard_mcp.proxy.listen import listen
+    from ascend_guard_mcp.proxy.http_server import listen
     from ascend_guard_mcp.proxy.options import is_loopback
-    from ascend_guard_mcp.proxy.reverse import Reverse
+    from ascend_guard_mcp.proxy.reverse_proxy import Reverse
 
     app = Reverse(gate, url, headers, log, hide=hide, local=is_loopback(address[0]))
     return await listen(app, *address, log)

@@ -77,12 +77,10 @@ class Play:
             "Next",
             f"{self.stage.proofs} claims, each looked up before it was made, in {seconds:.1f} s. "
             f"{self.world.folder} is gone.\n",
-            self.stage.entries(
-                ("ascend-guard init", "write a commented policy to start from"),
-                ('@governed("refund")', "on yours, as in examples/quickstart.py"),
-                ("ascend-guard approvals watch", "from another terminal: what waits"),
-                ("README.md, docs/", "the rest"),
-            ),
+            "ascend-guard init              write a commented policy to start from\n"
+            '@governed("refund")            on your function, as in examples/quickstart.py\n'
+            "ascend-guard approvals watch   in another terminal: what waits\n"
+            "README.md, docs/               everything else",
         )
 
     # --- the scenes -----------------------------------------------------------------------------------------

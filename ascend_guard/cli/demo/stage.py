@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from io import StringIO
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.highlighter import ReprHighlighter
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.rule import Rule
 from rich.syntax import Syntax
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -64,9 +62,8 @@ class Stage:
         """Something before or after the scenes."""
         inside = Group(*what)
         if self.live:
-            heading = Text(title, "bold")
-            self.console.print()
-            self.console.print(Panel(inside, title=heading, title_align="left", padding=(1, 2)))
+            panel = Panel(inside, title=Text(title, "bold"), title_align="left", padding=(1, 2))
+            self.console.print("", panel, sep="\n")
         else:
             self._print(Text(f"\n{title}\n"), Padding(inside, (0, 2)))
 
@@ -77,9 +74,8 @@ class Stage:
         if self.live:
             # What was just shown has to be read before the next thing moves it up.
             time.sleep(_BREATH)
-            heading = Text(f"{self._scenes}  {title}", "bold")
-            self.console.print()
-            self.console.print(Rule(heading, align="left", style="bright_black"))
+            rule = Rule(Text(f"{self._scenes}  {title}", "bold"), align="left", style="bright_black")
+            self.console.print("", rule, sep="\n")
         else:
             self.console.print(Text(f"\n{self._scenes}. {title}"))
 
@@ -124,7 +120,7 @@ class Stage:
     def call(self, tool: str, arguments: dict[str, Any]) -> None:
         """The call it makes."""
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        self.line("call", ReprHighlighter()(Text(f"{tool}({given})")), style="bright_black")
+        self.line("call", f"{tool}({given})", style="bright_black")
 
     def decision(self, row: ActionRow) -> None:
         """What was decided on an action, by which rule."""
@@ -174,15 +170,6 @@ class Stage:
         columns = (TextColumn(" " * _MARGIN), BarColumn(), MofNCompleteColumn(), TextColumn(what))
         return Progress(*columns, console=self.console, transient=True, disable=not self.live)
 
-    def entries(self, *entries: tuple[str, str]) -> RenderableType:
-        """Things to type, and what they are for."""
-        grid = Table.grid(padding=(0, 3, 0, 0))
-        grid.add_column(no_wrap=True, style="bold green")
-        grid.add_column()
-        for typed, purpose in entries:
-            grid.add_row(typed, purpose)
-        return grid
-
     # --- pictures -------------------------------------------------------------------------------------------
 
     def code(self, text: str) -> RenderableType:
@@ -190,13 +177,13 @@ class Stage:
         return Syntax(text, "python", theme="ansi_dark", background_color="default", word_wrap=True)
 
     def rules(self, policy: Policy) -> RenderableType:
-        """A policy at a glance."""
-        columns = [Column(heading, no_wrap=True) for heading in ("rule", "calls", "when", "effect")]
-        table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        """A policy at a glance: what each rule decides of which calls, and the reason that it gives."""
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+        for heading in ("rule", "calls", "effect", "reason"):
+            table.add_column(heading, no_wrap=heading != "reason")
         for rule in policy.rules:
-            calls = " ".join((*rule.actions, *rule.resources))
-            table.add_row(rule.name, calls, _first(rule.when or ""), badge(rule.effect.value))
-        table.add_row(Text("anything else", "italic"), "", "", badge(policy.default.value))
+            table.add_row(rule.name, " ".join(rule.actions), badge(rule.effect.value), rule.reason)
+        table.add_row(Text("anything else", "italic"), "", badge(policy.default.value), "")
         return table
 
     def trace(self, rows: list[ActionRow], parents: dict[int, int | None]) -> None:
@@ -222,10 +209,3 @@ def _node(row: ActionRow, depth: int) -> Text:
     line = Text.assemble((f"{row.id} ", "bright_black"), (name, "bold"))
     line.pad_right(38 - 4 * depth - line.cell_len)
     return line.append_text(badge(row.status)).append(f"{took:>9}  ").append_text(badge(row.outcome or ""))
-
-
-def _first(when: str) -> str:
-    """The first clause of a condition, or how it begins: a table has one line for each rule, and the policy has it all."""
-    first, *more = re.split(r" (?:&&|\|\|) ", " ".join(when.split()))
-    start = re.split(r"(?<=\w)[.](?=matches)", first)[0]
-    return f"{start} ..." if more or start != first else first

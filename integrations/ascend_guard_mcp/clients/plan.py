@@ -1,250 +1,214 @@
-"""What installing and uninstalling would do to one configuration, and doing it."""
+"""What installing and uninstalling would do to one configuration.
+
+1. A backup is a copy of the whole file, beside it, made before the first change. No earlier one is overwritten; none is
+   made where an existing one is what uninstalling would restore.
+2. Uninstalling restores the text of an entry from a backup only where ``routed`` makes of it exactly the entry that the
+   file has. So neither an outdated nor a forged backup brings in anything that is not in the file. Any other entry is put
+   together from the proxy's arguments, which keeps what a person changed since.
+3. A backup that is equal to the file is removed. Other ones stay.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+import difflib
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import files
-from .facts import has_credentials, is_plain_http
-from .formats import servers
-from .jsonc import ClientFileError, Edit, Member, Node, apply, parse
-from .routing import Launcher, Unroutable, is_routed, routed, unrouted
-from .undo import Kept, beside, digest, recall, remember
+from .configuration import ClientFileError, Configuration, dumped, read
+from .routing import HTTP_TYPES, Entry, Launcher, Unroutable, route_of, routed, unrouted, warnings
 
+HIDDEN = "\N{HORIZONTAL ELLIPSIS}"
+"""What is shown in place of a value of ``env`` or ``headers``."""
 
-class UnknownServer(ClientFileError):
-    """A server was named that the file does not have."""
+# Neither a variable of the client nor the word before it, as in "Bearer ${input:token}", is a secret.
+_NO_SECRET = re.compile(r"(?:\w+ )?\$\{(?:\w+:)?\w[\w.-]*\}")
+
+SUFFIX = ".ascend-backup-"
+"""With a number behind it, after a configuration's name: a copy of it as it was."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """A change to a configuration that nobody has made yet.
+    """A change to a configuration that is not made yet.
 
     Args:
         file: the configuration as it was read.
-        after: its text as it would be.
-        memory: what is remembered of it.
-        kept: what would be remembered of it.
-        changed: the servers that change.
+        entries: the new entries of the servers that change.
+        texts: the texts of these entries, as they would be written.
         settled: the servers that are as they should be already.
         skipped: the servers that cannot be changed, each with the reason.
         notes: what a person should know of a server, as half sentences.
     """
 
-    file: files.File
-    after: str
-    memory: dict[str, Kept]
-    kept: dict[str, Kept]
-    changed: list[str] = field(default_factory=list)
+    file: Configuration
+    entries: dict[str, object] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
     @property
-    def path(self) -> Path:
-        """Where the file really is."""
-        return self.file.path
+    def after(self) -> bytes:
+        """The file as it would be."""
+        return self.file.with_entries(self.texts)
 
-    @property
-    def before(self) -> str:
-        """Its text as it is."""
-        return self.file.text
+    def difference(self) -> list[str]:
+        """A unified diff of the entries that change, line by line, as ``shown`` shows them."""
+        lines: list[str] = []
+        for name, new in self.entries.items():
+            place = f"{self.file.path}:{self.file.line(name)} {name}"
+            old, text = (shown(entry).split("\n") for entry in (self.file.servers[name], new))
+            lines += difflib.unified_diff(old, text, place, f"{place} (after)", n=2, lineterm="")
+        return lines
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to do, neither to the file nor to what is remembered of it."""
-        return self.before == self.after and self.memory == self.kept
-
-
-def opened(path: Path) -> tuple[files.File, list[Member]]:
-    """Read a configuration: the file, and its servers.
-
-    Raises:
-        ClientFileError: it cannot be used; the message says where and why.
-    """
-    file = files.read(path)
-    text = file.text
-    try:
-        return file, servers(parse(text))
-    except ClientFileError as error:
-        raise ClientFileError(f"{file.path}: {error.message}") from None
+    def new_backup(self) -> Path | None:
+        """Where the file is to be copied before it is changed; None where a backup exists that is as good."""
+        restored = plan_uninstall(self.file).after
+        existing = _backups(self.file.path)
+        if any(_bytes(path) == restored for path in existing.values()):
+            return None
+        return self.file.path.with_name(f"{self.file.path.name}{SUFFIX}{max(existing, default=0) + 1}")
 
 
 def plan_install(
-    path: Path,
+    file: Configuration,
     launcher: Launcher,
     names: Collection[str] = (),
-    trial: Callable[[str], Iterable[str]] | None = None,
+    trial: Callable[[Entry], Iterable[str]] | None = None,
 ) -> Plan:
-    """Lead servers through the proxy.
+    """Put servers behind the proxy.
 
     Args:
-        path: the configuration.
+        file: the configuration.
         launcher: how the proxy is started.
         names: of the servers; empty for all.
         trial: tries an entry before it is written, see ``Trial``; nothing is tried when left out.
-
-    Raises:
-        ClientFileError: the file cannot be used; ``UnknownServer`` when it has no server of a given name.
     """
 
-    def change(plan: Plan, server: Member) -> str | None:
-        if is_routed(server.node):
-            plan.settled.append(server.key)
+    def change(plan: Plan, name: str, entry: object) -> tuple[object, str] | None:
+        if route_of(entry) is not None:
             return None
-        new = routed(plan.before, server, launcher)
-        notes = [*_warnings(server.node), *(trial(new) if trial is not None else ())]
+        new = routed(name, entry, launcher)
+        notes = [*warnings(entry), *(trial(new) if trial is not None else ())]
         if notes:
-            plan.notes[server.key] = "; ".join(notes)
-        plan.kept[server.key] = Kept(_raw(plan.before, server.node), digest(new))
-        return new
+            plan.notes[name] = "; ".join(notes)
+        return new, file.laid_out(name, new)
 
-    return _planned(path, names, change)
-
-
-def _warnings(entry: Node) -> Iterator[str]:
-    """What of a server that is reached by URL may not work, or not be safe, through the proxy."""
-    if entry.get("command") is not None:
-        return
-    if not has_credentials(entry):
-        yield (
-            "it has no credentials of its own. If the client signs in there by itself (OAuth), the proxy cannot, and the "
-            "server will refuse it: put a token into its headers, or leave it out"
-        )
-    if is_plain_http(entry):
-        yield "its calls go by plain http, where anybody on the way can read them: use https"
+    return _planned(file, names, change)
 
 
-def plan_uninstall(path: Path, names: Collection[str] = ()) -> Plan:
-    """Put servers back as they were.
+def plan_uninstall(file: Configuration, names: Collection[str] = ()) -> Plan:
+    """Take servers out from behind the proxy.
 
     Args:
-        path: the configuration.
+        file: the configuration.
         names: of the servers; empty for all.
-
-    Raises:
-        ClientFileError: the file cannot be used; ``UnknownServer`` when neither it nor what is remembered of it has a
-            server of a given name.
     """
+    backups = list(_readable(file.path))
 
-    def change(plan: Plan, server: Member) -> str | None:
-        kept = plan.kept.pop(server.key, None)
-        if not is_routed(server.node):
-            if kept is not None:
-                plan.notes[server.key] = "it was led around the proxy by hand, and is left as it is"
-            plan.settled.append(server.key)
+    def change(plan: Plan, name: str, entry: object) -> tuple[object, str] | None:
+        route = route_of(entry)
+        if route is None:
             return None
-        if kept is not None and digest(_raw(plan.before, server.node)) == kept.routed:
-            return kept.original
-        try:
-            new = unrouted(plan.before, server, _kind(kept))
-        except Unroutable:
-            if kept is not None:
-                plan.kept[server.key] = kept
-            raise
-        why = "was changed since it was installed" if kept else "is remembered nowhere"
-        plan.notes[server.key] = f"it {why}; it is put together again from the proxy's arguments"
-        return new
+        kind = "http"
+        for backup in backups:
+            original = backup.servers.get(name)
+            with suppress(Unroutable):
+                if _words(routed(name, original, route.launcher)) == _words(entry):
+                    return original, backup.raw(name)
+            if isinstance(original, dict) and original.get("type") in HTTP_TYPES:
+                kind = original["type"]
+        new = unrouted(entry, kind)
+        plan.notes[name] = (
+            "it is not what was installed, or has no backup; it is put together from the proxy's arguments"
+        )
+        return new, file.laid_out(name, new)
 
-    plan = _planned(path, names, change, forgotten=True)
-    for name in list(plan.kept):
-        if name not in {*plan.changed, *plan.settled, *plan.skipped} and (not names or name in names):
-            del plan.kept[name]
-            plan.notes[name] = "the file does not have it any more; what is remembered of it is forgotten"
-    return plan
+    return _planned(file, names, change)
 
 
-def carry_out(plan: Plan) -> None:
-    """Make the change.
+def shown(entry: object) -> str:
+    """The text of an entry for a person to read: the values of its ``env`` and ``headers`` are hidden.
 
-    Raises:
-        ClientFileError: somebody changed the file since it was planned, or it cannot be written. It is as it was.
+    Variables that the client fills in stay.
     """
-    files.check_writable(plan.file)
-    place, both = beside(plan.path), plan.memory | plan.kept
-    if recall(plan.path) != plan.memory:
-        raise ClientFileError(f"{place} was changed by somebody else meanwhile. Run this again.")
-    try:
-        files.check_unchanged(plan.file)
-        # What is needed for the way back is on disk before the way is gone, and until it was gone back.
-        remember(plan.path, both)
-    except OSError as error:
-        raise ClientFileError(
-            f"{place} cannot be written ({error.strerror}), and nothing is changed without it. Run this as the owner "
-            f"of its folder."
-        ) from None
-    if plan.before != plan.after:
-        try:
-            files.write(plan.file, plan.file.with_text(plan.after))
-        except ClientFileError:
-            with contextlib.suppress(
-                OSError
-            ):  # remembering too much does no harm, and the first error matters
-                remember(plan.path, plan.memory)
-            raise
-    if both != plan.kept:
-        try:
-            remember(plan.path, plan.kept)
-        except OSError as error:
-            raise ClientFileError(
-                f"{plan.path} is changed as it should be, but {place} still remembers what was there "
-                f"({error.strerror}). Run this again."
-            ) from None
+    if isinstance(entry, Mapping):
+        entry = {key: _hidden(value) if key in ("env", "headers") else value for key, value in entry.items()}
+    return dumped(entry, "  ")
 
 
-def remembered_at(plan: Plan) -> Path:
-    """The file that remembers what servers were."""
-    return beside(plan.path)
+def _hidden(values: object) -> object:
+    if not isinstance(values, Mapping):
+        return values
+    return {
+        name: value if isinstance(value, str) and _NO_SECRET.fullmatch(value) else HIDDEN
+        for name, value in values.items()
+    }
+
+
+def backups_left(path: Path) -> list[Path]:
+    """The backups of a configuration, the newest first."""
+    return [place for _, place in sorted(_backups(path).items(), reverse=True)]
+
+
+def redundant_backups(path: Path) -> list[Path]:
+    """Those that are equal to the file."""
+    return [place for place in backups_left(path) if _bytes(place) == path.read_bytes()]
 
 
 def _planned(
-    path: Path,
+    file: Configuration,
     names: Collection[str],
-    change: Callable[[Plan, Member], str | None],
-    *,
-    forgotten: bool = False,
+    change: Callable[[Plan, str, object], tuple[object, str] | None],
 ) -> Plan:
-    file, members = opened(path)
-    memory = recall(file.path)
-    plan = Plan(file, file.text, memory, dict(memory))
-    _refuse_unknown(path, names, (member.key for member in members), memory if forgotten else ())
-    edits: list[Edit] = []
-    for server in members:
-        if names and server.key not in names:
+    plan = Plan(file)
+    for name, entry in file.servers.items():
+        if names and name not in names:
             continue
         try:
-            new = change(plan, server)
+            new = change(plan, name, entry)
         except Unroutable as reason:
-            plan.skipped[server.key] = str(reason)
+            plan.skipped[name] = str(reason)
             continue
-        if new is not None:
-            plan.changed.append(server.key)
-            edits.append((server.node.start, server.node.end, new))
-    plan.after = apply(plan.before, edits)
-    parse(plan.after)  # a change that leaves anything else than JSON is never written
+        if new is None:
+            plan.settled.append(name)
+        else:
+            plan.entries[name], plan.texts[name] = new
     return plan
 
 
-def _refuse_unknown(path: Path, names: Iterable[str], there: Iterable[str], more: Iterable[str]) -> None:
-    known = [*there, *more]
-    for name in names:
-        if name not in known:
-            has = ", ".join(map(repr, known)) or "none"
-            raise UnknownServer(f"{path} has no server {name!r}. It has {has}.")
+def _backups(path: Path) -> dict[int, Path]:
+    """By number. A link is none: what it leads to is not a file of ours."""
+    start = path.name + SUFFIX
+    return {
+        int(place.name.removeprefix(start)): place
+        for place in path.parent.iterdir()
+        if place.name.startswith(start)
+        and place.name.removeprefix(start).isdecimal()
+        and place.is_file()
+        and not place.is_symlink()
+    }
 
 
-def _kind(kept: Kept | None) -> str:
-    if kept is None:
-        return "http"
+def _readable(path: Path) -> Iterator[Configuration]:
+    for place in backups_left(path):
+        with suppress(ClientFileError):  # what is no configuration restores nothing
+            backup = read(place)
+            if backup.strict:
+                yield backup
+
+
+def _bytes(path: Path) -> bytes | None:
     try:
-        kind = parse(kept.original).get("type")
-    except ClientFileError:
-        return "http"
-    return kind.value if kind is not None and isinstance(kind.value, str) else "http"
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
-def _raw(text: str, node: Node) -> str:
-    return text[node.start : node.end]
+def _words(entry: object) -> str:
+    # Python takes 1, 1.0 and True for equal.
+    return json.dumps(entry, sort_keys=True)

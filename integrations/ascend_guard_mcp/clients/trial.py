@@ -1,7 +1,7 @@
-"""Whether a client can start an entry that leads through the proxy: tried before anything is written.
+"""Whether a client can start the entry of a server behind the proxy: tried before anything is written.
 
-The proxy is started by the words and the environment of the entry, without the ``ASCEND_`` variables of this shell, which a
-client's servers do not get. With ``--check`` it does everything but start the server and serve.
+The proxy is started with the command and the environment of the entry, without this shell's ``ASCEND_`` variables, which a
+client does not hand on. With ``--check`` it does everything but start the server and serve.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .facts import DECIDERS, VARIABLE, says_who_decides, variables
-from .jsonc import Node, parse
-from .routing import Unroutable, options_of
+from .configuration import VARIABLE
+from .routing import DECIDERS, Entry, Route, Unroutable, route_of, says_who_decides, variables
 
 _DECIDING = (*DECIDERS, "ASCEND_API_URL", "ASCEND_DATABASE_URL")
 
@@ -36,44 +35,41 @@ class Trial:
     folder: Path
     _known: dict[object, str | None] = field(default_factory=dict)
 
-    def __call__(self, text: str) -> Iterator[str]:
+    def __call__(self, entry: Entry) -> Iterator[str]:
         """What a person should know of an entry; nothing when it starts and all is well.
 
         Args:
-            text: the entry, led through the proxy.
+            entry: of a server behind the proxy.
 
         Raises:
             Unroutable: it would not start; the message says why.
         """
-        entry = parse(text)
-        options, server = options_of(entry)
-        if "--policy" not in options and not says_who_decides(entry):
+        route, own = route_of(entry), variables(entry)
+        if route is None:
+            raise Unroutable("it does not go through the proxy")
+        if "--policy" not in route.launcher.options and not says_who_decides(entry):
             raise Unroutable(f"nothing says who decides its calls: {self.hint}")
-        own = variables(entry)
-        filled = [
-            name
-            for name in (*DECIDERS, "ASCEND_API_URL", "ASCEND_DATABASE_URL")
-            if VARIABLE.search(own.get(name, ""))
-        ]
+        filled = [name for name in _DECIDING if VARIABLE.search(own.get(name, ""))]
         if filled:
             yield f"whether it starts was not tried: the client fills in {', '.join(filled)}"
             return
-        problem = self._problem(entry, options, server)
+        problem = self._problem(entry, route)
         if problem is not None:
             raise Unroutable(f"it would not start: {problem}")
-        if server and not VARIABLE.search(server[0]) and _nowhere(server[0], own.get("PATH")):
-            yield f"its command {server[0]!r} is not found on this PATH; the client may have another"
+        program = route.command[0] if route.command else ""
+        if program and not VARIABLE.search(program) and shutil.which(program, path=own.get("PATH")) is None:
+            yield f"its command {program!r} is not found on this PATH; the client may have another"
 
-    def _problem(self, entry: Node, options: list[str], server: list[str]) -> str | None:
+    def _problem(self, entry: Entry, route: Route) -> str | None:
         """Why the proxy does not start; None when it does."""
-        command = str(getattr(entry.get("command"), "value", ""))
         own = {name: value for name, value in variables(entry).items() if not VARIABLE.search(value)}
         said = entry.get("cwd")
-        folder = str(said.value) if said is not None and os.path.isdir(str(said.value)) else str(self.folder)
-        behind = ["--", *server] if server else ["--url", "http://127.0.0.1/"]
-        key = (command, tuple(options), tuple(sorted(own.items())), folder, bool(server))
+        folder = said if isinstance(said, str) and os.path.isdir(said) else str(self.folder)
+        behind = ["--", *route.command] if route.command else ["--url", "http://127.0.0.1/"]
+        key = (route.launcher, tuple(sorted(own.items())), folder, bool(route.command))
         if key not in self._known:
-            self._known[key] = _started([command, *options, "mcp-proxy", "--check", *behind], own, folder)
+            words = [route.launcher.command, *route.launcher.options, "mcp-proxy", "--check", *behind]
+            self._known[key] = _started(words, own, folder)
         return self._known[key]
 
 
@@ -102,7 +98,3 @@ def _started(words: list[str], own: dict[str, str], folder: str) -> str | None:
         if line.strip()
     ]
     return " ".join(lines)[:1000].rstrip(".") or f"it ended with status {ran.returncode}"
-
-
-def _nowhere(command: str, path: str | None) -> bool:
-    return shutil.which(command, path=path) is None

@@ -9,9 +9,9 @@ from typing import Protocol
 from ascend_guard.errors import AscendError
 from ascend_guard_mcp.gate import ToolGate
 
-from .calls import Background, Call, Log
-from .hide import without
-from .messages import (
+from .governed_calls import Background, Call, Log
+from .hidden_tools import without
+from .jsonrpc import (
     CANCELLED,
     GATED,
     INVALID_REQUEST,

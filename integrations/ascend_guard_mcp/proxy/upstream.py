@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from ascend_guard.errors import AscendError
 from ascend_guard.event_stream import Event, Events, one_line
 
-from .calls import Background, Call, Log, turned_away
-from .headers import SESSION, VERSION, Parameters, learn, lists_tools, routing
-from .messages import FAILED, INVALID_REQUEST, Key, Message, encode, key_of, responses
+from .governed_calls import Background, Call, Log, turned_away
+from .jsonrpc import FAILED, INVALID_REQUEST, Key, Message, encode, key_of, responses
+from .mcp_headers import SESSION, VERSION, Parameters, learn, lists_tools, routing
 from .options import is_loopback
 from .relay import Relay
 

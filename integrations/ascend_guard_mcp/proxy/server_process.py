@@ -10,10 +10,10 @@ from contextlib import suppress
 
 from ascend_guard.errors import ConfigurationError
 
-from .calls import Call, Log
-from .messages import Key, Message
-from .pipes import pump
+from .governed_calls import Call, Log
+from .jsonrpc import Key, Message
 from .relay import Relay
+from .standard_streams import pump
 
 _CHUNK = 65536
 _MOST_BYTES = 1 << 30

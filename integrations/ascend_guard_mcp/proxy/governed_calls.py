@@ -16,7 +16,7 @@ from typing import Any
 from ascend_guard.errors import AscendError
 from ascend_guard_mcp.gate import Admission, ToolGate, Unfinished, refusal
 
-from .messages import Message, not_run
+from .jsonrpc import Message, not_run
 
 _LONGEST_FAILURE = 500
 _CANCELLING = 1.0

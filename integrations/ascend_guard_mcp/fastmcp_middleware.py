@@ -17,7 +17,7 @@ from ascend_guard.errors import AscendError, ConfigurationError
 
 from .caller import caller_of
 from .gate import GateOptions, refusal
-from .handlers import Governance
+from .governed_handlers import Governance
 from .passage import admit, carry_out, passed_on, taken
 from .rounds import Round
 

@@ -12,7 +12,7 @@ from ascend_guard.errors import AscendError
 
 from .caller import caller_of
 from .gate import refusal
-from .handlers import Governance, Wrap
+from .governed_handlers import Governance, Wrap
 from .passage import admit, carry_out
 from .rounds import Round
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ascend_guard_mcp.gate import ToolGate
 
-from .messages import encode, parse
+from .jsonrpc import encode, parse
 
 
 async def without(gate: ToolGate, raw: bytes) -> bytes:

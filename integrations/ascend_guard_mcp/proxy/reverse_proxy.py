@@ -11,12 +11,10 @@ from ascend_guard.errors import AscendError
 from ascend_guard.event_stream import Events
 from ascend_guard_mcp.gate import ToolGate
 
-from .calls import Call, Log, turned_away
-from .exchange import Open, Party, Tap
-from .guards import Turned, forwarded, require_local, require_plain, returned, single
-from .headers import MISMATCH, SESSION, contradiction, following
-from .hide import without
-from .messages import (
+from .governed_calls import Call, Log, turned_away
+from .hidden_tools import without
+from .http_admission import Turned, forwarded, require_local, require_plain, returned, single
+from .jsonrpc import (
     CANCELLED,
     FAILED,
     GATED,
@@ -33,6 +31,8 @@ from .messages import (
     noted,
     read,
 )
+from .mcp_headers import MISMATCH, SESSION, contradiction, following
+from .open_calls import Open, Party, Tap
 from .upstream import connect
 
 Scope = MutableMapping[str, Any]

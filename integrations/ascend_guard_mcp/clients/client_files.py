@@ -1,4 +1,4 @@
-"""Where MCP clients keep their servers: in which files, and under which key of a file.
+"""Where MCP clients keep their configuration files.
 
 Sources: https://modelcontextprotocol.io/docs/develop/connect-local-servers (Claude Desktop),
 https://code.claude.com/docs/en/mcp (Claude Code), https://cursor.com/docs/mcp (Cursor),
@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .jsonc import ClientFileError, Member, Node
-
 CLIENTS: Mapping[str, str] = {
     "claude-desktop": "Claude Desktop",
     "claude-code": "Claude Code",
@@ -22,9 +20,6 @@ CLIENTS: Mapping[str, str] = {
     "vscode": "VS Code",
 }
 """The clients whose files are looked for: how they are named here, and by people."""
-
-CONTAINERS = (("mcpServers",), ("servers",), ("mcp", "servers"))
-"""Where a file has its servers: Claude's and Cursor's files, VS Code's ``mcp.json``, VS Code's ``settings.json``."""
 
 _VSCODE_EDITIONS = ("Code", "Code - Insiders")
 
@@ -81,37 +76,3 @@ def _settings(platform: str, home: Path, environment: Mapping[str, str]) -> Path
     if platform == "darwin":
         return home / "Library" / "Application Support"
     return Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
-
-
-def servers(root: Node) -> list[Member]:
-    """The servers of a scanned file, in their order.
-
-    Raises:
-        ClientFileError: it has none, or in more than one place, or what is there is not an object.
-    """
-    if root.members is None:
-        raise ClientFileError(
-            'it holds no object. A client\'s configuration looks like {"mcpServers": {"name": {"command": ...}}}.'
-        )
-    found = {path: node for path in CONTAINERS if (node := _inside(root, path)) is not None}
-    if not found:
-        raise ClientFileError(
-            'it has no servers: neither "mcpServers" (Claude, Cursor) nor "servers" (VS Code), nor "mcp": '
-            '{"servers": ...} (settings of VS Code). Name another file, or add a server in the client first.'
-        )
-    if len(found) > 1:
-        names = " and ".join(f'"{".".join(path)}"' for path in found)
-        raise ClientFileError(f"it has servers in {names}, and a client reads one of them. Keep that one.")
-    ((path, node),) = found.items()
-    if node.members is None:
-        raise ClientFileError(
-            f'"{".".join(path)}" is not an object. Write {{"name": {{"command": ...}}}} there.'
-        )
-    return node.members
-
-
-def _inside(root: Node, path: tuple[str, ...]) -> Node | None:
-    node: Node | None = root
-    for key in path:
-        node = None if node is None else node.get(key)
-    return node

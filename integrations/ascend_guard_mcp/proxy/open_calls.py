@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ascend_guard.event_stream import Events
 
-from .calls import Background, Call, Log
-from .messages import Key, key_of, responses
+from .governed_calls import Background, Call, Log
+from .jsonrpc import Key, key_of, responses
 
 _MOST_KEPT = 1000
 

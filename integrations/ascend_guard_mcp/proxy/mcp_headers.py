@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 
-from .messages import LISTING, Message
+from .jsonrpc import LISTING, Message
 
 VERSION = "mcp-protocol-version"
 SESSION = "mcp-session-id"

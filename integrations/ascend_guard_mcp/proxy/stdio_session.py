@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from ascend_guard_mcp.gate import ToolGate
 
-from .calls import Log
-from .messages import MOST_BYTES
-from .pipes import Reading, Writing, pump
+from .governed_calls import Log
+from .jsonrpc import MOST_BYTES
 from .relay import Relay, Server
+from .standard_streams import Reading, Writing, pump
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 from ascend_guard.errors import ConfigurationError
 
-from .calls import Log
+from .governed_calls import Log
 from .options import is_loopback
-from .reverse import Reverse
-from .session import signals
+from .reverse_proxy import Reverse
+from .stdio_session import signals
 
 _GRACE = 3
 
