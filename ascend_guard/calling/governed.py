@@ -25,7 +25,7 @@ from .discarded import is_thrown_away
 from .execution import Execution
 from .governable import require_governable
 from .stand_in import ANNOTATIONS, stand_in
-from .tool_kinds import call_through, call_through_async, path_of, told, unwrap
+from .tool_kinds import Args, Kwargs, call_through, call_through_async, path_of, told, unwrap
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -161,12 +161,12 @@ class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
         copied = copy.deepcopy(instance, memo)
         return self._self_parent.__get__(copied, type(copied))
 
-    def __reduce__(self) -> str | tuple[object, ...]:
+    def __reduce__(self) -> str | Args:
         if self._self_instance is None:
             return self.__wrapped__.__qualname__
         return getattr, (self._self_instance, self.__wrapped__.__name__)
 
-    def __reduce_ex__(self, protocol: object) -> str | tuple[object, ...]:
+    def __reduce_ex__(self, protocol: object) -> str | Args:
         return self.__reduce__()
 
 
@@ -213,11 +213,11 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
     def __deepcopy__(self, memo: dict[int, object]) -> Governed:
         return self
 
-    def __reduce__(self) -> str | tuple[object, ...]:
+    def __reduce__(self) -> str | Args:
         # By name, as functions are pickled: the other process finds its own governed one there, or nothing.
         return self.__wrapped__.__qualname__
 
-    def __reduce_ex__(self, protocol: object) -> str | tuple[object, ...]:
+    def __reduce_ex__(self, protocol: object) -> str | Args:
         return self.__reduce__()
 
 
@@ -270,9 +270,7 @@ class _Gate:
         self._names = _name(tool), str(getattr(unwrap(tool), "__qualname__", _name(tool)))
         self.receivers: Receivers | None = None
 
-    def __call__(
-        self, wrapped: Any, instance: object, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> Any:
+    def __call__(self, wrapped: Any, instance: object, args: Args, kwargs: Kwargs) -> Any:
         if type(wrapped) is wrapt.PartialCallableObjectProxy:
             # Reached through the class, and called with the instance first.
             wrapped = MethodType(wrapped.__wrapped__, instance)
@@ -290,13 +288,7 @@ class _Gate:
             made.__name__, made.__qualname__ = known.names
         return made
 
-    def _prepare(
-        self,
-        run: Callable[..., object],
-        instance: object,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-    ) -> Execution:
+    def _prepare(self, run: Callable[..., object], instance: object, args: Args, kwargs: Kwargs) -> Execution:
         assert isinstance(run, _Run)
         if run.path is not call_through:  # prepared later: a stream when it is first asked for a chunk
             known = self.known(run.wrapped)

@@ -16,16 +16,14 @@ from .handed_back import DATA
 from .refusals import refusal
 from .scope import current, restore
 
-Prepare = Callable[[Callable[..., Any], object, tuple[object, ...], dict[str, object]], Execution]
-Path = Callable[[Callable[..., Any], Prepare, object, tuple[object, ...], dict[str, object]], Any]
+Args = tuple[object, ...]
+Kwargs = dict[str, object]
+Prepare = Callable[[Callable[..., Any], object, Args, Kwargs], Execution]
+Path = Callable[[Callable[..., Any], Prepare, object, Args, Kwargs], Any]
 
 
 def call_through(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
+    wrapped: Callable[..., Any], prepare: Prepare, instance: object, args: Args, kwargs: Kwargs
 ) -> Any:
     outer = current()
     try:
@@ -48,11 +46,7 @@ def call_through(
 
 
 async def call_through_async(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
+    wrapped: Callable[..., Any], prepare: Prepare, instance: object, args: Args, kwargs: Kwargs
 ) -> Any:
     execution = prepare(wrapped, instance, args, kwargs)
     await execution.aauthorize()
@@ -82,11 +76,7 @@ class _Again:
 
 @asynccontextmanager
 async def _manager_later(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
+    wrapped: Callable[..., Any], prepare: Prepare, instance: object, args: Args, kwargs: Kwargs
 ) -> AsyncIterator[Any]:
     execution = prepare(wrapped, instance, args, kwargs)
     await execution.aauthorize()
@@ -102,11 +92,7 @@ async def _manager_later(
 
 
 def _stream(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
+    wrapped: Callable[..., Any], prepare: Prepare, instance: object, args: Args, kwargs: Kwargs
 ) -> Generator[Any, Any, Any]:
     execution = prepare(wrapped, instance, args, kwargs)
     execution.authorize(dropped=True)
@@ -119,11 +105,7 @@ def _stream(
 
 
 def _astream(
-    wrapped: Callable[..., Any],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
+    wrapped: Callable[..., Any], prepare: Prepare, instance: object, args: Args, kwargs: Kwargs
 ) -> AsyncGenerator[Any, Any]:
     async def begin() -> tuple[Execution, AsyncGenerator[Any, Any]]:
         execution = prepare(wrapped, instance, args, kwargs)
@@ -151,11 +133,7 @@ def told(path: Path) -> Path:
 
 
 def _told(
-    wrapped: Callable[..., object],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
+    wrapped: Callable[..., object], prepare: Prepare, instance: object, args: Args, kwargs: Kwargs
 ) -> Any:
     noted = _Noted(prepare)
     try:
@@ -165,11 +143,7 @@ def _told(
 
 
 async def _told_async(
-    wrapped: Callable[..., object],
-    prepare: Prepare,
-    instance: object,
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
+    wrapped: Callable[..., object], prepare: Prepare, instance: object, args: Args, kwargs: Kwargs
 ) -> object:
     noted = _Noted(prepare)
     try:
@@ -186,11 +160,7 @@ class _Noted:
         self._execution: Execution | None = None
 
     def __call__(
-        self,
-        wrapped: Callable[..., object],
-        instance: object,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
+        self, wrapped: Callable[..., object], instance: object, args: Args, kwargs: Kwargs
     ) -> Execution:
         self._execution = execution = self._prepare(wrapped, instance, args, kwargs)
         return execution

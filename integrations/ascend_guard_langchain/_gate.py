@@ -24,7 +24,7 @@ from ascend_guard.calling.bound_call import BoundCall
 from ascend_guard.calling.declarations import Options
 from ascend_guard.calling.execution import Execution
 from ascend_guard.calling.scope import current, in_manner, manner
-from ascend_guard.calling.tool_kinds import call_through, call_through_async
+from ascend_guard.calling.tool_kinds import Args, Kwargs, call_through, call_through_async
 from ascend_guard.config import default_control_plane
 from ascend_guard.errors import AlreadyRanError, AscendError, ConfigurationError
 
@@ -85,9 +85,7 @@ class ToolGate:
         self.on_denied: OnDenied = on_denied
         self._arguments: dict[str, ToolArguments] = {}
 
-    def prepare(
-        self, method: str, tool: BaseTool, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> Execution:
+    def prepare(self, method: str, tool: BaseTool, args: Args, kwargs: Kwargs) -> Execution:
         """Bind one call."""
         assert self.declared is not None
         plane = self.declared.control_plane or default_control_plane()
@@ -108,9 +106,7 @@ class ToolGate:
             raise _lost(tool)
         return not inside
 
-    def admitted(
-        self, method: str, tool: BaseTool, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> bool:
+    def admitted(self, method: str, tool: BaseTool, args: Args, kwargs: Kwargs) -> bool:
         """Whether this is the one step from a permitted ``_arun`` on to ``_run``, with the same arguments."""
         ticket = _ticket.get()
         if ticket is None or ticket.tool is not tool or ticket.used:
@@ -120,7 +116,7 @@ class ToolGate:
         ticket.used = True
         return True
 
-    def digest(self, method: str, tool: BaseTool, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
+    def digest(self, method: str, tool: BaseTool, args: Args, kwargs: Kwargs) -> str:
         return digest_of(self._known(method, tool).named(args, kwargs), key=b"")
 
     def _known(self, method: str, tool: BaseTool) -> ToolArguments:
@@ -292,16 +288,12 @@ class _Call:
         self._tool = tool
 
     def prepare(
-        self,
-        wrapped: Callable[..., object],
-        instance: object,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
+        self, wrapped: Callable[..., object], instance: object, args: Args, kwargs: Kwargs
     ) -> Execution:
         return self._gate.prepare(self._method, self._tool, args, kwargs)
 
     @contextmanager
-    def running(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Iterator[None]:
+    def running(self, args: Args, kwargs: Kwargs) -> Iterator[None]:
         """Around the body."""
         ticket = None
         if self._hands_on:
@@ -398,7 +390,7 @@ def _lost(tool: BaseTool) -> ConfigurationError:
     )
 
 
-def _reduced(self: BaseTool, protocol: object) -> tuple[object, ...]:
+def _reduced(self: BaseTool, protocol: object) -> Args:
     gate = _required(self)
     return _restored, (gate.kind, self.__getstate__())
 
