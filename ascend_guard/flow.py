@@ -28,6 +28,7 @@ from .errors import (
     StoreError,
 )
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome, Permit
+from .replies import accepted, accepted_permit, accepted_state
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -59,13 +60,14 @@ class Begin(CheckKillSwitch):
     """The last look at the kill switch before the tool's first statement. A call that passed it has begun.
 
     It is performed synchronously, in coroutines too, so that nothing else can happen between it and the body. A control
-    plane must therefore answer it from memory or with a system call, and never wait for a network.
+    plane must therefore answer it from memory or with a system call, not from a network. ``digest`` is the permit's.
     """
 
-    __slots__ = ()
+    __slots__ = ("digest",)
 
-    def __init__(self, action: AgentAction, action_id: str) -> None:
+    def __init__(self, action: AgentAction, action_id: str, digest: str) -> None:
         super().__init__(action, "start", action_id)
+        self.digest = digest
 
 
 class Submit(Effect[ActionResult]):
@@ -258,7 +260,7 @@ def begin(call: Call, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> 
     """The last check, immediately before the tool's first statement: the kill switch is off, and the arguments that will
     run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started.
     No generator: its one effect is performed synchronously, in coroutines too."""
-    check = Begin(call.action, permit.action_id)
+    check = Begin(call.action, permit.action_id, permit.digest)
     try:
         _require_off(check, perform(check))
     except Exception as error:
@@ -303,7 +305,7 @@ def _authorize(call: Call) -> Flow[Permit]:
         identity=call.identity if call.repeatable else None,
         once=call.once,
     )
-    result = yield from do(submit)
+    result = accepted(call.action, (yield from do(submit)))
     waited = result.status is Decision.PENDING
     for _ in range(_MOST_ROUNDS):
         if result.status is Decision.PENDING:
@@ -342,7 +344,8 @@ def _decided(call: Call, result: ActionResult) -> Flow[ActionResult]:
     call.held(result)
     if call.on_pending == "raise":
         raise not_run.pending(call.action, result, call.repeatable)
-    result = yield from do(AwaitDecision(call.action, result.action_id, call.timeout))
+    wait = AwaitDecision(call.action, result.action_id, call.timeout)
+    result = accepted(call.action, (yield from do(wait)), result.action_id)
     if result.status is Decision.PENDING:
         raise not_run.timed_out(call.action, result, call.timeout)
     return result
@@ -366,7 +369,7 @@ def _claimed(call: Call, result: ActionResult, approved: str) -> Flow[ActionResu
         yield from do(Withdraw(result.action_id, error.reason or str(error)))
         raise
     claim = Claim(call.action, result.action_id, approved, call.digest, edits, call.once)
-    return (yield from do(claim))
+    return accepted_permit(call.action, (yield from do(claim)), result.action_id, edits)
 
 
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
@@ -378,7 +381,7 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
 
 
 def _require_off(check: CheckKillSwitch, state: KillSwitchState) -> None:
-    if state.blocked is not False:
+    if accepted_state(state, check.action.agent_id).blocked:
         raise not_run.stopped(check.action, state, check.action_id, check.stage)
 
 

@@ -22,6 +22,7 @@ LAYERS = (
     ("errors.remedies", "callables.type_hints", "calling.governable"),
     ("calling.waiting_notice",),
     ("errors.not_run",),
+    ("replies",),
     (
         "redaction",
         "callables.exclusion",
