@@ -42,7 +42,7 @@ from ascend_guard.flow import (
     begin,
     settle,
 )
-from ascend_guard.model import ActionResult, Outcome, OutcomeStatus
+from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import Reader, Transaction
 from ascend_guard.store.sqlite.store import SQLiteStore
 
@@ -298,9 +298,6 @@ class Scheduled:
         self.action_id: int | None = None
         self.waited = self.begun = False
         self.ran_before = len(world.ran)
-        self.digest_key = world.plane.digest_key
-        self.agent_id = world.plane.agent_id
-        self.agent_name = world.plane.agent_name
 
     def perform(self, effect: Effect[Any]) -> Any:
         step = self._before(effect)
@@ -330,7 +327,7 @@ class Scheduled:
     def _after(self, step: Step, effect: Effect[Any], reply: Any) -> Any:
         if isinstance(effect, Submit) and isinstance(reply, ActionResult):
             self.action_id = int(reply.action_id)
-        if isinstance(effect, Begin):
+        if isinstance(reply, KillSwitchState) and isinstance(effect, Begin):
             self.begun = reply.blocked is False
         if step.fault:
             self._fail(step.fault)
@@ -389,18 +386,8 @@ class Stage:
 
     call: Scheduled
     made: Made
-
-    @property
-    def digest_key(self) -> bytes:
-        return self.call.digest_key
-
-    @property
-    def agent_id(self) -> str:
-        return self.call.agent_id
-
-    @property
-    def agent_name(self) -> str:
-        return self.call.agent_name
+    digest_key: bytes
+    agent_id = agent_name = "agent"
 
     def perform(self, effect: Effect[Any]) -> Any:
         if isinstance(effect, Settle) and effect.beside:
@@ -437,7 +424,7 @@ async def aact(amount: Any, target: str, items: list[int]) -> str:
 
 def call_of(made: Made, call: Scheduled, *, is_async: bool) -> Callable[[], Any]:
     """The call of a governed tool, ready to be made."""
-    _stage.call, _stage.made = call, made
+    _stage.call, _stage.made, _stage.digest_key = call, made, call.world.plane.digest_key
     amount, target, items = made.amount, made.target, call.world.items
     gate, raw = _gate(made.parked), aact if is_async else act
     if made.shape == "default":
@@ -606,7 +593,7 @@ def _one_call(world: World, amount: Any, *, parked: bool) -> Generator[None, Non
     except AscendError as error:
         run(settle(permit, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")), plane)
         return
-    ran = Ran(int(permit.action_id), *call.args[:2], copy.copy(call.args[2]), len(world.lives) - 1)
+    ran = Ran(int(permit.action_id), call.args[0], "a", copy.copy(call.args[2]), len(world.lives) - 1)
     world.ran.append(ran)
     yield
     ran.finished = True
