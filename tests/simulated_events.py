@@ -34,10 +34,10 @@ FLOORS = {
 
 
 INTERLEAVED = {
-    "ran": 120,
-    "ran after approval": 100,
+    "ran": 100,
+    "ran after approval": 80,
     "ran with edited arguments": 15,
-    "resumed after a restart": 15,
+    "resumed after a restart": 8,
 }
 """How often each must happen in 150 interleavings."""
 

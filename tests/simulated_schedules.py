@@ -252,10 +252,10 @@ def _people(dice: random.Random) -> tuple[str, ...]:
 STORIES = {
     _approve: 2,
     _edit: 8,
-    _mutate: 6,
-    _expire: 3,
-    _kill: 6,
-    _crash: 12,
+    _mutate: 8,
+    _expire: 4,
+    _kill: 7,
+    _crash: 18,
     _resume: 3,
     _lie: 2,
     _anything: 2,
@@ -266,7 +266,7 @@ STORIES = {
 def schedule(seed: int) -> Schedule:
     """The schedule of this seed."""
     dice = random.Random(seed)
-    told = dice.choices(list(STORIES), list(STORIES.values()), k=dice.randint(5, 10))
+    told = dice.choices(list(STORIES), list(STORIES.values()), k=dice.randint(6, 10))
     return Schedule(policy(dice), tuple(turn for story in told for turn in story(dice)))
 
 
