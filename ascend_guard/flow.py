@@ -7,7 +7,8 @@ it. A driver performs the effects through a control plane and sends the answers 
 The rules, the promises they keep, and the tests that hold them (``tests/promises``, ``tests/faults``):
 
 1. A permit exists only if a control plane answered APPROVED and ``claimed``, and every failure before that raises an
-   ``AscendError``. This is the one place that fails closed (promise 1; test_schedules, test_faults_over_http).
+   ``AscendError``. This is the one place that fails closed; ``replies`` says which answers count (promise 1;
+   test_schedules, test_faulty_plane, test_faults_over_http).
 2. ``authorize`` goes in this order: kill switch, submit, decision, arguments unchanged, claim, and the kill switch again if
    the call waited (promises 1 to 4).
 3. The kill switch is off only if the answer says ``blocked is False``. Any other value, and any failure to get one, counts
@@ -34,6 +35,7 @@ from ascend_guard.errors import not_run
 from .errors import AscendError, ConflictError, ServerError
 from .kill_switch import block_unknown, is_off
 from .model import ActionResult, AgentAction, Decision, KillSwitchState, Outcome, Permit
+from .replies import accepted, accepted_permit, accepted_state
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -65,13 +67,14 @@ class Begin(CheckKillSwitch):
     """The last look at the kill switch before the tool's first statement. A call that passed it has begun.
 
     It is performed synchronously, in coroutines too, so that nothing else can happen between it and the body. A control
-    plane must therefore answer it from memory or with a system call, and never wait for a network.
+    plane must therefore answer it from memory or with a system call, not from a network. ``digest`` is the permit's.
     """
 
-    __slots__ = ()
+    __slots__ = ("digest",)
 
-    def __init__(self, action: AgentAction, action_id: str) -> None:
+    def __init__(self, action: AgentAction, action_id: str, digest: str) -> None:
         super().__init__(action, "start", action_id)
+        self.digest = digest
 
 
 class Submit(Effect[ActionResult]):
@@ -286,7 +289,7 @@ def begin(call: GovernedCall, permit: Permit, perform: Callable[[Effect[Any]], A
     """The last check, immediately before the tool's first statement: the kill switch is off, and the arguments that will
     run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started.
     No generator: its one effect is performed synchronously, in coroutines too."""
-    check = Begin(call.action, permit.action_id)
+    check = Begin(call.action, permit.action_id, permit.digest)
     try:
         _require_off(check, perform(check))
     except Exception as error:
@@ -332,7 +335,7 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
         identity=call.identity if call.repeatable else None,
         once=call.once,
     )
-    result = yield from do(submit)
+    result = accepted(call.action, (yield from do(submit)))
     waited = result.status is Decision.PENDING
     # Decision and claim. An edited call may be held again for other approvers, so there can be several rounds.
     for _ in range(_MOST_ROUNDS):
@@ -373,7 +376,8 @@ def _decided(call: GovernedCall, result: ActionResult) -> Flow[ActionResult]:
     call.held(result)
     if call.on_pending == "raise":
         raise not_run.pending(call.action, result, call.repeatable)
-    result = yield from do(AwaitDecision(call.action, result.action_id, call.timeout))
+    wait = AwaitDecision(call.action, result.action_id, call.timeout)
+    result = accepted(call.action, (yield from do(wait)), result.action_id)
     if result.status is Decision.PENDING:
         raise not_run.timed_out(call.action, result, call.timeout)
     return result
@@ -397,7 +401,7 @@ def _claimed(call: GovernedCall, result: ActionResult, approved: str) -> Flow[Ac
         yield from do(Withdraw(result.action_id, error.reason or str(error)))
         raise
     claim = Claim(call.action, result.action_id, approved, call.digest, edits, call.once)
-    return (yield from do(claim))
+    return accepted_permit(call.action, (yield from do(claim)), result.action_id, edits)
 
 
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
@@ -409,7 +413,7 @@ def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
 
 
 def _require_off(check: CheckKillSwitch, state: KillSwitchState) -> None:
-    if not is_off(state):
+    if not is_off(accepted_state(state, check.action.agent_id)):
         raise not_run.stopped(check.action, state, check.action_id, check.stage)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextvars
 import copy
-import json
 import shutil
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hypothesis import strategies as st
+import msgspec
+from simulated_schedules import Made, Move, Schedule, Step, loadable
+from wrong_answers import wrong_answers
 
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.callables.binding import compile_binder
@@ -21,11 +26,28 @@ from ascend_guard.calling.bound_call import BoundCall
 from ascend_guard.calling.declarations import options
 from ascend_guard.calling.scope import current
 from ascend_guard.drivers import run
-from ascend_guard.engine.policy import Policy, parse_policy
+from ascend_guard.engine.policy import Policy
 from ascend_guard.errors import AscendError
-from ascend_guard.flow import AwaitDecision, Effect, Flow, Settle, Submit, authorize, begin, settle
+from ascend_guard.flow import (
+    AwaitDecision,
+    Begin,
+    CheckKillSwitch,
+    Claim,
+    Effect,
+    Flow,
+    Settle,
+    Submit,
+    Withdraw,
+    authorize,
+    begin,
+    settle,
+)
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
+from ascend_guard.store.port import Reader, Transaction
 from ascend_guard.store.sqlite.store import SQLiteStore
+
+R = TypeVar("R")
+Story = list[dict[str, Any]]
 
 _SHM = Path("/dev/shm")
 ROOT = _SHM if _SHM.is_dir() else Path(tempfile.gettempdir())
@@ -45,7 +67,35 @@ class Clock:
         return self.now
 
 
-# --- schedules ---------------------------------------------------------------------------------------------------------
+class MortalStore(SQLiteStore):
+    """The store of a process that can die. A dead process writes nothing more, so no ``finally`` of it tidies up."""
+
+    dead = False
+    dies_reading = False
+
+    def _live(self) -> None:
+        if self.dead:
+            # Only the schedule's own thread carries the crash on; a thread of the dead process merely ends.
+            raise Crash if threading.current_thread() is threading.main_thread() else RuntimeError("dead")
+
+    def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
+        self.dead = self.dead or self.dies_reading
+        self._live()
+        return super().read(work, latest=latest)
+
+    def write(self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None) -> R:
+        self._live()
+        return super().write(work, orphaned)
+
+    def post(
+        self,
+        work: Callable[[Transaction], object],
+        what: str,
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self._live()
+        super().post(work, what, failed)
+
 
 FAULTS: dict[str, Callable[[], BaseException]] = {
     "refused": lambda: ConnectionRefusedError("refused"),
@@ -56,140 +106,6 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
     "key": lambda: KeyError("missing field"),
     "crash": Crash,
 }
-
-
-@dataclass(frozen=True)
-class Step:
-    """What happens around one effect."""
-
-    before: tuple[str, ...] = ()
-    fault: str | None = None
-    lost: bool = False
-    """The fault comes after the effect was performed: its answer is lost."""
-    garbage: bool = False
-    """The answer is nonsense."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """One call."""
-
-    shape: str
-    amount: Any
-    target: str
-    parked: bool
-    steps: tuple[Step, ...]
-    body: str
-    """How the tool's body ends: ok, raises, crashes."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A policy and the calls made under it, one after the other."""
-
-    policy: str
-    calls: tuple[Made, ...]
-    between: tuple[tuple[str, ...], ...]
-
-
-PEOPLE = (
-    *["approve ann"] * 8,
-    *["approve bob"] * 5,
-    *["deny bob"] * 2,
-    *["edit 10", "edit 800", "edit 100000"] * 3,
-    *["kill all", "kill agent", "kill other"],
-    *["release all"] * 3,
-    *["release agent"] * 3,
-    *["expire"] * 2,
-    *["tick"] * 2,
-    *["mutate"] * 2,
-)
-
-events = st.one_of(
-    st.just(()),
-    st.just(()),
-    st.just(("approve ann",)),
-    st.lists(st.sampled_from(PEOPLE), max_size=3).map(tuple),
-)
-quiet = st.builds(
-    Step,
-    fault=st.sampled_from([None] * 40 + list(FAULTS)),
-    lost=st.booleans(),
-    garbage=st.sampled_from([False] * 40 + [True]),
-)
-steps = st.builds(
-    Step,
-    before=events,
-    fault=st.sampled_from([None] * 40 + list(FAULTS)),
-    lost=st.booleans(),
-    garbage=st.sampled_from([False] * 40 + [True]),
-)
-amounts = st.sampled_from(
-    [1, 400, 500, 500.0, 500.01, 501, 900.5, 10_000, 10**30, True, None, "600", float("nan")]
-)
-calls = st.builds(
-    Made,
-    shape=st.sampled_from(
-        ["positional", "keyword", "mixed", "default", "method", "class", "static", "partial", "callable"]
-    ),
-    amount=amounts,
-    target=st.sampled_from(["a", "b"]),
-    parked=st.booleans(),
-    # Most calls reach the wait for a person undisturbed; what happens then is where the promises are at stake.
-    steps=st.one_of(
-        st.tuples(quiet, quiet, steps, steps, steps),
-        st.tuples(quiet, quiet, steps, steps, steps),
-        st.lists(steps, max_size=6).map(tuple),
-    ),
-    body=st.sampled_from([*["ok"] * 8, "raises", "crashes"]),
-)
-
-
-@st.composite
-def policies(draw: st.DrawFn) -> str:
-    """A few rules over the amount and the target."""
-    rules = []
-    for index in range(draw(st.integers(0, 4))):
-        effect = draw(
-            st.sampled_from(
-                ["allow", "allow", "require_approval", "require_approval", "require_approval", "deny"]
-            )
-        )
-        low = draw(st.sampled_from([0, 500, 500.0, 900]))
-        comparison = draw(st.sampled_from(["<=", ">", ">=", "=="]))
-        target = draw(st.sampled_from(["a", "b"]))
-        when = draw(st.sampled_from([f"args.amount {comparison} {low}", f'args.target == "{target}"']))
-        if index == 0 and effect == "require_approval":
-            when = draw(st.sampled_from([when, None]))
-        rule: dict[str, Any] = {"name": f"rule-{index}", "effect": effect, "tools": [f"*{'?' * index}"]}
-        action = draw(st.sampled_from(["refund", "ref*", "*", None]))
-        if action:
-            rule["actions"] = [action]
-        if when:
-            rule["when"] = when
-        if effect == "require_approval":
-            rule["quorum"] = draw(st.sampled_from([1, 1, 2]))
-            rule["timeout"] = draw(st.sampled_from(["30m", "2h"]))
-        rules.append(rule)
-    default = draw(st.sampled_from(["deny", "require_approval", "allow"]))
-    return json.dumps({"version": 1, "default": default, "rules": rules})
-
-
-schedules = st.builds(
-    Schedule,
-    policy=policies(),
-    calls=st.lists(calls, min_size=1, max_size=4).map(tuple),
-    between=st.lists(events, min_size=4, max_size=4).map(tuple),
-)
-
-
-def loadable(policy: str) -> Policy | None:
-    """The policy, unless the loader refuses it (an unreachable rule)."""
-    try:
-        return parse_policy(policy)
-    except AscendError:
-        return None
-
 
 # --- the world ---------------------------------------------------------------------------------------------------------
 
@@ -202,6 +118,19 @@ class Ran:
     amount: Any
     target: str
     items: list[int]
+    life: int
+    """In which of the processes that followed one another."""
+    finished: bool = False
+    """The body ran to its end, good or bad."""
+
+
+@cache
+def _empty() -> Path:
+    """A database in which nothing has happened, to be copied: migrating a new one takes as long as a call."""
+    folder = Path(tempfile.mkdtemp(dir=ROOT, prefix="ascend-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    SQLiteStore(folder / "a.db", durability="process").close()
+    return folder
 
 
 @dataclass
@@ -209,39 +138,55 @@ class World:
     """One database, its present process, and everything that happened."""
 
     policy: Policy
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(dir=ROOT, prefix="ascend-")))
     clock: Clock = field(default_factory=Clock)
     ran: list[Ran] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
-    submitted: dict[int, tuple[Any, str]] = field(default_factory=dict)
     items: list[int] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    """How each call ended."""
+    other: ActionResult | None = None
+    """The answer to another call, for a faulty control plane to mistake for that to this one."""
+    broken: list[str] = field(default_factory=list)
+    """What must never happen, and cannot be read from the trail."""
+    lives: list[int] = field(default_factory=list)
+    """How long the trail was when each process started."""
+    deaths: Counter[str] = field(default_factory=Counter)
+    """How often a process died at each step, from what it left behind."""
 
     def __post_init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(dir=ROOT, prefix="ascend-"))
+        for file in _empty().iterdir():
+            if file.is_file():
+                shutil.copy(file, self.folder)
         self.start()
 
     def start(self) -> None:
         """A process starts on this database."""
-        self.plane = EmbeddedControlPlane(
-            SQLiteStore(self.folder / "a.db", durability="process", clock=self.clock),
-            self.policy,
-            agent_id="agent",
-            clock=self.clock,
-        )
+        self.store = MortalStore(self.folder / "a.db", durability="process", clock=self.clock)
+        self.plane = EmbeddedControlPlane(self.store, self.policy, agent_id="agent", clock=self.clock)
+        self.lives.append(self.plane.read(lambda reader: reader.head().seq))
 
     def crash(self) -> None:
         """It dies without a word, and another one starts."""
-        store = self.plane.store
-        assert isinstance(store, SQLiteStore)
-        store._presence.abandon()
+        self.plane._waits._waiting.clear()  # its thread ends
+        self.store._presence.abandon()
         # What is posted may or may not survive a crash; here it does, so that runs can be compared.
-        store._writer.close(store._close_connections)
-        store._turnstile.close()
+        self.store._writer.close(self.store._close_connections)
+        self.store._turnstile.close()
         self.start()
 
     def close(self) -> None:
         """The end of the world."""
         self.plane.close()
         shutil.rmtree(self.folder)
+
+    def story(self) -> Story:
+        """The audit trail, decoded."""
+        return [msgspec.json.decode(row.body) for row in self.plane.read(lambda reader: list(reader.audit()))]
+
+    def trail(self, action_id: int) -> list[str]:
+        """The events of one action."""
+        return [record.event for record in self.plane.read(lambda reader: reader.trail(action_id))]
 
     def people(self, events: tuple[str, ...]) -> None:
         """What people, and time, do now."""
@@ -261,14 +206,21 @@ class World:
             self.plane.approve(action_id, approver=who)
 
     def _edit(self, amount: str) -> None:
+        self._edited({"amount": int(amount)})
+
+    def _misedit(self, _: str) -> None:
+        self._edited({"items": ["no number"]})
+
+    def _edited(self, arguments: dict[str, Any]) -> None:
         if (action_id := self._newest()) is not None:
-            self.plane.approve(action_id, approver="eve", arguments={"amount": int(amount)})
+            self.plane.approve(action_id, approver="eve", arguments=arguments)
 
     def _deny(self, who: str) -> None:
         if (action_id := self._newest()) is not None:
             self.plane.deny(action_id, approver=who)
 
     def _kill(self, whom: str) -> None:
+        self._flush()  # a kill switch does not wait for what was posted before it
         self.plane.kill(reason="fire", by="ann", agent_id=_AGENTS[whom])
 
     def _release(self, whom: str) -> None:
@@ -281,21 +233,53 @@ class World:
     def _tick(self, _: str) -> None:
         self._pass(60)
 
+    def _flush(self) -> None:
+        self.plane.read(lambda reader: None)
+
     def _pass(self, seconds: int) -> None:
-        self.plane.read(lambda reader: None)  # what was posted before has the time of before
+        self._flush()  # what was posted before has the time of before
         self.clock.now += seconds
 
     def _mutate(self, _: str) -> None:
         self.items.append(1)
 
-    def body(self, amount: Any, target: str, items: list[int]) -> None:
+    def _crash(self, _: str) -> None:
+        self.crash()
+
+    def _restart(self, _: str) -> None:
+        self.plane.close()
+        self.start()
+
+    def body(self, amount: Any, target: str, items: list[int]) -> Ran:
         """What every tool does."""
         running = current()
-        assert running is not None, "the body ran outside a governed call"
-        self.ran.append(Ran(running.action_id, amount, target, copy.copy(items)))
+        if running is None:
+            self.broken.append("the body ran outside a governed call")
+        ran = Ran(
+            0 if running is None else running.action_id, amount, target, copy.copy(items), len(self.lives) - 1
+        )
+        self.ran.append(ran)
+        return ran
 
 
 _AGENTS = {"all": None, "agent": "agent", "other": "someone-else"}
+
+
+def stage_of(effect: Effect[Any]) -> str:
+    """The step of the flow that this effect is."""
+    if type(effect) is CheckKillSwitch:
+        return "check" if effect.stage == "submit" else "recheck"
+    return _STAGES[type(effect)]
+
+
+_STAGES: dict[type[Effect[Any]], str] = {
+    Submit: "submit",
+    AwaitDecision: "wait",
+    Claim: "claim",
+    Begin: "begin",
+    Withdraw: "withdraw",
+    Settle: "settle",
+}
 
 
 class Scheduled:
@@ -305,13 +289,17 @@ class Scheduled:
         self.world = world
         self.steps = list(steps)
         self.dead = False
-        self.digest_key = world.plane.digest_key
-        self.agent_id = world.plane.agent_id
-        self.agent_name = world.plane.agent_name
+        self.lied = ""
+        """Which wrong answer replaced a right one; the body must not run after it."""
+        self.lies = 0
+        """How many wrong answers there are to the one that was replaced."""
+        self.replies: dict[str, Any] = {}
+        """What is replied at these steps, whatever the real control plane says."""
+        self.action_id: int | None = None
+        self.waited = self.begun = False
+        self.ran_before = len(world.ran)
 
     def perform(self, effect: Effect[Any]) -> Any:
-        if self.dead and isinstance(effect, Settle) and effect.beside:
-            return None  # from a finaliser, which a dead process does not run
         step = self._before(effect)
         return self._after(step, effect, self.world.plane.perform(self._bounded(effect)))
 
@@ -322,28 +310,66 @@ class Scheduled:
     def _before(self, effect: Effect[Any]) -> Step:
         if self.dead:
             raise Crash
-        step = self.steps.pop(0) if self.steps else Step()
+        stage = stage_of(effect)
+        step = next((step for step in self.steps if step.at == stage), None)
+        if step is None:
+            step = Step(stage)
+        else:
+            self.steps.remove(step)
         self.world.people(step.before)
-        if step.fault and not step.lost:
+        if step.fault and step.when == "before":
             self._fail(step.fault)
+        if isinstance(effect, AwaitDecision):
+            self.waited = True
+            self.dead = self.world.store.dies_reading = step.when == "inside" and step.fault == "crash"
         return step
 
     def _after(self, step: Step, effect: Effect[Any], reply: Any) -> Any:
         if isinstance(effect, Submit) and isinstance(reply, ActionResult):
-            details = effect.action.action_details
-            self.world.submitted.setdefault(
-                int(reply.action_id), (details.get("amount"), details.get("target", ""))
-            )
+            self.action_id = int(reply.action_id)
+        if isinstance(reply, KillSwitchState) and isinstance(effect, Begin):
+            self.begun = reply.blocked is False
         if step.fault:
             self._fail(step.fault)
-        if step.garbage:
-            return _garbage(reply)
-        return reply
+        if step.wrong is not None:
+            lies = wrong_answers(reply, self.world.other)
+            self.lies = len(lies)
+            if lies:
+                name, lie = lies[step.wrong % len(lies)]
+                # Of another status alone nothing follows: a claim, or the next wait, brings the truth.
+                if not name.startswith("status=<Decision."):
+                    self.lied = f"{step.at}: {name}"
+                return lie
+        return self.replies.get(step.at, reply)
 
     def _fail(self, fault: str) -> None:
         error = FAULTS[fault]()
-        self.dead = isinstance(error, Crash)
+        self.die() if isinstance(error, Crash) else None
         raise error
+
+    def die(self) -> None:
+        """The process ends here."""
+        self.dead = self.world.store.dead = True
+
+    def place_of_death(self) -> str:
+        """At which step the process died, from the trail and the tool's own list. The next process runs by now."""
+        world = self.world
+        if len(world.ran) > self.ran_before:
+            ran = world.ran[-1]
+            if not ran.finished:
+                return "in the body"
+            settled = {"completed", "failed"} & set(world.trail(ran.action_id))
+            return "after settle" if settled else "after the body, before settle"
+        if self.action_id is None:
+            return "before submit"
+        names = world.trail(self.action_id)
+        if "started" in names:
+            return "after begin, before the body" if self.begun else "after claim, before begin"
+        if names[-1] == "approved":
+            return "after approval, before claim"
+        if names[-1] in ("submitted", "approval", "reopened"):
+            return "while waiting" if self.waited else "after submit"
+        return f"after {names[-1]}"
 
     @staticmethod
     def _bounded(effect: Effect[Any]) -> Effect[Any]:
@@ -352,156 +378,163 @@ class Scheduled:
         return effect
 
 
-def _garbage(reply: Any) -> Any:
-    if isinstance(reply, KillSwitchState):
-        return {"blocked": False}
-    if isinstance(reply, ActionResult):
-        return None
-    return reply
-
-
 # --- calls -------------------------------------------------------------------------------------------------------------
 
 
-def tool(world: World, made: Made, plane: Scheduled, *, is_async: bool) -> Callable[[], Any]:
-    """The governed tool in the wanted shape, ready to be called without arguments."""
-    gate = governed(
-        "refund", "refund", on_pending="raise" if made.parked else "wait", timeout=0, control_plane=plane
+class Stage:
+    """The control plane of every tool: that of the call being made. So tools are governed once, not for each call."""
+
+    call: Scheduled
+    made: Made
+    digest_key: bytes
+    agent_id = agent_name = "agent"
+
+    def perform(self, effect: Effect[Any]) -> Any:
+        if isinstance(effect, Settle) and effect.beside:
+            return None  # of these tools, only a finaliser asks for that, and a dead process runs none
+        return self.call.perform(effect)
+
+    async def aperform(self, effect: Effect[Any]) -> Any:
+        return await self.call.aperform(effect)
+
+
+_stage = Stage()
+
+
+def act(amount: Any, target: str, items: list[int]) -> str:
+    """The body of every tool."""
+    call, made = _stage.call, _stage.made
+    if call.lied:
+        call.world.broken.append(f"the body ran on a wrong answer: {call.lied}")
+    ran = call.world.body(amount, target, items)
+    if made.body == "crashes":
+        call.die()
+        raise Crash
+    ran.finished = True
+    if made.body == "raises":
+        raise ValueError("the tool failed")
+    return "done"
+
+
+async def aact(amount: Any, target: str, items: list[int]) -> str:
+    """The same as a coroutine function."""
+    await asyncio.sleep(0)
+    return act(amount, target, items)
+
+
+def call_of(made: Made, call: Scheduled, *, is_async: bool) -> Callable[[], Any]:
+    """The call of a governed tool, ready to be made."""
+    _stage.call, _stage.made, _stage.digest_key = call, made, call.world.plane.digest_key
+    amount, target, items = made.amount, made.target, call.world.items
+    gate, raw = _gate(made.parked), aact if is_async else act
+    if made.shape == "default":
+        return partial(gate(_with_default(raw, target, items)), amount)
+    if made.shape == "partial":
+        return partial(gate(partial(raw, amount, items=items)), target=target)
+    tool = _tool(made.shape, made.parked, is_async)
+    if made.shape in ("keyword", "class"):
+        return partial(tool, items=items, target=target, amount=amount)
+    if made.shape == "mixed":
+        return partial(tool, amount, items=items, target=target)
+    return partial(tool, amount, target, items)
+
+
+def _gate(parked: bool) -> Any:
+    return governed(
+        "refund", "refund", on_pending="raise" if parked else "wait", timeout=0, control_plane=_stage
     )
 
-    def act(amount: Any, target: str, items: list[int]) -> str:
-        world.body(amount, target, items)
-        if made.body == "raises":
-            raise ValueError("the tool failed")
-        if made.body == "crashes":
-            plane.dead = True
-            raise Crash
-        return "done"
 
-    def function(amount: Any, target: str, items: list[int]) -> str:
+@cache
+def _tool(shape: str, parked: bool, is_async: bool) -> Any:
+    """The governed tool of this shape."""
+    gate, raw = _gate(parked), aact if is_async else act
+    if shape == "method":
+        return _holder(gate(_method(is_async)))().act
+    if shape == "class":
+        return _holder(gate(classmethod(_method(is_async)))).act
+    if shape == "static":
+        return _holder(gate(staticmethod(raw)))().act
+    return gate(_callable(is_async) if shape == "callable" else raw)
+
+
+def _holder(method: Any) -> Any:
+    """A class with this method."""
+    return type("Holder", (), {"act": method})
+
+
+def _method(is_async: bool) -> Any:
+    def method(self: object, amount: Any, target: str, items: list[int]) -> Any:
         return act(amount, target, items)
 
-    async def coroutine(amount: Any, target: str, items: list[int]) -> str:
-        await asyncio.sleep(0)
-        return act(amount, target, items)
+    async def amethod(self: object, amount: Any, target: str, items: list[int]) -> Any:
+        return await aact(amount, target, items)
 
-    raw = coroutine if is_async else function
-    shapes = _async_shapes if is_async else _sync_shapes
-    holder, callable_, with_default = shapes(gate, raw, made.target, world.items)
-
-    amount, target, items = made.amount, made.target, world.items
-    return {
-        "positional": partial(gate(raw), amount, target, items),
-        "keyword": partial(gate(raw), items=items, target=target, amount=amount),
-        "mixed": partial(gate(raw), amount, items=items, target=target),
-        "default": partial(gate(with_default), amount),
-        "method": partial(holder().method, amount, target, items),
-        "class": partial(holder.klass, amount, items=items, target=target),
-        "static": partial(holder().static, amount, target, items=items),
-        "partial": partial(gate(partial(raw, amount, items=items)), target=target),
-        "callable": partial(gate(callable_()), amount, target, items),
-    }[made.shape]
+    return amethod if is_async else method
 
 
-def _sync_shapes(gate: Any, raw: Any, to: str, of: list[int]) -> tuple[Any, Any, Any]:
-    """A class with methods, a class of callables, and a function with defaults."""
-
-    class Holder:
-        @gate
-        def method(self, amount: Any, target: str, items: list[int]) -> Any:
-            return raw(amount, target, items)
-
-        @gate
-        @classmethod
-        def klass(cls, amount: Any, target: str, items: list[int]) -> Any:
-            return raw(amount, target, items)
-
-        @gate
-        @staticmethod
-        def static(amount: Any, target: str, items: list[int]) -> Any:
-            return raw(amount, target, items)
-
+def _callable(is_async: bool) -> Any:
     class Callable_:
         def __call__(self, amount: Any, target: str, items: list[int]) -> Any:
-            return raw(amount, target, items)
+            return act(amount, target, items)
 
+    class AsyncCallable:
+        async def __call__(self, amount: Any, target: str, items: list[int]) -> Any:
+            return await aact(amount, target, items)
+
+    return AsyncCallable() if is_async else Callable_()
+
+
+def _with_default(raw: Any, to: str, of: list[int]) -> Any:
     def with_default(amount: Any, target: str = to, items: list[int] = of) -> Any:
         return raw(amount, target, items)
 
-    return Holder, Callable_, with_default
-
-
-def _async_shapes(gate: Any, raw: Any, to: str, of: list[int]) -> tuple[Any, Any, Any]:
-    """The same as coroutine functions. Plain functions that return coroutines are checked twice, as no sync tool is."""
-
-    class Holder:
-        @gate
-        async def method(self, amount: Any, target: str, items: list[int]) -> Any:
-            return await raw(amount, target, items)
-
-        @gate
-        @classmethod
-        async def klass(cls, amount: Any, target: str, items: list[int]) -> Any:
-            return await raw(amount, target, items)
-
-        @gate
-        @staticmethod
-        async def static(amount: Any, target: str, items: list[int]) -> Any:
-            return await raw(amount, target, items)
-
-    class Callable_:
-        async def __call__(self, amount: Any, target: str, items: list[int]) -> Any:
-            return await raw(amount, target, items)
-
-    async def with_default(amount: Any, target: str = to, items: list[int] = of) -> Any:
+    async def with_async_default(amount: Any, target: str = to, items: list[int] = of) -> Any:
         return await raw(amount, target, items)
 
-    return Holder, Callable_, with_default
+    return with_async_default if raw is aact else with_default
 
 
-def play(schedule: Schedule, *, is_async: bool) -> tuple[World, list[str]]:
-    """Play a schedule through one driver; the world as it is afterwards, and how each call ended."""
-    policy = loadable(schedule.policy)
-    assert policy is not None
-    world = World(policy)
-    ends: list[str] = []
-    for made, between in zip(schedule.calls, schedule.between, strict=False):
+def play(schedule: Schedule, runner: asyncio.Runner | None) -> World:
+    """Play a schedule, blocking or on an event loop; the world as it is afterwards."""
+    world = World(_loaded(schedule.policy))
+    for made, between in schedule.calls:
         plane = Scheduled(world, made.steps)
-        call = tool(world, made, plane, is_async=is_async)
         try:
-            result = asyncio.run(_awaited(call)) if is_async else call()
-            ends.append(str(result))
+            world.ends.append(_called(call_of(made, plane, is_async=runner is not None), runner))
         except Crash:
-            ends.append("crash")
+            world.ends.append("crash")
             world.crash()
+            world.deaths[plane.place_of_death()] += 1
         except Exception as error:
-            ends.append(type(error).__name__)
+            world.ends.append(type(error).__name__)
+            acted = len(world.ran) > plane.ran_before and world.ran[-1].finished
+            if acted and (made.body, world.ends[-1]) != ("raises", "ValueError"):
+                world.broken.append(f"a call that acted ended with {error!r}")
         world.people(between)
     world.plane.housekeep()
-    return world, ends
+    return world
+
+
+def _loaded(text: str) -> Policy:
+    policy = loadable(text)
+    assert policy is not None
+    return policy
+
+
+def _called(call: Callable[[], Any], runner: asyncio.Runner | None) -> str:
+    if runner is None:
+        return str(call())
+    # A context of its own: what a crash leaves in it must not reach the next call.
+    return str(runner.run(_awaited(call), context=contextvars.copy_context()))
 
 
 # --- interleavings -------------------------------------------------------------------------------------------------------
 
-moves = st.one_of(
-    st.tuples(st.just("call"), st.sampled_from([400, 900, 900, 901]), st.booleans()),
-    st.tuples(st.just("step"), st.integers(0, 3), st.integers(1, 3)),
-    st.tuples(st.just("step"), st.integers(0, 3), st.integers(1, 3)),
-    st.tuples(st.just("step"), st.integers(0, 3), st.integers(1, 3)),
-    st.tuples(st.just("people"), st.sampled_from(PEOPLE), st.just(0)),
-    st.tuples(
-        st.just("people"),
-        st.sampled_from(["approve ann", "edit 10", "kill agent", "release agent"]),
-        st.just(0),
-    ),
-    st.tuples(st.sampled_from(["step", "crash"]), st.just(0), st.just(1)),
-)
-interleavings = st.tuples(policies(), st.lists(moves, min_size=5, max_size=60))
 
-
-def interleave(policy: Policy, moves: list[tuple[str, Any, Any]]) -> World:
+def interleave(policy: str, moves: list[Move]) -> World:
     """Play several calls at once, one effect at a time, in the given order."""
-    world = World(policy)
+    world = World(_loaded(policy))
     going: list[Generator[None, None, None]] = []
     for move, what, more in moves:
         if move == "call":
@@ -560,8 +593,10 @@ def _one_call(world: World, amount: Any, *, parked: bool) -> Generator[None, Non
     except AscendError as error:
         run(settle(permit, Outcome(OutcomeStatus.FAILED, error=f"not started: {error}")), plane)
         return
-    world.ran.append(Ran(int(permit.action_id), *call.args[:2], copy.copy(call.args[2])))
+    ran = Ran(int(permit.action_id), call.args[0], "a", copy.copy(call.args[2]), len(world.lives) - 1)
+    world.ran.append(ran)
     yield
+    ran.finished = True
     run(settle(permit, Outcome(OutcomeStatus.COMPLETED)), plane)
 
 

@@ -78,6 +78,11 @@ def claim(
         if not isinstance(judged, dict):
             return judged
         ran = judged
+    elif effect.edits or not hmac.compare_digest(row.digest, effect.running):
+        raise AuthorizationDeniedError(
+            f"Blocked: action {row.id} did not run with other arguments than it was approved for: no approver edited them.",
+            action_id=str(row.id),
+        )
     take(tx, row, runner, effect.running, ran)
     begins(tx, organization, row.agent_id, effect.once, row.id)
     return result_of(row, claimed=True)

@@ -85,9 +85,8 @@ class EmbeddedControlPlane(People):
         self._registered = ""
         if policy is not None:
             prepare()  # an import during the first call could be cut off by a fork, and then hang the child
-        self._claimed: dict[
-            str, str
-        ] = {}  # which process took the permit: a forked child inherits calls, not permits
+        # Which process took the permit, and for which arguments: a forked child inherits calls, not permits.
+        self._claimed: dict[str, tuple[str, str]] = {}
         self._lost: set[str] = set()  # ended, and the outcome could not be recorded
         self._unsettled: set[str] | None = None  # those that closing left without an outcome
         self.housekeep()
@@ -109,10 +108,17 @@ class EmbeddedControlPlane(People):
 
     def _begin(self, effect: Begin) -> KillSwitchState:
         assert effect.action_id is not None
-        if self._claimed.get(effect.action_id) != self.store.runner:
+        runner, digest = self._claimed.get(effect.action_id, ("", ""))
+        if runner != self.store.runner:
             raise ConflictError(
                 f"Blocked: action {effect.action_id} did not run here. Its permit was taken by another process, such as the "
                 f"parent of this one. Call again to ask anew.",
+                action_id=effect.action_id,
+            )
+        if digest != effect.digest:
+            raise ConflictError(
+                f"Blocked: action {effect.action_id} did not run, because its permit is for other arguments. Call again to "
+                f"ask anew.",
                 action_id=effect.action_id,
             )
         state = self.store.begin(self.organization, effect.action.agent_id, effect.action_id)
@@ -158,7 +164,9 @@ class EmbeddedControlPlane(People):
             self._registered = store.runner
         runner = store.runner
         return lambda tx: self._noted(
-            decide.submit(tx, self.organization, runner, living(store, tx, tx.now), judgement, effect), runner
+            decide.submit(tx, self.organization, runner, living(store, tx, tx.now), judgement, effect),
+            runner,
+            effect.digest,
         )
 
     def _await_decision(self, effect: AwaitDecision) -> ActionResult:
@@ -216,7 +224,9 @@ class EmbeddedControlPlane(People):
         self, effect: Claim
     ) -> Callable[[Transaction], ActionResult | KillSwitchState | AscendError]:
         runner = self.store.runner
-        return lambda tx: self._noted(claim.claim(tx, self.organization, runner, effect, self._judge), runner)
+        return lambda tx: self._noted(
+            claim.claim(tx, self.organization, runner, effect, self._judge), runner, effect.running
+        )
 
     def _judge(self, action: AgentAction) -> decide.Judgement:
         if self.policy is None:
@@ -260,10 +270,10 @@ class EmbeddedControlPlane(People):
         elif isinstance(answer, ActionResult) and answer.is_pending():
             self._stop_waiting(answer.action_id)
 
-    def _noted(self, answer: R, runner: str) -> R:
+    def _noted(self, answer: R, runner: str, digest: str) -> R:
         """Remember, while it is committed, which process takes a permit: the caller may be resumed in a forked child."""
         if isinstance(answer, ActionResult) and answer.claimed:
-            self._claimed[answer.action_id] = runner
+            self._claimed[answer.action_id] = (runner, digest)
         return answer
 
     @staticmethod

@@ -79,7 +79,7 @@ class Shop:
     def begin(self, result: ActionResult, agent_id: str = "seller") -> None:
         """The started call passes its last check."""
         action = AgentAction(agent_id, "Seller", "refund", "orders/7", "stripe")
-        assert not self.plane.perform(Begin(action, result.action_id)).blocked
+        assert not self.plane.perform(Begin(action, result.action_id, self.digest)).blocked
 
     def finish(self, result: ActionResult, error: str | None = None) -> None:
         """It ends."""

@@ -37,7 +37,7 @@ def test_the_agents_database_or_an_error(shop: Any, url: str, monkeypatch: pytes
     try:
         action = AgentAction("seller", "Seller", "refund", "orders/7", "stripe")
         asked = plane.perform(Submit(action, "ab" * 32, parked=True, repeatable=False))
-        plane.perform(Begin(action, asked.action_id))
+        plane.perform(Begin(action, asked.action_id, "ab" * 32))
         missed = shop.run("kill-switch on --agent seler --json")
         assert (missed.code, missed.json["nearest_agents"]) == (1, ["seller"])
         told = shop.run("kill-switch on --json")

@@ -23,6 +23,7 @@ LAYERS = (
     ("errors.remedies", "kill_switch", "callables.type_hints", "calling.governable"),
     ("calling.waiting_notice",),
     ("errors.not_run",),
+    ("replies",),
     (
         "redaction",
         "callables.exclusion",

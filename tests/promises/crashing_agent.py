@@ -1,4 +1,8 @@
-"""An agent process that dies where it is told to: ``crashing_agent.py FOLDER MODE WHERE``.
+"""Agent processes that die where they are told to.
+
+Each line of input, ``[FOLDER, MODE, WHERE]`` in JSON, starts one. It is a fork of this process, which has no threads and
+no store, so importing is paid once. It speaks on the pipe ``FOLDER/said``; this process prints its identifier, and then
+its exit status.
 
 ``WHERE`` is ``never``, ``loop``, ``<number>:before`` or ``<number>:after`` (an effect of the flow), ``body:start`` or
 ``body:end``.
@@ -6,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -79,5 +84,18 @@ def main(folder: Path, mode: str, where: str) -> None:
     inner.close()
 
 
+def serve() -> None:
+    """Start one agent after the other. In the agent itself this returns, so it ends as any process does."""
+    for line in sys.stdin:
+        folder, mode, where = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(Path(folder) / "said", os.O_WRONLY), sys.stdout.fileno())
+            main(Path(folder), mode, where)
+            return
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    serve()

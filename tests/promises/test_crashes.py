@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import select
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,38 +28,59 @@ STEPS = [f"{number}:{when}" for number in range(5) for when in ("before", "after
 ]
 
 
-def spawn(folder: Path, mode: str, where: str) -> subprocess.Popen[str]:
-    """Start the agent."""
-    return subprocess.Popen(
-        [sys.executable, str(AGENT), str(folder), mode, where],
+@pytest.fixture(scope="module")
+def agents() -> Iterator[subprocess.Popen[str]]:
+    """The process that starts agents."""
+    with subprocess.Popen(
+        [sys.executable, str(AGENT)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": str(AGENT.parent.parent), "PATH": ""},
-    )
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
-def agent(folder: Path, mode: str, where: str = "never") -> tuple[int, str]:
-    """Run the agent to its end; its exit status and last line. A pending action is approved as soon as it shows."""
-    process = spawn(folder, mode, where)
-    assert process.stdout is not None
+class Agent:
+    """One agent process."""
+
+    def __init__(self, agents: subprocess.Popen[str], folder: Path, mode: str, where: str) -> None:
+        assert agents.stdin is not None
+        assert agents.stdout is not None
+        self._replies = agents.stdout
+        (folder / "said").unlink(missing_ok=True)
+        os.mkfifo(folder / "said")
+        print(json.dumps([str(folder), mode, where]), file=agents.stdin, flush=True)
+        self.pid = int(self._replies.readline())
+        self.out = (folder / "said").open()
+
+    def wait(self) -> int:
+        """Its exit status."""
+        self.out.close()
+        return int(self._replies.readline())
+
+
+def agent(agents: subprocess.Popen[str], folder: Path, mode: str, where: str = "never") -> tuple[int, str]:
+    """Run an agent to its end; its exit status and last line. A pending action is approved as soon as it shows."""
+    process = Agent(agents, folder, mode, where)
     if mode == "wait":
         approve_when_pending(folder, process)
-    out = process.stdout.read()
+    out = process.out.read()
     return process.wait(), (out.strip().splitlines() or [""])[-1]
 
 
-def approve_when_pending(folder: Path, process: subprocess.Popen[str]) -> None:
-    """A person in another process says yes, unless the agent is gone before it asked."""
-    assert process.stdout is not None
-    process.stdout.readline()
+def approve_when_pending(folder: Path, process: Agent) -> None:
+    """A person in another process approves, unless the agent is gone before it asked."""
+    process.out.readline()
     with_people = people(folder)
     try:
-        while process.poll() is None:
+        while not select.select([process.out], [], [], 0.005)[0]:  # it ended, or said how the call ended
             rows = with_people.read(lambda reader: reader.actions("local", status="pending"))
             if rows:
                 with_people.approve(str(rows[0].id), approver="ann")
                 break
-            time.sleep(0.005)
     finally:
         with_people.close()
 
@@ -92,39 +118,40 @@ def examine(folder: Path) -> dict[int, ActionRow]:
 @pytest.mark.parametrize("where", STEPS)
 @pytest.mark.parametrize("mode", ["allow", "wait", "raise"])
 def test_a_killed_agent_restarts_without_running_anything_twice(
-    tmp_path: Path, mode: str, where: str
+    agents: subprocess.Popen[str], tmp_path: Path, mode: str, where: str
 ) -> None:
     """Kill at this step, restart, make the same call again, approve what waits: exactly one run for each permit."""
-    first, said = agent(tmp_path, mode, where)
+    first, said = agent(agents, tmp_path, mode, where)
     if mode == "raise" and first == 0 and said.startswith("ActionPendingError"):
         plane = people(tmp_path)
         plane.approve(said.split()[1], approver="ann")
         plane.close()
-        first, said = agent(tmp_path, mode, where)
+        first, said = agent(agents, tmp_path, mode, where)
     before = examine(tmp_path) if (tmp_path / "a.db").exists() else {}
     died_running = [row.id for row in before.values() if row.outcome == "unknown"]
     if first == -9 and where in ("body:start", "body:end"):
         assert len(died_running) == 1
 
-    second, said = agent(tmp_path, mode)
+    second, said = agent(agents, tmp_path, mode)
     if said.startswith("ActionPendingError"):
         plane = people(tmp_path)
         plane.approve(said.split()[1], approver="ann")
         plane.close()
-        second, said = agent(tmp_path, mode)
+        second, said = agent(agents, tmp_path, mode)
     assert (second, said) == (0, "done")
     after = examine(tmp_path)
     assert {row.id for row in after.values() if row.outcome == "unknown"} == set(died_running)
 
 
 @pytest.mark.parametrize("seed", range({"quick": 4, "ci": 15, "full": 100}[PROFILE]))
-def test_an_agent_killed_at_a_random_moment_leaves_a_valid_trail(tmp_path: Path, seed: int) -> None:
+def test_an_agent_killed_at_a_random_moment_leaves_a_valid_trail(
+    agents: subprocess.Popen[str], tmp_path: Path, seed: int
+) -> None:
     """Killed anywhere, also in the middle of a commit: the trail verifies and every effect has its recorded start."""
-    process = spawn(tmp_path, "allow", "loop")
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = Agent(agents, tmp_path, "allow", "loop")
+    process.out.readline()
     time.sleep(random.Random(seed).uniform(0.01, 0.4))
-    process.kill()
-    process.wait()
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     rows = examine(tmp_path)
     assert sum(row.outcome == "unknown" for row in rows.values()) <= 1

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from postgres_server import shared_server
-from support import POLICY
+from support import POLICY, SCHEDULES
 
 from ascend_guard import ActionPendingError, EmbeddedControlPlane, ValidationError, governed
 from ascend_guard.engine.approvers import Approver, among, normal, people, satisfied
@@ -68,6 +68,7 @@ def test_a_name_has_one_normal_form() -> None:
     """Case, width, composition, and what cannot be seen or looks like a space change nothing, in any combination."""
     seen: Counter[str] = Counter()
 
+    @settings(max_examples=3 * SCHEDULES)  # so that every way is taken
     @given(spelling=spellings())
     def check(spelling: tuple[str, str, list[str]]) -> None:
         name, other, ways = spelling

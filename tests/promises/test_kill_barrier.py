@@ -217,13 +217,13 @@ def test_a_child_does_not_inherit_a_permit(tmp_path: Path, person: EmbeddedContr
     child = os.fork()
     if child == 0:
         try:
-            person.perform(Begin(action, permit.action_id))
+            person.perform(Begin(action, permit.action_id, "00" * 32))
         except ConflictError as error:
             os._exit(7 if "another process" in str(error) else 8)
         finally:
             os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert not person.perform(Begin(action, permit.action_id)).blocked
+    assert not person.perform(Begin(action, permit.action_id, "00" * 32)).blocked
 
 
 @pytest.mark.parametrize("begun", [True, False])

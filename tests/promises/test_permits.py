@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from support import POLICY
 
@@ -20,7 +21,7 @@ from ascend_guard import (
     governed,
 )
 from ascend_guard.engine.policy import parse_policy
-from ascend_guard.flow import Claim, Submit
+from ascend_guard.flow import Begin, Claim, Submit
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 BIG = AgentAction("billing", "billing", "refund", "refund", "refund", action_details={"amount": 900})
@@ -71,6 +72,34 @@ def test_a_claim_with_other_arguments_is_refused(plane: EmbeddedControlPlane, ap
     with pytest.raises(AuthorizationDeniedError, match="other arguments"):
         plane.perform(Claim(BIG, approved, OTHER, OTHER))
     assert plane.perform(Claim(BIG, approved, DIGEST, DIGEST)).claimed
+
+
+def test_a_claim_to_run_other_arguments_than_were_approved_is_refused(
+    plane: EmbeddedControlPlane, approved: str
+) -> None:
+    """Only an approver's edits make other arguments run; a claim cannot bring its own."""
+    for claim in (
+        Claim(BIG, approved, DIGEST, OTHER),
+        Claim(BIG, approved, DIGEST, OTHER, {"amount": 1}),
+        Claim(BIG, approved, DIGEST, DIGEST, {"amount": 1}),
+    ):
+        with pytest.raises(AuthorizationDeniedError, match="no approver edited"):
+            plane.perform(claim)
+    assert claims(plane, approved) == ["submitted", "approved"]
+    assert plane.perform(Claim(BIG, approved, DIGEST, DIGEST)).claimed
+
+
+def test_a_permit_begins_only_with_the_arguments_it_was_taken_for(
+    plane: EmbeddedControlPlane, approved: str
+) -> None:
+    """The digest in the permit is that of the claim, or of the submission that was approved at once."""
+    plane.perform(Claim(BIG, approved, DIGEST, DIGEST))
+    small = msgspec.structs.replace(BIG, action_details={"amount": 5})
+    at_once = plane.perform(Submit(small, OTHER, parked=False, repeatable=False))
+    for action_id, right, wrong in ((approved, DIGEST, OTHER), (at_once.action_id, OTHER, DIGEST)):
+        with pytest.raises(ConflictError, match="other arguments"):
+            plane.perform(Begin(BIG, action_id, wrong))
+        assert not plane.perform(Begin(BIG, action_id, right)).blocked
 
 
 @pytest.mark.parametrize("agent", [None, "billing"])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import Counter
+from contextlib import closing
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from simulation import Schedule, World, interleave, interleavings, loadable, play, schedules
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from simulated_events import FLOORS, INTERLEAVED, events, require_floors, trails
+from simulated_schedules import Schedule, interleaving, schedule, smaller
+from simulation import Story, World, interleave, play
 from support import PROFILE, SCHEDULES
 
 from ascend_guard.arguments import digest_of, normalise
@@ -16,24 +21,8 @@ from ascend_guard.engine.policy import RuleEffect
 from ascend_guard.engine.risk import assess
 from ascend_guard.model import AgentAction
 
-Story = list[dict[str, Any]]
-
-PATIENCE = {"quick": 120, "ci": 900, "full": 3000}[PROFILE]
+PATIENCE = {"quick": 300, "ci": 1500, "full": 6000}[PROFILE]
 """Seconds that so many schedules may take."""
-
-
-def story(world: World) -> Story:
-    """The audit trail, decoded."""
-    return [msgspec.json.decode(row.body) for row in world.plane.read(lambda reader: list(reader.audit()))]
-
-
-def trails(records: Story) -> dict[int, Story]:
-    """The records of each action."""
-    by_action: dict[int, Story] = {}
-    for record in records:
-        if record["action_id"] is not None:
-            by_action.setdefault(record["action_id"], []).append(record)
-    return by_action
 
 
 def check_permits(world: World, records: Story) -> None:
@@ -50,14 +39,14 @@ def check_decisions(world: World, records: Story) -> None:
     """Whatever ran was approved, by the policy or by enough people, and never after a denial."""
     by_action = trails(records)
     for ran in world.ran:
-        events = by_action[ran.action_id]
-        submitted, names = events[0], [event["event"] for event in events]
+        told = by_action[ran.action_id]
+        submitted, names = told[0], [record["event"] for record in told]
         assert submitted["event"] == "submitted"
         assert submitted["decision"] != "denied"
         before = names[: names.index("started")]
         assert not {"denied", "expired", "withdrawn"} & set(before)
         if submitted["decision"] == "pending":
-            approved = events[names.index("approved")]
+            approved = told[names.index("approved")]
             assert names.index("approved") < names.index("started")
             assert approved["approvals"] >= approved["quorum"]
 
@@ -85,8 +74,8 @@ def check_kill_switch(records: Story) -> None:
 def check_outcomes(world: World, records: Story) -> None:
     """An outcome is what happened: completed only where the body ran to its end; what a crash cut off is unknown."""
     ran = {run.action_id for run in world.ran}
-    for action_id, events in trails(records).items():
-        names = [event["event"] for event in events]
+    for action_id, told in trails(records).items():
+        names = [record["event"] for record in told]
         outcomes = [name for name in names if name in ("completed", "failed", "handed_over", "unknown")]
         assert len(outcomes) <= 1
         if "completed" in names:
@@ -101,15 +90,17 @@ def check_trail(world: World) -> None:
     assert report.ok, report.problems
 
 
-def check(world: World) -> None:
-    """All of the above."""
-    records = story(world)
+def check(world: World) -> Story:
+    """All of the above; the trail."""
+    assert world.broken == [], world.broken
+    records = world.story()
     check_permits(world, records)
     check_decisions(world, records)
     check_policy(world)
     check_kill_switch(records)
     check_outcomes(world, records)
     check_trail(world)
+    return records
 
 
 def without_accidents(records: Story) -> list[Any]:
@@ -129,46 +120,75 @@ def same(left: Any, right: Any) -> bool:
     return left == right or (isinstance(left, float) and math.isnan(left) and math.isnan(right))
 
 
+seeds = st.integers(0, 2**64 - 1)
+varied = settings(max_examples=SCHEDULES, phases=[Phase.explicit, Phase.reuse, Phase.generate], deadline=None)
+"""A seed has no smaller form: a schedule that fails is shrunk by ``smallest``."""
+
+
 @pytest.mark.timeout(PATIENCE)
-@settings(max_examples=SCHEDULES, suppress_health_check=list(HealthCheck))
-@given(schedules)
-def test_the_promises_hold_in_every_schedule_and_both_drivers_agree(schedule: Schedule) -> None:
+def test_the_promises_hold_in_every_schedule_and_both_drivers_agree() -> None:
     """No permit, no run; one permit, one run; what was approved is what runs; the kill switch wins; all is recorded."""
-    assume(loadable(schedule.policy) is not None)
-    worlds = []
-    try:
-        ends = []
-        for is_async in (False, True):
-            world, end = play(schedule, is_async=is_async)
-            worlds.append(world)
-            ends.append(end)
-            check(world)
-        sync, async_ = worlds
-        assert ends[0] == ends[1]
-        assert without_accidents(story(sync)) == without_accidents(story(async_))
-        assert sync.said == async_.said
-        assert len(sync.ran) == len(async_.ran)
-        for left, right in zip(sync.ran, async_.ran, strict=True):
-            assert (left.action_id, left.target, left.items) == (right.action_id, right.target, right.items)
-            assert same(left.amount, right.amount)
-    finally:
-        for world in worlds:
-            world.close()
+    happened: Counter[str] = Counter()
+
+    @varied
+    @given(seeds)
+    def hold(seed: int) -> None:
+        drawn = schedule(seed)
+        try:
+            happened.update(both(drawn, runner))
+        except Exception as error:
+            error.add_note(f"The smallest schedule that fails: {smallest(drawn, runner)!r} (seed {seed})")
+            raise
+
+    with asyncio.Runner() as runner:
+        hold()
+    require_floors(happened, FLOORS)
+
+
+def both(drawn: Schedule, runner: asyncio.Runner) -> Counter[str]:
+    """Play it blocking and on an event loop, and check all promises; what happened, in both."""
+    with closing(play(drawn, None)) as blocking, closing(play(drawn, runner)) as on_a_loop:
+        told, retold = check(blocking), check(on_a_loop)
+        agree(blocking, told, on_a_loop, retold)
+        return events(blocking, told) + events(on_a_loop, retold)
+
+
+def smallest(failing: Schedule, runner: asyncio.Runner) -> Schedule:
+    """A schedule that fails too, from which nothing can be taken away."""
+    for fewer in smaller(failing):
+        try:
+            both(fewer, runner)
+        except Exception:
+            return smallest(fewer, runner)
+    return failing
+
+
+def agree(left: World, told: Story, right: World, retold: Story) -> None:
+    """The same happened in both worlds."""
+    assert left.ends == right.ends
+    different = [
+        (a, b) for a, b in zip(without_accidents(told), without_accidents(retold), strict=False) if a != b
+    ]
+    assert not different, different[:1]
+    assert len(told) == len(retold)
+    assert left.said == right.said
+    assert left.deaths == right.deaths
+    assert len(left.ran) == len(right.ran)
+    for one, other in zip(left.ran, right.ran, strict=True):
+        assert (one.action_id, one.target, one.items) == (other.action_id, other.target, other.items)
+        assert same(one.amount, other.amount)
 
 
 @pytest.mark.timeout(PATIENCE)
-@settings(max_examples=SCHEDULES, suppress_health_check=list(HealthCheck))
-@given(interleavings)
-def test_the_promises_hold_when_calls_people_and_crashes_interleave(
-    interleaving: tuple[str, list[Any]],
-) -> None:
+def test_the_promises_hold_when_calls_people_and_crashes_interleave() -> None:
     """Several calls at once, one effect at a time, equal ones among them: still one permit each, and none for nothing."""
-    text, moves = interleaving
-    policy = loadable(text)
-    assume(policy is not None)
-    assert policy is not None
-    world = interleave(policy, moves)
-    try:
-        check(world)
-    finally:
-        world.close()
+    happened: Counter[str] = Counter()
+
+    @varied
+    @given(seeds)
+    def hold(seed: int) -> None:
+        with closing(interleave(*interleaving(seed))) as world:
+            happened.update(events(world, check(world)))
+
+    hold()
+    require_floors(happened, INTERLEAVED)
