@@ -39,6 +39,26 @@ def test_every_test_says_in_one_line_what_it_holds() -> None:
     assert wrong == []
 
 
+def test_no_test_asserts_how_long_something_took() -> None:
+    """On a busy machine it would fail by chance. Assert an order or count the work; ``timeout`` ends what hangs."""
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for statement in ast.walk(ast.parse(path.read_text())):
+            if isinstance(statement, ast.Assert) and any(map(_is_duration, ast.walk(statement.test))):
+                wrong.append(f"{path.relative_to(ROOT)}:{statement.lineno}")
+    assert wrong == []
+
+
+def _is_duration(node: ast.AST) -> bool:
+    """Whether it subtracts from what a clock says."""
+    clocks = ("time.monotonic", "time.perf_counter", "time.process_time", "time.thread_time", "time.time")
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub)
+        and ast.unparse(node.left).removesuffix("()").removesuffix("_ns") in clocks
+    )
+
+
 def test_no_module_is_long() -> None:
     """What does not fit in four hundred lines is two things."""
     long = {
