@@ -231,7 +231,9 @@ def test_every_call_of_a_schedule_ends_as_its_own_fault_says(
             assert isinstance(result, Answer)
             assert result.status != 418
         if not fault.early and not (fault in WAITING and size):
-            assert [(seen.method, seen.body) for seen in shared.received] == [(method, body or b"")]
+            received = [(seen.method, seen.body) for seen in shared.received]
+            # On a busy machine the short time of those that wait is over before the server has read the request.
+            assert received == [(method, body or b"")] or (fault in WAITING and received == [])
         if not isinstance(result, Answer) or fault.name in ("closing", "http10", "surplus"):
             shared.plan()
             shared.wait_closed()

@@ -23,7 +23,6 @@ from replica_people import Approver, Person, Stopper
 from replica_truth import Line, check
 from replica_world import PATIENCE, Replica, World, pair, until
 
-
 UNEXPECTED = re.compile(r"Exception in |never retrieved|failed \([^\n]*\)\nTraceback|Fatal Python error")
 """What no process may write, whatever happens to its database."""
 
