@@ -25,10 +25,13 @@ $(DEMO_READY): pyproject.toml | $(BIN)/python
 	@touch $@
 
 # Every file that is installed has its hash in the lock file; the package itself is built by the locked backend.
+# pip installs uv, which installs the rest many times faster than pip does.
 $(DEV_READY): pyproject.toml requirements-dev.lock | $(BIN)/python
-	@echo "Installing ascend-guard and its development tools into $(VENV) (about two minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Installing ascend-guard and its development tools into $(VENV) (about a minute the first time) ..."
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(DEMO_READY) $@
 
 demo: $(DEMO_READY)  ## watch real tool calls being approved, denied, held and stopped (seconds, no network)
