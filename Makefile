@@ -6,10 +6,10 @@ DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 
 .DEFAULT_GOAL := help
-# What must run on every declared Python: everything but the servers and the clients.
-CORE_TESTS := tests/arguments tests/faces tests/policy tests/promises tests/store tests/cli tests/telemetry tests/soak tests/frameworks
+# What `make test-matrix` runs; see .ci/matrix. One of them: make test-matrix CELLS=lowest
+CELLS ?= lowest newest 3.11 3.12 3.13
 
-.PHONY: help demo test test-core test-full check model bench format clean
+.PHONY: help demo test test-full test-matrix coverage check lint audit sbom lock model bench format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,9 +25,14 @@ $(DEMO_READY): pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(DEV_READY): pyproject.toml | $(BIN)/python
-	@echo "Installing ascend-guard and its development tools into $(VENV) (about two minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+# Every file that is installed has its hash in the lock file; the package itself is built by the locked backend.
+# pip installs uv, which installs the rest many times faster than pip does.
+$(DEV_READY): pyproject.toml requirements-dev.lock | $(BIN)/python
+	@echo "Installing ascend-guard and its development tools into $(VENV) (about a minute the first time) ..."
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(DEMO_READY) $@
 
 demo: $(DEMO_READY)  ## watch real tool calls being approved, denied, held and stopped (seconds, no network)
@@ -36,17 +41,38 @@ demo: $(DEMO_READY)  ## watch real tool calls being approved, denied, held and s
 test: $(DEV_READY)  ## the tests, in minutes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-core: $(DEV_READY)  ## the core's tests alone (make VENV=.venvs/other PYTHON=python3.13 test-core)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(CORE_TESTS)
-
 test-full: $(DEV_READY)  ## the tests with the long schedules
 	ASCEND_TEST_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 3000
 
-check: $(DEV_READY)  ## lint, format, types
+test-matrix: $(DEV_READY)  ## all tests on every Python, and against the lowest and the newest dependencies (hours)
+	VENV=$(VENV) .ci/matrix $(CELLS)
+
+coverage: $(DEV_READY)  ## the tests with branch coverage, also of the processes they start, and the gate
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n 2 --dist loadgroup --timeout 600
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet -o coverage.json
+	$(BIN)/python .ci/coverage_gate.py coverage.json
+
+check: lint audit sbom  ## lint, format, types, known vulnerabilities, the list of components
+
+lint: $(DEV_READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+audit: $(DEV_READY)  ## known vulnerabilities of the locked dependencies; passes, and says so, where they cannot be looked up
+	VENV=$(VENV) .ci/audit
+
+sbom: $(DEV_READY)  ## what the lock file installs, as CycloneDX, in dist/sbom.cdx.json (no network)
+	@mkdir -p dist
+	$(BIN)/python -W ignore -m cyclonedx_py requirements requirements-dev.lock --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.cdx.json
+
+lock: $(BIN)/python  ## renew requirements-dev.lock with the newest allowed versions
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements-dev.lock
 
 bench: $(DEV_READY)  ## what a governed call costs, as ratios measured in one run
 	$(BIN)/python -m benchmarks
@@ -54,9 +80,9 @@ bench: $(DEV_READY)  ## what a governed call costs, as ratios measured in one ru
 model:  ## check the model of the governed call and the kill switch (needs spin)
 	model/check.sh
 
-format: $(DEV_READY)  ## mend what ruff can mend
+format: $(DEV_READY)  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## remove the environments and caches
-	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* coverage.json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,11 @@ settings.register_profile("quick", max_examples=60, **_COMMON)
 settings.register_profile("ci", max_examples=300, **_COMMON)
 settings.register_profile("full", max_examples=3000, **_COMMON)
 settings.load_profile(PROFILE)
+
+# Shells start background jobs with SIGINT ignored, and a process that starts so passes this on to all it starts. Tests
+# send SIGINT to themselves and to their children, so it means here what it means in a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import queue
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -223,19 +222,18 @@ def test_every_call_of_a_schedule_ends_as_its_own_fault_says(
     body = None if size is None else os.urandom(size)
     for fault in faults:
         shared.plan(fault)
-        waits = fault in WAITING
-        seconds = timeout if waits else PATIENCE
-        began = time.monotonic()
+        seconds = timeout if fault in WAITING else PATIENCE
         result = outcome(partial(transport.send, method, "/x", body=body, timeout=seconds))
         assert type(result) is expected(fault), fault
-        assert not waits or time.monotonic() - began < 5 * timeout + 5
         if isinstance(result, AscendError):
             assert shared.url.removeprefix("http://") in result.message
         else:
             assert isinstance(result, Answer)
             assert result.status != 418
-        if not fault.early and not (waits and size):
-            assert [(seen.method, seen.body) for seen in shared.received] == [(method, body or b"")]
+        if not fault.early and not (fault in WAITING and size):
+            received = [(seen.method, seen.body) for seen in shared.received]
+            # On a busy machine the short time of those that wait is over before the server has read the request.
+            assert received == [(method, body or b"")] or (fault in WAITING and received == [])
         if not isinstance(result, Answer) or fault.name in ("closing", "http10", "surplus"):
             shared.plan()
             shared.wait_closed()
@@ -406,11 +404,9 @@ def test_a_head_is_as_large_as_http_client_allows() -> None:
 @pytest.mark.parametrize("end", [b"x", b"\0\r\n", b"\rx\r\n"])
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nA:", b"HTTP/1.1 200 OK\r\n"])
 def test_no_line_is_slow_to_refuse(start: bytes, end: bytes) -> None:
-    """The longest lines of what a pattern might try twice cost no more than their length."""
-    began = time.process_time()
-    for filling in (b" ", b"\t", b" \t", b"A", b":", b"\xe4"):
+    """The longest lines cost no more than their length: with a pattern that tries twice this would run for minutes."""
+    for filling in (b" ", b"\t", b" \t", b"A", b":", b"\xe4") * 20:
         assert read_now(start + (filling * 65_000)[:65_000] + end) is None
-    assert time.process_time() - began < 1
 
 
 FRAMING = [

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,16 +62,46 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
 
 
+@cache
+def parsed_tests() -> dict[Path, list[ast.Assert | ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """The functions and assertions of every file of tests."""
+    kinds = (ast.Assert, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        path: [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+    }
+
+
 def test_every_test_says_in_one_line_what_it_holds() -> None:
     """A one-line docstring, on every test of every class and module."""
     wrong = []
-    for path in sorted((ROOT / "tests").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, nodes in parsed_tests().items():
+        for node in nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 said = ast.get_docstring(node)
                 if not said or "\n" in said:
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
     assert wrong == []
+
+
+def test_no_test_asserts_how_long_something_took() -> None:
+    """On a busy machine it would fail by chance. Assert an order or count the work; ``timeout`` ends what hangs."""
+    assert [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, nodes in parsed_tests().items()
+        for node in nodes
+        if isinstance(node, ast.Assert) and any(map(_is_duration, ast.walk(node.test)))
+    ] == []
+
+
+def _is_duration(node: ast.AST) -> bool:
+    """Whether it subtracts from what a clock says."""
+    clocks = ("time.monotonic", "time.perf_counter", "time.process_time", "time.thread_time", "time.time")
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub)
+        and ast.unparse(node.left).removesuffix("()").removesuffix("_ns") in clocks
+    )
 
 
 def test_no_module_grows_without_a_reason() -> None:

@@ -32,19 +32,15 @@ plane.close()
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, built as pip builds it."""
+    """The package, built by its own build backend, which the development environment has."""
     folder = tmp_path_factory.mktemp("wheel")
     built = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT],
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder],
+        cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
     )
     found = list(folder.glob("*.whl"))
-    if built.returncode and (
-        "No matching distribution" in built.stderr or "No module named pip" in built.stderr
-    ):
-        pytest.skip("the build backend cannot be had here")
     assert found, built.stderr
     return found[0]
 

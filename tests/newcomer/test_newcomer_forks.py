@@ -205,14 +205,17 @@ def test_many_processes_make_the_first_call(tmp_path: Path) -> None:
         tmp_path,
         """
 import ascend_guard.engine.policy
-starts = time.time() + 0.3
+waiting, start = os.pipe()
 
 def first():
-    time.sleep(max(0.0, starts - time.time()))
+    os.close(start)
+    os.read(waiting, 1)  # ends when every process has closed the other end: all of them are there
     configure()
     note("child")
 
-said.append([well(child) for child in [in_child(first) for _ in range(12)]])
+children = [in_child(first) for _ in range(12)]
+os.close(start)
+said.append([well(child) for child in children])
 """,
     )
     assert said == [[True] * 12]

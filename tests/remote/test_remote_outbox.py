@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -274,9 +273,7 @@ def test_the_end_of_the_process_without_a_server(tmp_path: Any) -> None:
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
-    began = time.monotonic()
     out, err = process.communicate("\n", timeout=60)
     assert process.returncode == 0, err
-    assert time.monotonic() - began < 30  # against hanging; it is a second or two
     assert "messages" in err
     assert server.url not in out

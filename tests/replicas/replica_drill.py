@@ -23,10 +23,6 @@ from replica_people import Approver, Person, Stopper
 from replica_truth import Line, check
 from replica_world import PATIENCE, Replica, World, pair, until
 
-GRACE = 10
-"""Seconds a replica has for ending (``server.serve.GRACE``)."""
-
-
 UNEXPECTED = re.compile(r"Exception in |never retrieved|failed \([^\n]*\)\nTraceback|Fatal Python error")
 """What no process may write, whatever happens to its database."""
 
@@ -249,9 +245,8 @@ def kill_replicas(drill: Drill) -> None:
 def end_replica(drill: Drill) -> None:
     """As an operator ends it, with the agents' streams open."""
     replica = drill.chance.choice(drill.replicas)
-    took = replica.send(signal.SIGTERM)
+    took = replica.send(signal.SIGTERM)  # fails if it does not end by itself
     drill.observed.append(f"a replica told to end did so in {took:.2f} s")
-    assert took < GRACE + 5, replica.log
     replica.start()
 
 

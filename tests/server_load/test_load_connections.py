@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -117,7 +116,6 @@ def test_half_requests_end(
     }.get(sent, sent)
     drip = b"1\r\nx\r\n" if b"chunked" in sent else b"\r\n" if sent in (b"", b"\r\n") else b"x"
     with caplog.at_level(logging.WARNING), connected(served, sent) as connection:
-        began = time.monotonic()
         connection.settimeout(0.3)
         got = b""
         while True:
@@ -130,7 +128,6 @@ def test_half_requests_end(
                 connection.sendall(drip)
             except ConnectionResetError:
                 break
-            assert time.monotonic() - began < 15, "it was kept open"
     assert got[: len(said)] == said
     if said:
         assert "Limit: 127.0.0.1 did not send" in caplog.text

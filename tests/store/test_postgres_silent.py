@@ -53,20 +53,18 @@ def hanging(own: PostgresServer, request: pytest.FixtureRequest) -> Iterator[tup
         yield url.replace(str(own.port), str(proxy.port)), stalled
 
 
-class Timed:
-    """Requests in threads of their own, with how each was answered and when."""
+class Asked:
+    """Requests in threads of their own, with how each was answered."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[str, int, float]] = []
+        self.answers: list[tuple[str, int]] = []
         self._threads: list[threading.Thread] = []
 
     def ask(self, name: str, ask: Callable[[], requests.Response]) -> None:
         """Send one."""
 
         def work() -> None:
-            began = time.monotonic()
-            status = ask().status_code
-            self.answers.append((name, status, time.monotonic() - began))
+            self.answers.append((name, ask().status_code))
 
         self._threads.append(threading.Thread(target=work))
         self._threads[-1].start()
@@ -90,7 +88,7 @@ def submit(served: Serving, key: str, name: str) -> requests.Response:
 def test_a_database_that_hangs_is_noticed(hanging: tuple[str, Hang]) -> None:
     """Requests and /ready are answered 503, streams end, and all is well again once it answers."""
     url, hang = hanging
-    timed = Timed()
+    asked = Asked()
     with serving(PostgresStore(url, secret=SECRET)) as served:
         key = served.key()
         assert submit(served, key, "before").status_code == 200
@@ -107,27 +105,24 @@ def test_a_database_that_hangs_is_noticed(hanging: tuple[str, Hang]) -> None:
             return listening
 
         began = threading.Event()
-        timed.ask("stream", stream)
+        asked.ask("stream", stream)
         assert began.wait(20)
         with hang():
             for turn in range(6):  # before it is noticed, while it is, and after
-                timed.ask("submit", lambda turn=turn: submit(served, key, f"turn {turn}"))  # type: ignore[misc]
-                timed.ask("ready", lambda: requests.get(served.url + "/ready", timeout=60))
-                timed.ask("kill", lambda: served.ask("GET", "/api/sdk/kill-switch/status", key))
-                timed.ask("audit", lambda: served.ask("GET", "/api/audit/logs", served.token()))
+                asked.ask("submit", lambda turn=turn: submit(served, key, f"turn {turn}"))  # type: ignore[misc]
+                asked.ask("ready", lambda: requests.get(served.url + "/ready", timeout=60))
+                asked.ask("kill", lambda: served.ask("GET", "/api/sdk/kill-switch/status", key))
+                asked.ask("audit", lambda: served.ask("GET", "/api/audit/logs", served.token()))
                 time.sleep(1.3)
-            timed.join()
+            asked.join()  # while the database still hangs
             assert requests.get(served.url + "/health", timeout=10).status_code == 200
-        seen = Counter((name, status) for name, status, _ in timed.answers)
-        assert seen == {
+        assert Counter(asked.answers) == {
             ("stream", 200): 1,
             ("submit", 503): 6,
             ("ready", 503): 6,
             ("kill", 503): 6,
             ("audit", 503): 6,
         }
-        slowest = max(seconds for _, _, seconds in timed.answers)
-        assert slowest < WITHIN, timed.answers
         eventually(lambda: requests.get(served.url + "/ready", timeout=60).status_code == 200)
         # What was answered 503 is sent again under its key: it becomes one action, whatever became of the first.
         for turn in range(6):
@@ -154,10 +149,8 @@ def test_what_is_being_committed_when_the_database_hangs(hanging: tuple[str, Han
             stack.enter_context(hang())
             return number
 
-        began = time.monotonic()
         with pytest.raises(StoreError, match=r"not known|connection was lost"):
-            store.write(work)
-        assert time.monotonic() - began < WITHIN
+            store.write(work)  # ends while the database still hangs
         with pytest.raises(StoreError):
             eventually(store.changed, WITHIN)
     assert ran == [1]

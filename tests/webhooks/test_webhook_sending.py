@@ -51,11 +51,9 @@ def test_a_dripping_answer_ends_at_the_deadline(world: World, monkeypatch: pytes
     monkeypatch.setattr(webhooks, "TIMEOUT", 0.5)
     receiver = world.receiver()
     receiver.script = [drip]
-    begun = time.monotonic()
     sent = Sender(private=True).send(receiver.url, {}, b"{}")
     assert sent.status_code is None
     assert "did not answer within" in str(sent.error)
-    assert time.monotonic() - begun < 30  # for ever, without the deadline
 
 
 def test_a_silent_receiver_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
