@@ -62,6 +62,10 @@ class ScriptedCall:
         return self.values
 
 
+class Unexpected(BaseException):
+    """More was asked than the script has answers for. No ``Exception``: the flow would make it an error of ours."""
+
+
 class Script:
     """Answers one effect after the other; an answer that is an exception is raised.
 
@@ -75,6 +79,8 @@ class Script:
 
     def __call__(self, effect: Effect[Any]) -> Any:
         self.asked.append(effect)
+        if not self._answers:
+            raise Unexpected(self.names[-1])
         answer = self._answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer

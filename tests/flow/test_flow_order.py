@@ -275,7 +275,8 @@ def test_a_flow_that_is_closed_asks_nothing_more() -> None:
     for answer in (OFF, result(PENDING), result(APPROVED), result(APPROVED, claimed=True)):
         asked = flow.send(answer)
     assert isinstance(asked, CheckKillSwitch)
-    flow.close()
+    with pytest.raises(GeneratorExit):
+        flow.throw(GeneratorExit())
 
 
 @given(st.sampled_from([0, None, "", "off", [], 1, "False", True]), st.integers(0, 2))
