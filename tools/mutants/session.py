@@ -120,13 +120,14 @@ class Session:
         shared = self.cache / "coverage.json"
         kept: dict[str, Any] = json.loads(shared.read_text()) if shared.exists() else {}
         tests = self.tree / "tests"
-        helpers = [path.read_bytes() for path in sorted(tests.rglob("*.py")) if path.name[:5] != "test_"]
         sources = {target.module: (self.tree / target.module).read_bytes() for target in TARGETS}
         files: dict[str, list[pytest.Item]] = {}
         for item in self.items.values():
             files.setdefault(item.nodeid.partition("::")[0], []).append(item)
         covered: dict[str, Any] = {}
         for name, items in files.items():
+            beside = sorted({*tests.glob("*.py"), *(self.tree / name).parent.glob("*.py")})
+            helpers = [path.read_bytes() for path in beside if path.name[:5] != "test_"]
             written = (self.tree / name).read_bytes()
             keys = {module: digest(source, written, *helpers) for module, source in sources.items()}
             if kept.get(name, {}).get("keys", {}).get(self.target.module) != keys[self.target.module]:
