@@ -9,7 +9,7 @@ DEV_READY := $(VENV)/.dev-ready
 # What must run on every declared Python: everything but the servers and the clients.
 CORE_TESTS := tests/arguments tests/faces tests/policy tests/promises tests/store tests/cli tests/telemetry tests/soak tests/frameworks
 
-.PHONY: help demo test test-core test-full check model bench format clean
+.PHONY: help demo test test-core test-full mutants check model bench format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test-core: $(DEV_READY)  ## the core's tests alone (make VENV=.venvs/other PYTHO
 
 test-full: $(DEV_READY)  ## the tests with the long schedules
 	ASCEND_TEST_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 3000
+
+mutants: $(DEV_READY)  ## small faults in security-critical modules, each of which must fail a test (make mutants ONLY=flow)
+	$(BIN)/python tools/mutants $(ONLY)
 
 check: $(DEV_READY)  ## lint, format, types
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from ascend_guard.engine import approve, claim, decide
 from ascend_guard.engine.approvers import Approver
@@ -49,7 +50,13 @@ ANN, BOB = Approver("ann"), Approver("bob")
 def refund(amount: float = 500.0, **other: Any) -> AgentAction:
     """An action of the agent ``billing``."""
     details = other.pop("action_details", {"amount": amount, "note": "n"})
-    given = {"agent_id": "billing", "agent_name": "Billing", "action_type": "refund", "tool_name": "pay", **other}
+    given = {
+        "agent_id": "billing",
+        "agent_name": "Billing",
+        "action_type": "refund",
+        "tool_name": "pay",
+        **other,
+    }
     return AgentAction(**given, resource=f"refund {details.get('amount')}", action_details=details)
 
 
@@ -106,7 +113,8 @@ class Engine:
         """Judge and submit."""
         judgement = decide.judge(effect.action, self.policy)
         return self.step(
-            lambda tx: decide.submit(tx, ORG, runner, lambda name: name not in self.dead, judgement, effect), number
+            lambda tx: decide.submit(tx, ORG, runner, lambda name: name not in self.dead, judgement, effect),
+            number,
         )
 
     def approve(self, who: Approver = ANN, edits: dict[str, Any] | None = None, **how: Any) -> Change:
@@ -123,7 +131,8 @@ class Engine:
         given = {"digest": "d" * 64, "running": "r" * 64, **other}
         effect = Claim(action or refund(), str(number), given.pop("digest"), given.pop("running"), **given)
         return self.step(
-            lambda tx: claim.claim(tx, ORG, "runner", effect, lambda asked: decide.judge(asked, self.policy)), number
+            lambda tx: claim.claim(tx, ORG, "runner", effect, lambda asked: decide.judge(asked, self.policy)),
+            number,
         )
 
     @staticmethod
@@ -136,12 +145,9 @@ class Engine:
     def refusing(self, error: type[AscendError], text: str) -> Iterator[None]:
         """Whatever is refused in this block changes nothing, and names the action."""
         before = self.store.read(lambda reader: (reader.head().seq, list(reader.every_action())))
-        try:
+        with pytest.raises(error) as refused:
             yield
-        except error as refused:
-            assert text in str(refused)
-        else:
-            raise AssertionError("it was not refused")
+        assert text in str(refused.value)
         assert before == self.store.read(lambda reader: (reader.head().seq, list(reader.every_action())))
 
 

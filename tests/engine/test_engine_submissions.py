@@ -276,9 +276,7 @@ def test_a_call_below_the_deepest_is_refused(engine: Engine) -> None:
         ),
     ],
 )
-def test_a_parent_that_is_not_its_own_denies_a_call(
-    engine: Engine, parent: int, code: str, why: str
-) -> None:
+def test_a_parent_that_is_not_its_own_denies_a_call(engine: Engine, parent: int, code: str, why: str) -> None:
     """It is recorded, and the denied action is not linked to it, nor judged by a rule."""
     engine.submit(submission(refund(50.0, orchestration_session_id="mine")))
     child = refund(50.0, parent_action_id=parent, orchestration_session_id="o", orchestration_depth=1)

@@ -35,9 +35,7 @@ def test_a_switch_stops_those_it_is_for(engine: Engine, agent: str | None) -> No
     state = change.answer
     assert (state.blocked, state.reason, state.agent_id, state.activated_by) == (True, "why", agent, "ann")
     assert (stopped(engine, "other") is None) is (agent is not None)
-    assert change.records == [
-        {"event": "kill_switch.on", "actor": "ann", "agent_id": agent, "reason": "why"}
-    ]
+    assert change.records == [{"event": "kill_switch.on", "actor": "ann", "agent_id": agent, "reason": "why"}]
     off = engine.step(lambda tx: kill.release(tx, ORG, agent, "done", "bob"))
     assert off.records == [{"event": "kill_switch.off", "actor": "bob", "agent_id": agent, "reason": "done"}]
     assert stopped(engine) is None
@@ -54,7 +52,9 @@ def test_the_switch_for_all_is_named_first(engine: Engine) -> None:
     assert stopped(engine) == state
 
 
-@pytest.mark.parametrize(("agent", "whom"), [(None, "the whole organization"), ("billing", "agent 'billing'")])
+@pytest.mark.parametrize(
+    ("agent", "whom"), [(None, "the whole organization"), ("billing", "agent 'billing'")]
+)
 def test_what_is_not_on_cannot_be_turned_off(engine: Engine, agent: str | None, whom: str) -> None:
     """The other switch is not taken for it."""
     other = "billing" if agent is None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -105,7 +106,13 @@ def test_an_approved_call_is_awaited_claimed_and_checked_again() -> None:
     call = ScriptedCall()
     script = Script(OFF, result(PENDING), result(APPROVED), result(APPROVED, claimed=True), OFF)
     permit = drive(authorize(call), script)
-    assert script.names == ["CheckKillSwitch submit", "Submit", "AwaitDecision", "Claim", "CheckKillSwitch start"]
+    assert script.names == [
+        "CheckKillSwitch submit",
+        "Submit",
+        "AwaitDecision",
+        "Claim",
+        "CheckKillSwitch start",
+    ]
     _, _, wait, claim, check = script.asked
     assert isinstance(wait, AwaitDecision)
     assert (wait.action, wait.action_id, wait.timeout) == (call.action, "7", 5.0)
@@ -228,7 +235,10 @@ def test_arguments_that_changed_while_it_waited_withdraw_the_approval() -> None:
     error = failing(ScriptedCall(changed=True), script)
     withdrawn = script.asked[3]
     assert isinstance(withdrawn, Withdraw)
-    assert (withdrawn.action_id, withdrawn.reason) == ("7", "arguments changed after the action was submitted")
+    assert (withdrawn.action_id, withdrawn.reason) == (
+        "7",
+        "arguments changed after the action was submitted",
+    )
     assert isinstance(error, AuthorizationDeniedError)
     assert "changed" in str(error)
 
@@ -284,13 +294,13 @@ def test_only_false_means_that_the_switch_is_off(blocked: Any, stage: int) -> No
     """At each check; every other value stops the call, and the last answer of the script would have let it go on."""
     state = KillSwitchState(blocked, reason="an exercise")
     call = ScriptedCall()
+    checks: list[Callable[[], Any]] = [
+        lambda: drive(authorize(call), Script(state)),
+        lambda: begin(call, a_permit(), Script(state)),
+        lambda: drive(check_running(call, a_permit()), Script(state)),
+    ]
     with pytest.raises(KillSwitchError) as caught:
-        if stage == 0:
-            drive(authorize(call), Script(state))
-        elif stage == 1:
-            begin(call, a_permit(), Script(state))
-        else:
-            drive(check_running(call, a_permit()), Script(state))
+        checks[stage]()
     assert caught.value.reason == "an exercise"
     assert caught.value.action_id == (None if stage == 0 else "7")
     assert ("half way" in str(caught.value)) is (stage == 2)

@@ -21,7 +21,9 @@ def main(names: list[str]) -> int:
 
     wrong = set(names) - {target.name for target in TARGETS}
     if wrong:
-        raise SystemExit(f"No such module: {', '.join(sorted(wrong))}. There are {', '.join(t.name for t in TARGETS)}.")
+        raise SystemExit(
+            f"No such module: {', '.join(sorted(wrong))}. There are {', '.join(t.name for t in TARGETS)}."
+        )
     CACHE.mkdir(exist_ok=True)
     failed = False
     with tempfile.TemporaryDirectory(prefix="mutants") as place:
@@ -36,7 +38,9 @@ def main(names: list[str]) -> int:
             if names and target.name not in names:
                 continue
             command = [sys.executable, str(HERE), "--session", target.name, str(tree)]
-            failed |= subprocess.run(command, cwd=tree, env=environment, stdin=subprocess.DEVNULL).returncode != 0
+            failed |= (
+                subprocess.run(command, cwd=tree, env=environment, stdin=subprocess.DEVNULL).returncode != 0
+            )
     return int(failed)
 
 

@@ -56,7 +56,9 @@ def mutants(source: str, by_hand: list[tuple[str, str]]) -> list[Mutant]:
             raise SystemExit(f"A change made by hand fits its module {source.count(old)} times: {old!r}")
         line = source[: source.index(old)].count("\n") + 1
         lines = (line, line + old.count("\n"))
-        made.append(Mutant(" ".join(f"by hand | {old} -> {new}".split()), lines, True, _replaced(source, old, new)))
+        made.append(
+            Mutant(" ".join(f"by hand | {old} -> {new}".split()), lines, True, _replaced(source, old, new))
+        )
     seen: Counter[str] = Counter()
     for number, place in enumerate(_places(ast.parse(source))):
         for variant, (kind, new_node) in enumerate(_changes(place.node)):
@@ -162,16 +164,19 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _of_statement(node: ast.stmt) -> Iterator[tuple[str, ast.AST]]:
-    if isinstance(node, ast.If | ast.While) and not isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp):
+    if isinstance(node, ast.If | ast.While) and not isinstance(
+        node.test, ast.Compare | ast.BoolOp | ast.UnaryOp
+    ):
         yield "negate", _with(node, test=ast.UnaryOp(ast.Not(), node.test))
     if isinstance(node, ast.If):
         yield "drop", ast.If(ast.Constant(True), node.orelse, []) if node.orelse else ast.Pass()
     elif isinstance(node, ast.Return) and node.value is not None:
         if not (isinstance(node.value, ast.Constant) and node.value.value is None):
             yield "return None", ast.Return(ast.Constant(None))
+    elif isinstance(node, ast.Assign):
+        if not all(isinstance(target, ast.Name) for target in node.targets):
+            yield "drop", ast.Pass()
     elif isinstance(node, ast.Raise | ast.Expr | ast.AugAssign | ast.Continue | ast.Break | ast.Delete):
-        yield "drop", ast.Pass()
-    elif isinstance(node, ast.Assign) and not all(isinstance(target, ast.Name) for target in node.targets):
         yield "drop", ast.Pass()
     elif isinstance(node, ast.Try) and node.finalbody:
         yield "drop finally", _with(node, finalbody=[ast.Pass()])

@@ -33,7 +33,9 @@ SECONDS_OF_TESTS = 12.0
 
 
 def digest(*contents: bytes) -> str:
-    return hashlib.sha256(b"\0".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()[:24]
+    return hashlib.sha256(b"\0".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()[
+        :24
+    ]
 
 
 class Session:
@@ -49,9 +51,7 @@ class Session:
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self) -> None:
         phases = (Phase.explicit, Phase.generate)  # the first failure is enough: no shrinking
-        settings.register_profile(
-            "mutants", settings.default, phases=phases, database=None, derandomize=True
-        )
+        settings.register_profile("mutants", settings.default, phases=phases, database=None, derandomize=True)
         settings.load_profile("mutants")
 
     @pytest.hookimpl(tryfirst=True)
@@ -78,7 +78,12 @@ class Session:
             verdict = kept.get(key)
             if verdict is None or verdict["tests"] != self._hash(verdict["by"] or chosen):
                 by, how = self._try(mutant, chosen, covered, functions)
-                verdict = {"by": by and [by], "how": how, "name": mutant.name, "tests": self._hash(by and [by] or chosen)}
+                verdict = {
+                    "by": [by] if by else None,
+                    "how": how,
+                    "name": mutant.name,
+                    "tests": self._hash([by] if by else chosen),
+                }
                 kept[key] = verdict
                 (self.cache / f"{self.target.name}.results.json").write_text(json.dumps(kept))
             kind = "killed" if verdict["by"] else "equivalent" if mutant.name in listed else "survived"
@@ -108,7 +113,9 @@ class Session:
 
     def _hash(self, nodes: list[str]) -> str:
         files = sorted({node.partition("::")[0] for node in nodes})
-        return digest(*(name.encode() for name in nodes), *((self.tree / name).read_bytes() for name in files))
+        return digest(
+            *(name.encode() for name in nodes), *((self.tree / name).read_bytes() for name in files)
+        )
 
     # Which tests reach which line, and how long they take.
 
@@ -117,8 +124,6 @@ class Session:
 
         One run of a test file is measured for all modules, since several share their tests.
         """
-        shared = self.cache / "coverage.json"
-        kept: dict[str, Any] = json.loads(shared.read_text()) if shared.exists() else {}
         tests = self.tree / "tests"
         sources = {target.module: (self.tree / target.module).read_bytes() for target in TARGETS}
         files: dict[str, list[pytest.Item]] = {}
@@ -130,12 +135,14 @@ class Session:
             helpers = [path.read_bytes() for path in beside if path.name[:5] != "test_"]
             written = (self.tree / name).read_bytes()
             keys = {module: digest(source, written, *helpers) for module, source in sources.items()}
-            if kept.get(name, {}).get("keys", {}).get(self.target.module) != keys[self.target.module]:
+            file = self.cache / f"coverage of {name.replace('/', ' ')}.json"
+            kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"keys": {}}
+            if kept["keys"].get(self.target.module) != keys[self.target.module]:
                 self._say(f"  which lines {name} reaches\n")
                 found = self._in_child(lambda report, items=items: self._traced(items, report), 900.0)
-                kept[name] = {"keys": keys, "tests": json.loads(found) if found else {}}
-                shared.write_text(json.dumps(kept))
-            for node, (seconds, lines) in kept[name]["tests"].items():
+                kept = {"keys": keys, "tests": json.loads(found) if found else {}}
+                file.write_text(json.dumps(kept))
+            for node, (seconds, lines) in kept["tests"].items():
                 covered[node] = seconds, lines.get(self.target.module, ())
         return covered
 
@@ -210,7 +217,9 @@ class Session:
         command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *chosen]
         environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
         try:
-            done = subprocess.run(command, cwd=self.tree, env=environment, capture_output=True, timeout=limit + 60)
+            done = subprocess.run(
+                command, cwd=self.tree, env=environment, capture_output=True, timeout=limit + 60
+            )
         except subprocess.TimeoutExpired:
             return chosen[0], "too slow"
         return (chosen[0], "killed") if done.returncode else (None, f"{len(chosen)} tests")
