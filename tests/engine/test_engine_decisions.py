@@ -117,6 +117,14 @@ def test_an_action_without_a_quorum_needs_one_person(engine: Engine) -> None:
     assert change.records[0]["quorum"] == 1
 
 
+def test_a_quorum_counts_where_no_rule_is_kept(engine: Engine) -> None:
+    """As rows of older databases have it: a number of people, and no requirements."""
+    asked(engine)
+    engine.step(lambda tx: tx.update_action(1, quorum=2, requirements=None))
+    assert answered(engine.approve(ANN)).status is Decision.PENDING
+    assert answered(engine.approve(BOB)).status is Decision.APPROVED
+
+
 def test_who_is_not_asked_cannot_approve(engine: Engine) -> None:
     """And is told whom to ask."""
     asked(engine)
@@ -171,6 +179,9 @@ def test_what_is_decided_stays_decided(engine: Engine, decide: str) -> None:
     with pytest.raises(ConflictError) as caught:
         getattr(engine, decide)()
     assert caught.value.reason == "Finance decides."
+    engine.now += 10**6  # that it can be used no more does not make it undecided
+    with engine.refusing(ConflictError, "was approved by ann already"):
+        getattr(engine, decide)()
     engine.step(lambda tx: tx.update_action(1, decided_by=None))
     with engine.refusing(ConflictError, "was approved already"):
         getattr(engine, decide)()

@@ -262,7 +262,9 @@ def test_a_failure_that_is_no_error_of_ours_withdraws_nothing() -> None:
             raise RuntimeError("broken")
 
     script = Script(OFF, result(APPROVED))
-    assert isinstance(failing(Broken(), script), ServerError)
+    error = failing(Broken(), script)
+    assert isinstance(error, ServerError)
+    assert isinstance(error.__cause__, RuntimeError)
 
 
 @pytest.mark.parametrize("ended", [KillSwitchState(True), RuntimeError("gone"), KeyboardInterrupt()])

@@ -87,5 +87,5 @@ TARGETS = (
     Target("ascend_guard/callables/binders.py", (_ARGUMENTS,)),
     Target("ascend_guard/arguments/canonical.py", (_ARGUMENTS,)),
     Target("integrations/ascend_guard_langchain/_gate.py", ("tests/langchain",)),
-    Target("integrations/ascend_guard_mcp/gate.py", ("tests/mcp_servers",)),
+    Target("integrations/ascend_guard_mcp/gate.py", ("tests/mcp_servers/test_mcp_gate.py",)),
 )
