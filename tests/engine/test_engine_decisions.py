@@ -415,6 +415,8 @@ def test_an_edit_that_cannot_be_read_names_the_action(engine: Engine) -> None:
         deep = [deep]
     with engine.refusing(ValidationError, "Action 1 cannot be edited so"):
         engine.approve(ANN, {"note": deep})
+    with engine.refusing(ValidationError, "Action 1 cannot be edited so"):
+        engine.approve(ANN, {5: 1})  # type: ignore[dict-item]  # as a client of ours could pass
     with engine.refusing(ValidationError, "Action 1 cannot be edited so: note"):
         engine.approve(ANN, {"note": object()})
     with engine.refusing(ValidationError, "Action 1 cannot be edited so: a value is secret"):

@@ -46,7 +46,14 @@ class Target:
 # Quick tests that are near to the module: a mutant must not need a schedule of thousands of events to be seen.
 _FLOW = ("tests/flow", "tests/promises/test_permits.py")
 _ENGINE = ("tests/engine", "tests/promises/test_permits.py", "tests/store/test_denials.py")
-_ARGUMENTS = "tests/arguments"
+_BINDING = tuple(f"tests/arguments/test_{name}.py" for name in ("binder_choice", "binding", "edited_calls"))
+_CANONICAL = tuple(
+    f"tests/arguments/test_{name}.py"
+    for name in ("encoding", "digest", "plain_view", "hostile", "redaction", "secret_values", "contents")
+)
+_LANGCHAIN = tuple(
+    f"tests/langchain/test_lc_{name}.py" for name in ("gate", "bypasses", "arguments", "agents", "once")
+)
 
 TARGETS = (
     Target(
@@ -78,14 +85,14 @@ TARGETS = (
     Target("ascend_guard/engine/kill.py", (*_ENGINE, "tests/promises/test_kill_barrier.py")),
     Target(
         "ascend_guard/callables/binding.py",
-        (_ARGUMENTS, "tests/frameworks/test_functools_registries.py"),
+        _BINDING,
         (
             ("{**_keywords(self._partial), **kwargs}", "{**kwargs, **_keywords(self._partial)}"),
             ("return given + args, {", "return args + given, {"),
         ),
     ),
-    Target("ascend_guard/callables/binders.py", (_ARGUMENTS,)),
-    Target("ascend_guard/arguments/canonical.py", (_ARGUMENTS,)),
-    Target("integrations/ascend_guard_langchain/_gate.py", ("tests/langchain",)),
+    Target("ascend_guard/callables/binders.py", _BINDING),
+    Target("ascend_guard/arguments/canonical.py", _CANONICAL),
+    Target("integrations/ascend_guard_langchain/_gate.py", _LANGCHAIN),
     Target("integrations/ascend_guard_mcp/gate.py", ("tests/mcp_servers/test_mcp_gate.py",)),
 )
