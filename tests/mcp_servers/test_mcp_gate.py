@@ -250,8 +250,8 @@ async def test_calls_in_the_block_link_to_this_one(world: World) -> None:
         with inner:
             pass
         await inner.settle()
-    await outer.settle()
     after = await made.admit("look", {"order": "a"})
+    await outer.settle()
     await after.settle(Unfinished())
     first, second, third = world.rows()
     assert (second.parent_action_id, third.parent_action_id) == (first.id, None)
