@@ -117,6 +117,8 @@ class Half(functools.partial):  # type: ignore[type-arg]  # of anything
 class Borrowed:
     """No partial and no class, with what calls them."""
 
+    def __init__(self, name: str = "borrowed") -> None: ...
+
 
 def test_only_a_partial_is_looked_into() -> None:
     """One whose class calls it in its own way is an object with that ``__call__``."""
@@ -227,18 +229,45 @@ class Wrapped:
 
 
 class Attribute:
-    """An object whose call is an attribute with a call of its own."""
+    """An object whose call is an object with a call of its own, which is no descriptor."""
 
-    __call__ = functools.partial(pay, 1)
+    __call__ = Caller()
+
+
+class Static:
+    """An object whose call gets no instance."""
+
+    __call__ = staticmethod(lambda amount=6, note="n": (amount, note))
+
+
+class Cached:
+    """An object whose call is bound by what caches it."""
+
+    __call__ = functools.lru_cache(lambda self, amount=6: amount)
+
+
+class OnlyPositional:
+    """An object whose call takes any number of values."""
+
+    def __call__(self, *args: int) -> Any:
+        return args
+
+
+class OnlyNamed:
+    """An object whose call takes any names."""
+
+    def __call__(self, **kwargs: int) -> Any:
+        return kwargs
 
 
 def test_what_an_object_calls_is_followed() -> None:
     """A function, a wrapped one, a descriptor; a claimed signature is refused where the code says nothing."""
-    loose = Loose()
-    assert compile_binder(loose).bind((1,), {"a": 2}) == {"args": (1,), "a": 2}
-    loose.__signature__ = None  # type: ignore[attr-defined]  # as libraries set it
-    with pytest.raises(ConfigurationError):
-        compile_binder(loose)
+    assert compile_binder(Loose()).bind((1,), {"a": 2}) == {"args": (1,), "a": 2}
+    for kind in (Loose, OnlyPositional, OnlyNamed):
+        claiming = kind()
+        claiming.__signature__ = None
+        with pytest.raises(ConfigurationError):
+            compile_binder(claiming)
     caller = Caller()
     caller.__signature__ = None  # type: ignore[attr-defined]  # as libraries set it
     assert compile_binder(caller).bind((1,), {}) == {"amount": 1}
@@ -246,6 +275,33 @@ def test_what_an_object_calls_is_followed() -> None:
     assert wrapped.bind((), {}) == {"amount": 6}
     assert len(wrapped.vouched) == 1
     assert runs(Wrapped(), (9,), {}, VOUCHED) == 9
+
+
+def test_an_object_whose_call_is_no_function() -> None:
+    """Bound as Python binds it, or open where nothing says what it takes; and intact while it is the same."""
+    assert isinstance(compile_binder(Attribute()), OpenBinder)
+    static = Static()
+    binder = compile_binder(static)
+    assert binder.bind((1,), {}) == {"amount": 1, "note": "n"}
+    assert runs(static, (1,), {"note": "x"}) == (1, "x")
+    cached = Cached()
+    assert compile_binder(cached).bind((), {}) == {"amount": 6}
+    assert runs(cached, (8,), {}) == 8
+    assert Cached.__call__.cache_info().currsize == 1
+    assert binder.intact()
+    Static.__call__, kept = staticmethod(lambda amount=7, note="n": amount), Static.__dict__["__call__"]  # type: ignore[method-assign, assignment]  # what is tested
+    try:
+        assert not binder.intact()
+    finally:
+        Static.__call__ = kept  # type: ignore[method-assign]  # as it was
+
+
+def test_what_only_says_that_it_wraps_takes_no_instance() -> None:
+    """A partial and a class get none, whatever their attributes say."""
+    claiming = functools.update_wrapper(functools.partial(pay), pay)
+    assert takes_instance(claiming, VOUCHED) is False
+    kind = type("Claiming", (), {"__wrapped__": pay})
+    assert takes_instance(kind, VOUCHED) is False
 
 
 # --- partials ------------------------------------------------------------------------------------------------------------
