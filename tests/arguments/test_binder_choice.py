@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from ascend_guard.callables.binders import BuiltinBinder, FunctionBinder, OpenBinder
+import ascend_guard.callables.binding
+from ascend_guard.callables.binders import Binder, BuiltinBinder, FunctionBinder, OpenBinder
 from ascend_guard.callables.binding import compile_binder, takes_instance
 from ascend_guard.callables.vouching import Vouching
 from ascend_guard.errors import ConfigurationError, ValidationError
+from ascend_guard.redaction import Redact
 
 
 def pay(amount: int, note: str = "n", *rest: int, fee: int = 0) -> tuple[Any, ...]:
@@ -558,3 +560,144 @@ def test_a_builtin_gets_the_call_as_it_is_written() -> None:
     assert named["iterable"] == [2, 1]
     assert isinstance(compile_binder(pay), FunctionBinder)
     assert isinstance(compile_binder(min), OpenBinder)
+
+
+def test_what_every_binder_can_do() -> None:
+    """The common class binds nothing by itself, and nothing it was made of can change."""
+    with pytest.raises(NotImplementedError):
+        Binder().call((), {})
+    with pytest.raises(NotImplementedError):
+        Binder().unbind({})
+    assert Binder().intact() is True
+    assert compile_binder(min).intact() is True
+
+
+def test_a_method_that_takes_nothing_has_no_names() -> None:
+    """Not even its instance; Python says so when it is called."""
+
+    class Wrong:
+        def nothing() -> None: ...  # type: ignore[misc]  # as people write it by mistake
+
+    binder = compile_binder(Wrong().nothing)
+    assert binder.names == frozenset()
+    assert binder.bind((), {}) == {}
+    with pytest.raises(TypeError, match="takes 0 positional arguments but 1 was given"):
+        runs(Wrong().nothing, (), {})
+
+
+def test_a_wrapper_gets_the_defaults_that_were_judged_unless_it_is_a_cache() -> None:
+    """The key of a cache is the call as it is written, and a default need not be hashable."""
+    vouched = compile_binder(logged_pay, vouching=VOUCHED).call((5,), {})
+    assert vouched[1:] == ((5, "n"), {"fee": 0})
+    assert compile_binder(functools.lru_cache(pay)).call((5,), {})[1:] == ((5,), {})
+
+
+def test_a_wrapped_call_that_was_exchanged_is_not_intact() -> None:
+    """Although what it wrapped is still the same."""
+
+    class Exchanged:
+        __call__ = logged(lambda self, amount=6: amount)
+
+    binder = compile_binder(Exchanged(), vouching=VOUCHED)
+    assert binder.intact()
+    Exchanged.__call__ = logged(lambda self, amount=6: amount)
+    assert not binder.intact()
+
+
+def test_overloads_may_be_wrapped_in_what_is_vouched_for() -> None:
+    """The general one, and each other one."""
+    show = functools.singledispatch(logged(lambda value: ("any", value)))
+    show.register(int, logged(lambda value, base=10: ("int", value, base)))
+    assert runs(show, ("x",), {}, VOUCHED) == ("any", "x")
+    assert runs(show, (5,), {}, VOUCHED) == ("int", 5, 10)
+    with pytest.raises(ConfigurationError):
+        compile_binder(show)
+
+
+def test_an_edit_that_leaves_no_first_argument_ends_in_no_overload() -> None:
+    """The one that was decided on was chosen by it."""
+    show = functools.singledispatch(lambda value=None: value)
+    with pytest.raises(ValidationError, match="another overload"):
+        compile_binder(show).chosen((None,), {}).unbind({})
+
+
+def test_as_many_values_as_a_partial_has_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill them, and none is left."""
+    gap = getattr(functools, "Placeholder", None)
+    if gap is None:
+        gap = object()
+        monkeypatch.setattr(ascend_guard.callables.binding, "_PLACEHOLDER", gap)
+    binder = compile_binder(functools.partial(pay, gap, "x", gap, 4))
+    assert binder.bind((1, 3), {}) == {"amount": 1, "note": "x", "rest": (3, 4), "fee": 0}
+
+
+EDITS: list[tuple[Any, dict[str, Any], Any]] = [
+    (lambda a, b=2: None, {"a": 1}, ((1,), {})),
+    (lambda a, b=2: None, {"a": 1, "b": 3}, ((1, 3), {})),
+    (lambda a=1, b=2: None, {"b": 3}, ((), {"b": 3})),
+    (lambda a=1, b=2, c=3: None, {"b": 3, "c": 4}, ((), {"b": 3, "c": 4})),
+    (lambda a=1, /, b=2: None, {"b": 3}, ((), {"b": 3})),
+    (lambda a, *rest: None, {"a": 1, "rest": [2, 3]}, ((1, 2, 3), {})),
+    (lambda a=1, *rest: None, {}, ((), {})),
+    (lambda a=1, *rest: None, {"rest": ()}, ((), {})),
+    (lambda *, a, b=2: None, {"a": 1}, ((), {"a": 1})),
+    (lambda *, b=2, **more: None, {"x": 1}, ((), {"x": 1})),
+    (lambda a, **more: None, {"a": 1, "x": 5}, ((1,), {"x": 5})),
+    (lambda *rest, a=1: None, {"rest": (5,)}, ((5,), {})),
+    (min, {}, ((), {})),
+    (min, {"args": (1, 2), "kwargs": {"key": len}}, ((1, 2), {"key": len})),
+]
+
+
+@pytest.mark.parametrize(("function", "named", "call"), EDITS)
+def test_a_call_is_made_of_its_names(function: Any, named: dict[str, Any], call: Any) -> None:
+    """By position while everything before is there, and by name after that."""
+    assert compile_binder(function).unbind(named) == call
+
+
+def keeps(amount: int, **more: Annotated[int, Redact]) -> None: ...
+
+
+def test_redacted_keywords_are_one_argument() -> None:
+    """Its keys are not known, so they cannot be listed as secret."""
+    binder = compile_binder(keeps)
+    assert binder.bind((1,), {"a": 2}) == {"amount": 1, "more": {"a": 2}}
+    assert binder.unbind({"amount": 1, "more": {"a": 3}}) == ((1,), {"a": 3})
+    assert binder.unbind({"amount": 1}) == ((1,), {})
+    with pytest.raises(ValidationError, match="no parameter 'x'"):
+        binder.unbind({"amount": 1, "x": 2})
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "collected"),
+    [
+        (lambda: None, frozenset(), ()),
+        (lambda a, /, b, *c, d: None, frozenset("abcd"), ("c",)),
+        (lambda a, **more: None, None, ("more",)),
+        (lambda *a, **b: None, None, ("a", "b")),
+        (min, None, ("args", "kwargs")),
+        (Shop, frozenset(("name",)), ()),
+    ],
+)
+def test_which_names_a_call_can_have(function: Any, names: Any, collected: Any) -> None:
+    """None where any keyword can be one."""
+    binder = compile_binder(function)
+    assert (binder.names, binder.collected) == (names, collected)
+
+
+def test_a_parameter_may_have_any_name() -> None:
+    """Also those that the generated function uses, and every kind keeps its place."""
+
+    def odd(_merge: int, __merge: int = 2, /, _0: int = 3, *, _merge_: int = 4, **more: int) -> Any:
+        return _merge, __merge, _0, _merge_, more
+
+    assert runs(odd, (1,), {"x": 5}) == odd(1, x=5)
+    assert compile_binder(odd).bind((1,), {"x": 5})["x"] == 5
+    for collision in ("_merge", "_0"):
+        if collision == "_merge":
+            with pytest.raises(ValidationError, match="has the name of a parameter"):
+                compile_binder(odd).bind((1,), {collision: 5})
+        else:
+            assert compile_binder(odd).bind((1,), {collision: 5})["_0"] == 5
+    with pytest.raises(TypeError, match=r"^test_.*odd\(\) missing 1 required positional argument"):
+        compile_binder(odd).bind((), {})
