@@ -270,12 +270,15 @@ def test_what_an_object_calls_is_followed() -> None:
         claiming.__signature__ = None
         with pytest.raises(ConfigurationError):
             compile_binder(claiming)
+        with pytest.raises(ConfigurationError):
+            compile_binder(claiming.__call__)
     caller = Caller()
     caller.__signature__ = None  # type: ignore[attr-defined]  # as libraries set it
     assert compile_binder(caller).bind((1,), {}) == {"amount": 1}
     wrapped = compile_binder(Wrapped(), vouching=VOUCHED)
     assert wrapped.bind((), {}) == {"amount": 6}
     assert len(wrapped.vouched) == 1
+    assert len(compile_binder(Wrapped().__call__, vouching=VOUCHED).vouched) == 1
     assert runs(Wrapped(), (9,), {}, VOUCHED) == 9
 
 

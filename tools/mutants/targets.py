@@ -47,10 +47,7 @@ class Target:
 _FLOW = ("tests/flow", "tests/promises/test_permits.py")
 _ENGINE = ("tests/engine", "tests/promises/test_permits.py", "tests/store/test_denials.py")
 _BINDING = tuple(f"tests/arguments/test_{name}.py" for name in ("binder_choice", "binding", "edited_calls"))
-_CANONICAL = tuple(
-    f"tests/arguments/test_{name}.py"
-    for name in ("encoding", "digest", "plain_view", "hostile", "redaction", "secret_values", "contents")
-)
+_CANONICAL = tuple(f"tests/arguments/test_{name}.py" for name in ("encoding", "digest", "hostile"))
 _LANGCHAIN = tuple(
     f"tests/langchain/test_lc_{name}.py" for name in ("gate", "bypasses", "arguments", "agents", "once")
 )
