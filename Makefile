@@ -42,7 +42,7 @@ test-full: $(DEV_READY)  ## the tests with the long schedules
 	ASCEND_TEST_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 3000
 
 mutants: $(DEV_READY)  ## small faults in security-critical modules, each of which must fail a test (make mutants ONLY=flow)
-	$(BIN)/python tools/mutants $(ONLY)
+	$(BIN)/python mutants $(ONLY)
 
 check: $(DEV_READY)  ## lint, format, types
 	$(BIN)/ruff check .

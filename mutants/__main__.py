@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parent
 CACHE = ROOT / ".mutants"
 _LEFT_OUT = ("*.pyc", "__pycache__", ".*")
 
