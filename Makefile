@@ -7,7 +7,7 @@ DEV_READY := $(VENV)/.dev-ready
 
 .DEFAULT_GOAL := help
 # What must run on every declared Python: everything but the servers and the clients.
-CORE_TESTS := tests/arguments tests/faces tests/policy tests/promises tests/store tests/cli tests/telemetry tests/soak tests/frameworks
+CORE_TESTS := tests/arguments tests/engine tests/flow tests/faces tests/policy tests/promises tests/store tests/cli tests/telemetry tests/soak tests/frameworks
 
 .PHONY: help demo test test-core test-full mutants check model bench format clean
 
