@@ -85,7 +85,7 @@ class Session:
                     "tests": self._hash([by] if by else chosen),
                 }
                 kept[key] = verdict
-                (self.cache / f"{self.target.name}.results.json").write_text(json.dumps(kept))
+                self._write("results", kept)
             kind = "killed" if verdict["by"] else "equivalent" if mutant.name in listed else "survived"
             counts[kind] += 1
             if kind == "survived":
@@ -110,6 +110,12 @@ class Session:
     def _read(self, what: str) -> dict[str, Any]:
         path = self.cache / f"{self.target.name}.{what}.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+    def _write(self, what: str, kept: dict[str, Any]) -> None:
+        path = self.cache / f"{self.target.name}.{what}.json"
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps(kept))
+        beside.replace(path)  # an interrupted run leaves the old one whole
 
     def _hash(self, nodes: list[str]) -> str:
         files = sorted({node.partition("::")[0] for node in nodes})
