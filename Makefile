@@ -9,7 +9,7 @@ DEV_READY := $(VENV)/.dev-ready
 # What `make test-matrix` runs; see .ci/matrix. One of them: make test-matrix CELLS=lowest
 CELLS ?= lowest newest 3.11 3.12 3.13
 
-.PHONY: help demo test test-full test-matrix coverage check lint audit sbom lock model bench format clean
+.PHONY: help demo test test-full test-matrix coverage mutants check lint audit sbom lock model bench format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ test: $(DEV_READY)  ## the tests, in minutes
 
 test-full: $(DEV_READY)  ## the tests with the long schedules
 	ASCEND_TEST_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 3000
+
+mutants: $(DEV_READY)  ## small faults in security-critical modules, each of which must fail a test (make mutants ONLY=flow)
+	$(BIN)/python mutants $(ONLY)
 
 test-matrix: $(DEV_READY)  ## all tests on every Python, and against the lowest and the newest dependencies (hours)
 	VENV=$(VENV) .ci/matrix $(CELLS)

@@ -37,6 +37,8 @@ _BUILTIN = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
 )
+# Bound to an object as ``types.MethodType`` does. A method made of one and of its own object would be taken for the object.
+_BOUND_LIKE_FUNCTIONS = (types.FunctionType, functools._lru_cache_wrapper)
 # From where a partial stores them: a subclass may have attributes of its own with these names.
 _func, _args, _keywords = (functools.partial.__dict__[name].__get__ for name in ("func", "args", "keywords"))
 
@@ -148,7 +150,7 @@ def _object(target: Any, vouching: Vouching) -> Binder:
         if _open_ended(call) and "__signature__" in getattr(target, "__dict__", ()):
             raise refused(target)
         return FunctionBinder(call, types.MethodType(call, target), skip_first=True, found=intact)
-    if type(call) is types.FunctionType and takes_instance(call, vouching):
+    if type(call) in _BOUND_LIKE_FUNCTIONS and takes_instance(call, vouching):
         binder = compile_binder(call, bound=True, vouching=vouching)
         return _Through(types.MethodType(call, target), Step(call, intact), binder)
     get = getattr(type(call), "__get__", None)

@@ -240,8 +240,10 @@ def _tags_kept(view: Any) -> Any:
     if not isinstance(view, dict):
         return view
     pairs = view.get("$map")
-    if len(view) == 1 and isinstance(pairs, list) and len(pairs) == 1 and pairs[0][0] in _NUMBERS | {_BYTES}:
-        return {pairs[0][0]: pairs[0][1]}
+    if isinstance(pairs, list) and len(pairs) == 1:
+        [(name, content)] = pairs
+        if isinstance(name, str) and name in _NUMBERS | {_BYTES}:  # a key that is no text may not be hashable
+            return {name: content}
     return {name: _tags_kept(item) for name, item in view.items()}
 
 
