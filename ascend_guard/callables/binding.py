@@ -18,7 +18,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from ascend_guard.errors import ValidationError
 
@@ -151,8 +151,12 @@ def _object(target: Any, vouching: Vouching) -> Binder:
             raise refused(target)
         return FunctionBinder(call, types.MethodType(call, target), skip_first=True, found=intact)
     if type(call) in _BOUND_LIKE_FUNCTIONS and takes_instance(call, vouching):
-        binder = compile_binder(call, bound=True, vouching=vouching)
-        return _Through(types.MethodType(call, target), Step(call, intact), binder)
+        function = cast("Callable[..., Any]", call)  # isinstance would believe its __class__
+        return _Through(
+            types.MethodType(function, target),
+            Step(call, intact),
+            compile_binder(function, bound=True, vouching=vouching),
+        )
     get = getattr(type(call), "__get__", None)
     if call is None or get is None or type(call) is types.WrapperDescriptorType:
         return OpenBinder(target)

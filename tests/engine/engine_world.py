@@ -128,7 +128,7 @@ class Engine:
 
     def claim(self, action: AgentAction | None = None, number: int = 1, **other: Any) -> Change:
         """Claim an action."""
-        given = {"digest": "d" * 64, "running": "r" * 64, **other}
+        given = {"digest": "d" * 64, "running": ("r" if other.get("edits") else "d") * 64, **other}
         effect = Claim(action or refund(), str(number), given.pop("digest"), given.pop("running"), **given)
         return self.step(
             lambda tx: claim.claim(tx, ORG, "runner", effect, lambda asked: decide.judge(asked, self.policy)),

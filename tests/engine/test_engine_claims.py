@@ -37,7 +37,7 @@ def test_a_claim_changes_this_and_nothing_else(engine: Engine) -> None:
         "waiter": None,
         "expires_at": None,
     }
-    assert change.records == [{"event": "started", "action_id": 1, "actor": "billing", "digest": R}]
+    assert change.records == [{"event": "started", "action_id": 1, "actor": "billing", "digest": "d" * 64}]
     assert engine.store.read(lambda reader: reader.runners()) == ["runner"]
     assert [row.id for row in engine.store.read(lambda reader: reader.running("runner"))] == [1]
 
@@ -274,10 +274,10 @@ def test_what_a_dead_process_had_started_is_unknown(engine: Engine) -> None:
     engine.submit(submission(refund(50.0)), runner="runner")
     engine.step(lambda tx: tx.add_runner("runner", 1))
     engine.now += 7
-    alive = engine.step(lambda tx: claim.bury(tx, "runner", lambda name: name == "runner"))
+    alive = engine.step(lambda tx: claim.reap(tx, "runner", lambda name: name == "runner"))
     assert (alive.answer, alive.columns, alive.records) == (0, {}, [])
     assert engine.store.read(lambda reader: reader.runners()) == ["runner"]
-    change = engine.step(lambda tx: claim.bury(tx, "runner", lambda name: name != "runner"))
+    change = engine.step(lambda tx: claim.reap(tx, "runner", lambda name: name != "runner"))
     assert change.answer == 1
     assert change.columns == {"outcome": "unknown", "settled_at": START + 7}
     assert change.records == [
@@ -310,7 +310,7 @@ def test_the_longest_identifier_is_a_number() -> None:
 def test_another_organizations_action_is_unknown(engine: Engine) -> None:
     """The two cannot be told apart."""
     approved(engine)
-    effect = Claim(refund(), "1", "d" * 64, R)
+    effect = Claim(refund(), "1", "d" * 64, "d" * 64)
     with engine.refusing(NotFoundError, "no action"):
         engine.step(lambda tx: claim.claim(tx, "other", "runner", effect, lambda action: None))  # type: ignore[arg-type, return-value]  # never judged
     assert engine.store.read(lambda reader: claim.known(reader, ORG, "1")).id == 1
