@@ -13,7 +13,7 @@ from .fields import Object, Prose
 @masks("arguments")
 class ApproveBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Approve an action. ``arguments`` replace the caller's; the policy judges them now, and the whole edited call, with its
-    resource described anew, when it runs."""
+    resource described again, when it runs."""
 
     comments: Prose | None = None
     comment: Prose | None = None

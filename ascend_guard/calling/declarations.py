@@ -22,7 +22,7 @@ OnDenied = Literal["raise", "return"]
 class Options(Struct, frozen=True):
     """What a face declares once about all its calls; see ``governed``.
 
-    ``fixed`` names what was said of one call as text, and so cannot be described anew when its arguments are edited.
+    ``fixed`` names what was said of one call as text, and so cannot be described again when its arguments are edited.
     """
 
     action_type: str
@@ -150,7 +150,7 @@ def options(
         indicators = plain_context(declared.get("risk_indicators"))
         plain = plain_context(declared.get("context"))
     except (ValidationError, AttributeError, TypeError) as error:
-        raise ConfigurationError(f"{action_type!r} cannot be governed so: {error}") from error
+        raise ConfigurationError(f"{action_type!r} cannot be governed: {error}") from error
     if on_pending not in ("wait", "raise"):
         raise ConfigurationError(f"on_pending is 'wait' or 'raise', not {on_pending!r}.")
     if timeout is not None and (

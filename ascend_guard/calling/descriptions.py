@@ -42,7 +42,7 @@ def checked_names(option: str, given: object, parameters: Collection[str] | None
             )
         if parameters is not None and steps[0] != "*" and steps[0] not in parameters:
             raise ConfigurationError(
-                f"{option} names {name!r}, which is no parameter{_nearest(steps[0], parameters)}"
+                f"{option} names {name!r}, which is not a parameter{_nearest(steps[0], parameters)}"
                 + (f" A key inside an argument is written '*.{name}'." if option == "redact" else "")
             )
     return frozenset(given)
@@ -164,7 +164,7 @@ class _Template:
                 )
             if parameters is not None and name not in parameters:
                 raise ConfigurationError(
-                    f"The {what} template {template!r} uses {{{name}}}, which is no parameter; "
+                    f"The {what} template {template!r} uses {{{name}}}, which is not a parameter; "
                     f"there {'is' if len(parameters) == 1 else 'are'} {', '.join(sorted(parameters)) or 'none'}."
                 )
 

@@ -68,10 +68,10 @@ def refusal(error: AscendError) -> str:
         )
     if isinstance(error, ValidationError):
         why = error.message.removeprefix("Blocked: ")
-        return f"Blocked: this call cannot be judged as it stands, so the tool did not run. {why[:1].upper()}{why[1:]}"
+        return f"Blocked: this call cannot be judged, so the tool did not run. {why[:1].upper()}{why[1:]}"
     return (
-        f"Blocked: this tool did not run, because nobody could be asked ({type(error).__name__}).{about} "
-        "This is no decision about the call. Tell the user; it may work later."
+        f"Blocked: this tool did not run, because the control plane could not be asked ({type(error).__name__}).{about} "
+        "This is not a decision about the call. Tell the user; it may work later."
     )
 
 

@@ -96,7 +96,7 @@ def typed_duration(least: float, most: float, *, unit: str | None = None) -> Cal
         if seconds is None and unit is not None:
             seconds = duration(text + unit)
         if seconds is None:
-            raise typer.BadParameter(f"{text!r} is no length of time. Write a number and a unit: {EXAMPLES}.")
+            raise typer.BadParameter(f"{text!r} is not a duration. Write a number and a unit: {EXAMPLES}.")
         if not least <= seconds <= most:
             raise typer.BadParameter(f"{text!r} is not from {least:g} s to {span(most)}.")
         return seconds

@@ -115,7 +115,7 @@ def approve(
     requirements = requirements_of(row)
     if not asked(who, requirements):
         raise AuthorizationDeniedError(
-            f"Action {row.id} waits for somebody of {', '.join(pending_approvers(row))}. Ask one of them.",
+            f"Action {row.id} needs an approver of {', '.join(pending_approvers(row))}. Ask one of them.",
             action_id=str(row.id),
         )
     groups = None if who.groups is None else msgspec.json.encode(sorted(who.groups)).decode()
@@ -155,7 +155,7 @@ def _asked(row: ActionRow) -> tuple[object, ...]:
 def _require_as_seen(row: ActionRow, seen: ActionRow | None) -> None:
     if seen is not None and _asked(seen) != _asked(row):
         raise ConflictError(
-            f"Action {row.id} was changed by somebody else since you looked. Look again, then decide.",
+            f"Action {row.id} was changed since you looked at it. Look again, then decide.",
             action_id=str(row.id),
         )
 
@@ -195,7 +195,7 @@ def expire(tx: Transaction, row: ActionRow) -> None:
     it: the same call learns of the first once and then asks anew; after the second it asks anew at once."""
     lapsed = {} if row.status == "pending" else {"fingerprint": None}
     row.reason = (
-        "Nobody decided before the deadline."
+        "No decision was made before the deadline."
         if row.status == "pending"
         else "The approval was not used in time."
     )
@@ -224,10 +224,11 @@ def _plain(row: ActionRow, edits: dict[str, Any]) -> dict[str, Any]:
     try:
         seen = normalise(edits, key=b"")
     except (ValidationError, TypeError) as error:
-        raise ValidationError(f"Action {row.id} cannot be edited so: {error}") from None
+        raise ValidationError(f"Action {row.id} cannot be edited like this: {error}") from None
     if seen.opaque or seen.secrets:
         raise ValidationError(
-            f"Action {row.id} cannot be edited so: {', '.join(seen.opaque) or 'a value'} is secret or no plain JSON data."
+            f"Action {row.id} cannot be edited like this: {', '.join(seen.opaque) or 'a value'} is secret or not plain JSON "
+            f"data."
         )
     plain: dict[str, Any] = _tags_kept(seen.plain)
     return plain
@@ -250,14 +251,14 @@ def _tags_kept(view: Any) -> Any:
 def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy | None) -> None:
     if row.waiter == API:
         raise ValidationError(
-            f"Action {row.id} was submitted by a client that knows nothing of edited arguments and would run its own. "
-            f"Deny it and say what to change."
+            f"Action {row.id} was submitted by a client that does not support edited arguments and would run the "
+            f"original ones. Deny it and say what to change."
         )
     asked = submitted(tx, row.id).action
     for name, value in edits.items():
         if name in asked.excluded:
             raise ValidationError(
-                f"Argument {name!r} of action {row.id} is left out of the decision, so nobody can edit it. Deny the action "
+                f"Argument {name!r} of action {row.id} is left out of the decision, so it cannot be edited. Deny the action "
                 f"and say what to change."
             )
         if name not in asked.action_details:

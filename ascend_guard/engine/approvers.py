@@ -45,7 +45,7 @@ class Approver(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not normal(self.name):
             raise ValidationError(
-                f"{self.name!r} is no name: nothing in it can be seen. Name the person who decides."
+                f"{self.name!r} is not a name: it has no visible character. Name the person who decides."
             )
 
     @property

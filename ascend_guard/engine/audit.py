@@ -26,7 +26,7 @@ _PURPOSE = b"ascend-guard audit checkpoint\n"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something that is not as it was written.
+    """Something that was changed after it was written.
 
     Args:
         seq: the record it was found at.
@@ -253,7 +253,7 @@ def verify_export(lines: Iterable[bytes] | IO[bytes], public_key: str | None = N
         if not line.startswith(b'{"hash":"') or not line.endswith(b"}") or len(line) <= _BODY:
             if number == 1:
                 raise ValidationError(
-                    "This is no audit export. Make one with `ascend-guard audit export FILE`."
+                    "This is not an audit export. Make one with `ascend-guard audit export FILE`."
                 )
             chain.problems.append(Problem(chain.seq + 1, "the line is not readable"))
             continue

@@ -53,7 +53,7 @@ def claim(
     if row.claimed_at is not None:
         raise ConflictError(
             f"Blocked: the approval of action {row.id} has been used; one approval is good for one run. "
-            f"Call again to ask anew.",
+            f"Call again to request approval again.",
             action_id=str(row.id),
             remedy=remedies.inspect(str(row.id)),
         )

@@ -112,7 +112,7 @@ class EmbeddedControlPlane(People):
         if runner != self.store.runner:
             raise ConflictError(
                 f"Blocked: action {effect.action_id} did not run here. Its permit was taken by another process, such as the "
-                f"parent of this one. Call again to ask anew.",
+                f"parent of this one. Call again to request approval again.",
                 action_id=effect.action_id,
             )
         if digest != effect.digest:

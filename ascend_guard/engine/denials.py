@@ -102,7 +102,7 @@ def clear(tx: Transaction, row: ActionRow, by: str, comment: str | None) -> None
     untold = row.fingerprint is not None and fresh(row, tx.now)
     if row.status != "denied" or row.decided_by is None or not (holds or untold):
         raise ConflictError(
-            f"Action {row.id} has no denial that holds, so there is nothing to clear. The same call is asked about anew.",
+            f"Action {row.id} has no denial in force, so there is nothing to clear. The same call requests approval again.",
             action_id=str(row.id),
         )
     if record is not None and holds:

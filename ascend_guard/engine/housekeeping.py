@@ -34,7 +34,7 @@ def housekeep(store: Store, now: float, expired: Callable[[], None]) -> None:
     if not (dead or overdue or old):
         return
 
-    def mend(tx: Transaction) -> None:
+    def remedy(tx: Transaction) -> None:
         alive = living(store, tx, tx.now)
         for runner in dead:
             reap(tx, runner, alive)
@@ -45,4 +45,4 @@ def housekeep(store: Store, now: float, expired: Callable[[], None]) -> None:
             for record in tx.due_records(kind, tx.now, limit=1000):
                 tx.remove_record(record.organization, kind, record.name)
 
-    store.write(mend)
+    store.write(remedy)

@@ -97,11 +97,11 @@ def make_organization(tx: Transaction, name: str, tier: str, by: str) -> Organiz
     """
     if not _NAME.fullmatch(name):
         raise ValidationError(
-            f"{name!r} is no name for an organization. Use lower-case letters, digits and hyphens, beginning "
+            f"{name!r} is not a valid name for an organization. Use lower-case letters, digits and hyphens, beginning "
             f"with a letter or a digit, 63 at most."
         )
     if tier not in TIERS:
-        raise ValidationError(f"{tier!r} is no tier. There are {', '.join(TIERS)}.")
+        raise ValidationError(f"{tier!r} is not a tier. Tiers are {', '.join(TIERS)}.")
     if known(tx, name):
         raise ConflictError(f"There is an organization {name!r} already. Use it, or choose another name.")
     tx.put_record(_EVERYWHERE, _ORGANIZATION, name, msgspec.json.encode(_Tier(tier)))
@@ -168,7 +168,7 @@ def make_key(
             f"agent_id is empty or longer than {_LONGEST} characters. Name an agent, or leave it out to mean any."
         )
     if role not in ROLES:
-        raise ValidationError(f"{role!r} is no role of a key. There are {', '.join(ROLES)}.")
+        raise ValidationError(f"{role!r} is not a role of a key. Roles are {', '.join(ROLES)}.")
     if not known(tx, organization):
         raise NotFoundError(f"There is no organization {organization!r}. Make it first.")
     key = f"owkai_{secrets.token_urlsafe(_RANDOM_BYTES)}"

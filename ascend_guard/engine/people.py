@@ -42,7 +42,7 @@ class People:
             approver: who says so. However the name is written, it is one person (``approvers.normal``).
             comment: why, for the audit trail.
             arguments: argument values to run with instead of the caller's. They are judged here, and again, as a whole
-                call with its resource described anew, by the agent's policy when the call runs.
+                call with its resource described again, by the agent's policy when the call runs.
             seen: the action as the approver was shown it; an approval does not count for what somebody edited meanwhile.
 
         Raises:

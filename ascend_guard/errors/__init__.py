@@ -5,13 +5,13 @@ Each is also the builtin that Python people would catch::
     AscendError
     ├── ConfigurationError(ValueError)          nothing, or something wrong, is configured
     │   └── PolicyError                         a policy file that does not load: file:line: what is wrong
-    ├── ValidationError(ValueError)             this call cannot be judged as it stands
+    ├── ValidationError(ValueError)             this call cannot be judged
     ├── AuthenticationError(PermissionError)    no such key, or not allowed to ask
     ├── AuthorizationDeniedError(PermissionError)  a decision said no
     │   ├── KillSwitchError                     the kill switch is on, or its state cannot be known
     │   ├── AlreadyRanError                     this very call has begun before, and runs at most once
     │   └── ActionPendingError                  nobody has decided yet; the same call later re-attaches
-    ├── TimeoutError(builtins.TimeoutError)     nobody decided in time
+    ├── TimeoutError(builtins.TimeoutError)     no decision in time
     ├── RateLimitError
     ├── NetworkError(ConnectionError)           the control plane could not be reached
     ├── NotFoundError(LookupError)
@@ -100,7 +100,7 @@ def _restore(kind: type[AscendError], fields: dict[str, object]) -> AscendError:
 
 
 class ConfigurationError(AscendError, ValueError):
-    """Nothing, or something wrong, is configured. The message names the mend."""
+    """Nothing, or something wrong, is configured. The message names the remedy."""
 
 
 class PolicyError(ConfigurationError):
@@ -108,7 +108,7 @@ class PolicyError(ConfigurationError):
 
 
 class ValidationError(AscendError, ValueError):
-    """This call cannot be judged as it stands: an argument too large or too deep, a depth out of range."""
+    """This call cannot be judged: an argument too large or too deep, a depth out of range."""
 
 
 class AuthenticationError(AscendError, PermissionError):
@@ -178,7 +178,7 @@ class ServerError(AscendError):
 
 
 class StoreError(ServerError, OSError):
-    """The control plane's database failed. The message names the mend."""
+    """The control plane's database failed. The message names the remedy."""
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Collection[str]) -> None:

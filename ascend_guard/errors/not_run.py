@@ -147,13 +147,13 @@ def pending(action: AgentAction, result: ActionResult, repeatable: bool) -> Asce
 def timed_out(action: AgentAction, result: ActionResult, timeout: float | None) -> TimeoutError:
     """Nobody decided in the seconds the call waits."""
     return TimeoutError(
-        f"Timed out: {what(action)} (action {result.action_id}) did not run; nobody decided within "
+        f"Timed out: {what(action)} (action {result.action_id}) did not run: no decision was made within "
         f"{timeout:g} s. It still waits for a person: after the decision, make the same call again."
         if timeout is not None
         else f"Timed out: {what(action)} (action {result.action_id}) did not run; it is still pending.",
         action_id=result.action_id,
         rule=result.policy_matched,
-        reason="nobody decided in time",
+        reason="no decision in time",
         remedy=remedies.repeat(result.action_id, True),
     )
 
@@ -166,7 +166,7 @@ def inherited(action: AgentAction, action_id: str) -> ConflictError:
     """The error for a call whose permit was taken by the process that this one was forked from."""
     return ConflictError(
         f"Blocked: {what(action)} (action {action_id}) did not run here. Its permit was taken by the parent of this "
-        f"process, which goes on with it. Call again to ask anew.",
+        f"process, which goes on with it. Call again to request approval again.",
         action_id=action_id,
         reason="the permit is another process's",
     )

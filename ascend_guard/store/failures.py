@@ -1,4 +1,4 @@
-"""What a database or operating-system error means for the user, and how to mend it."""
+"""What a database or operating-system error means for the user, and how to fix it."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ def advice(error: Exception, path: Path | None = None) -> str:
     named = getattr(error, "filename", None)
     at = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else path
     if "full" in text or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        mend = (
+        remedy = (
             "The disk is full, or a quota or limit on files is reached. Free some space; nothing runs until decisions can "
             "be recorded."
         )
     elif number in (errno.EMFILE, errno.ENFILE):
-        mend = "This process has too many files open: close some, or raise the limit (ulimit -n)."
+        remedy = "This process has too many files open: close some, or raise the limit (ulimit -n)."
     elif at is not None and (number == errno.EISDIR or os.path.isdir(at)) and number != errno.EACCES:
-        mend = f"{at} is a directory where a file belongs. Move it away, or {ELSEWHERE}."
+        remedy = f"{at} is a directory where a file belongs. Move it away, or {ELSEWHERE}."
     elif "not a database" in text or "malformed" in text:
-        mend = "The file is damaged or is not a database. Restore it from a backup, or move it away to begin a new one."
+        remedy = "The file is damaged or is not a database. Restore it from a backup, or move it away to begin a new one."
     elif "readonly" in text or number in (errno.EACCES, errno.EPERM, errno.EROFS) or forbidden(at):
-        mend = (
+        remedy = (
             f"It cannot be written, or cannot be read, by this user. {'' if at is None else owned(at)}Decisions must be "
             f"recorded before a tool runs: run this as the user that the agents run as, make the folder and the files in "
             f"it writable for this user, or {ELSEWHERE}."
         )
     elif "unable to open" in text or number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):
-        mend = f"It cannot be opened. Check that the folder exists and is writable, or {ELSEWHERE}."
+        remedy = f"It cannot be opened. Check that the folder exists and is writable, or {ELSEWHERE}."
     elif "locked" in text:
-        mend = f"Another program has kept it locked for over {BUSY_TIMEOUT:g} s. Close whatever else has the file open."
+        remedy = f"Another program has kept it locked for over {BUSY_TIMEOUT:g} s. Close whatever else has the file open."
     elif "WAL" in text:
-        mend = "Put it on a local disk: network file systems cannot be shared safely."
+        remedy = "Put it on a local disk: network file systems cannot be shared safely."
     elif "I/O" in text or isinstance(error, OSError):
-        mend = "The disk does not take it: check free space, quotas and the disk's health."
+        remedy = "The disk does not take it: check free space, quotas and the disk's health."
     else:
-        mend = "See `ascend-guard doctor`."
-    return mend
+        remedy = "See `ascend-guard doctor`."
+    return remedy
 
 
 def forbidden(path: Path | None) -> bool:
@@ -111,7 +111,7 @@ def tampered(path: Path) -> StoreError:
 def emptied(path: Path) -> StoreError:
     """The error for a database without content whose key is still there."""
     return StoreError(
-        f"The database {path} is empty, but its key is there: somebody emptied it. Restore it from a backup; to begin a "
+        f"The database {path} is empty, but its key is there: it was emptied. Restore it from a backup; to begin a "
         f"new trail, move the key file away as well."
     )
 
@@ -191,10 +191,12 @@ def explain_postgres(kind: str, text: str, sqlstate: str | None, where: str) -> 
         role = 'role "' in text and "does not exist" in text
         found = (code for part, code in _BEFORE_SQLSTATE.items() if part in text)
         sqlstate = "28" if role else next(found, "")
-    mend = next((mend for code, mend in _POSTGRES.items() if sqlstate.startswith(code)), None)
+    remedy = next((remedy for code, remedy in _POSTGRES.items() if sqlstate.startswith(code)), None)
     if sqlstate == "SSL":
-        mend = "The encrypted connection failed: check sslmode and sslrootcert in the URL."
-    if mend is None and sqlstate == "":
-        mend = "It cannot be reached: check that the server runs, and host and port in the URL."
+        remedy = "The encrypted connection failed: check sslmode and sslrootcert in the URL."
+    if remedy is None and sqlstate == "":
+        remedy = "It cannot be reached: check that the server runs, and host and port in the URL."
     text = " ".join(text.split())
-    return StoreError(f"The database {where} failed ({kind}: {text}). {mend or 'See `ascend-guard doctor`.'}")
+    return StoreError(
+        f"The database {where} failed ({kind}: {text}). {remedy or 'See `ascend-guard doctor`.'}"
+    )

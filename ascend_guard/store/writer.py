@@ -367,7 +367,7 @@ class GroupCommit:
         elif isinstance(error, StoreError) and not isinstance(error, LastingStoreError):
             if ticket.attempts == 1:
                 _log.error(
-                    "%s, but that could not be recorded yet. It is tried again while this process lives: %s",
+                    "%s, but that could not be recorded yet. It is tried again while this process runs: %s",
                     ticket.posted,
                     error,
                 )

@@ -249,7 +249,7 @@ def _waiting(error: ActionPendingError, request: ToolCallRequest) -> dict[str, o
 def _require_checkpointer() -> None:
     if _configurable().get("__pregel_checkpointer") is None:
         raise ConfigurationError(
-            "on_pending='interrupt' needs a graph with a checkpointer, or nobody could resume it: "
+            "on_pending='interrupt' needs a graph with a checkpointer, or it could not be resumed: "
             "create_agent(..., checkpointer=...). Without one use on_pending='wait' or 'return'."
         )
 

@@ -88,7 +88,7 @@ class ToolGate:
                 require_text("the name of a tool", tool)
                 require_text(f"the action type of {tool!r}", action_type, optional=True)
         except ValidationError as error:
-            raise ConfigurationError(f"This server cannot be governed so: {error}") from None
+            raise ConfigurationError(f"This server cannot be governed: {error}") from None
         self._action_types = dict(action_types)
         self._declared = cast(Declaration, {**given, "mcp_server_name": name, "timeout": wait})
         options("x", "x", self._declared)  # what is wrong is said now, not at the first call

@@ -53,8 +53,8 @@ def tools_of(server: object, name: str = "server") -> list[ToolState]:
     """
     if not is_fastmcp(server) and low_level(server) is None:
         raise ConfigurationError(
-            f"{name} is of the type {type(server).__name__}, which is no MCP server. Name the MCPServer, Server or FastMCP "
-            "object."
+            f"{name} is of the type {type(server).__name__}, which is not an MCP server. Name the MCPServer, "
+            "Server or FastMCP object."
         )
     states = _of_fastmcp(server, name) if is_fastmcp(server) else _of_official(server, name)
     try:

@@ -1,4 +1,4 @@
-"""``ascend-guard doctor``: says what is wrong and how to mend it, whatever is wrong."""
+"""``ascend-guard doctor``: says what is wrong and how to fix it, whatever is wrong."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_broken_policy(shop: Any) -> None:
     answer = shop.run("doctor --json")
     assert answer.code == 1
     assert f"{shop.policy}:1: " in checks(answer)["policy"]["detail"]
-    assert "policy check" in checks(answer)["policy"]["mend"]
+    assert "policy check" in checks(answer)["policy"]["remedy"]
 
 
 @pytest.mark.parametrize(
@@ -77,18 +77,18 @@ def test_a_broken_policy(shop: Any) -> None:
 def test_wrong_settings(
     shop: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str, check: str
 ) -> None:
-    """A setting that means nothing is wrong, with a mend."""
+    """A setting that means nothing is wrong, with a remedy."""
     monkeypatch.setenv(name, value)
     answer = shop.run("doctor --json")
     assert answer.code == 1
     assert checks(answer)[check]["state"] == "wrong"
-    assert checks(answer)[check]["mend"]
+    assert checks(answer)[check]["remedy"]
 
 
 def test_a_misspelt_variable(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable nobody reads is pointed out with the one that was meant."""
     monkeypatch.setenv("ASCEND_POLCY", "x")
-    assert "ASCEND_POLICY" in checks(shop.run("doctor --json"))["ASCEND_POLCY"]["mend"]
+    assert "ASCEND_POLICY" in checks(shop.run("doctor --json"))["ASCEND_POLCY"]["remedy"]
 
 
 def test_no_database_of_ours(shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_cut_trail(shop: Any) -> None:
     assert shop.run("approvals list").code == 1
     answer = shop.run("doctor --json")
     assert answer.code == 1
-    assert "audit verify" in checks(answer)["audit trail"]["mend"]
+    assert "audit verify" in checks(answer)["audit trail"]["remedy"]
 
 
 def test_a_missing_key(shop: Any) -> None:
@@ -133,7 +133,7 @@ def test_others_may_read_it(shop: Any) -> None:
     """Files that other users can use are pointed out."""
     shop.ask()
     shop.database.chmod(0o644)
-    assert checks(shop.run("doctor --json"))["permissions"]["mend"] == f"chmod 600 {shop.database}"
+    assert checks(shop.run("doctor --json"))["permissions"]["remedy"] == f"chmod 600 {shop.database}"
 
 
 def test_stopped_overdue_and_dead(shop: Any) -> None:
@@ -155,7 +155,7 @@ def test_the_kill_switch_is_read_from_its_file(shop: Any) -> None:
     """The command named for a switch releases that one; a file that is missing stops everybody, and is not "off"."""
     shop.plane.kill(reason="fire", by="carol", agent_id="a b")
     told = checks(shop.run("doctor --json"))["kill switch"]
-    assert told["mend"].endswith("kill-switch off --agent 'a b'")
+    assert told["remedy"].endswith("kill-switch off --agent 'a b'")
     shop.plane.release(reason="out", by="carol", agent_id="a b")
     assert checks(shop.run("doctor --json"))["kill switch"]["detail"] == "off"
     shop.plane.store._switches.path.unlink()
@@ -172,4 +172,4 @@ def test_a_full_disk(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     usage.free = 1 << 20
     answer = shop.run("doctor --json")
     assert answer.code == 1
-    assert checks(answer)["disk"]["mend"]
+    assert checks(answer)["disk"]["remedy"]

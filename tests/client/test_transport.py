@@ -657,7 +657,7 @@ def test_after_close_nothing_is_sent(server: FaultServer) -> None:
     ],
 )
 def test_base_urls_that_are_refused(url: str) -> None:
-    """With the mend, and without the password that was in it."""
+    """With the remedy, and without the password that was in it."""
     with pytest.raises(ConfigurationError, match="ASCEND_API_URL") as caught:
         Transport(url)
     assert "hunter2" not in caught.value.message

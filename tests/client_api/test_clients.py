@@ -55,7 +55,7 @@ def server() -> Iterator[DocumentedServer]:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_key_is_formed_like_one(kind: Any, key: Any) -> None:
-    """Or it is refused when the client is made, without being shown; the mend is named."""
+    """Or it is refused when the client is made, without being shown; the remedy is named."""
     with pytest.raises(errors.AuthenticationError) as caught:
         kind(api_key=key)
     assert "ASCEND_API_KEY" in str(caught.value)

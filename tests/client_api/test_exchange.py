@@ -204,7 +204,7 @@ def test_every_other_status_is_its_error(status: int, body: bytes) -> None:
     assert "asc_1" in str(end)
 
 
-def test_a_redirect_names_the_mend() -> None:
+def test_a_redirect_names_the_remedy() -> None:
     """It is not followed: that would carry the key away."""
     _, end = steps(ask(), answer(302, b"", location="https://elsewhere.example"))
     assert isinstance(end, errors.ServerError)

@@ -72,7 +72,7 @@ def test_every_documented_status_is_sent_again_with_one_key() -> None:
     status=st.integers(201, 599).filter(lambda status: status not in (*AGAIN, 200)),
 )
 def test_no_other_status_is_sent_again(name: str, status: int) -> None:
-    """It is an answer, or something that sending again does not mend."""
+    """It is an answer, or something that sending again does not remedy."""
     off = [] if name.startswith("call") else [(0.0, good())]
     outcome = played(SUBMITTING[name], [*off, (0.0, answer(status, {})), (0.0, good())])
     assert len(submissions(outcome.transport.sends)) == 1

@@ -247,7 +247,7 @@ def test_no_agent(thing: object) -> None:
 
 
 def test_refusing_to_start() -> None:
-    """Every tool that is not governed is named, with where it is and the mend; a governed agent starts."""
+    """Every tool that is not governed is named, with where it is and the remedy; a governed agent starts."""
     ran = Ran()
     tools = [ran.tool("raw", "send\n\x1b[2J"), ran.tool("gated", "fine")]
     with pytest.raises(ConfigurationError) as refused:

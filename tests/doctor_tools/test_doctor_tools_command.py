@@ -77,7 +77,7 @@ class Answer(NamedTuple):
     def said(self, state: str) -> str:
         """What is said about tools, where that is the state of it."""
         return "\n".join(
-            f"{check['detail']} -> {check['mend']}"
+            f"{check['detail']} -> {check['remedy']}"
             for check in self.json["checks"]
             if (check["name"], check["state"]) == ("tools", state)
         )
@@ -174,7 +174,7 @@ def test_the_exit_status(doctor: Doctor, arguments: list[str], code: int, state:
 
 
 @pytest.mark.parametrize(
-    ("target", "what", "mend"),
+    ("target", "what", "remedy"),
     [
         ("shop_agents", "names nothing in a module", "such as shop_agents:agent"),
         ("shop_agents.py", "names nothing", "module:name"),
@@ -189,21 +189,21 @@ def test_the_exit_status(doctor: Doctor, arguments: list[str], code: int, state:
         ("./shop_agents:mixed", "there is no file shop_agents", "Did you mean shop_agents.py?"),
         ("shop_agents:number", "of the type int", "create_agent"),
         ("shop_agents:with_arguments", "called with arguments (model, temperature)", "without arguments"),
-        ("shop_agents:breaks", "RuntimeError: no key. Set OPENAI_API_KEY at", "Mend that"),
-        ("broken:agent", "SyntaxError: invalid syntax at", "Mend that"),
+        ("shop_agents:breaks", "RuntimeError: no key. Set OPENAI_API_KEY at", "Fix that"),
+        ("broken:agent", "SyntaxError: invalid syntax at", "Fix that"),
         ("script:agent", "ends the process when it is imported", '__name__ == "__main__"'),
         ("needing:agent", "No module named 'surely_not_installed'", "surely_not_installed"),
         ("empty:agent", "empty has no agent", "It is empty"),
         ("hiding:agent", "No module named 'langchain.agents'", "langchain.py here hides"),
-        ("deep:agent", "JSONDecodeError: Expecting value: line 1 column 1 (char 0) at ", "Mend that"),
+        ("deep:agent", "JSONDecodeError: Expecting value: line 1 column 1 (char 0) at ", "Fix that"),
         ("notes.txt:agent", "there is no module notes in", "folder"),
         ("./notes.txt:agent", "no file of Python", ".py file"),
     ],
 )
 def test_a_newcomers_mistakes(
-    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, target: str, what: str, mend: str
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, target: str, what: str, remedy: str
 ) -> None:
-    """Each is told in one line with its mend, and nothing is called governed: status 1, with --strict or without."""
+    """Each is told in one line with its remedy, and nothing is called governed: status 1, with --strict or without."""
     Path("broken.py").write_text("def agent(:\n")
     Path("script.py").write_text("import sys\nsys.exit(0)\n")
     Path("needing.py").write_text("import surely_not_installed\n")
@@ -220,7 +220,7 @@ def test_a_newcomers_mistakes(
     assert answer.json["tools"] is None
     said = answer.said("wrong")
     assert what in said.partition(" -> ")[0]
-    assert mend in said.partition(" -> ")[2]
+    assert remedy in said.partition(" -> ")[2]
     if target == "deep:agent":
         assert str(Path("deep.py").resolve()) + ":2" in said
     shown = doctor("--agent", target)

@@ -159,7 +159,7 @@ def test_versions_of_a_tool(gates: tuple[bool, bool], off: str | None) -> None:
 
 
 async def test_refusing_to_start() -> None:
-    """Tools are named with the mend, while an event loop runs as well; a governed server starts."""
+    """Tools are named with the remedy, while an event loop runs as well; a governed server starts."""
     server = MCPServer("s")
     server.tool(name="send_mail")(tool([], "send", gate=False))
     server.tool(name="fine")(tool([], "fine", gate=True))

@@ -198,7 +198,7 @@ def test_a_decision_after_the_deadline_is_too_late(
     change = getattr(engine, decide)()
     assert isinstance(change.answer, ConflictError if late else ActionResult)
     if late:
-        why = "Nobody decided before the deadline."
+        why = "No decision was made before the deadline."
         assert why in str(change.answer)
         assert change.columns == {
             "status": "denied",
@@ -421,9 +421,9 @@ def test_an_edit_that_cannot_be_read_names_the_action(engine: Engine) -> None:
         engine.approve(ANN, {"note": deep})
     with engine.refusing(ValidationError, "Action 1 cannot be edited so"):
         engine.approve(ANN, {5: 1})  # type: ignore[dict-item]  # as a client of ours could pass
-    with engine.refusing(ValidationError, "Action 1 cannot be edited so: note"):
+    with engine.refusing(ValidationError, "Action 1 cannot be edited like this: note"):
         engine.approve(ANN, {"note": object()})
-    with engine.refusing(ValidationError, "Action 1 cannot be edited so: a value is secret"):
+    with engine.refusing(ValidationError, "Action 1 cannot be edited like this: a value is secret"):
         engine.approve(ANN, {"note": {"password": "hunter2"}})
 
 

@@ -55,7 +55,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "redact of numbers": (declared(redact=[5]), r"redact"),
     "redact of no parameter": (
         declared(redact=("ordr",)),
-        r"redact names 'ordr', which is no parameter; did you mean 'order'\?.*'\*\.ordr'",
+        r"redact names 'ordr', which is not a parameter; did you mean 'order'\?.*'\*\.ordr'",
     ),
     "redact far from any": (declared(redact=("zzz",)), r"there are amount, order"),
     "redact inside no parameter": (declared(redact=("ordr.card",)), r"'ordr\.card'.*did you mean 'order'"),
@@ -129,10 +129,10 @@ def _cyclic() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES))
-def test_a_mistake_is_told_with_its_mend(name: str) -> None:
-    """Each is a ConfigurationError, raised before any call, whose message names the mend."""
-    declare, mend = MISTAKES[name]
-    with pytest.raises(ConfigurationError, match=f"(?s){mend}"):
+def test_a_mistake_is_told_with_its_remedy(name: str) -> None:
+    """Each is a ConfigurationError, raised before any call, whose message names the remedy."""
+    declare, remedy = MISTAKES[name]
+    with pytest.raises(ConfigurationError, match=f"(?s){remedy}"):
         declare()
 
 

@@ -74,7 +74,7 @@ BEFORE: dict[str, str] = {
 """What the text around a block has defined before it, by document and number of the block."""
 
 AFTER: dict[str, str] = {
-    "README.md 2": "import os; assert not os.path.exists(path)",
+    "README.md 2": "delete(path); assert not os.path.exists(path)",
     "docs/governing-tools.md 1": "assert refund('A-17', 40) is None",
     "docs/governing-tools.md 2": "assert refund('A-17', 40) is None",
     "docs/governing-tools.md 3": "assert refund(Session(), 'A-17', 40) is None; refund_again(Session(), 'A-17', 40)",

@@ -87,7 +87,7 @@ def test_it_loads_no_framework(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PUBLIC)
-def test_a_missing_framework_is_named_with_the_mend(package: str) -> None:
+def test_a_missing_framework_is_named_with_the_remedy(package: str) -> None:
     """The newcomer's first mistake."""
     said = python(_MISSING.format(package=package, frameworks=FRAMEWORKS))
     assert f"pip install 'ascend-guard[{EXTRAS[package]}]'" in said

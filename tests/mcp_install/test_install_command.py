@@ -52,7 +52,7 @@ def test_no_is_no(desk: Any, types: Any) -> None:
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
 @pytest.mark.parametrize("more", ["", " --json"])
 def test_without_a_terminal_it_needs_yes(desk: Any, verb: str, more: str) -> None:
-    """Refused, and the mend is named; nothing is written."""
+    """Refused, and the remedy is named; nothing is written."""
     path = desk.has(".mcp.json", ONE)
     answer = desk.run(f"{verb} --server a{more}")
     assert answer.code == 2

@@ -1,4 +1,4 @@
-"""Importing the package costs no framework, and one that is missing is named with its mend."""
+"""Importing the package costs no framework, and one that is missing is named with its remedy."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_the_policy_is_a_directory(tmp_path: Path) -> None:
 
 
 def test_a_broken_rule(tmp_path: Path) -> None:
-    """File, line, what is wrong, and the mend."""
+    """File, line, what is wrong, and the remedy."""
     (tmp_path / "policy.yaml").write_text(
         "version: 1\nrules:\n  - {name: all, effect: alow}\n  - {name: x, effect: deny, when: args.amount >}\n"
     )

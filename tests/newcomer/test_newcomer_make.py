@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("python", "says"),
     [
-        ("3.10", "PYTHON=3.10 is no Python that can be run. Name one: make PYTHON=python3.12"),
+        ("3.10", "PYTHON=3.10 is not a Python that can be run. Name one: make PYTHON=python3.12"),
         (
             "./old",
             "ascend-guard needs Python 3.11 or newer; Python 3.10.13 is ./old. Try: make PYTHON=python3.12",

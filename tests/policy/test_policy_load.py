@@ -1,4 +1,4 @@
-"""The loader: whatever it is given it loads or refuses, with the line and the mend of each mistake."""
+"""The loader: whatever it is given it loads or refuses, with the line and the remedy of each mistake."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_tabs_are_named(rules: str) -> None:
 
 
 def test_the_slow_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where PyYAML was built without libyaml, policies, lines and mends are the same."""
+    """Where PyYAML was built without libyaml, policies, lines and remedies are the same."""
     fast = parse_policy(starter_policy()).rules
     monkeypatch.delattr("yaml.CSafeLoader", raising=False)
     assert parse_policy(starter_policy()).rules == fast
@@ -263,7 +263,7 @@ def test_the_digest_is_of_the_text() -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", one)
 
 
-def test_files_that_cannot_be_read_are_refused_with_the_mend(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_refused_with_the_remedy(tmp_path: Path) -> None:
     """Missing, a directory, unreadable, not UTF-8, too large: each says what to do."""
     with pytest.raises(
         PolicyError, match=r"nowhere\.yaml: there is no such policy file; .*`ascend-guard init`"

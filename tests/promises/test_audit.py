@@ -117,7 +117,7 @@ def test_removed_records_are_found_also_from_the_tail(
 
 @given(keep=st.integers(0, CALLS * 3 + 1))
 def test_a_cut_tail_is_found_when_the_head_was_moved_too(copies: Callable[[], Path], keep: int) -> None:
-    """Whoever cuts the tail and mends the head row still lacks the key of its seal."""
+    """Whoever cuts the tail and remedies the head row still lacks the key of its seal."""
     folder = copies()
     connection = sqlite3.connect(folder / "a.db")
     row = connection.execute("SELECT hash FROM audit WHERE seq=?", (keep,)).fetchone()

@@ -500,7 +500,7 @@ def test_resources_are_classified(world: World) -> None:
 
 
 def test_there_is_a_most_of_each_kind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more is a conflict that names the mend; another organization has room of its own; changes need none."""
+    """One more is a conflict that names the remedy; another organization has room of its own; changes need none."""
     monkeypatch.setattr("ascend_guard.engine.registry.records.MOST", 2)
     for name in ("a", "b"):
         registered(world, name)

@@ -166,6 +166,6 @@ def test_it_survives_an_api_that_keeps_its_providers_elsewhere(monkeypatch: pyte
 
 
 def test_the_fast_look_fits_the_installed_api() -> None:
-    """If these names go, every call takes the slow way: mend ``observe``."""
+    """If these names go, every call takes the slow way: remedy ``observe``."""
     assert hasattr(trace, "_TRACER_PROVIDER")
     assert hasattr(metrics_internal, "_METER_PROVIDER")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
 
 app = typer.Typer(
-    help="What agents asked, what was decided, and what came of it.",
+    help="List actions: what agents requested, the decisions and the outcomes.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

@@ -108,7 +108,7 @@ def approve(
             "--set",
             metavar="NAME=JSON",
             help="Run with this argument value instead. The policy judges it here, and the whole edited call, with its "
-            "resource described anew, when it runs. Repeatable.",
+            "resource described again, when it runs. Repeatable.",
         ),
     ] = None,
     yes: YesOption = False,
@@ -249,7 +249,7 @@ def _report_approval(run: Run, details: Details, who: str) -> None:
     if details.edits:
         run.say(
             shown(
-                "The agent's process describes the edited call anew when it runs: its policy judges resource, risk and "
+                "The agent's process describes the edited call again when it runs: its policy judges resource, risk and "
                 "arguments, and may deny it or ask for more approval. Values that do not fit the tool's types are refused."
             )
         )

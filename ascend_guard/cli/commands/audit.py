@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-app = typer.Typer(
-    help="Prove that the audit trail is as it was written.", no_args_is_help=True, rich_markup_mode="rich"
-)
+app = typer.Typer(help="Verify the audit trail.", no_args_is_help=True, rich_markup_mode="rich")
 
 _SHOWN = 20
 
@@ -199,7 +197,7 @@ def _say(run: Run, report: Report, checked: str, public_key: str | None) -> None
         )
         run.say(Text(f"  head {report.head}", "dim"))
     else:
-        run.line(shown(f"✗ {checked} is not as it was written.", "bold red"))
+        run.line(shown(f"✗ {checked} was changed after it was written.", "bold red"))
         listed = table("Record", "What is wrong")
         for problem in report.problems[:_SHOWN]:
             listed.add_row(f"{problem.seq:,}", shown(problem.what, "red"))

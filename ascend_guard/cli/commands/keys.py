@@ -168,9 +168,7 @@ def revoke(
     if not run.json:
         from ascend_guard.cli.output import shown
 
-        run.say(
-            shown(f"Revoked: key {info.key_id} ({info.prefix}…). Nobody can use it any more.", "bold red")
-        )
+        run.say(shown(f"Revoked: key {info.key_id} ({info.prefix}…). It can no longer be used.", "bold red"))
 
 
 def _record(info: KeyInfo) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def _require_person(
         return
     if run.json:
         raise Refusal(
-            "With --json nobody is asked. Add --yes to go ahead, or --dry-run to see the difference."
+            "With --json there is no prompt. Add --yes to go ahead, or --dry-run to see the difference."
         )
     words = ["mcp-proxy", verb, *([str(path)] if path else []), *(["--client", client] if client else [])]
     for name in server or ():

@@ -172,7 +172,7 @@ class Play:
         sent = self.world.requests[before:]
         stage.prove(
             [request.body.get("amount") for request in sent] == [12.5],
-            "the small refund needed nobody: 1 more request, 12.50",
+            "the small refund needed no approval: 1 more request, 12.50",
             sent,
         )
 

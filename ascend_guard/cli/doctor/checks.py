@@ -15,10 +15,10 @@ class Check(NamedTuple):
     name: str
     state: State
     detail: str
-    mend: str = ""
+    remedy: str = ""
 
 
-def what_and_mend(error: AscendError) -> tuple[str, str]:
-    """The first sentence of a message says what is wrong, the rest is the mend."""
+def what_and_remedy(error: AscendError) -> tuple[str, str]:
+    """The first sentence of a message says what is wrong, the rest is the remedy."""
     before, dot, after = error.message.partition(". ")
     return (before + ".", after) if dot else (error.message, "")

@@ -1,4 +1,4 @@
-"""``ascend-guard doctor``: what is configured, what is reachable, what is wrong and how to mend it."""
+"""``ascend-guard doctor``: what is configured, what is reachable, what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ascend_guard.cli.command import command
 from ascend_guard.cli.context import Run, approver
 from ascend_guard.errors import AscendError
 
-from .checks import Check, what_and_mend
+from .checks import Check, what_and_remedy
 
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
@@ -62,7 +62,7 @@ StrictOption = Annotated[
 def doctor(
     run: Run, agent: AgentOption = None, server: ServerOption = None, strict: StrictOption = False
 ) -> int:
-    """Look at everything: what is configured, what is reachable, what is wrong and how to mend it."""
+    """Look at everything: what is configured, what is reachable, what is wrong and how to fix it."""
     if strict and not agent and not server:
         raise typer.BadParameter("it needs an --agent or a --server to look at.", param_hint="--strict")
     checks: list[Check] = []
@@ -75,7 +75,7 @@ def doctor(
     wrong = [check for check in checks if check.state == "wrong"]
     value: dict[str, Any] = {
         "ok": not wrong,
-        "checks": [{**check._asdict(), "mend": check.mend or None} for check in checks],
+        "checks": [{**check._asdict(), "remedy": check.remedy or None} for check in checks],
     }
     if agent or server:
         value["tools"] = None if tools is None else [tool._asdict() for tool in tools]
@@ -106,8 +106,8 @@ def _say(run: Run, checks: list[Check], wrong: int, tools: list[Tool] | None) ->
         detail = Text("\n").join(
             shown(line, "" if check.state in ("ok", "info") else colour) for line in lines
         )
-        if check.mend:
-            detail.append("\n→ ", "cyan").append_text(Text("\n").join(map(shown, check.mend.split("\n"))))
+        if check.remedy:
+            detail.append("\n→ ", "cyan").append_text(Text("\n").join(map(shown, check.remedy.split("\n"))))
         grid.add_row(Text.assemble((mark, colour), " ", check.name), detail)
     run.say(grid, "")
     if tools:
@@ -155,8 +155,8 @@ def _variables() -> Iterator[Check]:
             yield Check(name, "info", f"{value}  ({_VARIABLES[name]})")
         else:
             close = get_close_matches(name, _VARIABLES, n=1)
-            mend = f"Did you mean {close[0]}?" if close else ""
-            yield Check(name, "warning" if close else "info", "is set, and nothing here reads it", mend)
+            remedy = f"Did you mean {close[0]}?" if close else ""
+            yield Check(name, "warning" if close else "info", "is set, and nothing here reads it", remedy)
 
 
 def _configuration(run: Run) -> Iterator[Check]:
@@ -174,7 +174,7 @@ def _configuration(run: Run) -> Iterator[Check]:
     try:
         path, options = settings.database()
     except AscendError as error:
-        yield Check("control plane", "wrong", *what_and_mend(error))
+        yield Check("control plane", "wrong", *what_and_remedy(error))
         return
     yield Check("control plane", "ok", "embedded: decisions are made in the agent's process")
     yield _policy(settings)
@@ -193,7 +193,7 @@ def _configuration(run: Run) -> Iterator[Check]:
         yield Check("database", "info", f"{path}: not there yet, the first governed call makes it")
         yield from place(path)
     except AscendError as error:
-        yield Check("database", "wrong", *what_and_mend(error))
+        yield Check("database", "wrong", *what_and_remedy(error))
 
 
 def _server(settings: Settings, what: str) -> Check:
@@ -206,8 +206,8 @@ def _server(settings: Settings, what: str) -> Check:
                 return Check("control plane", "wrong", f"{what}: {status.error}", "Is it running?")
             client.kill_switch_status()
     except AscendError as error:
-        wrong, mend = what_and_mend(error)
-        return Check("control plane", "wrong", f"{what}: {wrong}", mend)
+        wrong, remedy = what_and_remedy(error)
+        return Check("control plane", "wrong", f"{what}: {wrong}", remedy)
     return Check(
         "control plane", "ok", f"{what}: version {status.api_version}, {status.latency_ms:.0f} ms away"
     )
@@ -220,7 +220,7 @@ def _postgres(run: Run, settings: Settings) -> Iterator[Check]:
         store = run.plane().store
         head = store.read(lambda reader: reader.head())
     except AscendError as error:
-        yield Check("database", "wrong", *what_and_mend(error))
+        yield Check("database", "wrong", *what_and_remedy(error))
         return
     yield Check("database", "ok", f"{settings.place}: {head.seq:,} audit records")
 
@@ -240,12 +240,12 @@ def _policy(settings: Settings) -> Check:
     try:
         place = absolute(settings.policy)
         if not there(place):
-            what, _, mend = no_policy(place).message.partition(". ")
-            return Check("policy", "wrong", what, mend)
+            what, _, remedy = no_policy(place).message.partition(". ")
+            return Check("policy", "wrong", what, remedy)
         policy = load_policy(settings.policy)
     except AscendError as error:
         return Check(
-            "policy", "wrong", f"does not load\n{error.message}", "Mend it, then: ascend-guard policy check"
+            "policy", "wrong", f"does not load\n{error.message}", "Fix it, then: ascend-guard policy check"
         )
     return Check(
         "policy", "ok", f"{settings.policy}: {len(policy.rules)} rules, default {policy.default.value}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ascend_guard.cli.screen.trail import looking
 from ascend_guard.errors import AscendError
 
-from .checks import Check, what_and_mend
+from .checks import Check, what_and_remedy
 
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
@@ -48,10 +48,10 @@ def place(path: Path, *, works: bool = False) -> Iterator[Check]:
             "Move it away, or name another place with ASCEND_DATABASE_URL.",
         )
     elif not os.access(folder, os.W_OK | os.X_OK):
-        mend = (
+        remedy = (
             f"{owned(folder)}Make it writable for this user, or name another place with ASCEND_DATABASE_URL."
         )
-        yield Check("folder", "warning" if works else "wrong", f"{folder} is not writable", mend)
+        yield Check("folder", "warning" if works else "wrong", f"{folder} is not writable", remedy)
     elif os.path.lexists(path) and not os.path.exists(path):
         yield Check(
             "database",
@@ -65,11 +65,11 @@ def place(path: Path, *, works: bool = False) -> Iterator[Check]:
         yield Check("disk", "warning", f"free space of {folder} is not known ({error})")
         return
     text = f"{free / (1 << 30):.1f} GiB free" if free >= _LITTLE else f"{free / (1 << 20):.0f} MiB free"
-    mend = "Free some space: where a decision cannot be recorded, nothing runs."
+    remedy = "Free some space: where a decision cannot be recorded, nothing runs."
     if free < _TOO_LITTLE:
-        yield Check("disk", "wrong", text, mend)
+        yield Check("disk", "wrong", text, remedy)
     else:
-        yield Check("disk", "ok" if free >= _LITTLE else "warning", text, "" if free >= _LITTLE else mend)
+        yield Check("disk", "ok" if free >= _LITTLE else "warning", text, "" if free >= _LITTLE else remedy)
 
 
 def database(settings: Settings, path: Path) -> Iterator[Check]:
@@ -94,14 +94,14 @@ def database(settings: Settings, path: Path) -> Iterator[Check]:
                 yield Check(
                     "switch file",
                     "wrong",
-                    f"{damage.what.rstrip('.')}. Nobody can tell which agents are stopped, so all are",
+                    f"{damage.what.rstrip('.')}. It cannot be known which agents are stopped, so all are",
                     "Restore the file if it was moved away; else: ascend-guard kill-switch off",
                 )
             yield from _state(SQLiteReader(connection, file if known else None), key, path)
     except AscendError as error:
-        yield Check("audit trail", "wrong", *what_and_mend(error))
+        yield Check("audit trail", "wrong", *what_and_remedy(error))
     except OSError as error:
-        yield Check("audit trail", "wrong", *what_and_mend(explain(error, path)))
+        yield Check("audit trail", "wrong", *what_and_remedy(explain(error, path)))
     yield agents
 
 
@@ -133,7 +133,7 @@ def _openable(settings: Settings, path: Path) -> Check:
                 "that does not answer.",
             )
     except AscendError as error:
-        return Check("agents", "wrong", *what_and_mend(error))
+        return Check("agents", "wrong", *what_and_remedy(error))
     return Check("agents", "ok", "can open the database and write to it, as this user")
 
 
@@ -188,7 +188,7 @@ def _writable(path: Path) -> Check:
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
-        return Check("database", "wrong", *what_and_mend(explain(error, path)))
+        return Check("database", "wrong", *what_and_remedy(explain(error, path)))
     if mode != "wal":
         return Check(
             "database", "warning", f"{path}, {size}, journal mode {mode}", "The next governed call sets WAL."
@@ -217,9 +217,9 @@ def _private(path: Path) -> Iterator[Check]:
         file = path.with_name(path.name + suffix)
         if file.exists() and file.stat().st_uid != owner:
             whose = user_name(file.stat().st_uid)
-            mend = f"chown {user_name(owner)} {shlex.quote(str(file))}"
+            remedy = f"chown {user_name(owner)} {shlex.quote(str(file))}"
             yield Check(
-                "owner", "warning", f"{file} belongs to {whose}, the database to {user_name(owner)}", mend
+                "owner", "warning", f"{file} belongs to {whose}, the database to {user_name(owner)}", remedy
             )
 
 
@@ -269,7 +269,7 @@ def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
             "processes",
             "warning",
             f"{len(dead)} ended with {left} {'call' if left == 1 else 'calls'} running, outcome unknown",
-            "Look what came of them: ascend-guard actions list --status unknown",
+            "See their outcomes: ascend-guard actions list --status unknown",
         )
     else:
         yield Check(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ascend_guard.errors import AscendError
 
-from .checks import Check, what_and_mend
+from .checks import Check, what_and_remedy
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,13 +51,13 @@ class _Unfit(Exception):
 
     Args:
         what: why, in one line.
-        mend: what to do.
+        remedy: what to do.
     """
 
-    def __init__(self, what: str, mend: str) -> None:
+    def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
         self.what = what
-        self.mend = mend
+        self.remedy = remedy
 
 
 class Look(NamedTuple):
@@ -86,10 +86,10 @@ def look(agents: list[str], servers: list[str], *, strict: bool) -> Look:
             try:
                 found, more = _tools(kind, target, strict=strict)
             except _Unfit as unfit:
-                checks.append(Check("tools", "wrong", unfit.what, unfit.mend))
+                checks.append(Check("tools", "wrong", unfit.what, unfit.remedy))
                 tools = None
             except AscendError as error:
-                checks.append(Check("tools", "wrong", *what_and_mend(error)))
+                checks.append(Check("tools", "wrong", *what_and_remedy(error)))
                 tools = None
             else:
                 checks += [_judged(kind, target, found, strict=strict), *more]
@@ -146,8 +146,8 @@ def _tools(kind: Kind, target: str, *, strict: bool) -> tuple[list[Tool], list[C
         what = (
             f"{target}: not all of it was looked at, more than {agents.MOST:,} objects hang together with it"
         )
-        mend = "Keep data out of the variables its functions refer to."
-        checks.append(Check("tools", "wrong" if strict else "warning", what, mend))
+        remedy = "Keep data out of the variables its functions refer to."
+        checks.append(Check("tools", "wrong" if strict else "warning", what, remedy))
     return [Tool(*state) for state in found.tools], checks
 
 
@@ -191,12 +191,12 @@ def _by_name(name: str) -> ModuleType:
             raise _failed(name, error) from error
         files = [path.stem for path in Path.cwd().glob("*.py")]
         close = get_close_matches(missing, files, n=1)
-        mend = (
+        remedy = (
             f"Did you mean {close[0]}?"
             if close
             else "Go to the folder it is in, or write the path of its file."
         )
-        raise _Unfit(f"there is no module {missing} in {Path.cwd()}, nor installed", mend) from None
+        raise _Unfit(f"there is no module {missing} in {Path.cwd()}, nor installed", remedy) from None
     except (Exception, SystemExit) as error:
         raise _failed(name, error) from error
 
@@ -204,8 +204,8 @@ def _by_name(name: str) -> ModuleType:
 def _by_path(path: Path) -> ModuleType:
     if not path.is_file():
         file = path.with_name(path.name + ".py")
-        mend = f"Did you mean {file}?" if file.is_file() else "See that the path is right."
-        raise _Unfit(f"there is no file {path}", mend)
+        remedy = f"Did you mean {file}?" if file.is_file() else "See that the path is right."
+        raise _Unfit(f"there is no file {path}", remedy)
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
         return known
@@ -213,7 +213,7 @@ def _by_path(path: Path) -> ModuleType:
     name = path.stem if known is None else f"_ascend_guard_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
-        raise _Unfit(f"{path} is no file of Python", "Name the .py file it is in.")
+        raise _Unfit(f"{path} is not a Python file", "Name the .py file it is in.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -268,20 +268,20 @@ def _failed(what: str, error: BaseException, done: str = "imported") -> _Unfit:
     said = str(error)
     if isinstance(error, SyntaxError):
         place, said = f" at {error.filename}:{error.lineno}", error.msg
-    mend = "Mend that, or set what it needs: it is imported as your program does it."
+    remedy = "Fix that, or set what it needs. It is imported as your program imports it."
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
         extra = next(
             (_EXTRA[kind] for kind, tops in _FRAMEWORKS.items() if top in tops and top != "fastmcp"), None
         )
-        mend = f"pip install 'ascend-guard[{extra}]'" if extra else f"Install what brings the module {top}."
+        remedy = f"pip install 'ascend-guard[{extra}]'" if extra else f"Install what brings the module {top}."
         if Path(f"{top}.py").is_file():
-            mend = f"The file {top}.py here hides the package of that name: call it something else."
-    return _Unfit(f"{what} cannot be {done}: {type(error).__name__}: {_one_line(said)}{place}", mend)
+            remedy = f"The file {top}.py here hides the package of that name: call it something else."
+    return _Unfit(f"{what} cannot be {done}: {type(error).__name__}: {_one_line(said)}{place}", remedy)
 
 
 def _is_theirs(file: str) -> bool:
-    """Whether a file is neither Python's nor an installed package's nor this one: there the reader can mend something."""
+    """Whether a file is neither Python's nor an installed package's nor this one: the reader can change it."""
     places = {Path(place) for place in sysconfig.get_paths().values()}
     return not file.startswith("<") and file != __file__ and places.isdisjoint(Path(file).parents)
 

@@ -95,7 +95,7 @@ def _fields(details: Details, brief: Brief | None) -> Table:
     )
     add("Resource", row.resource)
     if details.edits and details.runs is None:
-        add("", Text("described anew from the edited arguments when it runs", "yellow"))
+        add("", Text("described again from the edited arguments when it runs", "yellow"))
     elif details.runs is not None and details.runs.resource != asked.resource:
         add("", Text.assemble(("submitted for ", "yellow"), _whole(asked.resource, brief)))
     add("Resource id", (details.runs or asked).resource_id)

@@ -36,7 +36,7 @@ def submit_action(
 
     Raises:
         KillSwitchError: the kill switch is on, or its state cannot be known.
-        ValidationError: the action cannot be judged as it stands.
+        ValidationError: the action cannot be judged.
         AscendError: see ``ascend_guard.exceptions``; then nothing may run.
     """
     if not isinstance(action, AgentAction):
@@ -90,8 +90,8 @@ def evaluate_action(
 
     Raises:
         KillSwitchError: the kill switch is on, or its state cannot be known.
-        TimeoutError: nobody decided in time.
-        ValidationError: the action cannot be judged as it stands.
+        TimeoutError: no decision in time.
+        ValidationError: the action cannot be judged.
         AscendError: see ``ascend_guard.exceptions``; then nothing may run.
     """
     ends = api.clock() + (WAIT if timeout is None else require_seconds("timeout", timeout))
@@ -183,7 +183,7 @@ def wait_for_decision(
         poll_interval: seconds between two looks.
 
     Raises:
-        TimeoutError: nobody decided in time.
+        TimeoutError: no decision in time.
         KillSwitchError: the kill switch is on, or its state cannot be known.
     """
     seconds = require_seconds("timeout_ms", timeout_ms, scale=1000.0)
@@ -316,5 +316,5 @@ def _wait(
         f"Nobody decided action {action_id} within {seconds:g} s; it may not run. It still waits: ask for it again "
         f'with wait_for_decision("{action_id}"), or have somebody decide.',
         action_id=action_id,
-        reason="nobody decided in time",
+        reason="no decision in time",
     )

@@ -199,7 +199,7 @@ def _status(wire: _Wire) -> Decision:
         raise _unusable("it has no status")
     unknown = [word for word in said if word not in WORDS]
     if unknown:
-        raise _unusable(f"{_short(unknown[0])} is no status of an action")
+        raise _unusable(f"{_short(unknown[0])} is not a status of an action")
     meant = {WORDS[word] for word in said}
     if len(meant) > 1:
         raise _unusable(f"its status is {wire.status} and its decision {wire.decision}")

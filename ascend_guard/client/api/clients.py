@@ -93,7 +93,7 @@ class _Client:
 
     Raises:
         AuthenticationError: there is no key, or it is not formed like one.
-        ConfigurationError: something else cannot be used; the message names the mend.
+        ConfigurationError: something else cannot be used; the message names the remedy.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ def submit(
 
     Raises:
         KillSwitchError: the kill switch is on, or its state cannot be known.
-        ValidationError: the action cannot be judged as it stands.
+        ValidationError: the action cannot be judged.
         AscendError: as ``exchange`` raises it; then nothing may run.
     """
     for name in ("agent_id", "agent_name", "action_type", "resource"):

@@ -311,7 +311,7 @@ class LastWord:
         said = self._said.get(agent_id)
         if said is not None and 0.0 <= self._clock() - said < self._patience:
             return RUNNING
-        reason = f"nothing was heard of the control plane for {self._patience:g} s, so nobody knows whether it is on"
+        reason = f"nothing was heard of the control plane for {self._patience:g} s, so its state is unknown"
         return KillSwitchState(True, reason)
 
 

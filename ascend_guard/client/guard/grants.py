@@ -47,7 +47,7 @@ class Grants:
         if granted is None:
             raise ConflictError(
                 f"Blocked: the approval of action {action_id} has been used; one approval is good for one run. "
-                f"Call again to ask anew.",
+                f"Call again to request approval again.",
                 action_id=action_id,
             )
         return msgspec.structs.replace(granted, claimed=True)

@@ -296,7 +296,7 @@ def publish_command(topic_arn: str, command: Mapping[str, Any], *, client: Any =
         body = msgspec.json.encode(dict(command))
         parsed = parse_command(body, 0.0)
     except (TypeError, ValueError) as error:
-        raise ValidationError(f"This is no kill switch command: {error}. Nothing was sent.") from error
+        raise ValidationError(f"This is not a kill switch command: {error}. Nothing was sent.") from error
     if parsed is None or not command.get("created_at"):
         raise ValidationError(
             "A kill switch command needs created_at, and agent, organization or mcp_server as target_type. "

@@ -169,7 +169,7 @@ def _unwrap(message: object) -> tuple[dict[str, Any] | None, float | None]:
         if isinstance(message, str | bytes):
             message = msgspec.json.decode(message)
         elif not isinstance(message, dict):
-            raise ValidationError(f"it is no JSON object but {type(message).__name__}")
+            raise ValidationError(f"it is not a JSON object but {type(message).__name__}")
         elif "command_type" in message:
             break
         elif "Body" in message:
@@ -214,7 +214,7 @@ def _keys(wire: _Wire) -> frozenset[Key]:
     elif target_type == "mcp_server":
         parameter = (wire.parameters or {}).get("mcp_server")
         if not isinstance(parameter, str | None):
-            raise ValidationError("parameters.mcp_server is no text")
+            raise ValidationError("parameters.mcp_server is not text")
         named = [
             ("config" if isinstance(wire.target_id, int) else "server", wire.target_id),
             ("config", wire.target_mcp_server_config_id),

@@ -32,7 +32,7 @@ LARGEST = 10_000
 """Messages that may wait; what comes after that is given up."""
 
 TRANSIENT = (NetworkError, TimeoutError, ServerError, RateLimitError)
-"""What the next attempt may find mended."""
+"""What the next attempt may find fixed."""
 
 GOODBYE = 5.0
 """Seconds that closing waits for what is still to be sent."""

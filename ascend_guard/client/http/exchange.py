@@ -191,7 +191,7 @@ def exchange(
             lost, failure = True, error
         else:
             if not isinstance(answer, Answer):
-                raise ServerError(f"{endpoint.name}: whoever drives this exchange gave no answer.")
+                raise ServerError(f"{endpoint.name}: the driver of this exchange gave no answer.")
             if answer.status in _SUCCESS:
                 return answer
             failure = failure_of(endpoint, answer, sent, None if action_id is None else str(action_id))
@@ -227,7 +227,7 @@ def encoded(endpoint: Endpoint, body: Any) -> bytes | None:
         raise ValidationError(f"{endpoint.name} was not sent: {error}.") from None
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise ValidationError(
-            f"{endpoint.name} was not sent: its data is no JSON ({type(error).__name__}: {error}). Pass plain data: "
+            f"{endpoint.name} was not sent: its data is not JSON ({type(error).__name__}: {error}). Pass plain data: "
             "text, finite numbers, booleans, None, lists, and dicts with text keys."
         ) from None
     return raw
@@ -253,7 +253,7 @@ def address(endpoint: Endpoint, parameters: Mapping[str, Any], query: Mapping[st
         return endpoint.url(**parameters) + (f"?{urlencode(asked)}" if asked else "")
     except UnicodeEncodeError:
         raise ValidationError(
-            f"{endpoint.name} was not sent: a value of its query is no valid text."
+            f"{endpoint.name} was not sent: a value of its query is not valid text."
         ) from None
 
 

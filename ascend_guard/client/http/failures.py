@@ -1,4 +1,4 @@
-"""An answer that is no success, as an error of the tree: what was refused, why, the mend, and the correlation id."""
+"""An answer that is no success, as an error of the tree: what was refused, why, the remedy, and the correlation id."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def failure_of(
     secrets = [value.removeprefix("Bearer ") for name, value in sent.items() if name.lower() in _CREDENTIALS]
     body = _object(answer.body)
     words = readable(_words(body), secrets)
-    kind, what, mend = _meaning(endpoint, answer)
+    kind, what, remedy = _meaning(endpoint, answer)
     said = f" {words}{'' if words.endswith(('.', '!', '?')) else '.'}" if words else ""
     named = _correlation(body, answer, sent)
     mark = f" [correlation id {readable(named, secrets)}]" if named else ""
-    message = f"{endpoint.name}: the control plane {what} (HTTP {answer.status}).{said} {mend}{mark}"
+    message = f"{endpoint.name}: the control plane {what} (HTTP {answer.status}).{said} {remedy}{mark}"
     if kind is RateLimitError:
         return RateLimitError(message, retry_after=retry_after(answer))
     return kind(message, action_id=action_id, reason=words or None)
@@ -115,8 +115,8 @@ def _meaning(endpoint: Endpoint, answer: Answer) -> tuple[type[AscendError], str
     if status in _REFUSALS:
         return _REFUSALS[status]
     if 300 <= status < 400:
-        mend = "No redirect is followed, for it would carry the key away: set ASCEND_API_URL to the server's own address."
-        return ServerError, "redirected", mend
+        remedy = "No redirect is followed, for it would carry the key away: set ASCEND_API_URL to the server's own address."
+        return ServerError, "redirected", remedy
     if status >= 500:
         return ServerError, "failed", "Nothing was decided. Call again later; its log has the details."
     return (

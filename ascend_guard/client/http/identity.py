@@ -177,9 +177,9 @@ def identity_of(
 
 
 def _key(key: object) -> str:
-    mend = 'Set ASCEND_API_KEY, or pass api_key=. A key begins with "ask_" or "owkai_" and has at least 16 characters.'
+    remedy = 'Set ASCEND_API_KEY, or pass api_key=. A key begins with "ask_" or "owkai_" and has at least 16 characters.'
     if key is None or key == "":
-        raise AuthenticationError(f"There is no API key. {mend}")
+        raise AuthenticationError(f"There is no API key. {remedy}")
     if (
         not isinstance(key, str)
         or not key.startswith(_PREFIXES)
@@ -187,7 +187,9 @@ def _key(key: object) -> str:
         or not (key.isascii() and key.isprintable())
         or " " in key
     ):
-        raise AuthenticationError(f"The API key is not formed like one, so it was not sent anywhere. {mend}")
+        raise AuthenticationError(
+            f"The API key is not formed like one, so it was not sent anywhere. {remedy}"
+        )
     return key
 
 

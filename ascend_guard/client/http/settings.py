@@ -41,13 +41,13 @@ class Peer:
         url: https, or http on this machine.
 
     Raises:
-        ConfigurationError: it is something else; the message names the mend.
+        ConfigurationError: it is something else; the message names the remedy.
     """
 
     def __init__(self, url: str) -> None:
-        mend = "Set ASCEND_API_URL (or base_url) to one like https://ascend.example.com."
+        remedy = "Set ASCEND_API_URL (or base_url) to one like https://ascend.example.com."
         if "@" in url:
-            raise ConfigurationError(f"The control plane's URL must have no user or password in it. {mend}")
+            raise ConfigurationError(f"The control plane's URL must have no user or password in it. {remedy}")
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -62,12 +62,12 @@ class Peer:
             or (path and not _PATH.fullmatch(path))
             or parts.scheme not in ("https", "http")
         ):
-            raise ConfigurationError(f"{url!r} is not a URL of a control plane. {mend}")
+            raise ConfigurationError(f"{url!r} is not a URL of a control plane. {remedy}")
         self.secure = parts.scheme == "https"
         self.local = is_local(host)
         if not self.secure and not self.local:
             raise ConfigurationError(
-                f"{url!r} would send keys in clear text: http is for localhost, 127.0.0.1 and [::1]. {mend}"
+                f"{url!r} would send keys in clear text: http is for localhost, 127.0.0.1 and [::1]. {remedy}"
             )
         self.name = f"[{host}]" if ":" in host else host
         self.host = self.name.rstrip(".")
@@ -101,7 +101,7 @@ def check_target(method: str, path: str) -> None:
     if not _NAME.fullmatch(method):
         raise ValidationError(f"{method!r} is no HTTP method.")
     if not _PATH.fullmatch(path):
-        raise ValidationError(f"{path!r} is no path: it begins with /, and what is in it is quoted.")
+        raise ValidationError(f"{path!r} is not a path: it begins with /, and what is in it is quoted.")
 
 
 def checked(headers: Mapping[str, str]) -> dict[str, str]:

@@ -142,7 +142,7 @@ class Transport:
         limit: bytes a body may have.
 
     Raises:
-        ConfigurationError: the URL or the session cannot be used; the message names the mend.
+        ConfigurationError: the URL or the session cannot be used; the message names the remedy.
         ValidationError: a header cannot be sent.
     """
 
@@ -302,16 +302,16 @@ def _unreachable(peer: Peer, cause: BaseException) -> str:
     if isinstance(cause, (ssl.SSLError, urllib3.exceptions.SSLError, ssl.CertificateError)):
         why = getattr(cause, "reason", None) or type(cause).__name__
         return f"No TLS connection to {peer.name} ({why}). Check that ASCEND_API_URL is an https server's."
-    who, through, mend = peer.name, "", "Check ASCEND_API_URL: is the server running?"
+    who, through, remedy = peer.name, "", "Check ASCEND_API_URL: is the server running?"
     if peer.proxy:
-        who, mend = f"the proxy {peer.proxy}", "Check HTTPS_PROXY, or put the host into NO_PROXY."
+        who, remedy = f"the proxy {peer.proxy}", "Check HTTPS_PROXY, or put the host into NO_PROXY."
         through = f" through {who}"
     if isinstance(cause, (socket.gaierror, UnicodeError)):
-        return f"There is no address for {who}. {mend}"
+        return f"There is no address for {who}. {remedy}"
     if isinstance(cause, ConnectionRefusedError):
-        return f"Nobody listens at {who}. {mend}"
+        return f"Nobody listens at {who}. {remedy}"
     why = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else "no connection"
-    return f"No way to {peer.name}{through} ({why}). {mend}"
+    return f"No way to {peer.name}{through} ({why}). {remedy}"
 
 
 def _broken(cause: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 ::
 
-    policy = load_policy("policy.yaml")            # PolicyError names file, line and mend
+    policy = load_policy("policy.yaml")            # PolicyError names file, line and remedy
     verdict = policy.decide(action, assess(action))
 """
 

@@ -12,7 +12,7 @@ from .patterns import Patterns, RuleIndex, Scope, covers, simplify
 __all__ = ["Mistake", "find_mistakes"]
 
 Mistake = tuple[int, str, str]
-"""The line, what is wrong, and how to mend it."""
+"""The line, what is wrong, and how to fix it."""
 
 _STRENGTH = {RuleEffect.DENY: 2, RuleEffect.REQUIRE_APPROVAL: 1, RuleEffect.ALLOW: 0}
 

@@ -73,13 +73,13 @@ class ConditionError(ValueError):
 
     Args:
         what: what is wrong with it.
-        mend: how to mend it.
+        remedy: how to fix it.
         line: which of its own lines, from 1.
     """
 
-    def __init__(self, what: str, mend: str, line: int = 1) -> None:
-        super().__init__(f"{what}; {mend}")
-        self.what, self.mend, self.line = what, mend, line
+    def __init__(self, what: str, remedy: str, line: int = 1) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what, self.remedy, self.line = what, remedy, line
 
 
 class Condition:
@@ -171,7 +171,7 @@ def compile_condition(text: str) -> Condition:
             f"at most {_LONGEST:,} are taken: split it into several rules",
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConditionError("the condition holds a lone surrogate, which is no text", "remove it")
+        raise ConditionError("the condition holds a lone surrogate, which is not valid text", "remove it")
     if "\0" in text:
         raise ConditionError("the condition holds a NUL character, which ends it", "remove it")
     program = _compile(text)
@@ -189,9 +189,7 @@ def compile_condition(text: str) -> Condition:
     for literal in _MATCHES.findall(text):
         wrong = Condition(text, _compile(f"''.matches({literal})"), frozenset(), None).test(_nothing())
         if isinstance(wrong, str):
-            raise ConditionError(
-                f"matches({literal}) never works: {wrong}", "mend the RE2 regular expression"
-            )
+            raise ConditionError(f"matches({literal}) never works: {wrong}", "fix the RE2 regular expression")
     condition = Condition(text, program, _uses(text), None)
     if not condition.uses:
         constant = condition.test(_nothing())
@@ -243,7 +241,7 @@ def _explained(said: str) -> ConditionError:
             return ConditionError(
                 "the condition is nested too deeply", "at most 32 levels: split it into several rules"
             )
-        return ConditionError(_plain(said), "mend the condition")
+        return ConditionError(_plain(said), "fix the condition")
     line, where = int(first[1]), f"(column {first[2]})"
     what = (
         first[3].removesuffix(" (in container '')").partition(" expecting ")[0].removeprefix("Syntax error: ")
@@ -258,11 +256,11 @@ def _explained(said: str) -> ConditionError:
     what = f"the condition does not compile: {what} {where}"
     if overload:
         return ConditionError(what, "compare like with like (3.0 with a float, '3' with text)", line)
-    return ConditionError(what, "mend the CEL expression (it writes &&, ||, ! and ==)", line)
+    return ConditionError(what, "fix the CEL expression (it writes &&, ||, ! and ==)", line)
 
 
 def _known(name: str) -> str:
-    """How to mend a name that nothing has."""
+    """What to write instead of an unknown name."""
     if name.lower() in ("true", "false", "null", "none"):
         return "CEL writes true, false and null"
     inside = [variable for variable in VARIABLES if variable.startswith(f"{name}.")]

@@ -1,4 +1,4 @@
-"""Policy files: text to rules, with the line and the mend of every mistake."""
+"""Policy files: text to rules, with the line and the remedy of every mistake."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
 
     Raises:
         PolicyError: it cannot be read or is not a policy; the message begins with ``path:line:`` (with
-            ``path:`` when the file itself cannot be read) and ends with the mend, one line for each of the
+            ``path:`` when the file itself cannot be read) and ends with the remedy, one line for each of the
             first ten mistakes.
     """
     source = os.fspath(path)
@@ -54,8 +54,8 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     except FileNotFoundError:
         with suppress(OSError):  # the working directory may be gone
             source = os.path.abspath(source)
-        mend = "name the one that is meant, best by its absolute path, or write a starter policy with `ascend-guard init`"
-        _refuse(source, "there is no such policy file", mend)
+        remedy = "name the one that is meant, best by its absolute path, or write a starter policy with `ascend-guard init`"
+        _refuse(source, "there is no such policy file", remedy)
     except IsADirectoryError:
         _refuse(source, "it is a directory", "name the policy file inside it")
     except PermissionError:
@@ -80,18 +80,18 @@ def parse_policy(text: str, source: str = "<policy>") -> Policy:
 
     Raises:
         PolicyError: it is not a policy; one line for each of the first ten mistakes, ``source:line: what;
-            mend``.
+            remedy``.
     """
     _refuse_if_large(len(text), source)
     reading = _Reading()
     try:
         default, denials_last, rules = reading.file(read_tree(text.removeprefix("\ufeff")))
     except Unreadable as wrong:
-        reading.wrong(wrong.line, wrong.what, wrong.mend)
+        reading.wrong(wrong.line, wrong.what, wrong.remedy)
         default, denials_last, rules = RuleEffect.DENY, DENIALS_LAST, []
     mistakes = sorted([*reading.mistakes, *find_mistakes(rules, reading.conditions)])
     if mistakes:
-        lines = [f"{source}:{line}: {what}; {mend}" for line, what, mend in mistakes[:_SHOWN]]
+        lines = [f"{source}:{line}: {what}; {remedy}" for line, what, remedy in mistakes[:_SHOWN]]
         if len(mistakes) > _SHOWN:
             lines.append(f"... and {len(mistakes) - _SHOWN} more")
         raise PolicyError("\n".join(lines))
@@ -111,8 +111,8 @@ def starter_policy() -> str:
     return files("ascend_guard.engine").joinpath("starter_policy.yaml").read_text("utf-8")
 
 
-def _refuse(where: str, what: str, mend: str) -> NoReturn:
-    raise PolicyError(f"{where}: {what}; {mend}") from None
+def _refuse(where: str, what: str, remedy: str) -> NoReturn:
+    raise PolicyError(f"{where}: {what}; {remedy}") from None
 
 
 def _refuse_if_large(size: int, source: str) -> None:
@@ -127,8 +127,8 @@ class _Reading:
         self.mistakes: list[Mistake] = []
         self.conditions: dict[str, Condition] = {}
 
-    def wrong(self, line: int, what: str, mend: str) -> None:
-        self.mistakes.append((line, what, mend))
+    def wrong(self, line: int, what: str, remedy: str) -> None:
+        self.mistakes.append((line, what, remedy))
 
     def file(self, tree: Node) -> tuple[RuleEffect, float, list[Rule]]:
         fields = self.fields(tree, _FILE_FIELDS, "a policy")
@@ -156,8 +156,10 @@ class _Reading:
             return 0.0
         seconds = _duration(node.text) if isinstance(node, Scalar) else None
         if seconds is None:
-            mend = "write a number and a unit, at most a year: 30m, 24h or 7d; or 0, and denials do not last"
-            self.wrong(node.line, f"`denials_last` is {described(node)}", mend)
+            remedy = (
+                "write a number and a unit, at most a year: 30m, 24h or 7d; or 0, and denials do not last"
+            )
+            self.wrong(node.line, f"`denials_last` is {described(node)}", remedy)
         return seconds or DENIALS_LAST
 
     def rule(self, node: Node) -> Rule | None:
@@ -195,12 +197,12 @@ class _Reading:
 
     def fields(self, node: Node, known: Sequence[str], what: str) -> dict[str, Node] | None:
         if not isinstance(node, Map):
-            mend = (
+            remedy = (
                 "begin with `version: 1`"
                 if what == "a policy"
                 else "write it as `- name: ...` and its fields below"
             )
-            self.wrong(node.line, f"{what} is made of fields, but this is {described(node)}", mend)
+            self.wrong(node.line, f"{what} is made of fields, but this is {described(node)}", remedy)
             return None
         fields: dict[str, Node] = {}
         lines: dict[str, int] = {}
@@ -217,18 +219,18 @@ class _Reading:
                 fields[key.text], lines[key.text] = value, key.line
             else:
                 close = get_close_matches(key.text[:40], known, n=1)
-                mend = f"did you mean `{close[0]}`?" if close else f"the fields are {', '.join(known)}"
-                self.wrong(key.line, f"{what} has no field {shown(key.text)!r}", mend)
+                remedy = f"did you mean `{close[0]}`?" if close else f"the fields are {', '.join(known)}"
+                self.wrong(key.line, f"{what} has no field {shown(key.text)!r}", remedy)
         return fields
 
     def text(self, node: Node, what: str) -> str | None:
         """Its text, or None after saying why it is none."""
         if isinstance(node, Scalar) and node.kind == "str" and node.text.strip():
             return node.text
-        mend = f"write {what} as text"
+        remedy = f"write {what} as text"
         if isinstance(node, Scalar) and node.kind in KINDS:
-            mend = f'put it in quotes ("{shown(node.text)}") if it is meant as text'
-        self.wrong(node.line, f"{what} is {described(node)}, not text", mend)
+            remedy = f'put it in quotes ("{shown(node.text)}") if it is meant as text'
+        self.wrong(node.line, f"{what} is {described(node)}, not text", remedy)
         return None
 
     def name(self, node: Node | None) -> str:
@@ -247,8 +249,8 @@ class _Reading:
         if isinstance(node, Scalar) and node.text in _EFFECTS:
             return RuleEffect(node.text)
         close = get_close_matches(node.text[:40].lower(), _EFFECTS, n=1) if isinstance(node, Scalar) else []
-        mend = f"did you mean {close[0]}?" if close else f"write one of {', '.join(_EFFECTS)}"
-        self.wrong(node.line, f"`{field}` is {described(node)}", mend)
+        remedy = f"did you mean {close[0]}?" if close else f"write one of {', '.join(_EFFECTS)}"
+        self.wrong(node.line, f"`{field}` is {described(node)}", remedy)
         return None
 
     def texts(self, fields: dict[str, Node], field: str) -> tuple[str, ...]:
@@ -274,8 +276,8 @@ class _Reading:
         if node is None:
             return None
         if isinstance(node, Scalar) and node.kind == "bool":
-            mend = "leave `when` out for a rule that always applies"
-            self.wrong(node.line, f"`when` is {described(node)}, not a condition", mend)
+            remedy = "leave `when` out for a rule that always applies"
+            self.wrong(node.line, f"`when` is {described(node)}, not a condition", remedy)
             return None
         text = self.text(node, "`when`")
         if text is None or text in self.conditions:
@@ -284,7 +286,7 @@ class _Reading:
             self.conditions[text] = compile_condition(text)
         except ConditionError as error:
             inside = error.line if isinstance(node, Scalar) and node.literal else 0
-            self.wrong(node.line + inside, error.what, error.mend)
+            self.wrong(node.line + inside, error.what, error.remedy)
         return text
 
     def reason(self, node: Node | None) -> str | None:
@@ -298,8 +300,8 @@ class _Reading:
             number = int(node.text)
             if number <= _MOST_APPROVALS:
                 return number
-        mend = f"write how many people must approve, from 1 to {_MOST_APPROVALS}"
-        self.wrong(node.line, f"`quorum` is {described(node)}", mend)
+        remedy = f"write how many people must approve, from 1 to {_MOST_APPROVALS}"
+        self.wrong(node.line, f"`quorum` is {described(node)}", remedy)
         return 1
 
     def timeout(self, node: Node | None) -> float:
@@ -307,8 +309,8 @@ class _Reading:
             return DEFAULT_TIMEOUT
         seconds = _duration(node.text) if isinstance(node, Scalar) else None
         if seconds is None:
-            mend = "write a number and a unit, at most a year: 90s, 30m, 2h or 7d"
-            self.wrong(node.line, f"`timeout` is {described(node)}", mend)
+            remedy = "write a number and a unit, at most a year: 90s, 30m, 2h or 7d"
+            self.wrong(node.line, f"`timeout` is {described(node)}", remedy)
         return seconds or DEFAULT_TIMEOUT
 
 

@@ -48,9 +48,9 @@ Node = Scalar | List | Map
 class Unreadable(Exception):
     """The one mistake after which nothing more can be read."""
 
-    def __init__(self, line: int, what: str, mend: str) -> None:
+    def __init__(self, line: int, what: str, remedy: str) -> None:
         super().__init__(what)
-        self.line, self.what, self.mend = line, what, mend
+        self.line, self.what, self.remedy = line, what, remedy
 
 
 def read_tree(text: str) -> Node:
@@ -74,9 +74,9 @@ def read_tree(text: str) -> Node:
         mark = error.problem_mark or error.context_mark
         line = min(mark.line + 1, text.count("\n") + 1) if mark else 1
         problem = error.problem or "something"
-        raise Unreadable(line, f"this is not YAML: {problem}", _yaml_mend(problem, text, line)) from None
+        raise Unreadable(line, f"this is not YAML: {problem}", _yaml_remedy(problem, text, line)) from None
     except yaml.YAMLError as error:
-        raise Unreadable(1, f"this is not YAML: {shown(str(error))}", "mend the syntax") from None
+        raise Unreadable(1, f"this is not YAML: {shown(str(error))}", "fix the syntax") from None
     if extra is not None:
         raise Unreadable(_line(extra), "a second document begins here", "keep one document in a file")
     return tree
@@ -97,8 +97,8 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
     if depth > _DEEPEST:
         raise Unreadable(line, "this is nested too deeply", "a rule is made of a few plain fields")
     if isinstance(event, yaml.AliasEvent):
-        mend = "put a pattern that begins with * in quotes"
-        raise Unreadable(line, f"*{shown(str(event.anchor))} is a YAML alias", mend)
+        remedy = "put a pattern that begins with * in quotes"
+        raise Unreadable(line, f"*{shown(str(event.anchor))} is a YAML alias", remedy)
     if isinstance(event, yaml.ScalarEvent):
         _refuse_marks(event, line)
         kind = _kind(event.value) if event.implicit[0] else "str"
@@ -120,11 +120,11 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
 
 def _refuse_marks(event: yaml.ScalarEvent | yaml.CollectionStartEvent, line: int) -> None:
     if event.anchor is not None:
-        mend = "put text that begins with & in quotes"
-        raise Unreadable(line, f"&{shown(event.anchor)} is a YAML anchor", mend)
+        remedy = "put text that begins with & in quotes"
+        raise Unreadable(line, f"&{shown(event.anchor)} is a YAML anchor", remedy)
     if event.tag is not None:
-        mend = "put a condition that begins with ! in quotes"
-        raise Unreadable(line, f"{shown(event.tag)} is a YAML tag", mend)
+        remedy = "put a condition that begins with ! in quotes"
+        raise Unreadable(line, f"{shown(event.tag)} is a YAML tag", remedy)
 
 
 def _kind(plain: str) -> str:
@@ -136,7 +136,7 @@ def _kind(plain: str) -> str:
     return "str"
 
 
-def _yaml_mend(problem: str, text: str, line: int) -> str:
+def _yaml_remedy(problem: str, text: str, line: int) -> str:
     written = text.split("\n")[line - 1]
     if "\t" in written[: len(written) - len(written.lstrip())]:
         return "indent with spaces, not tabs"
@@ -146,7 +146,7 @@ def _yaml_mend(problem: str, text: str, line: int) -> str:
         return "put a pattern that begins with * in quotes"
     if "cannot start any token" in problem:
         return "put the text in quotes"
-    return "mend the syntax here or just above: a quote, a bracket, the indentation"
+    return "fix the syntax here or just above: a quote, a bracket, the indentation"
 
 
 def shown(text: str) -> str:

@@ -57,7 +57,7 @@ class GovernanceViolation(AuthorizationDeniedError):
 
     Args:
         error: which kind of violation, as in "MCP server governance violation".
-        why: what is wrong and the mend.
+        why: what is wrong and the remedy.
         event: name of its audit event, one of ``VIOLATIONS``.
         about: what it is about: ``mcp_server_name``, ``model_id`` or ``agent_id``.
     """

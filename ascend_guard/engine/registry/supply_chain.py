@@ -36,7 +36,7 @@ class Vulnerability(Struct, frozen=True):
         vulnerability_id: such as CVE-2026-1234.
         severity: low to critical.
         description: for people.
-        fixed_version: where it is mended.
+        fixed_version: where it is fixed.
     """
 
     vulnerability_id: str

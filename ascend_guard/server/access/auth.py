@@ -31,7 +31,7 @@ _REFUSED = f"The API key is not accepted. {_HOW}"
 _SIGN_IN = (
     "This is for people only: an API key cannot do it. Sign in, and send your own token as the bearer token."
 )
-_NO_ISSUER = "The token is not accepted here: this server knows no such issuer. Sign in again."
+_NO_ISSUER = "The token is not accepted here: this server does not know its issuer. Sign in again."
 
 
 class Verifier(Protocol):

@@ -124,7 +124,7 @@ class RateLimiter:
         shelf: Shelf | None = None,
     ) -> None:
         if local not in TIERS:
-            raise ConfigurationError(f"{local!r} is no tier. There are {', '.join(TIERS)}.")
+            raise ConfigurationError(f"{local!r} is not a tier. Tiers are {', '.join(TIERS)}.")
         self._tier_of = tier_of
         self._clock = clock
         self._tiers = _Recent[str, tuple[str, float]](_CALLERS)

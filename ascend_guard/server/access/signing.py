@@ -65,7 +65,7 @@ async def require_signature(
         raise _refused("This API key has a signing secret, and the request has no X-Signature.")
     if not _recent(timestamp, now):
         raise _refused(
-            f"X-Request-Timestamp is no ISO 8601 time within {MOST_APART / 60:.0f} minutes of this server's clock."
+            f"X-Request-Timestamp is not an ISO 8601 time within {MOST_APART / 60:.0f} minutes of this server's clock."
         )
     if len(body) > _LARGE:
         right = await asyncio.to_thread(_right, secret, timestamp, body, given)

@@ -68,9 +68,9 @@ class LocalIssuer:
             ValidationError: one of them cannot be.
         """
         if not named(user):
-            raise ValidationError(f"{user!r} is no name for a person. Use an e-mail address.")
+            raise ValidationError(f"{user!r} is not a name for a person. Use an e-mail address.")
         if role not in ROLES:
-            raise ValidationError(f"{role!r} is no role of a person. There are {', '.join(ROLES)}.")
+            raise ValidationError(f"{role!r} is not a role of a person. Roles are {', '.join(ROLES)}.")
         if not 0 < hours <= MAX_HOURS:
             raise ValidationError(f"A token is good for up to {MAX_HOURS:g} hours, not for {hours:g}.")
         now = int(time.time())

@@ -163,7 +163,7 @@ async def detach(request: Request[DetachBody, None]) -> OutcomeAnswer:
     runner = REMOTE + request.body.runner
 
     await request.write(lambda tx: stop_waiting(tx, request.organization, str(row.id), runner))
-    return OutcomeAnswer(True, str(row.id), row.status, f"Nobody waits for action {row.id}.")
+    return OutcomeAnswer(True, str(row.id), row.status, f"No process waits for action {row.id}.")
 
 
 async def evaluate(request: Request[EvaluateBody, None]) -> EvaluateAnswer:

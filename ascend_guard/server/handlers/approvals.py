@@ -88,7 +88,7 @@ async def denial_cleared(request: Request[ClearBody, None]) -> DecidedAnswer:
         row.status,
         denied_by=row.decided_by,
         comments=comment,
-        reason=f"{caller.name} ended this denial: the same call made again asks people anew.",
+        reason=f"{caller.name} cleared this denial. The same call now requests approval again.",
         quorum=row.quorum or 1,
     )
 
@@ -108,7 +108,7 @@ def _who(caller: Caller) -> Approver:
 def _require_approver(caller: Caller) -> None:
     if caller.role not in _MAY_DECIDE:
         raise AuthorizationDeniedError(
-            f"Your role is {caller.role}; deciding needs approver or admin. Ask whoever gives out roles."
+            f"Your role is {caller.role}; deciding needs approver or admin. Ask an administrator for the role."
         )
 
 

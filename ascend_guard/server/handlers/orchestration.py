@@ -138,7 +138,9 @@ async def cascade_kill(request: Request[CascadeBody, None]) -> CascadeAnswer:
         reached = await request.read(
             lambda reader: topology.reach(reader, request.organization, orchestrator)
         )
-        message = "Nobody was stopped: this says who would be. Send confirm: true to stop them."
+        message = (
+            "No agent was stopped. This lists the agents that would be. Send confirm: true to stop them."
+        )
     return CascadeAnswer(
         dry_run=not body.confirm,
         orchestrator_id=orchestrator,

@@ -22,7 +22,7 @@ FEATURES = [
 
 
 async def health(request: Request[None, None]) -> ServerHealth:
-    """That it lives. Asks nothing of the database: a restart would not mend that."""
+    """That it lives. Asks nothing of the database: a restart would not help."""
     return ServerHealth("healthy", iso(request.services.clock()))
 
 

@@ -130,7 +130,9 @@ class Served:
                 status, answer = self._desk.refused(error, self.endpoint.name, headers, extra)
             except Exception:
                 _log.exception("%s failed (%s)", self.endpoint.name, correlation)
-                unexpected = ServerError("It failed in a way nobody expected.")
+                unexpected = ServerError(
+                    "Internal error. The server's log has the details under this correlation id."
+                )
                 status, answer = self._desk.refused(unexpected, self.endpoint.name, headers, extra)
             span(status)
         self._desk.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)

@@ -38,7 +38,7 @@ class RequestRefused(AscendError):
     """A refusal with a status, a code and possibly a body of its own.
 
     Args:
-        message: what was refused and the mend.
+        message: what was refused and the remedy.
         status: HTTP status.
         code: ``error_code``.
         detail: the body's ``detail``; the message when left out.

@@ -21,7 +21,7 @@ LARGEST_PAGE = 1 << 20
 """Bytes of the rows of one answer."""
 
 _encode = msgspec.json.Encoder().encode
-_UNKNOWN = "The cursor is none of this list's. Send the next_cursor of its last page, or none to begin anew."
+_UNKNOWN = "The cursor does not belong to this list. Send the next_cursor of the previous page, or no cursor to start again."
 
 
 def page(total: int, shown: int, limit: int, offset: int, cursor: str | None) -> dict[str, Any]:

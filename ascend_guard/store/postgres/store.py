@@ -53,7 +53,7 @@ class PostgresStore(OpenedStore):
 
     Raises:
         ConfigurationError: the URL cannot be read, or there is no secret.
-        StoreError: the database cannot be opened, read or written; the message names the mend.
+        StoreError: the database cannot be opened, read or written; the message names the remedy.
     """
 
     def __init__(self, url: str, *, secret: bytes, clock: Callable[[], float] = time.time) -> None:

@@ -53,7 +53,7 @@ class SQLiteStore(OpenedStore):
         clock: seconds since the epoch.
 
     Raises:
-        StoreError: the file cannot be opened, read or written; the message names the mend.
+        StoreError: the file cannot be opened, read or written; the message names the remedy.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ QUIET = "0" * 32
 START = len(QUIET) + 1
 """Where the header begins, after the alarm and its line break."""
 
-_STATE = "Nobody can tell which agents are stopped, so all of them are"
+_STATE = "It cannot be known which agents are stopped, so all of them are"
 
 Identity = tuple[int, int, int, int, int]
 """Inode, size, both times in nanoseconds, and device: whether a file is as it was."""

@@ -163,7 +163,7 @@ def _outcome(response: dict[str, object]) -> tuple[str | None, str | None]:
         return _short(said) or "the server answered with an error", None
     result = response.get("result")
     if not isinstance(result, dict):
-        return "the server's answer is no result", None
+        return "the server's answer is not a result", None
     if result.get("isError"):
         content = result.get("content")
         texts = [
@@ -175,7 +175,7 @@ def _outcome(response: dict[str, object]) -> tuple[str | None, str | None]:
     if result.get("resultType") == "input_required":
         return None, "the server asked for more input; the client calls again with it"
     if isinstance(result.get("task"), dict) and "content" not in result:
-        return None, "the server took it on as a task; what came of that is not known here"
+        return None, "the server runs it as a task; its result is not known here"
     return None, None
 
 

@@ -74,20 +74,20 @@ def require_plain(headers: Mapping[str, str]) -> None:
 
 
 def forwarded(
-    headers: Pairs, ours: Mapping[str, str], mended: Mapping[str, str], *, body: bool
+    headers: Pairs, ours: Mapping[str, str], fixed: Mapping[str, str], *, body: bool
 ) -> list[tuple[bytes, bytes]]:
     """What goes to the server.
 
     Args:
         headers: the client's.
         ours: what every request carries; they replace the client's.
-        mended: values of the client's that have to be others now.
+        fixed: values of the client's that have to be others now.
         body: whether a message goes with them, which is not the client's bytes.
     """
     headers = list(headers)
     dropped = _NOT_SENT | _named_in(headers)
     kept = [
-        (name, mended.get(lower.decode("latin-1"), value.decode("latin-1")).encode("latin-1"))
+        (name, fixed.get(lower.decode("latin-1"), value.decode("latin-1")).encode("latin-1"))
         for name, value in headers
         if (lower := name.lower()) not in dropped
         and not lower.startswith(_OF_THE_BODY)

@@ -99,7 +99,7 @@ def following(headers: Mapping[str, str], before: Message, after: Message) -> di
         before: as the client sent it.
         after: as it will run.
     """
-    mended: dict[str, str] = {}
+    fixed: dict[str, str] = {}
     leaves = list(_leaves(before.params.get("arguments")))
     for name, value in headers.items():
         if name.startswith(PARAMETER):
@@ -109,8 +109,8 @@ def following(headers: Mapping[str, str], before: Message, after: Message) -> di
             text = texts.pop() if len(texts) == 1 else None
             if text is None:
                 return None
-            mended[name] = encode_value(text)
-    return mended
+            fixed[name] = encode_value(text)
+    return fixed
 
 
 def learn(response: dict[str, object], parameters: dict[str, Parameters]) -> None:

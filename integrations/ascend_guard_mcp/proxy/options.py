@@ -32,7 +32,7 @@ def require_url(url: str, *, insecure: bool = False) -> str:
         host = parts.hostname
         _ = parts.port
     except ValueError:
-        raise ConfigurationError("--url is no address. Write https://host/mcp.") from None
+        raise ConfigurationError("--url is not a valid address. Write https://host/mcp.") from None
     if (
         parts.scheme not in ("http", "https")
         or not host

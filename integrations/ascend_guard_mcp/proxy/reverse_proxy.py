@@ -211,14 +211,14 @@ class _Exchange:
         if isinstance(forward, str):
             await self._reply(200, not_run(message, forward))
             return
-        mended = following(self._headers, message, forward)
-        if mended is None:
+        fixed = following(self._headers, message, forward)
+        if fixed is None:
             await call.failed("not sent: its edited arguments are in headers as well")
             await self._reply(200, not_run(message, _IN_HEADERS))
             return
         calls.run(self._party, key, call)
         try:
-            await self._forward(forward, (key, call), mended)
+            await self._forward(forward, (key, call), fixed)
         except AscendError as error:  # the last check: nothing was sent
             calls.ended(self._party, key)
             await self._reply(200, await call.refused(error))
