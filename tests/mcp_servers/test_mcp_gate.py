@@ -50,7 +50,7 @@ def gate(world: World, **declared: Any) -> ToolGate:
         {"action_types": {5: "look"}},
         {"namespace": 5},
         {"risk_level": "extreme"},
-        {"control_plane": object()},
+        {"control_plane": "here"},
         {"context": "x"},
     ],
     ids=repr,
