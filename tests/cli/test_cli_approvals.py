@@ -310,7 +310,7 @@ def test_the_kill_switch_is_on(shop: Any) -> None:
 
 
 def test_overdue_is_denied_on_the_way(shop: Any) -> None:
-    """What no decision in time does not wait any more."""
+    """An action that nobody decided in time does not wait any more."""
     asked = shop.ask()
     shop.plane.store.write(lambda tx: tx.update_action(int(asked.action_id), expires_at=1.0))
     answer = shop.run("approvals", "approve", asked.action_id, "--yes")

@@ -55,7 +55,7 @@ def test_tampering_is_found(ended: Any, statement: str) -> None:
     tamper(ended, statement)
     answer = ended.run("audit verify")
     assert answer.code == 1
-    assert "not as it was written" in answer.out
+    assert "was changed after it was written" in answer.out
     assert ended.run("audit verify --json").json["problems"]
     assert ended.run("audit", "export", "x.jsonl").code == 1
     assert not Path("x.jsonl").exists()

@@ -197,7 +197,7 @@ def test_the_exit_status(doctor: Doctor, arguments: list[str], code: int, state:
         ("hiding:agent", "No module named 'langchain.agents'", "langchain.py here hides"),
         ("deep:agent", "JSONDecodeError: Expecting value: line 1 column 1 (char 0) at ", "Fix that"),
         ("notes.txt:agent", "there is no module notes in", "folder"),
-        ("./notes.txt:agent", "no file of Python", ".py file"),
+        ("./notes.txt:agent", "not a Python file", ".py file"),
     ],
 )
 def test_a_newcomers_mistakes(

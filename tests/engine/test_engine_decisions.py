@@ -128,7 +128,7 @@ def test_a_quorum_counts_where_no_rule_is_kept(engine: Engine) -> None:
 def test_who_is_not_asked_cannot_approve(engine: Engine) -> None:
     """And is told whom to ask."""
     asked(engine)
-    with engine.refusing(AuthorizationDeniedError, "somebody of finance"):
+    with engine.refusing(AuthorizationDeniedError, "needs an approver of finance"):
         engine.approve(STRANGER)
 
 
@@ -236,7 +236,7 @@ def test_a_decision_is_for_what_was_seen(engine: Engine, decide: str, column: di
     asked(engine)
     seen = engine.row()
     changed = msgspec.structs.replace(seen, **column)
-    with engine.refusing(ConflictError, "changed by somebody else"):
+    with engine.refusing(ConflictError, "was changed since you looked"):
         getattr(engine, decide)(seen=changed)
     assert isinstance(getattr(engine, decide)(seen=seen).answer, ActionResult)
 
@@ -246,7 +246,7 @@ def test_a_late_decision_on_what_has_changed_is_late(engine: Engine) -> None:
     asked(engine)
     engine.now += 10**6
     change = engine.approve(seen=msgspec.structs.replace(engine.row(), digest="x"))
-    assert "Nobody decided" in str(change.answer)
+    assert "No decision was made" in str(change.answer)
 
 
 # --- edits ---------------------------------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_an_argument_that_was_left_out_cannot_be_edited(engine: Engine) -> None:
 def test_a_client_that_knows_of_no_edits_gets_none(engine: Engine) -> None:
     """It would run its own arguments."""
     engine.submit(submission(refund()), runner=API)
-    with engine.refusing(ValidationError, "knows nothing of edited arguments"):
+    with engine.refusing(ValidationError, "does not support edited arguments"):
         engine.approve(ANN, {"amount": 600.0})
 
 
@@ -417,9 +417,9 @@ def test_an_edit_that_cannot_be_read_names_the_action(engine: Engine) -> None:
     deep: list[Any] = []
     for _ in range(2000):
         deep = [deep]
-    with engine.refusing(ValidationError, "Action 1 cannot be edited so"):
+    with engine.refusing(ValidationError, "Action 1 cannot be edited like this"):
         engine.approve(ANN, {"note": deep})
-    with engine.refusing(ValidationError, "Action 1 cannot be edited so"):
+    with engine.refusing(ValidationError, "Action 1 cannot be edited like this"):
         engine.approve(ANN, {5: 1})  # type: ignore[dict-item]  # as a client of ours could pass
     with engine.refusing(ValidationError, "Action 1 cannot be edited like this: note"):
         engine.approve(ANN, {"note": object()})

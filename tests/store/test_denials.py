@@ -143,7 +143,7 @@ class World:
         denied = self.denied.pop(call, None)
         if denied is None:
             if call in self.last:
-                with pytest.raises(ConflictError, match="no denial that holds"):
+                with pytest.raises(ConflictError, match="no denial in force"):
                     self.plane.clear_denial(self.last[call], by="bob")
             return
         if self.now < denied[1] + 24 * HOUR:
