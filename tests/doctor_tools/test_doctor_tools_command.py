@@ -247,7 +247,7 @@ def test_one_cannot_be_looked_at(doctor: Doctor) -> None:
 def test_the_wrong_option(doctor: Doctor) -> None:
     """A server is no agent and an agent is no server; strict about nothing is a mistake."""
     assert "of the type MCPServer" in doctor("--json", "--agent", "shop_servers:served").said("wrong")
-    assert "no MCP server" in doctor("--json", "--server", "shop_agents:mixed").said("wrong")
+    assert "not an MCP server" in doctor("--json", "--server", "shop_agents:mixed").said("wrong")
     answer = doctor("--strict")
     assert answer.code == 2
     assert "--agent" in answer.err

@@ -173,7 +173,7 @@ async def test_refusing_to_start() -> None:
 @pytest.mark.parametrize("thing", [None, 3, "server", FastMCP, object()])
 def test_no_server(thing: object) -> None:
     """What is no server is not called governed."""
-    with pytest.raises(ConfigurationError, match="no MCP server"):
+    with pytest.raises(ConfigurationError, match="not an MCP server"):
         require_governed(thing)
 
 

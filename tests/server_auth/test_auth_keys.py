@@ -134,7 +134,7 @@ def test_names_of_organizations(name: str, world: World) -> None:
         ({"agent_id": ""}, "empty"),
         ({"agent_id": "  "}, "empty"),
         ({"agent_id": "a" * 256}, "longer"),
-        ({"role": "root"}, "no role"),
+        ({"role": "root"}, "not a role"),
     ],
 )
 def test_what_a_key_cannot_be_made_for(world: World, changed: dict[str, str], words: str) -> None:
@@ -147,7 +147,7 @@ def test_what_a_key_cannot_be_made_for(world: World, changed: dict[str, str], wo
 
 def test_an_unknown_tier(world: World) -> None:
     """Is refused."""
-    with pytest.raises(ValidationError, match="no tier"):
+    with pytest.raises(ValidationError, match="not a tier"):
         world.store.write(lambda tx: make_organization(tx, "beta", "gold", "test"))
 
 

@@ -104,7 +104,7 @@ def test_enterprise_has_no_limit_in_an_hour() -> None:
 def test_the_tier_of_local_can_be_another() -> None:
     """And must be one of the three."""
     assert Desk(local="free").hits(caller("local")) == 60
-    with pytest.raises(ConfigurationError, match="no tier"):
+    with pytest.raises(ConfigurationError, match="not a tier"):
         Desk(local="gold")
 
 
