@@ -323,4 +323,6 @@ def test_a_token_goes_to_whoever_verifies_its_issuer(desk: Desk, issuer: Issuer)
     assert "another application" in desk.refused(authorization=f"Bearer {issuer.token(aud='third-app')}")
     forged = issuer.token(iss="ascend-guard", aud="ascend-guard", role="admin")
     assert "not accepted" in desk.refused(authorization=f"Bearer {forged}")
-    assert "does not know its issuer" in desk.refused(authorization=f"Bearer {issuer.token(iss='https://else.where')}")
+    assert "does not know its issuer" in desk.refused(
+        authorization=f"Bearer {issuer.token(iss='https://else.where')}"
+    )
