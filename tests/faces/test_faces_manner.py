@@ -89,7 +89,7 @@ def test_where_nobody_could_be_asked_says_no_more_than_that() -> None:
 
 
 def test_what_can_be_called_again() -> None:
-    """A pending call, or one that nobody decided in time; not one that could not be recognised, nor a server that is slow."""
+    """Pending, or not decided in time; not one that could not be recognised, nor a server that is slow."""
     pending = ActionPendingError("p", action_id="1")
     assert is_pending(pending)
     assert "same arguments" in refusal(pending)

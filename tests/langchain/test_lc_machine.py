@@ -37,7 +37,7 @@ PAYLOADS = st.sampled_from(
 class Conversation(RuleBasedStateMachine):
     """An agent that pays several times, two of them at once and one id twice, and the people who decide about it.
 
-    What is drawn depends on nothing that runs: two payments of one turn run in threads, and which of them waits first differs.
+    What is drawn depends on nothing that runs: two payments of one turn run in threads, and which waits first differs.
 
     Attributes:
         approved: what a person said may run, by action.
