@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,14 +26,21 @@ ROOT = Path(__file__).parents[2]
 def test_a_python_that_will_not_do(target: str, python: str, says: str, tmp_path: Path) -> None:
     """A version instead of a program, and a program that is too old: one line that says what to write."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "pyproject.toml").touch()
+    for name in ("pyproject.toml", "requirements-dev.lock"):
+        (tmp_path / name).touch()
     old = tmp_path / "old"
     old.write_text(
         '#!/bin/sh\ncase "$*" in --version) echo Python 3.10.13;; *version_info*) exit 1;; "-c ") ;; *) exit 9;; esac\n'
     )
     old.chmod(0o755)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(
-        ["make", target, f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["make", target, f"PYTHON={python}"],
+        cwd=tmp_path,
+        env=outside,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 2
     assert done.stdout.startswith(says)
