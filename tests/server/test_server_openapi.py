@@ -74,8 +74,13 @@ STRANGERS = {
 }
 """Credentials that nobody was given, as headers."""
 
-DECIDED = {"POLICY_VIOLATION", "KILL_SWITCH_ACTIVE"}
-"""Refusals that are decisions: a claim that is denied since its agent was suspended is recorded as such."""
+DECIDED = {
+    "POLICY_VIOLATION",
+    "KILL_SWITCH_ACTIVE",
+    "ORCHESTRATION_FIELD_REJECTED",
+    "ORCHESTRATION_GRAFT_ATTEMPT",
+}
+"""Refusals that are decisions, and recorded: a claim of a suspended agent, an action under a parent that is not its own."""
 
 HEADERS = st.sampled_from(
     [
