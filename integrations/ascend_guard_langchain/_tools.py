@@ -39,7 +39,7 @@ def govern_tool(
         tool: any LangChain tool. One whose function is ``@governed`` already is decided there, and only there.
         action_type: action category; ``langchain.<name>`` when left out.
         tool_name: the tool or service used; the tool's name when left out.
-        on_denied: what becomes of a call that must not run: a ``message`` a model can act on (an error ``ToolMessage``;
+        on_denied: what happens to a call that must not run: a ``message`` a model can act on (an error ``ToolMessage``;
             where the caller gave no tool call to answer, the error is raised), or ``raise`` always.
         **declared: see ``ascend_guard.calling.bound_call.Declaration``.
 

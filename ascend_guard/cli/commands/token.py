@@ -46,7 +46,7 @@ def token(
         ),
     ] = "12h",
 ) -> None:
-    """Print a token with which a person decides over HTTP. Whoever has it is that person until it expires."""
+    """Print a token with which a person decides over HTTP. Anyone who has it acts as that person until it expires."""
     import sys
 
     from ascend_guard.engine.keys import known
