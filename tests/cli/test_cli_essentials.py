@@ -91,12 +91,7 @@ def test_a_line_says_what_is_there() -> None:
         there = leaves(arguments)
         items, more = read(line.plain)
         assert len(items) + more == len(there), line.plain
-        left = list(there)
-        for item in items:
-            same = [index for index, (_, value) in enumerate(left) if _is(value, item)]
-            assert same, (item[0], left)
-            same.sort(key=lambda index: left[index][0] != item["bare"])  # the name tells, where it is whole
-            value = left.pop(same[0])[1]
+        for item, value in _paired(items, there):
             seen["cut" if item["tail"] is not None else "whole"] += 1
             seen["number"] += isinstance(value, int | float) and not isinstance(value, bool)
             seen["quoted name"] += item["quoted"] is not None
@@ -105,6 +100,31 @@ def test_a_line_says_what_is_there() -> None:
     check()
     for event in ("cut", "whole", "number", "quoted name", "more"):
         assert seen[event] > 5, seen
+
+
+def _paired(items: list[re.Match[str]], there: list[tuple[str, Any]]) -> list[tuple[re.Match[str], Any]]:
+    """Each item with a value that it may stand for, and no value twice; where names are whole, they tell which."""
+    fits = [
+        sorted(
+            (index for index, (_, value) in enumerate(there) if _is(value, item)),
+            key=lambda index, item=item: there[index][0] != item["bare"],
+        )
+        for item in items
+    ]
+    taken: dict[int, int] = {}  # the place of a value: the place of its item
+
+    def pair(item: int, tried: set[int]) -> bool:
+        for index in fits[item]:
+            if index not in tried:
+                tried.add(index)
+                if index not in taken or pair(taken[index], tried):
+                    taken[index] = item
+                    return True
+        return False
+
+    for number, item in enumerate(items):
+        assert pair(number, set()), (item[0], there)
+    return [(items[number], there[index][1]) for index, number in taken.items()]
 
 
 def _is(value: Any, item: re.Match[str]) -> bool:
