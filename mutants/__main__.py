@@ -56,8 +56,7 @@ def session(name: str, tree: Path) -> int:
     with (CACHE / f"{name}.collected").open("w") as log:
         os.dup2(log.fileno(), 1)
         arguments = ["-s", "-x", "-p", "no:cacheprovider", f"--basetemp={tree.parent / 'temporary'}"]
-        tests = [path for path in target.tests if (tree / path).exists()]
-        ended = pytest.main([*arguments, *tests], plugins=[plugin])
+        ended = pytest.main([*arguments, *target.tests], plugins=[plugin])
     if ended not in (0, 1) or (ended and not plugin.survivors):
         print(f"The tests of {name} cannot be collected: see {log.name}", file=sys.stderr)
     return int(ended != 0)

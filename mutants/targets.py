@@ -45,11 +45,12 @@ class Target:
 
 # Quick tests that are near to the module: a mutant must not need a schedule of thousands of events to be seen.
 _FLOW = ("tests/flow", "tests/promises/test_permits.py")
+_ANSWERS = ("tests/flow", "tests/promises/test_faulty_plane.py", "tests/client_api/test_operations.py")
 _ENGINE = ("tests/engine", "tests/promises/test_permits.py", "tests/store/test_denials.py")
 _BINDING = tuple(f"tests/arguments/test_{name}.py" for name in ("binder_choice", "binding", "edited_calls"))
 _CANONICAL = tuple(f"tests/arguments/test_{name}.py" for name in ("encoding", "digest", "hostile"))
 _LANGCHAIN = tuple(
-    f"tests/langchain/test_lc_{name}.py" for name in ("gate", "bypasses", "arguments", "agents", "once")
+    f"tests/langchain/test_lc_{name}.py" for name in ("bypasses", "arguments", "agents", "once")
 )
 
 TARGETS = (
@@ -71,10 +72,17 @@ TARGETS = (
                 "    except Exception as error:\n        return error",
                 "    except AscendError as error:\n        return error",
             ),
-            ("if state.blocked is not False:", "if state.blocked:"),
-            ("if state.blocked is not False:", "if state.blocked is True:"),
         ),
     ),
+    Target(
+        "ascend_guard/kill_switch.py",
+        _ANSWERS,
+        (
+            ("return state.blocked is False", "return not state.blocked"),
+            ("return state.blocked is False", "return state.blocked is not True"),
+        ),
+    ),
+    Target("ascend_guard/replies.py", _ANSWERS),
     Target("ascend_guard/drivers.py", _FLOW),
     Target("ascend_guard/engine/claim.py", _ENGINE),
     Target("ascend_guard/engine/approve.py", _ENGINE),
