@@ -15,7 +15,7 @@ Each is also the builtin that Python people would catch::
     ├── RateLimitError
     ├── NetworkError(ConnectionError)           the control plane could not be reached
     ├── NotFoundError(LookupError)
-    ├── ConflictError                           it was decided, claimed or settled already
+    ├── ConflictError                           it exists, or was decided, claimed or settled already
     └── ServerError                             the control plane failed
         └── StoreError(OSError)                 its database failed
 
@@ -170,7 +170,11 @@ class NotFoundError(AscendError, LookupError):
 
 
 class ConflictError(AscendError):
-    """It was decided, claimed or settled already."""
+    """The request does not fit what is there.
+
+    The action was decided, claimed or settled already, or its permit belongs to another process or to other arguments; the name
+    exists already; or the ``Idempotency-Key`` was used for another request.
+    """
 
 
 class ServerError(AscendError):

@@ -82,7 +82,8 @@ REMEDIES: dict[str, str] = {
     "RateLimitError": "Wait `error.retry_after` seconds, or give the organization a higher tier.",
     "NetworkError": "Check `ASCEND_API_URL`, DNS, the proxy and the certificate.",
     "NotFoundError": "Check the identifier, and that the key or token belongs to the same organization.",
-    "ConflictError": "Read the current state of the action; make a new call if you need another run.",
+    "ConflictError": "Read the current state of the action; make a new call if you need another run. A name that exists: choose another. "
+    "An `Idempotency-Key` that was used for another request: a new one for each request.",
     "ServerError": "Look at the log of the server; `GET /ready` and `ascend-guard doctor` say what is wrong.",
     "StoreError": "Follow the message: free the disk, correct the permissions, or stop the process that holds the lock.",
 }
@@ -91,7 +92,7 @@ REMEDIES: dict[str, str] = {
 SETTINGS: dict[str, tuple[str, str]] = {
     "ASCEND_POLICY": (
         "agents, commands, server",
-        "`configure(policy=)`, `--policy`: path of the policy file",
+        "`configure(policy=)`, `--policy`: path of the policy file. No default",
     ),
     "ASCEND_DATABASE_URL": (
         "agents, commands, server",
@@ -101,16 +102,16 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "agents, commands, server",
         "`configure(secret_key=)`: the key of PostgreSQL's audit trail, 64 hexadecimal digits",
     ),
-    "ASCEND_DURABILITY": ("agents, commands, server", "`configure(durability=)`: `power` or `process`"),
-    "ASCEND_AGENT_ID": ("agents, client", "`configure(agent_id=)`: the agent that calls are made for"),
-    "ASCEND_AGENT_NAME": ("agents, client", "`configure(agent_name=)`: its name for people"),
-    "ASCEND_API_KEY": ("agents, client", "`configure(api_key=)`: an API key; a server decides"),
-    "ASCEND_API_URL": ("agents, client", "`configure(api_url=)`: the server"),
+    "ASCEND_DURABILITY": ("agents, commands, server", "`configure(durability=)`: `power` or `process`. Default: `power`"),
+    "ASCEND_AGENT_ID": ("agents, client", "`configure(agent_id=)`: the agent that calls are made for. Default: `default-agent`"),
+    "ASCEND_AGENT_NAME": ("agents, client", "`configure(agent_name=)`: its name for people. Default: the agent id"),
+    "ASCEND_API_KEY": ("agents, client", "`configure(api_key=)`: an API key; a server decides. Default: embedded"),
+    "ASCEND_API_URL": ("agents, client", "`configure(api_url=)`: the server. Default: `https://pilot.owkai.app`, the hosted platform"),
     "ASCEND_SIGNING_SECRET": (
         "agents, client",
         "the secret of a key made with `--signing-secret`: requests with a body are signed",
     ),
-    "ASCEND_WAITING": ("agents", "`configure(waiting=)`: `terminal`, `log` or `off`"),
+    "ASCEND_WAITING": ("agents", "`configure(waiting=)`: `terminal`, `log` or `off`. Default: `terminal`"),
     "ASCEND_DEBUG": (
         "client, commands",
         "`true`: the client logs requests and answers without secrets, and a command shows the traceback of an unexpected "
