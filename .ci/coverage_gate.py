@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 CORE = (
-    *("flow.py", "replies.py", "kill_switch.py", "drivers.py", "model.py", "interrupts.py", "processes.py", "config.py"),
+    *(
+        "flow.py",
+        "replies.py",
+        "kill_switch.py",
+        "drivers.py",
+        "model.py",
+        "interrupts.py",
+        "processes.py",
+        "config.py",
+    ),
     *("arguments/*", "callables/*", "calling/*", "redaction/*", "edits/*"),
     *("engine/*", "store/*", "client/guard/*"),
 )

@@ -102,11 +102,26 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "agents, commands, server",
         "`configure(secret_key=)`: the key of PostgreSQL's audit trail, 64 hexadecimal digits",
     ),
-    "ASCEND_DURABILITY": ("agents, commands, server", "`configure(durability=)`: `power` or `process`. Default: `power`"),
-    "ASCEND_AGENT_ID": ("agents, client", "`configure(agent_id=)`: the agent that calls are made for. Default: `default-agent`"),
-    "ASCEND_AGENT_NAME": ("agents, client", "`configure(agent_name=)`: its name for people. Default: the agent id"),
-    "ASCEND_API_KEY": ("agents, client", "`configure(api_key=)`: an API key; a server decides. Default: embedded"),
-    "ASCEND_API_URL": ("agents, client", "`configure(api_url=)`: the server. Default: `https://pilot.owkai.app`, the hosted platform"),
+    "ASCEND_DURABILITY": (
+        "agents, commands, server",
+        "`configure(durability=)`: `power` or `process`. Default: `power`",
+    ),
+    "ASCEND_AGENT_ID": (
+        "agents, client",
+        "`configure(agent_id=)`: the agent that calls are made for. Default: `default-agent`",
+    ),
+    "ASCEND_AGENT_NAME": (
+        "agents, client",
+        "`configure(agent_name=)`: its name for people. Default: the agent id",
+    ),
+    "ASCEND_API_KEY": (
+        "agents, client",
+        "`configure(api_key=)`: an API key; a server decides. Default: embedded",
+    ),
+    "ASCEND_API_URL": (
+        "agents, client",
+        "`configure(api_url=)`: the server. Default: `https://pilot.owkai.app`, the hosted platform",
+    ),
     "ASCEND_SIGNING_SECRET": (
         "agents, client",
         "the secret of a key made with `--signing-secret`: requests with a body are signed",
