@@ -172,8 +172,8 @@ class NotFoundError(AscendError, LookupError):
 class ConflictError(AscendError):
     """The request does not fit what is there.
 
-    The action was decided, claimed or settled already, or its permit belongs to another process or to other arguments; the name
-    exists already; or the ``Idempotency-Key`` was used for another request.
+    The action was decided, claimed or settled already, or its permit belongs to another process or to other arguments. Or
+    the name exists already, or the ``Idempotency-Key`` was used for another request.
     """
 
 
