@@ -83,7 +83,7 @@ REMEDIES: dict[str, str] = {
     "NetworkError": "Check `ASCEND_API_URL`, DNS, the proxy and the certificate.",
     "NotFoundError": "Check the identifier, and that the key or token belongs to the same organization.",
     "ConflictError": "Read the current state of the action; make a new call if you need another run. "
-    "A name that exists: choose another. An `Idempotency-Key` that was used for another request: a new one for each request.",
+    "A name that exists: choose another. A used `Idempotency-Key`: use a new one for each request.",
     "ServerError": "Look at the log of the server; `GET /ready` and `ascend-guard doctor` say what is wrong.",
     "StoreError": "Follow the message: free the disk, correct the permissions, or stop the process that holds the lock.",
 }
