@@ -59,6 +59,28 @@ def test_links_resolve(document: Path) -> None:
             assert anchor in anchors, target
 
 
+MAPS = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md"]
+"""Documents that say where things are."""
+FILE = re.compile(r"`([\w./-]+\.(?:py|sql|txt|yml|toml|lock)|[\w./-]+/)`")
+
+
+@pytest.mark.parametrize("document", MAPS, ids=name)
+def test_files_exist(document: Path) -> None:
+    """Every file and folder that a map of the repository names, by its path or the end of it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    files = {f"/{file}" for file in listed}
+    there = files | {str(folder) for file in files for folder in Path(file).parents}
+    named = [found.rstrip("/") for found in FILE.findall(document.read_text())]
+    assert len(named) > 10
+    assert [one for one in named if not any(path.endswith(f"/{one}") for path in there)] == []
+
+
 def commands() -> dict[str, set[str]]:
     group = typer.main.get_command(app)
     return {
