@@ -420,7 +420,7 @@ def _require_off(check: CheckKillSwitch, state: KillSwitchState) -> None:
 def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
     block_unknown(
         error,
-        before=f"{not_run.what(check.action)} did not run, because ",
+        before=f"{not_run.ended(check.action, check.stage)}, because ",
         action_id=check.action_id,
         explained=(ConflictError,) if isinstance(check, Begin) else (),  # the permit is another process's
     )

@@ -45,7 +45,7 @@ class Target:
 
 # Quick tests that are near to the module: a mutant must not need a schedule of thousands of events to be seen.
 _FLOW = ("tests/flow", "tests/promises/test_permits.py")
-_ANSWERS = ("tests/flow", "tests/promises/test_faulty_plane.py", "tests/client_api/test_operations.py")
+_ANSWERS = ("tests/flow", "tests/client_api/test_operations.py")
 _ENGINE = ("tests/engine", "tests/promises/test_permits.py", "tests/store/test_denials.py")
 _BINDING = tuple(f"tests/arguments/test_{name}.py" for name in ("binder_choice", "binding", "edited_calls"))
 _CANONICAL = tuple(f"tests/arguments/test_{name}.py" for name in ("encoding", "digest", "hostile"))

@@ -74,15 +74,19 @@ def unjudged(action: AgentAction, result: ActionResult) -> AscendError:
     )
 
 
+def ended(action: AgentAction, stage: str) -> str:
+    """What the kill switch did to a call; ``stage`` as in ``CheckKillSwitch``: a call that streams has begun."""
+    return f"{what(action)} was stopped half way" if stage == "stream" else f"{what(action)} did not run"
+
+
 def stopped(
     action: AgentAction, state: KillSwitchState, action_id: str | None, stage: str
 ) -> KillSwitchError:
     """The kill switch is on; ``stage`` as in ``CheckKillSwitch``."""
     whom = f"agent {state.agent_id!r}" if state.agent_id else "every agent"
-    done = "was stopped half way" if stage == "stream" else "did not run"
     because = f": {state.reason}" if state.reason else ""
     return KillSwitchError(
-        f"Blocked: {what(action)} {done}. The kill switch is on for {whom}{because}. "
+        f"Blocked: {ended(action, stage)}. The kill switch is on for {whom}{because}. "
         f"Stop, and tell the people who run this agent.",
         action_id=action_id,
         reason=state.reason or "kill switch on",

@@ -325,13 +325,17 @@ def test_a_check_passes_on_what_explains_itself(error: AscendError) -> None:
 def test_a_state_that_cannot_be_known_counts_as_on(error: Exception | None) -> None:
     """At each check, whatever went wrong, an answer of the wrong type included."""
     call = ScriptedCall()
-    for stopped in (
-        lambda: drive(authorize(call), Script(error)),
-        lambda: begin(call, a_permit(), Script(error)),
-        lambda: drive(check_running(call, a_permit()), Script(error)),
-    ):
-        with pytest.raises(KillSwitchError, match="cannot be known") as caught:
-            stopped()
+    checks: list[tuple[Callable[[], Any], str]] = [
+        (lambda: drive(authorize(call), Script(error)), "did not run"),
+        (lambda: begin(call, a_permit(), Script(error)), "did not run"),
+        (lambda: drive(check_running(call, a_permit(), begun=False), Script(error)), "did not run"),
+        (lambda: drive(check_running(call, a_permit()), Script(error)), "was stopped half way"),
+    ]
+    for check, ended in checks:
+        with pytest.raises(
+            KillSwitchError, match=rf"^Blocked: refund .*{ended}, because .*cannot be known"
+        ) as caught:
+            check()
         assert caught.value.reason == "kill switch state unknown"
         assert error is None or caught.value.__cause__ is error
 
