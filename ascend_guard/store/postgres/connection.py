@@ -47,10 +47,11 @@ _DEFAULTS = {
 }
 
 # A replica that stands still in the middle of a transaction holds up all others: the server ends it, and its lock goes.
-# Who waits for the lock waits longer than that. The server's keepalives are for replicas whose machine is gone.
+# Those that wait for its lock wait longer than that. A request may wait so twice, and is answered within ten seconds.
+# The server's keepalives are for replicas whose machine is gone.
 _SETTINGS = {
     "idle_in_transaction_session_timeout": "4s",
-    "lock_timeout": "5500ms",
+    "lock_timeout": "4800ms",
     "statement_timeout": "6s",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
