@@ -171,7 +171,8 @@ def _of_statement(node: ast.stmt) -> Iterator[tuple[str, ast.AST]]:
     if isinstance(node, ast.If):
         yield "drop", ast.If(ast.Constant(True), node.orelse, []) if node.orelse else ast.Pass()
     elif isinstance(node, ast.Return) and node.value is not None:
-        if not (isinstance(node.value, ast.Constant) and node.value.value is None):
+        # Nobody tells False from None where a bool is declared; the other way round is a change of its own.
+        if not (isinstance(node.value, ast.Constant) and node.value.value in (None, False)):
             yield "return None", ast.Return(ast.Constant(None))
     elif isinstance(node, ast.Assign):
         if not all(isinstance(target, ast.Name) for target in node.targets):

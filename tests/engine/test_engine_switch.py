@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -10,7 +12,7 @@ import pytest
 from engine_world import ORG, Engine, refund, submission
 
 from ascend_guard.engine import kill
-from ascend_guard.errors import NotFoundError, ValidationError
+from ascend_guard.errors import NotFoundError, StoreError, ValidationError
 from ascend_guard.model import KillSwitchState
 
 AGENTS = [None, "billing"]
@@ -125,3 +127,33 @@ def test_a_call_is_listed_once(engine: Engine) -> None:
     assert engine.store.begin(ORG, "billing", "1") is None
     killed = kill.stop(engine.store, ORG, None, "why", "ann")
     assert [call.action_id for call in killed.running] == ["1", "2"]
+
+
+def test_where_the_database_is_busy_only_this_process_is_listed(engine: Engine) -> None:
+    """The switch is on all the same, and what runs behind HTTP is not waited for."""
+    running(engine, "remote:a", 1)
+    running(engine, "here", 2)
+    engine.step(lambda tx: tx.add_runner(engine.store.runner, 2), 2)
+    assert engine.store.begin(ORG, "billing", "2") is None
+    with closing(sqlite3.connect(engine.store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        killed = kill.stop(engine.store, ORG, None, "why", "ann")
+        other.execute("ROLLBACK")
+    assert (killed.blocked, killed.recorded) == (True, False)
+    assert [call.action_id for call in killed.running] == ["2"]
+
+
+def test_a_list_that_cannot_be_read_does_not_hide_that_the_switch_is_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Agents are stopped by then, so an error would say the opposite of what happened."""
+    running(engine, "remote:a", 1)
+
+    def unreadable(*_: Any, **__: Any) -> Any:
+        raise StoreError("the disk does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.store, "read", unreadable)
+        killed = kill.stop(engine.store, ORG, None, "why", "ann")
+    assert (killed.blocked, killed.recorded, killed.running) == (True, True, ())
+    assert stopped(engine) is not None
