@@ -561,6 +561,7 @@ def test_a_builtin_gets_the_call_as_it_is_written() -> None:
     named, args, kwargs = binder.call(([2, 1],), {})
     assert (args, kwargs) == (([2, 1],), {})
     assert named["iterable"] == [2, 1]
+    assert binder.target is sorted
     assert isinstance(compile_binder(pay), FunctionBinder)
     assert isinstance(compile_binder(min), OpenBinder)
 
