@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Entry, Shelf
+from .records import Entry, Records
 
 
 class Classification(Struct, frozen=True):
@@ -31,7 +31,7 @@ class Classification(Struct, frozen=True):
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-CLASSIFICATIONS = Shelf("classification", Classification, "resource classification")
+CLASSIFICATIONS = Records("classification", Classification, "resource classification")
 
 
 def classify(
@@ -56,7 +56,7 @@ def remove(tx: Transaction, organization: str, number: int, by: str) -> None:
         NotFoundError: there is no such classification.
     """
     entry = CLASSIFICATIONS.get(tx, organization, number)
-    CLASSIFICATIONS.remove(tx, organization, entry.name)
+    CLASSIFICATIONS.forget(tx, organization, entry.name)
     tx.record("RESOURCE_DECLASSIFIED", organization=organization, actor=by, classification=entry.value)
 
 

@@ -16,7 +16,7 @@ from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.redaction.hidden import masks
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Shelf
+from .records import Records
 
 
 class CommandType(StrEnum):
@@ -70,8 +70,8 @@ class Mailbox(Struct, frozen=True):
     receipts: dict[str, float] = field(default_factory=dict)
 
 
-_MAILBOXES = Shelf("mailbox", Mailbox, "mailbox")
-_BROADCASTS = Shelf("broadcast", Mailbox, "mailbox")
+_MAILBOXES = Records("mailbox", Mailbox, "mailbox")
+_BROADCASTS = Records("broadcast", Mailbox, "mailbox")
 _ALL = "all"
 
 
@@ -114,8 +114,8 @@ def issue(
         pull(tx, organization, agent_id, reason, by)
     elif command_type is CommandType.UNBLOCK and (agent_id or EVERYONE) in tx.kill_switches(organization):
         release(tx, organization, agent_id, reason, by)
-    shelf, name = (_BROADCASTS, _ALL) if agent_id is None else (_MAILBOXES, agent_id)
-    box = _current(shelf, tx, organization, name, tx.now)
+    boxes, name = (_BROADCASTS, _ALL) if agent_id is None else (_MAILBOXES, agent_id)
+    box = _current(boxes, tx, organization, name, tx.now)
     commands = [*box.commands, command]
     while len(commands) > QUEUED:
         given_up = next((old for old in commands if old.command_id in box.receipts), commands[0])
@@ -128,7 +128,7 @@ def issue(
             command_id=given_up.command_id,
         )
     _make_room(tx, organization, name)
-    keep = shelf.keep if command_type in STOPPING else shelf.put
+    keep = boxes.keep if command_type in STOPPING else boxes.put
     keep(tx, organization, name, Mailbox(commands, box.receipts))
     return command
 
@@ -177,11 +177,11 @@ def _make_room(tx: Transaction, organization: str, name: str) -> None:
     if _MAILBOXES.full(tx, organization) and _MAILBOXES.find(tx, organization, name) is None:
         for entry in _MAILBOXES.all(tx, organization):
             if _current(_MAILBOXES, tx, organization, entry.name, tx.now) == Mailbox():
-                _MAILBOXES.remove(tx, organization, entry.name)
+                _MAILBOXES.forget(tx, organization, entry.name)
 
 
-def _current(shelf: Shelf[Mailbox], reader: Reader, organization: str, name: str, now: float) -> Mailbox:
-    found = shelf.find(reader, organization, name)
+def _current(boxes: Records[Mailbox], reader: Reader, organization: str, name: str, now: float) -> Mailbox:
+    found = boxes.find(reader, organization, name)
     if found is None:
         return Mailbox()
     box = found.value

@@ -10,7 +10,7 @@ from ascend_guard.errors import NotFoundError
 from ascend_guard.model import RiskLevel
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Entry, Shelf
+from .records import Entry, Records
 from .sensitive import KINDS, Category, Kind, Span, spans
 
 SHOWN = 100
@@ -76,8 +76,8 @@ class Scanned(Struct, frozen=True):
     findings: list[Finding]
 
 
-_FILTERS = Shelf("output_filter", Filter, "output filter")
-SCANS = Shelf("output_scan", Scanned, "scan")
+_FILTERS = Records("output_filter", Filter, "output filter")
+SCANS = Records("output_scan", Scanned, "scan")
 _NAME = "config"
 
 

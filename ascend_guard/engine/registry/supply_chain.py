@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
+from ascend_guard.api.supply_chain import ComponentStats
 from ascend_guard.model import RiskLevel
 from ascend_guard.store.port import Reader, Transaction
 
 from .agents import AGENTS
 from .models import MODELS
-from .records import Entry, Shelf
+from .records import Entry, Records, Registry
 
 
 class ComponentType(StrEnum):
@@ -76,67 +76,49 @@ class Dependencies(Struct, frozen=True):
     components: list[int]
 
 
-COMPONENTS = Shelf("component", Component, "component")
-_DEPENDENCIES = Shelf("dependencies", Dependencies, "agent")
+class _Components(Registry[Component]):
+    """Components. Each newly reported vulnerability has an audit record of its own, from which an alert is made."""
 
+    def register(
+        self, tx: Transaction, organization: str, name: str, value: Component, by: str
+    ) -> Entry[Component]:
+        entry = super().register(tx, organization, name, value, by)
+        _report(tx, organization, entry, [], by)
+        return entry
 
-def register(
-    tx: Transaction, organization: str, component_id: str, component: Component, by: str
-) -> Entry[Component]:
-    """Register a component.
-
-    Raises:
-        ConflictError: it is registered already, or there are too many.
-    """
-    component = msgspec.structs.replace(component, registered_by=by)
-    entry = COMPONENTS.add(tx, organization, component_id, component)
-    tx.record(
-        "COMPONENT_REGISTERED",
-        organization=organization,
-        actor=by,
-        component_id=component_id,
-        component=component,
-    )
-    _report(tx, organization, entry, (), by)
-    return entry
-
-
-def update(
-    tx: Transaction, organization: str, component_id: str, changes: dict[str, Any], by: str
-) -> Entry[Component]:
-    """Change what is said of a component.
-
-    Raises:
-        NotFoundError: there is no such component.
-    """
-    component = COMPONENTS.pick(tx, organization, component_id)
-    changed = msgspec.structs.replace(component.value, **changes)
-    entry = COMPONENTS.put(tx, organization, component.name, changed)
-    tx.record(
-        "COMPONENT_UPDATED",
-        organization=organization,
-        actor=by,
-        component_id=component.name,
-        changes=changes,
-    )
-    known = tuple(known.vulnerability_id for known in component.value.vulnerabilities)
-    _report(tx, organization, entry, known, by)
-    return entry
+    def change(
+        self,
+        tx: Transaction,
+        organization: str,
+        entry: Entry[Component],
+        changes: Mapping[str, Any],
+        by: str,
+        event: str,
+        about: Mapping[str, Any],
+    ) -> Entry[Component]:
+        changed = super().change(tx, organization, entry, changes, by, event, about)
+        _report(tx, organization, changed, entry.value.vulnerabilities, by)
+        return changed
 
 
 def _report(
-    tx: Transaction, organization: str, entry: Entry[Component], known: tuple[str, ...], by: str
+    tx: Transaction, organization: str, entry: Entry[Component], known: list[Vulnerability], by: str
 ) -> None:
-    for weakness in entry.value.vulnerabilities:
-        if weakness.vulnerability_id not in known:
+    ids = {vulnerability.vulnerability_id for vulnerability in known}
+    for vulnerability in entry.value.vulnerabilities:
+        if vulnerability.vulnerability_id not in ids:
             tx.record(
                 "COMPONENT_VULNERABILITY",
                 organization=organization,
                 actor=by,
                 component_id=entry.name,
-                vulnerability_id=weakness.vulnerability_id,
-                severity=weakness.severity,
+                vulnerability_id=vulnerability.vulnerability_id,
+                severity=vulnerability.severity,
             )
+
+
+COMPONENTS = _Components("component", Component, "component", key="component_id", by_number=True)
+_DEPENDENCIES = Records("dependencies", Dependencies, "agent")
 
 
 def listed(
@@ -159,20 +141,20 @@ def listed(
             yield entry
 
 
-def statistics(reader: Reader, organization: str) -> dict[str, Any]:
+def statistics(reader: Reader, organization: str) -> ComponentStats:
     """Numbers about all active components."""
     components = [entry.value for entry in listed(reader, organization)]
     weaknesses = [weakness for component in components for weakness in component.vulnerabilities]
-    return {
-        "total_components": len(components),
-        "by_type": _counted(ComponentType, [component.component_type for component in components]),
-        "by_risk_level": _counted(RiskLevel, [component.risk_level for component in components]),
-        "vulnerable_components": sum(bool(component.vulnerabilities) for component in components),
-        "total_vulnerabilities": len(weaknesses),
-        "vulnerabilities_by_severity": _counted(RiskLevel, [weakness.severity for weakness in weaknesses]),
-        "provenance_verified": sum(component.provenance_verified for component in components),
-        "outdated": sum(component.outdated for component in components),
-    }
+    return ComponentStats(
+        total_components=len(components),
+        by_type=_counted(ComponentType, [component.component_type for component in components]),
+        by_risk_level=_counted(RiskLevel, [component.risk_level for component in components]),
+        vulnerable_components=sum(bool(component.vulnerabilities) for component in components),
+        total_vulnerabilities=len(weaknesses),
+        vulnerabilities_by_severity=_counted(RiskLevel, [weakness.severity for weakness in weaknesses]),
+        provenance_verified=sum(component.provenance_verified for component in components),
+        outdated=sum(component.outdated for component in components),
+    )
 
 
 def _counted(kinds: type[StrEnum], values: list[Any]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from ascend_guard.store.port import ActionRow, Reader, Transaction, switch_on
 
 from .agents import AGENTS
 from .mcp_servers import MCP_SERVERS, set_active
-from .records import Entry, Shelf
+from .records import Entry, Records
 
 WORKERS = 20
 """The most workers of one orchestrator, and the most of its MCP servers (published SDK: 1..20)."""
@@ -53,7 +53,7 @@ class Sessions(Struct, frozen=True):
     complete: bool
 
 
-TOPOLOGIES = Shelf("topology", Topology, "topology")
+TOPOLOGIES = Records("topology", Topology, "topology")
 
 
 def register(
