@@ -1,4 +1,4 @@
-"""Alerts: what in the audit trail somebody should look at. There is no second list of them that could say otherwise."""
+"""Alerts: the audit records that need attention. They are read from the trail; only acknowledgements are stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .records import Records
 
 
 class AlertType(StrEnum):
-    """What an alert is about."""
+    """The subject of an alert."""
 
     GOVERNANCE_VIOLATION = "governance_violation"
     KILL_SWITCH = "kill_switch"
@@ -34,7 +34,7 @@ class _Risk(Struct):
 
 
 class _Record(Struct):
-    """The fields of an audit record that alerts are made of."""
+    """The fields of an audit record that an alert is made from."""
 
     organization: str
     timestamp: str
@@ -51,13 +51,13 @@ class _Record(Struct):
 
 
 class Acknowledgement(Struct, frozen=True):
-    """Who has seen an alert."""
+    """Who acknowledged an alert."""
 
     by: str
 
 
 LOOKED_AT = 10_000
-"""How many of an organization's newest audit records are looked through."""
+"""How many of an organization's newest audit records are searched."""
 
 LOOKED_THROUGH = 64 << 20
 """Bytes of them."""
@@ -90,10 +90,13 @@ def alerts(
     limit: int = 50,
     before: int | None = None,
 ) -> list[AlertBody]:
-    """Alerts among the newest audit records, newest first: ten thousand of them are looked at, or ``LOOKED_THROUGH`` bytes.
+    """Alerts, newest first, among the newest ``LOOKED_AT`` audit records, or the newest ``LOOKED_THROUGH`` bytes of them.
 
     Args:
-        before: the number of the record where to begin; the newest when left out.
+        type: only alerts of this type.
+        acknowledged: only alerts that were, or were not, acknowledged.
+        limit: the most alerts that are returned.
+        before: only records with a lower number; all when None.
     """
     seen = {entry.name: entry.value.by for entry in _ACKNOWLEDGED.all(reader, organization)}
     found: list[AlertBody] = []
@@ -119,7 +122,7 @@ def alerts(
 
 
 def acknowledge(tx: Transaction, organization: str, seq: int, by: str) -> AlertBody:
-    """Say that an alert was seen. The first to say so stays the one who did.
+    """Acknowledge an alert. The first acknowledgement is kept.
 
     Raises:
         NotFoundError: there is no such alert.

@@ -1,4 +1,4 @@
-"""Alerts, and how sensitive resources are."""
+"""The endpoints of alerts and of resource classifications."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .registered import fields_of, number, part
 
 
 async def listed(request: Request[None, AlertsQuery]) -> Alerts:
-    """What somebody should look at; like the audit trail, not for keys made for one agent."""
+    """List alerts. Like the audit trail, they are not for keys made for one agent."""
     if request.caller.agent_id is not None:
         raise AuthorizationDeniedError("A key made for an agent does not see alerts. Use another key.")
     query = request.query
@@ -47,13 +47,13 @@ async def listed(request: Request[None, AlertsQuery]) -> Alerts:
 
 
 async def acknowledge(request: Request[None, None]) -> AlertBody:
-    """Say that an alert was seen."""
+    """Acknowledge an alert."""
     seq, by = number(request.path["alert_id"], "alert"), request.caller.name
     return await request.write(lambda tx: alerts.acknowledge(tx, request.organization, seq, by))
 
 
 async def classified(request: Request[None, ClassificationsQuery]) -> Classifications:
-    """How sensitive resources are."""
+    """List classifications."""
     kind, limit, first = request.query.resource_type, request.query.limit, behind(request.query.cursor)
 
     def look(reader: Reader) -> Classifications:
@@ -65,14 +65,14 @@ async def classified(request: Request[None, ClassificationsQuery]) -> Classifica
 
 
 async def classify(request: Request[ClassificationRegistration, None]) -> ClassificationAnswer:
-    """Say how sensitive a resource is."""
+    """Classify a resource."""
     said, by = Classification(**fields_of(request.body)), request.caller.name
     entry = await request.write(lambda tx: classifications.classify(tx, request.organization, said, by))
     return ClassificationAnswer(message="The resource is classified.", classification=_classification(entry))
 
 
 async def declassify(request: Request[None, None]) -> Done:
-    """Forget how sensitive a resource is."""
+    """Delete a classification."""
     which, by = number(request.path["classification_id"], "resource classification"), request.caller.name
     await request.write(lambda tx: classifications.remove(tx, request.organization, which, by))
     return Done(message="The resource is no longer classified.")

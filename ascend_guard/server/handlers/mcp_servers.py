@@ -34,7 +34,7 @@ def _answer(state: str) -> Callable[[Entry[McpServer]], ServerAnswer]:
 
 
 async def discovered(request: Request[None, None]) -> Discovered:
-    """Answer that no scan is made: a server that is found on a network is not therefore allowed."""
+    """Answer that no scan is made. A server is not allowed because it is found on a network."""
     return Discovered(
         message="Nothing was scanned: this server does not search the network. Tools of MCP servers that are not registered "
         "are refused. GET /api/registry/mcp-servers lists the registered ones."

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ascend_guard.api.fields import PartQuery
 from ascend_guard.api.supply_chain import (
     ComponentAnswer,
     ComponentBody,
@@ -16,7 +17,6 @@ from ascend_guard.api.supply_chain import (
     DependenciesAnswer,
     DependenciesBody,
     Impact,
-    PartQuery,
     SyncStatus,
     VulnerabilityBody,
 )
@@ -67,12 +67,12 @@ async def listed(request: Request[None, ComponentsQuery]) -> ComponentPage:
 
 
 async def stats(request: Request[None, None]) -> ComponentStats:
-    """Numbers about all components."""
+    """Get statistics of all active components."""
     return await request.read(lambda reader: supply_chain.statistics(reader, request.organization))
 
 
 async def impact(request: Request[None, PartQuery]) -> Impact:
-    """Which agents a component is in; a key made for an agent learns that of its own."""
+    """List the agents that contain a component. A key made for an agent sees only that one."""
     component_id, own, query = request.path["component_id"], request.caller.agent_id, request.query
 
     def look(reader: Reader) -> Impact:
@@ -92,7 +92,7 @@ async def impact(request: Request[None, PartQuery]) -> Impact:
 
 
 async def dependencies(request: Request[None, PartQuery]) -> DependenciesAnswer:
-    """What an agent is built of."""
+    """Get the components of an agent."""
     first, limit = behind(request.query.cursor), request.query.limit
 
     def look(reader: Reader) -> DependenciesAnswer:
@@ -105,7 +105,7 @@ async def dependencies(request: Request[None, PartQuery]) -> DependenciesAnswer:
 
 
 async def declare(request: Request[DependenciesBody, None]) -> DependenciesAnswer:
-    """Say what an agent is built of."""
+    """Set the components of an agent."""
     component_ids, by = request.body.component_ids, request.caller.name
 
     def work(tx: Transaction) -> DependenciesAnswer:
@@ -118,7 +118,7 @@ async def declare(request: Request[DependenciesBody, None]) -> DependenciesAnswe
 
 
 async def sync_status(request: Request[None, None]) -> SyncStatus:
-    """How vulnerabilities get in."""
+    """Get how vulnerabilities are updated."""
     return SyncStatus(
         enabled=False,
         status="not_configured",
@@ -129,7 +129,9 @@ async def sync_status(request: Request[None, None]) -> SyncStatus:
 
 def _agent(reader: Reader, request: Request[Any, Any]) -> str:
     name = request.path["agent_id"]
-    if request.caller.agent_id is not None:  # such a key names its agent; a number could be another's
+    if (
+        request.caller.agent_id is not None
+    ):  # such a key uses its agent's name: a number could be another agent's
         request.caller.require_agent(name)
         return AGENTS.get(reader, request.organization, name).name
     return AGENTS.pick(reader, request.organization, name).name
