@@ -81,30 +81,21 @@ class Records(Generic[T]):
             return None
         return self._entry(reader.record_number(organization, self.kind, number))
 
-    def get(self, reader: Reader, organization: str, name: str | int) -> Entry[T]:
+    def get(self, reader: Reader, organization: str, name: str | int, *, by_number: bool = False) -> Entry[T]:
         """The record with this name, or with this number if it is an integer.
 
-        Raises:
-            NotFoundError: it does not exist, or belongs to another organization.
-        """
-        found = (
-            self.numbered(reader, organization, name)
-            if isinstance(name, int)
-            else self.find(reader, organization, name)
-        )
-        if found is None:
-            raise self.missing(name)
-        return found
-
-    def pick(self, reader: Reader, organization: str, name: str) -> Entry[T]:
-        """The record with this name; if there is none and the name consists of digits, the one with this number.
+        Args:
+            by_number: if no record has this name and it consists of digits, the record with this number.
 
         Raises:
             NotFoundError: it does not exist, or belongs to another organization.
         """
-        found = self.find(reader, organization, name)
-        if found is None and name.isascii() and name.isdigit() and len(name) < 20:
-            found = self.numbered(reader, organization, int(name))
+        if isinstance(name, int):
+            found = self.numbered(reader, organization, name)
+        else:
+            found = self.find(reader, organization, name)
+            if found is None and by_number and name.isascii() and name.isdigit() and len(name) < 20:
+                found = self.numbered(reader, organization, int(name))
         if found is None:
             raise self.missing(name)
         return found
@@ -185,8 +176,8 @@ class Records(Generic[T]):
 class Registry(Records[R]):
     """All registered things of one kind.
 
-    A registration is recorded in the audit trail as ``<KIND>_REGISTERED`` with the whole value, an update as
-    ``<KIND>_UPDATED`` with the changed fields, a removal as ``<KIND>_REMOVED``.
+    A registration is recorded in the audit trail as ``<KIND>_REGISTERED`` with the whole value (``MODEL_REGISTERED``), an
+    update as ``<KIND>_UPDATED`` with the changed fields, a removal as ``<KIND>_REMOVED``.
 
     Args:
         kind: the kind's name in the store, and in capital letters in the names of its audit events.
@@ -221,7 +212,7 @@ class Registry(Records[R]):
         Raises:
             NotFoundError: it does not exist, or belongs to another organization.
         """
-        return (self.pick if self._by_number else self.get)(reader, organization, name)
+        return self.get(reader, organization, name, by_number=self._by_number)
 
     def register(self, tx: Transaction, organization: str, name: str, value: R, by: str) -> Entry[R]:
         """Register a new thing.
@@ -231,6 +222,7 @@ class Registry(Records[R]):
         """
         entry = self.add(tx, organization, name, msgspec.structs.replace(value, registered_by=by))
         self._record(tx, organization, name, by, f"{self._event}_REGISTERED", {self._field: entry.value})
+        self.written(tx, organization, entry, None, by)
         return entry
 
     def update(
@@ -276,7 +268,11 @@ class Registry(Records[R]):
         """
         changed = self.put(tx, organization, entry.name, msgspec.structs.replace(entry.value, **changes))
         self._record(tx, organization, entry.name, by, event, about)
+        self.written(tx, organization, changed, entry.value, by)
         return changed
+
+    def written(self, tx: Transaction, organization: str, entry: Entry[R], before: R | None, by: str) -> None:
+        """Called after a thing and its audit record were written; a kind may record more. ``before``: None if it is new."""
 
     def _record(
         self, tx: Transaction, organization: str, name: str, by: str, event: str, about: Mapping[str, Any]

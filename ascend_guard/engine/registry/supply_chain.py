@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -79,42 +79,20 @@ class Dependencies(Struct, frozen=True):
 class _Components(Registry[Component]):
     """Components. Each newly reported vulnerability has an audit record of its own, from which an alert is made."""
 
-    def register(
-        self, tx: Transaction, organization: str, name: str, value: Component, by: str
-    ) -> Entry[Component]:
-        entry = super().register(tx, organization, name, value, by)
-        _report(tx, organization, entry, [], by)
-        return entry
-
-    def change(
-        self,
-        tx: Transaction,
-        organization: str,
-        entry: Entry[Component],
-        changes: Mapping[str, Any],
-        by: str,
-        event: str,
-        about: Mapping[str, Any],
-    ) -> Entry[Component]:
-        changed = super().change(tx, organization, entry, changes, by, event, about)
-        _report(tx, organization, changed, entry.value.vulnerabilities, by)
-        return changed
-
-
-def _report(
-    tx: Transaction, organization: str, entry: Entry[Component], known: list[Vulnerability], by: str
-) -> None:
-    ids = {vulnerability.vulnerability_id for vulnerability in known}
-    for vulnerability in entry.value.vulnerabilities:
-        if vulnerability.vulnerability_id not in ids:
-            tx.record(
-                "COMPONENT_VULNERABILITY",
-                organization=organization,
-                actor=by,
-                component_id=entry.name,
-                vulnerability_id=vulnerability.vulnerability_id,
-                severity=vulnerability.severity,
-            )
+    def written(
+        self, tx: Transaction, organization: str, entry: Entry[Component], before: Component | None, by: str
+    ) -> None:
+        known = [] if before is None else [old.vulnerability_id for old in before.vulnerabilities]
+        for vulnerability in entry.value.vulnerabilities:
+            if vulnerability.vulnerability_id not in known:
+                tx.record(
+                    "COMPONENT_VULNERABILITY",
+                    organization=organization,
+                    actor=by,
+                    component_id=entry.name,
+                    vulnerability_id=vulnerability.vulnerability_id,
+                    severity=vulnerability.severity,
+                )
 
 
 COMPONENTS = _Components("component", Component, "component", key="component_id", by_number=True)
@@ -173,8 +151,8 @@ def declare(
     Raises:
         NotFoundError: there is no such agent, or no such component.
     """
-    agent_id = AGENTS.pick(tx, organization, agent).name
-    entries = [COMPONENTS.pick(tx, organization, component_id) for component_id in component_ids]
+    agent_id = AGENTS.get(tx, organization, agent, by_number=True).name
+    entries = [COMPONENTS.named(tx, organization, component_id) for component_id in component_ids]
     numbers = list(dict.fromkeys(entry.number for entry in entries))
     _DEPENDENCIES.put(tx, organization, agent_id, Dependencies(numbers))
     tx.record(

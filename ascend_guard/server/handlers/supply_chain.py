@@ -76,7 +76,7 @@ async def impact(request: Request[None, PartQuery]) -> Impact:
     component_id, own, query = request.path["component_id"], request.caller.agent_id, request.query
 
     def look(reader: Reader) -> Impact:
-        entry = COMPONENTS.pick(reader, request.organization, component_id)
+        entry = COMPONENTS.named(reader, request.organization, component_id)
         agents = supply_chain.affected(reader, request.organization, entry)
         seen = [agent for agent in agents if own in (None, agent)]
         found = gather(seen, str, query.limit, after=lambda agent: agent > (query.cursor or ""))
@@ -134,7 +134,7 @@ def _agent(reader: Reader, request: Request[Any, Any]) -> str:
     ):  # such a key uses its agent's name: a number could be another agent's
         request.caller.require_agent(name)
         return AGENTS.get(reader, request.organization, name).name
-    return AGENTS.pick(reader, request.organization, name).name
+    return AGENTS.get(reader, request.organization, name, by_number=True).name
 
 
 def _built_of(
