@@ -2,8 +2,8 @@
 
 1. Every lookup is made with the caller's organization: a record of another organization is not found, by name or by number
    (promise 9).
-2. A ``Registry`` writes a thing and its audit record in the same transaction. There is no change without a record, and no
-   record without a change (promise 10).
+2. A ``Registry`` registers, changes and removes a thing together with its audit record, in one transaction: neither is
+   written without the other (promise 10). ``put``, ``keep`` and ``forget`` write no audit record.
 3. Names are unique within an organization and kind. The number of records is bounded by ``MOST``.
 """
 

@@ -55,7 +55,8 @@ def registering(
     """
 
     async def register(request: Request[Struct, None]) -> A:
-        name, by = getattr(request.body, key), request.caller.name
+        name: str = getattr(request.body, key)
+        by = request.caller.name
         right(request.caller, name)
         fields = fields_of(request.body)
         fields[title] = fields[title] or name
