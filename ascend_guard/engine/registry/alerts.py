@@ -178,7 +178,7 @@ def _message(event: str, record: _Record) -> str:
     if event == "kill_switch.off":
         return f"The kill switch was turned off for {whom}: {record.reason}"
     if event == "CASCADE_KILL":
-        return f"{whom} and all that work for it were stopped: {record.reason}".capitalize()
+        return f"Agent {record.agent_id!r} and all that work for it were stopped: {record.reason}"
     if event == "COMPONENT_VULNERABILITY":
         return f"{record.vulnerability_id} was recorded for the component {record.component_id!r}."
     if event == "OUTPUT_BLOCKED":
