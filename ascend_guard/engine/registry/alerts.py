@@ -182,7 +182,7 @@ def _message(event: str, record: _Record) -> str:
     if event == "COMPONENT_VULNERABILITY":
         return f"{record.vulnerability_id} was recorded for the component {record.component_id!r}."
     if event == "OUTPUT_BLOCKED":
-        return f"Output of {whom} was held back: it had sensitive data in it."
+        return f"Output of {whom} was blocked: it contains sensitive data."
     if event == "submitted":
         return f"A {record.risk.level}-risk action was denied: {record.reason}"
-    return "An action named a parent that it may not have."
+    return "An action named a parent action that is not allowed for it."

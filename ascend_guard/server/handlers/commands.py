@@ -51,7 +51,7 @@ async def _issue(request: Request[CommandIssue, None], agent_id: str | None) -> 
         )
     )
     whom = "Every agent" if agent_id is None else f"The agent {agent_id!r}"
-    done = "is stopped and will be told." if kind in STOPPING else "will be told."
+    done = "is stopped and will be informed." if kind in STOPPING else "will be informed."
     return CommandAnswer(message=f"{whom} {done}", command=_body(command))
 
 

@@ -144,7 +144,7 @@ def _answer(body: ScanBody, scan_id: str, found: Scan, *, failed: bool = False) 
     if failed:
         reason = "The scan failed, so the output is blocked. Try again."
     elif found.blocked:
-        reason = "There is data in it that may not go out."
+        reason = "The output contains data that must not be sent."
     return ScanAnswer(
         success=not failed,
         scan_id=scan_id,
