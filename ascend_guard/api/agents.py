@@ -1,6 +1,6 @@
 """Agents and their health (REST API document, "Agent Endpoints").
 
-Fields the published SDK sends and reads are all here. A change leaves what is not named as it is.
+All fields that the published SDK sends and reads are here. A change leaves the fields that it does not have as they are.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from .endpoint import Access, Endpoint
-from .fields import Done, Many, Name, Names, Number, Object, PageQuery, Reason, Text
+from .fields import Done, Many, Name, Names, Number, Object, PageQuery, Reason, Short, Text
 
 
 class AgentRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Who an agent is."""
+    """An agent to register."""
 
     agent_id: Name
-    display_name: Annotated[str, Meta(max_length=255)] | None = None
+    display_name: Short | None = None
     agent_type: Text = "supervised"
     environment: Text = "production"
     capabilities: Names = field(default_factory=list)
     allowed_resources: Names = field(default_factory=list)
-    sdk_version: Annotated[str, Meta(max_length=255)] | None = None
+    sdk_version: Short | None = None
     metadata: Object = field(default_factory=dict)
 
 
 class AgentChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What to change of an agent. ``model_id`` is for admins: a model's number or identifier to link, null to link none."""
+    """Fields of an agent to change. Only admins set ``model_id``: a model's number or identifier, or null for none."""
 
     model_id: Number | Text | UnsetType | None = UNSET
     display_name: Text | UnsetType = UNSET
@@ -40,7 +40,7 @@ class AgentChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class AgentBody(Struct, kw_only=True):
-    """A registered agent; ``model_id`` is the number of the model it is linked to."""
+    """A registered agent. ``model_id`` is the number of the model that it is linked to."""
 
     id: int
     agent_id: str
@@ -61,18 +61,16 @@ class AgentBody(Struct, kw_only=True):
 
 
 class AgentDetail(AgentBody, kw_only=True):
-    """A registered agent and what it has done so far."""
+    """A registered agent and the numbers of its actions."""
 
     last_activity: str | None
     action_count: int
     denial_count: int
 
 
-class AgentAnswer(Struct, kw_only=True):
-    """An agent as it is after a change."""
+class AgentAnswer(Done, kw_only=True):
+    """An agent after a change."""
 
-    success: bool = True
-    message: str = ""
     agent: AgentBody
 
 
@@ -83,24 +81,24 @@ class AgentPage(Many, kw_only=True):
 
 
 class WhyBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Why something is done, for the audit trail."""
+    """The reason for a change, for the audit trail."""
 
     reason: Reason | None = None
 
 
 class HeartbeatBody(Struct, omit_defaults=True):
-    """A sign of life."""
+    """A heartbeat of an agent."""
 
     agent_id: Name
-    sdk_version: Annotated[str, Meta(max_length=255)] | None = None
-    timestamp: Annotated[str, Meta(max_length=255)] | None = None
+    sdk_version: Short | None = None
+    timestamp: Short | None = None
     response_time_ms: Annotated[float, Meta(ge=0)] | None = None
     error_rate: Annotated[float, Meta(ge=0, le=1)] | None = None
     requests_count: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 class AgentHealth(Struct, kw_only=True):
-    """How an agent is: suspended, deactivated, blocked, healthy, offline, or registered and never heard of."""
+    """An agent's health. ``status``: suspended, deactivated, blocked, healthy, offline, or registered (no heartbeat yet)."""
 
     agent_id: str
     status: str

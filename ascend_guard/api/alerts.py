@@ -20,7 +20,7 @@ class AlertsQuery(Struct, kw_only=True):
 
 
 class AlertBody(Struct, kw_only=True):
-    """Something in the audit trail that somebody should look at; ``id`` is its record's number."""
+    """An audit record that needs attention. ``id`` is the number of the record."""
 
     id: str
     alert_id: str

@@ -1,4 +1,4 @@
-"""How sensitive resources are."""
+"""Classifications of resources: how sensitive each one is."""
 
 from __future__ import annotations
 
@@ -32,16 +32,14 @@ class ClassificationBody(Struct, kw_only=True):
     updated_at: str
 
 
-class ClassificationAnswer(Struct, kw_only=True):
-    """A classification as it is after a change."""
+class ClassificationAnswer(Done, kw_only=True):
+    """A classification after a change."""
 
-    success: bool = True
-    message: str = ""
     classification: ClassificationBody
 
 
 class ClassificationsQuery(Struct, kw_only=True):
-    """Of which kind of resource; all of them when left out."""
+    """Which classifications to get: of one type of resource, or all."""
 
     resource_type: str | None = None
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 10_000

@@ -8,14 +8,14 @@ from msgspec import Meta, Struct, field
 
 from .agents import WhyBody
 from .endpoint import Access, Endpoint
-from .fields import Cursor, Done, Many, Name, Names, Object, PageQuery, Place, Prose, Text
+from .fields import Cursor, Done, Many, Name, Names, Object, PageQuery, Place, Prose, Short, Text
 
 
 class ServerRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """An MCP server. Its name is case-sensitive."""
+    """An MCP server to register. Its name is case-sensitive."""
 
     server_name: Name
-    display_name: Annotated[str, Meta(max_length=255)] | None = None
+    display_name: Short | None = None
     description: Prose | None = None
     server_url: Place | None = None
     transport_type: Text = "stdio"
@@ -50,11 +50,9 @@ class ServerBody(Struct, kw_only=True):
     updated_at: str
 
 
-class ServerAnswer(Struct, kw_only=True):
-    """An MCP server as it is after a change."""
+class ServerAnswer(Done, kw_only=True):
+    """An MCP server after a change."""
 
-    success: bool = True
-    message: str = ""
     server: ServerBody
 
 
@@ -65,14 +63,14 @@ class ServerPage(Many, kw_only=True):
 
 
 class ServersQuery(Struct, kw_only=True):
-    """Which part of the servers to list."""
+    """Which part of the servers to get."""
 
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
     cursor: Cursor | None = None
 
 
 class Discovered(Struct, kw_only=True):
-    """What a scan of the network found: nothing, because none is made. In the shape that the published clients read."""
+    """The result of a scan of the network: nothing, because none is made. Published clients read these fields."""
 
     success: bool = False
     scanned: bool = False
@@ -84,7 +82,7 @@ class Discovered(Struct, kw_only=True):
 
 
 class ServersHealth(Struct, kw_only=True):
-    """Which servers are registered as active. Nobody asked the servers themselves: ``status`` and ``checked`` say so."""
+    """The servers that are registered as active. The servers themselves are not asked: see ``status`` and ``checked``."""
 
     success: bool = True
     checked: bool = False

@@ -1,24 +1,24 @@
-"""Models, and whether they may be used."""
+"""Models and their compliance status."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from .endpoint import Access, Endpoint
-from .fields import Done, Many, Object, PageQuery, Plain, Prose, Text
+from .fields import Done, Many, Object, PageQuery, Plain, Prose, Short, Text
 
 Compliance = Literal["approved", "partially_approved", "pending", "denied"]
 
 
 class ModelRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """A model, under the identifier its users name it by."""
+    """A model to register. ``model_id`` is the identifier that actions name it by."""
 
     model_id: Plain
-    model_name: Annotated[str, Meta(max_length=255)] | None = None
-    provider: Annotated[str, Meta(max_length=255)] | None = None
-    version: Annotated[str, Meta(max_length=255)] | None = None
+    model_name: Short | None = None
+    provider: Short | None = None
+    version: Short | None = None
     description: Prose | None = None
     compliance_status: Compliance = "pending"
     compliance_notes: Prose | None = None
@@ -26,7 +26,7 @@ class ModelRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class ModelChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What to change of a model."""
+    """Fields of a model to change."""
 
     compliance_status: Compliance | UnsetType = UNSET
     compliance_notes: Prose | UnsetType = UNSET
@@ -54,11 +54,9 @@ class ModelBody(Struct, kw_only=True):
     updated_at: str
 
 
-class ModelAnswer(Struct, kw_only=True):
-    """A model as it is after a change."""
+class ModelAnswer(Done, kw_only=True):
+    """A model after a change."""
 
-    success: bool = True
-    message: str = ""
     model: ModelBody
 
 

@@ -1,4 +1,4 @@
-"""Which agents work for which, and what their sessions did."""
+"""Orchestrators, the agents and MCP servers that work for them, and orchestration sessions."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from .endpoint import Access, Endpoint
-from .fields import Many, Name, Number, PageQuery, Plain
-from .supply_chain import PartQuery
+from .fields import Done, Many, Name, Number, PageQuery, PartQuery, Plain
 
 
 class TopologyBody(Struct, forbid_unknown_fields=True):
-    """Who works for an orchestrator."""
+    """The agents that work for an orchestrator."""
 
     orchestrator_agent_id: Name
     worker_agent_ids: Annotated[list[Plain], Meta(min_length=1, max_length=20)]
 
 
 class McpTopologyBody(Struct, forbid_unknown_fields=True):
-    """Which MCP servers work for an orchestrator."""
+    """The MCP servers that work for an orchestrator."""
 
     orchestrator_agent_id: Name
     mcp_server_ids: Annotated[list[Number], Meta(min_length=1, max_length=20)]
 
 
-class TopologyAnswer(Struct, kw_only=True):
-    """Who works for an orchestrator."""
+class TopologyAnswer(Done, kw_only=True):
+    """The agents and MCP servers that work for an orchestrator."""
 
-    success: bool = True
-    message: str = ""
     orchestrator_agent_id: str
     worker_agent_ids: list[str]
     mcp_server_ids: list[int]
@@ -63,9 +60,9 @@ class SessionAction(Struct, kw_only=True):
 
 
 class SessionBody(Struct, kw_only=True):
-    """An orchestration session: ``actions`` are its newest thousand at most, in order; ``cursor`` leads to older ones.
+    """An orchestration session. ``actions`` are at most its newest thousand, in order; ``cursor`` leads to older ones.
 
-    ``complete``: nothing older was left out.
+    ``complete``: no older action was left out.
     """
 
     session_id: str
@@ -82,10 +79,10 @@ class SessionBody(Struct, kw_only=True):
 
 
 class SessionRisk(Struct, kw_only=True):
-    """What a session puts at stake.
+    """The risk of a session.
 
-    ``risk_score`` is its riskiest action's, ``cumulative_risk_score`` the sum of all, at most 100; denied actions count in
-    neither, for they did not run.
+    ``risk_score`` is the highest of its actions, ``cumulative_risk_score`` the sum of all, at most 100. Denied actions count
+    in neither, because they did not run.
     """
 
     session_id: str
@@ -100,7 +97,7 @@ class SessionRisk(Struct, kw_only=True):
 
 
 class OrchestrationStats(Struct, kw_only=True):
-    """Numbers about all orchestration sessions."""
+    """Statistics of all orchestration sessions."""
 
     total_sessions: int
     total_actions: int
@@ -113,14 +110,14 @@ class OrchestrationStats(Struct, kw_only=True):
 
 
 class CascadeBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Why everybody below an orchestrator is stopped; without ``confirm`` nothing happens, and the answer says to whom."""
+    """Why an orchestrator and its agents are stopped. Without ``confirm`` none is stopped; the answer lists them."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
     confirm: bool = False
 
 
 class CascadeAnswer(Struct, kw_only=True):
-    """Whom a cascading kill stopped, or would stop."""
+    """The agents that a cascading kill stopped, or would stop."""
 
     success: bool = True
     dry_run: bool

@@ -1,4 +1,4 @@
-"""The output filter: its configuration, its scans, its findings."""
+"""The output filter: its configuration, scans and findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .fields import Cursor, Level, Limit, Many, Number, Offset, Plain
 
 
 class FilterBody(Struct, kw_only=True):
-    """How output is filtered: ``block_severity`` and worse hold it back whole, what is below is taken out of it."""
+    """How output is filtered. Findings of ``block_severity`` and above block the output; others are redacted in it."""
 
     enabled: bool = True
     categories: Annotated[list[Literal["secret", "pci", "pii"]], Meta(min_length=1, max_length=16)] = field(
@@ -21,11 +21,11 @@ class FilterBody(Struct, kw_only=True):
 
 
 class FilterConfig(FilterBody, kw_only=True, forbid_unknown_fields=True):
-    """How output is to be filtered from now on."""
+    """A new configuration of the output filter."""
 
 
 class ScanBody(Struct, omit_defaults=True):
-    """An output to look through."""
+    """An output to scan."""
 
     content: Annotated[str, Meta(max_length=262_144)]
     agent_id: Plain
@@ -33,7 +33,7 @@ class ScanBody(Struct, omit_defaults=True):
 
 
 class FindingBody(Struct, kw_only=True):
-    """That something sensitive was there, never what. Positions are (start, stop) in characters of the output."""
+    """Sensitive data was found; its content is never shown. Positions are (start, stop) in characters of the output."""
 
     type: str
     category: str
@@ -44,7 +44,7 @@ class FindingBody(Struct, kw_only=True):
 
 
 class ScanAnswer(Struct, kw_only=True):
-    """What came of a scan. ``filtered_content`` is what may go out: null when the output is blocked."""
+    """The result of a scan. ``filtered_content`` is what may be sent: null when the output is blocked."""
 
     success: bool
     scan_id: str
@@ -59,7 +59,7 @@ class ScanAnswer(Struct, kw_only=True):
 
 
 class KeptFinding(FindingBody, kw_only=True):
-    """A finding and the scan it is of."""
+    """A finding with its scan."""
 
     id: str
     scan_id: str

@@ -1,4 +1,4 @@
-"""The components that agents are built of."""
+"""The components that agents consist of."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from .endpoint import Access, Endpoint
-from .fields import Cursor, Level, Many, Offset, Place, Plain, Prose, Short, Text
+from .fields import Cursor, Done, Level, Many, Offset, PartQuery, Place, Plain, Prose, Short, Text
 
 ComponentKind = Literal["library", "model", "dataset", "framework", "tool", "service"]
 
 
 class VulnerabilityBody(Struct, omit_defaults=True):
-    """A known weakness of a component, as somebody recorded it."""
+    """A known vulnerability of a component."""
 
     vulnerability_id: Text
     severity: Level
@@ -22,14 +22,14 @@ class VulnerabilityBody(Struct, omit_defaults=True):
 
 
 class Weakness(VulnerabilityBody, omit_defaults=True, forbid_unknown_fields=True):
-    """A known weakness of a component, as it is recorded."""
+    """A known vulnerability of a component, to be recorded."""
 
 
 Vulnerabilities = Annotated[list[Weakness], Meta(max_length=256)]
 
 
 class ComponentRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """A component (SDK document, "Register a supply-chain component")."""
+    """A component to register (SDK document, "Register a supply-chain component")."""
 
     component_id: Plain
     component_name: Annotated[str, Meta(min_length=1, max_length=500)]
@@ -48,7 +48,7 @@ class ComponentRegistration(Struct, omit_defaults=True, forbid_unknown_fields=Tr
 
 
 class ComponentChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What to change of a component."""
+    """Fields of a component to change."""
 
     version: Text | UnsetType = UNSET
     latest_version: Text | UnsetType = UNSET
@@ -85,11 +85,9 @@ class ComponentBody(Struct, kw_only=True):
     updated_at: str
 
 
-class ComponentAnswer(Struct, kw_only=True):
-    """A component as it is after a change."""
+class ComponentAnswer(Done, kw_only=True):
+    """A component after a change."""
 
-    success: bool = True
-    message: str = ""
     component: ComponentBody
 
 
@@ -112,7 +110,7 @@ class ComponentPage(Many, kw_only=True):
 
 
 class ComponentStats(Struct, kw_only=True):
-    """Numbers about all active components."""
+    """Statistics of all active components."""
 
     total_components: int
     by_type: dict[str, int]
@@ -125,7 +123,7 @@ class ComponentStats(Struct, kw_only=True):
 
 
 class Impact(Struct, kw_only=True):
-    """Which agents a component is in."""
+    """The agents that contain a component."""
 
     component: ComponentBody
     affected_count: int
@@ -134,21 +132,14 @@ class Impact(Struct, kw_only=True):
     next_cursor: str | None = None
 
 
-class PartQuery(Struct, kw_only=True):
-    """Which part of a long answer."""
-
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
-    cursor: Cursor | None = None
-
-
 class DependenciesBody(Struct, forbid_unknown_fields=True):
-    """What an agent is built of: components by their identifiers."""
+    """The components of an agent, by their identifiers."""
 
     component_ids: Annotated[list[Text], Meta(max_length=1000)]
 
 
 class DependenciesAnswer(Struct, kw_only=True):
-    """What an agent is built of."""
+    """The components of an agent."""
 
     success: bool = True
     agent_id: str
@@ -159,7 +150,7 @@ class DependenciesAnswer(Struct, kw_only=True):
 
 
 class SyncStatus(Struct, kw_only=True):
-    """How vulnerabilities get in: people and their tools record them, no feed is read."""
+    """How vulnerabilities are updated: people and their tools record them; no feed is read."""
 
     enabled: bool
     status: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 from proxy_world import POLICY, Desk, Proxy, words
 from serving import serving
 
-from ascend_guard.engine.registry import mcp_servers
-from ascend_guard.engine.registry.mcp_servers import McpServer
+from ascend_guard.engine.registry.mcp_servers import MCP_SERVERS, McpServer
 
 
 def test_decisions_of_a_server(desk: Desk) -> None:
@@ -21,7 +20,7 @@ def test_decisions_of_a_server(desk: Desk) -> None:
             "ASCEND_AGENT_ID": "my-agent",
         }
         shop = McpServer("shop")
-        server.store.write(lambda tx: mcp_servers.register(tx, "local", "shop", shop, "ann"))
+        server.store.write(lambda tx: MCP_SERVERS.register(tx, "local", "shop", shop, "ann"))
         proxy = Proxy(desk.command(), environment)
         try:
             proxy.call(1, "fails")

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from registry_world import World, shared, two_organizations
 
-from ascend_guard.engine.registry import agents, mcp_servers, models
+from ascend_guard.engine.registry import agents, mcp_servers
 from ascend_guard.engine.registry.admission import Governance, GovernanceViolation, govern, record_violation
 from ascend_guard.engine.registry.agents import AGENTS, Agent, AgentStatus
-from ascend_guard.engine.registry.mcp_servers import McpServer
-from ascend_guard.engine.registry.models import ComplianceStatus, Model
+from ascend_guard.engine.registry.mcp_servers import MCP_SERVERS, McpServer
+from ascend_guard.engine.registry.models import MODELS, ComplianceStatus, Model
 from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.model import AgentAction
 from ascend_guard.server.requests.failures import classified
@@ -56,7 +56,7 @@ class Registry(RuleBasedStateMachine):
         expected = ConflictError if key in self.agents else None
         entry = self.do(
             expected,
-            lambda tx: agents.register(tx, self.names[organization], name, Agent(display_name=name), "ann"),
+            lambda tx: AGENTS.register(tx, self.names[organization], name, Agent(display_name=name), "ann"),
         )
         if entry is not None:
             self.agents[key] = {"status": AgentStatus.ACTIVE, "model": None}
@@ -119,7 +119,7 @@ class Registry(RuleBasedStateMachine):
             tool_risk_overrides={"drop": 90, "read": 10},
         )
         expected = ConflictError if key in self.servers else None
-        self.do(expected, lambda tx: mcp_servers.register(tx, self.names[organization], name, server, "ann"))
+        self.do(expected, lambda tx: MCP_SERVERS.register(tx, self.names[organization], name, server, "ann"))
         if expected is None:
             self.servers[key] = {"active": True, "blocked": blocked, "on": on}
 
@@ -138,7 +138,7 @@ class Registry(RuleBasedStateMachine):
         known = (organization, name) in self.servers
         self.do(
             None if known else NotFoundError,
-            lambda tx: mcp_servers.remove(tx, self.names[organization], name, "ann"),
+            lambda tx: MCP_SERVERS.remove(tx, self.names[organization], name, "ann"),
         )
         self.servers.pop((organization, name), None)
 
@@ -150,7 +150,7 @@ class Registry(RuleBasedStateMachine):
         expected = ConflictError if key in self.models else None
         model = Model(name, compliance_status=status)
         entry = self.do(
-            expected, lambda tx: models.register(tx, self.names[organization], name, model, "ann")
+            expected, lambda tx: MODELS.register(tx, self.names[organization], name, model, "ann")
         )
         if entry is not None:
             self.models[key] = {"status": status.value, "number": entry.number}
@@ -162,7 +162,7 @@ class Registry(RuleBasedStateMachine):
             return  # a number, then
         self.do(
             None if model else NotFoundError,
-            lambda tx: models.update(
+            lambda tx: MODELS.update(
                 tx, self.names[organization], name, {"compliance_status": status}, "ann"
             ),
         )
@@ -176,7 +176,7 @@ class Registry(RuleBasedStateMachine):
             return
         self.do(
             None if model else NotFoundError,
-            lambda tx: models.remove(tx, self.names[organization], name, "ann"),
+            lambda tx: MODELS.remove(tx, self.names[organization], name, "ann"),
         )
         self.models.pop((organization, name), None)
 
@@ -286,7 +286,7 @@ def test_a_violation_says_the_documented_words(world: World) -> None:
         "mcp_server_name": "My-Server",
         "correlation_id": None,
     }
-    world.write(lambda tx: mcp_servers.register(tx, "ours", "My-Server", McpServer("m"), "ann"))
+    world.write(lambda tx: MCP_SERVERS.register(tx, "ours", "My-Server", McpServer("m"), "ann"))
     said = world.read(lambda reader: govern(reader, "ours", action))
     assert isinstance(said, GovernanceViolation)
     assert said.detail == {
@@ -305,7 +305,7 @@ def test_a_violation_says_the_documented_words(world: World) -> None:
 def test_a_tool_is_blocked_by_whatever_name_the_call_gives_it(world: World) -> None:
     """The published SDK has no field for the tool's name: it may stand in the details, the context or the type."""
     server = McpServer("m", blocked_tools=["drop"])
-    world.write(lambda tx: mcp_servers.register(tx, "ours", "m", server, "ann"))
+    world.write(lambda tx: MCP_SERVERS.register(tx, "ours", "m", server, "ann"))
     for fields in (
         {"tool_name": "drop"},
         {"tool_name": "mcp__m__drop"},
@@ -319,7 +319,7 @@ def test_a_tool_is_blocked_by_whatever_name_the_call_gives_it(world: World) -> N
         assert isinstance(said, GovernanceViolation), fields
         assert said.event == "MCP_TOOL_BLOCKED_DENY"
     dotted = McpServer("n", blocked_tools=["db.drop"])
-    world.write(lambda tx: mcp_servers.register(tx, "ours", "n", dotted, "ann"))
+    world.write(lambda tx: MCP_SERVERS.register(tx, "ours", "n", dotted, "ann"))
     for tool in ("db.drop", "n.db.drop", "n__db.drop"):
         action = AgentAction("a", "a", "call", "r", tool, mcp_server_name="n")
         said = world.read(lambda reader, action=action: govern(reader, "ours", action))

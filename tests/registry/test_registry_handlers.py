@@ -445,6 +445,18 @@ def test_alerts_are_what_happened(world: World) -> None:
     ]
 
 
+def test_an_alert_quotes_names_and_reasons_as_they_are(world: World) -> None:
+    """Of a cascading kill and of a kill switch: an agent's name and a person's reason keep their capital letters."""
+    world.ask("register_topology", ADMIN, {"orchestrator_agent_id": "Chief-EU", "worker_agent_ids": ["W"]})
+    kill = {"reason": "Runaway in EU.", "confirm": True}
+    world.ask("cascade_kill", PERSON, kill, orchestrator_id="Chief-EU")
+    messages = [alert["message"] for alert in world.ask("list_alerts", ADMIN)["alerts"]]
+    assert len(messages) == 3
+    assert all("Runaway in EU." in message for message in messages)
+    assert messages[0] == "Agent 'Chief-EU' and all that work for it were stopped: Runaway in EU."
+    assert sorted("'W'" in message for message in messages) == [False, False, True]
+
+
 def test_an_alert_is_acknowledged_once_and_by_its_own(world: World) -> None:
     """Who did so first stays; what is no alert, or another organization's, is not there."""
     world.write(lambda tx: pull(tx, "ours", "billing", "Runaway.", "ann"))

@@ -1,4 +1,4 @@
-"""What an organization registers (agents, MCP servers, components) and what is kept of it, as generators of effects."""
+"""The client's operations on what an organization registers, as generators of effects."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def register_agent(
 
     Args:
         agent_id: the client's own agent when left out.
-        display_name: its name for people.
+        display_name: its display name.
         agent_type: such as ``supervised``.
         environment: the client's own when left out.
         capabilities: such as ``data_access``.
-        allowed_resources: what it may use.
-        metadata: anything else to keep with it.
+        allowed_resources: what it is meant to use.
+        metadata: any further data.
 
     Raises:
         ConflictError: it is registered already.
@@ -54,7 +54,7 @@ def register_agent(
 
 
 def get_agent(api: Identity, /, agent_id: str | None = None) -> Exchange[Data]:
-    """A registered agent: ``status``, ``trust_level``, ``action_count``, ``denial_count``.
+    """Get an agent: ``status``, ``trust_level``, ``action_count``, ``denial_count``.
 
     Args:
         agent_id: the client's own agent when left out.
@@ -73,16 +73,16 @@ def update_agent(
     allowed_resources: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Exchange[Data]:
-    """Change a registered agent; what is left out stays as it is.
+    """Update an agent. Fields that are left out stay as they are.
 
     Args:
         agent_id: the client's own agent when left out.
-        display_name: its name for people.
+        display_name: its display name.
         agent_type: such as ``supervised``.
         environment: where it runs.
         capabilities: such as ``data_access``.
-        allowed_resources: what it may use.
-        metadata: anything else to keep with it.
+        allowed_resources: what it is meant to use.
+        metadata: any further data.
     """
     body = present(
         display_name=display_name,
@@ -96,7 +96,7 @@ def update_agent(
 
 
 def deregister_agent(api: Identity, /, agent_id: str | None = None) -> Exchange[Data]:
-    """Forget an agent. Its actions stay.
+    """Delete an agent's registration. Its actions are kept.
 
     Args:
         agent_id: the client's own agent when left out.
@@ -105,10 +105,10 @@ def deregister_agent(api: Identity, /, agent_id: str | None = None) -> Exchange[
 
 
 def link_model_to_agent(api: Identity, /, agent_id: str, model_id: int) -> Exchange[Data]:
-    """Say which registered model is behind an agent: ``{"success", "agent", "message"}``.
+    """Link a model to an agent: ``{"success", "agent", "message"}``.
 
     Args:
-        agent_id: the agent's.
+        agent_id: identifier of the agent.
         model_id: the model's number in the registry.
     """
     return (yield from told(api, "update_agent", body={"model_id": model_id}, agent_id=agent_id))
@@ -122,13 +122,13 @@ def heartbeat(
     error_rate: float | None = None,
     requests_count: int | None = None,
 ) -> Exchange[Data]:
-    """Say that an agent lives.
+    """Report that an agent is alive.
 
     Args:
         agent_id: the client's own agent when left out.
-        response_time_ms: mean milliseconds of its answers.
+        response_time_ms: mean response time in milliseconds.
         error_rate: 0 to 1.
-        requests_count: how many it had.
+        requests_count: number of requests.
     """
     body = present(
         agent_id=api.require_agent(agent_id),
@@ -142,7 +142,7 @@ def heartbeat(
 
 
 def get_pending_commands(api: Identity, /, agent_id: str | None = None) -> Exchange[list[Data]]:
-    """Commands for an agent and for all of them: BLOCK, UNBLOCK, SUSPEND, RATE_LIMIT, QUARANTINE.
+    """List the commands for an agent, broadcasts included: BLOCK, UNBLOCK, SUSPEND, RATE_LIMIT, QUARANTINE.
 
     Args:
         agent_id: the client's own agent when left out.
@@ -153,10 +153,10 @@ def get_pending_commands(api: Identity, /, agent_id: str | None = None) -> Excha
 
 
 def ack_command(api: Identity, /, command_id: str, agent_id: str | None = None) -> Exchange[bool]:
-    """Say that a command was received; whether the server took it.
+    """Acknowledge a command. True when the server recorded it.
 
     Args:
-        command_id: the command's.
+        command_id: identifier of the command.
         agent_id: the client's own agent when left out.
     """
     parameters = {"command_id": command_id, "agent_id": api.require_agent(agent_id)}
@@ -181,21 +181,21 @@ def register_supply_chain_component(
     package_name: str | None = None,
     package_ecosystem: str | None = None,
 ) -> Exchange[Data]:
-    """Record an external component an organization depends on. An admin's key is needed.
+    """Register a component that agents depend on. This needs an admin's key.
 
     Args:
         component_id: its identifier.
         component_name: its name.
         component_type: library, model, dataset, framework, tool or service.
-        provider: who makes it.
-        version: the one in use.
-        latest_version: the newest there is.
+        provider: its vendor.
+        version: the version in use.
+        latest_version: the newest version.
         license_type: such as ``Apache-2.0``.
-        source_url: where it comes from.
-        provenance_verified: whether its origin was checked.
+        source_url: its origin.
+        provenance_verified: whether the origin was verified.
         risk_level: low, medium, high or critical.
-        compliance_notes: for people.
-        package_name: of the package it is part of.
+        compliance_notes: free text.
+        package_name: name of its package.
         package_ecosystem: such as ``pypi``.
     """
     body = present(
@@ -230,19 +230,19 @@ def register_mcp_server(
     blocked_tools: Sequence[str] | None = None,
     tool_risk_overrides: Mapping[str, int] | None = None,
 ) -> Exchange[Data]:
-    """Register an MCP server, so that calls of its tools may be allowed. Names are matched exactly.
+    """Register an MCP server; without that, calls of its tools are refused. Its name is case-sensitive.
 
     Args:
         server_name: its name.
-        display_name: its name for people.
-        description: what it is for.
-        server_url: where it is.
+        display_name: its display name.
+        description: free text.
+        server_url: its address.
         transport_type: such as ``stdio``.
-        connection_config: how it is connected; no secrets.
-        governance_enabled: whether calls of its tools are judged.
-        auto_approve_tools: tools that are allowed.
-        blocked_tools: tools that are denied.
-        tool_risk_overrides: risk scores of tools.
+        connection_config: how to connect to it, without secrets.
+        governance_enabled: whether ``auto_approve_tools`` and ``tool_risk_overrides`` apply.
+        auto_approve_tools: tools that need no approval.
+        blocked_tools: tools that are refused.
+        tool_risk_overrides: minimum risk scores of tools.
     """
     body = present(
         server_name=server_name,
@@ -260,12 +260,12 @@ def register_mcp_server(
 
 
 def list_mcp_servers(api: Identity, /) -> Exchange[Data]:
-    """The organization's MCP servers."""
+    """List the MCP servers."""
     return (yield from told(api, "list_mcp_servers"))
 
 
 def get_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
-    """A registered MCP server.
+    """Get an MCP server.
 
     Args:
         server_name: as it was registered.
@@ -274,7 +274,7 @@ def get_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
 
 
 def activate_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
-    """Let calls of a server's tools be judged again.
+    """Activate an MCP server: its tools may be called.
 
     Args:
         server_name: as it was registered.
@@ -283,7 +283,7 @@ def activate_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
 
 
 def deactivate_mcp_server(api: Identity, /, server_name: str, reason: str | None = None) -> Exchange[Data]:
-    """Refuse every call of a server's tools.
+    """Deactivate an MCP server: its tools are refused.
 
     Args:
         server_name: as it was registered.
@@ -294,7 +294,7 @@ def deactivate_mcp_server(api: Identity, /, server_name: str, reason: str | None
 
 
 def delete_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
-    """Forget an MCP server.
+    """Delete an MCP server: its tools are refused.
 
     Args:
         server_name: as it was registered.
@@ -305,18 +305,18 @@ def delete_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
 def register_topology(
     api: Identity, /, orchestrator_agent_id: str, worker_agent_ids: Sequence[str]
 ) -> Exchange[Data]:
-    """Say which agents an orchestrator delegates to.
+    """Set which agents work for an orchestrator.
 
     Args:
-        orchestrator_agent_id: the orchestrator's.
-        worker_agent_ids: 1 to 20.
+        orchestrator_agent_id: agent id of the orchestrator.
+        worker_agent_ids: 1 to 20 agent ids.
     """
     body = {"orchestrator_agent_id": orchestrator_agent_id, "worker_agent_ids": list(worker_agent_ids)}
     return (yield from told(api, "register_topology", body=body))
 
 
 def get_orchestration_session(api: Identity, /, session_id: str) -> Exchange[Data]:
-    """The actions of an orchestration session.
+    """Get the actions of an orchestration session.
 
     Args:
         session_id: its ``orchestration_session_id``.
@@ -325,7 +325,7 @@ def get_orchestration_session(api: Identity, /, session_id: str) -> Exchange[Dat
 
 
 def get_orchestration_session_risk(api: Identity, /, session_id: str) -> Exchange[Data]:
-    """The risk of an orchestration session as a whole.
+    """Get the risk of an orchestration session.
 
     Args:
         session_id: its ``orchestration_session_id``.
@@ -334,26 +334,26 @@ def get_orchestration_session_risk(api: Identity, /, session_id: str) -> Exchang
 
 
 def get_orchestration_stats(api: Identity, /) -> Exchange[Data]:
-    """Numbers of the organization's orchestration sessions."""
+    """Get statistics of all orchestration sessions."""
     return (yield from told(api, "get_orchestration_stats"))
 
 
 def scan_output(
     api: Identity, /, content: str, agent_id: str | None = None, action_id: int | None = None
 ) -> Exchange[Data]:
-    """Look for sensitive and dangerous patterns in what an agent put out.
+    """Scan an agent's output for sensitive data.
 
     Args:
         content: the output.
         agent_id: the client's own agent when left out.
-        action_id: the action it came from.
+        action_id: the action with this output.
     """
     body = present(content=content, agent_id=api.require_agent(agent_id), action_id=action_id)
     return (yield from told(api, "scan_output", body=body))
 
 
 def get_resource_classifications(api: Identity, /, resource_type: str) -> Exchange[list[Data]]:
-    """How sensitive resources of a type are: ``sensitivity_level``, ``compliance_tags``.
+    """List the classifications of resources of a type: ``sensitivity_level``, ``compliance_tags``.
 
     Args:
         resource_type: such as ``database``.

@@ -1,7 +1,12 @@
-"""What the registry says of an action before any policy: its agent, its MCP server, its model.
+"""Checks an action against the registry, before any policy: its agent, its MCP server, its model.
 
-REST API document, "Optional Governance Fields": a server must be registered and active, a model registered and compliant.
-Everything here only reads, so it can be asked inside whatever transaction decides the action.
+REST API document, "Optional Governance Fields":
+
+1. An agent that is registered must be active. An agent need not be registered.
+2. An MCP server that an action names must be registered and active, and must not block the tool.
+3. The model that an action names, or that its agent is linked to, must be registered and compliant.
+
+The checks only read, so they run in the transaction that decides the action (promise 1).
 """
 
 from __future__ import annotations
@@ -33,14 +38,14 @@ VIOLATIONS = frozenset(
 
 
 class Governance(Struct, frozen=True):
-    """What the registry knows of an action that it lets through.
+    """What the registry adds to an action that it allows.
 
     Args:
-        model_id: the model behind it: the action's own, or the one its agent is linked to.
-        mcp_governance: the answer's field of this name; None when no server was named.
-        model_governance: likewise; None when there is no model.
-        auto_approve: the server's owner wants no approval for this tool.
-        least_risk: the least risk score the server's owner gives this tool, 0 to 100.
+        model_id: the model that the action names, or that its agent is linked to.
+        mcp_governance: the answer's field of this name; None when the action names no server.
+        model_governance: the answer's field of this name; None when there is no model.
+        auto_approve: the server needs no approval for this tool.
+        least_risk: the minimum risk score that the server sets for this tool, 0 to 100.
     """
 
     model_id: str | None = None
@@ -51,15 +56,15 @@ class Governance(Struct, frozen=True):
 
 
 class GovernanceViolation(AuthorizationDeniedError):
-    """The registry does not let an action through.
+    """The registry refuses an action.
 
-    ``detail`` is the documented body's; whoever answers the request fills in its ``correlation_id``.
+    ``detail`` is that of the documented body; the handler of the request fills in its ``correlation_id``.
 
     Args:
-        error: which kind of violation, as in "MCP server governance violation".
-        why: what is wrong and the remedy.
+        error: the kind of violation, such as "MCP server governance violation".
+        why: what is wrong, and how to fix it.
         event: name of its audit event, one of ``VIOLATIONS``.
-        about: what it is about: ``mcp_server_name``, ``model_id`` or ``agent_id``.
+        about: the thing that is refused: ``mcp_server_name``, ``model_id`` or ``agent_id``.
     """
 
     code = "POLICY_VIOLATION"
@@ -71,7 +76,7 @@ class GovernanceViolation(AuthorizationDeniedError):
 
 
 def govern(reader: Reader, organization: str, action: AgentAction) -> Governance | GovernanceViolation:
-    """Hold an action against the registry. A violation is returned, for it goes with an audit record that must be kept."""
+    """Check an action. A violation is returned, not raised: raising would undo the transaction with its audit record."""
     agent = AGENTS.find(reader, organization, action.agent_id)
     refused = None if agent is None else _standing(action.agent_id, agent.value)
     if refused is not None:
@@ -109,7 +114,7 @@ def govern(reader: Reader, organization: str, action: AgentAction) -> Governance
 def record_violation(
     tx: Transaction, organization: str, action: AgentAction, violation: GovernanceViolation
 ) -> None:
-    """Keep that an action was refused, and why."""
+    """Record that an action was refused, and why."""
     tx.record(
         violation.event,
         organization=organization,
@@ -154,7 +159,7 @@ def _server_violation(action: AgentAction, server: McpServer | None) -> Governan
 
 
 def _names(action: AgentAction) -> list[str]:
-    """By what a call may name its tool: the published SDK has no field of its own for that."""
+    """The fields in which a call may name its tool: the published SDK has no field of its own for it."""
     said = (action.action_details.get("tool_name"), action.context.get("tool_name"))
     return [action.tool_name, action.action_type, *(name for name in said if isinstance(name, str))]
 

@@ -1,4 +1,4 @@
-"""The agents of an organization: who they are, whether they may act, and when they were last heard of."""
+"""The agents of an organization: their registration, whether they may act, and their heartbeats."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from ascend_guard.api.agents import AgentHealth
 from ascend_guard.engine.kill import stopped
 from ascend_guard.errors import AuthorizationDeniedError
+from ascend_guard.model import iso
 from ascend_guard.store.port import Reader, Transaction
 
 from .models import COMPLIANT, MODELS
-from .records import Entry, Shelf
+from .records import Entry, Records, Registry
 
 
 class AgentStatus(StrEnum):
@@ -28,15 +30,15 @@ class Agent(Struct, frozen=True):
     """A registered agent.
 
     Args:
-        display_name: for people.
+        display_name: display name.
         agent_type: supervised, autonomous, ...
         environment: where it runs.
-        capabilities: what it can do, in its own words.
-        allowed_resources: what it is meant to touch, in its own words; policies decide, not this list.
-        sdk_version: what it registered with.
-        metadata: whatever else it said, redacted.
+        capabilities: what it can do, as it declares itself.
+        allowed_resources: what it is meant to use, as it declares itself. Policies decide, not this list.
+        sdk_version: the version of the SDK that registered it.
+        metadata: any further data, redacted.
         status: whether it may act.
-        status_reason: why, in the words of whoever changed it.
+        status_reason: why the status was set.
         trust_level: ``standard`` (REST API document, "Register Agent").
         model: number of the model it is linked to.
         registered_by: who registered it.
@@ -57,15 +59,15 @@ class Agent(Struct, frozen=True):
 
 
 class Heartbeats(Struct, frozen=True):
-    """An agent's signs of life.
+    """An agent's heartbeats. Times are seconds since the epoch.
 
     Args:
-        since: the first of those without a gap, in seconds since the epoch.
-        last: the last one.
-        sdk_version: as the agent said.
-        response_time_ms: likewise.
-        error_rate: likewise, 0 to 1.
-        requests_count: likewise.
+        since: the first heartbeat after which there was no gap.
+        last: the last heartbeat.
+        sdk_version: as the agent reports it.
+        response_time_ms: mean response time, as the agent reports it.
+        error_rate: 0 to 1, as the agent reports it.
+        requests_count: number of requests, as the agent reports it.
     """
 
     since: float
@@ -77,22 +79,15 @@ class Heartbeats(Struct, frozen=True):
 
 
 class Activity(Struct, frozen=True):
-    """What an agent has asked to do so far; ``last`` is in seconds since the epoch."""
+    """The actions that an agent has submitted so far; ``last`` is in seconds since the epoch."""
 
     last: float | None
     actions: int
     denials: int
 
 
-class Health(Struct, frozen=True):
-    """How an agent is: suspended, deactivated, blocked, healthy, offline, or registered and never heard of."""
-
-    status: str
-    heartbeats: Heartbeats | None
-
-
-AGENTS = Shelf("agent", Agent, "agent", "AGENT_NOT_FOUND")
-_HEARTBEATS = Shelf("heartbeat", Heartbeats, "agent", "AGENT_NOT_FOUND")
+AGENTS = Registry("agent", Agent, "agent", key="agent_id", missing="AGENT_NOT_FOUND")
+_HEARTBEATS = Records("heartbeat", Heartbeats, "agent", "AGENT_NOT_FOUND")
 
 GAP = 180.0
 """Seconds without a heartbeat after which an agent counts as offline: three of the published SDK's intervals."""
@@ -102,31 +97,6 @@ _EVENTS = {
     AgentStatus.SUSPENDED: "AGENT_SUSPENDED",
     AgentStatus.DEACTIVATED: "AGENT_DEACTIVATED",
 }
-
-
-def register(tx: Transaction, organization: str, agent_id: str, agent: Agent, by: str) -> Entry[Agent]:
-    """Register an agent.
-
-    Raises:
-        ConflictError: it is registered already, or there are too many.
-    """
-    entry = AGENTS.add(tx, organization, agent_id, msgspec.structs.replace(agent, registered_by=by))
-    tx.record("AGENT_REGISTERED", organization=organization, actor=by, agent_id=agent_id, agent=entry.value)
-    return entry
-
-
-def update(
-    tx: Transaction, organization: str, agent_id: str, changes: dict[str, Any], by: str
-) -> Entry[Agent]:
-    """Change what is said of an agent.
-
-    Raises:
-        NotFoundError: there is no such agent.
-    """
-    agent = AGENTS.get(tx, organization, agent_id)
-    entry = AGENTS.put(tx, organization, agent.name, msgspec.structs.replace(agent.value, **changes))
-    tx.record("AGENT_UPDATED", organization=organization, actor=by, agent_id=agent.name, changes=changes)
-    return entry
 
 
 def link_model(
@@ -145,65 +115,48 @@ def link_model(
             f"The model {model.name!r} is {model.value.compliance_status}. "
             f"Only an approved or partially approved model can be linked."
         )
-    entry = AGENTS.put(tx, organization, agent.name, msgspec.structs.replace(agent.value, model=model.number))
-    tx.record(
-        "AGENT_MODEL_LINKED",
-        organization=organization,
-        actor=by,
-        agent_id=agent.name,
-        model_id=model.name,
-        model=model.number,
-        compliance_status=model.value.compliance_status,
-    )
-    return entry
+    about = {
+        "model_id": model.name,
+        "model": model.number,
+        "compliance_status": model.value.compliance_status,
+    }
+    return AGENTS.change(tx, organization, agent, {"model": model.number}, by, "AGENT_MODEL_LINKED", about)
 
 
 def unlink_model(tx: Transaction, organization: str, agent_id: str, by: str) -> Entry[Agent]:
-    """Link an agent to no model.
+    """Remove the link from an agent to its model.
 
     Raises:
         NotFoundError: there is no such agent.
     """
     agent = AGENTS.get(tx, organization, agent_id)
-    entry = AGENTS.put(tx, organization, agent.name, msgspec.structs.replace(agent.value, model=None))
-    tx.record(
-        "AGENT_MODEL_UNLINKED",
-        organization=organization,
-        actor=by,
-        agent_id=agent.name,
-        model=agent.value.model,
-    )
-    return entry
+    about = {"model": agent.value.model}
+    return AGENTS.change(tx, organization, agent, {"model": None}, by, "AGENT_MODEL_UNLINKED", about)
 
 
 def set_status(
     tx: Transaction, organization: str, agent_id: str, status: AgentStatus, reason: str | None, by: str
 ) -> Entry[Agent]:
-    """Let an agent act, or not. What it has under way goes on; the kill switch stops that.
+    """Decide whether an agent may act. Its running calls continue; only the kill switch stops those.
 
     Raises:
         NotFoundError: there is no such agent.
     """
     agent = AGENTS.get(tx, organization, agent_id)
-    entry = AGENTS.put(
-        tx,
-        organization,
-        agent.name,
-        msgspec.structs.replace(agent.value, status=status, status_reason=reason),
-    )
-    tx.record(_EVENTS[status], organization=organization, actor=by, agent_id=agent.name, reason=reason)
-    return entry
+    changes = {"status": status, "status_reason": reason}
+    return AGENTS.change(tx, organization, agent, changes, by, _EVENTS[status], {"reason": reason})
 
 
 def remove(tx: Transaction, organization: str, agent_id: str, by: str, *, admin: bool) -> None:
-    """Forget an agent's registration.
+    """Delete an agent's registration and its heartbeats.
 
     Args:
-        admin: whoever asks may also remove one that is held back: registered anew, it would be free of that.
+        admin: whether the caller is an admin. Only an admin removes an agent that is restricted: after a new registration
+            it would be free of the restriction.
 
     Raises:
         NotFoundError: there is no such agent.
-        AuthorizationDeniedError: it is suspended, deactivated, or governed by a linked model.
+        AuthorizationDeniedError: it is suspended, deactivated, or linked to a model, and the caller is no admin.
     """
     agent = AGENTS.get(tx, organization, agent_id)
     if not admin and (agent.value.status is not AgentStatus.ACTIVE or agent.value.model is not None):
@@ -211,13 +164,12 @@ def remove(tx: Transaction, organization: str, agent_id: str, by: str, *, admin:
             f"The agent {agent.name!r} is {agent.value.status}"
             f"{' and linked to a model' if agent.value.model is not None else ''}; only an admin removes it."
         )
-    AGENTS.remove(tx, organization, agent.name)
-    _HEARTBEATS.remove(tx, organization, agent.name)
-    tx.record("AGENT_REMOVED", organization=organization, actor=by, agent_id=agent.name)
+    AGENTS.remove(tx, organization, agent.name, by)
+    _HEARTBEATS.forget(tx, organization, agent.name)
 
 
 def activity(reader: Reader, organization: str, agent_id: str) -> Activity:
-    """What the agent has asked to do so far."""
+    """The actions that the agent has submitted so far."""
     newest = reader.actions(organization, agent_id=agent_id, limit=1)
     return Activity(
         newest[0].created_at if newest else None,
@@ -227,9 +179,9 @@ def activity(reader: Reader, organization: str, agent_id: str) -> Activity:
 
 
 def beat(tx: Transaction, organization: str, agent_id: str, **said: Any) -> Heartbeats:
-    """Keep a sign of life; of ten thousand agents, registered or not, the one first heard of gives way.
+    """Store a heartbeat, also of an agent that is not registered. Above ``MOST`` agents the oldest heartbeat is deleted.
 
-    It is no change of anything, so it leaves no audit record.
+    A heartbeat changes nothing that is registered, so it has no audit record.
     """
     before = _HEARTBEATS.find(tx, organization, agent_id)
     if before is None:
@@ -239,21 +191,31 @@ def beat(tx: Transaction, organization: str, agent_id: str, **said: Any) -> Hear
     return _HEARTBEATS.put(tx, organization, agent_id, heartbeats).value
 
 
-def health(reader: Reader, organization: str, agent_id: str, now: float) -> Health:
-    """How an agent is.
+def health(reader: Reader, organization: str, agent_id: str, now: float) -> AgentHealth:
+    """An agent's health, from its status, its kill switch and its heartbeats.
 
     Raises:
-        NotFoundError: it is neither registered nor was it ever heard of.
+        NotFoundError: it is not registered and there was never a heartbeat.
     """
     agent = AGENTS.find(reader, organization, agent_id)
-    heard = _HEARTBEATS.find(reader, organization, agent_id)
-    if agent is None:
-        heard = heard or _HEARTBEATS.get(reader, organization, agent_id)
-    heartbeats = None if heard is None else heard.value
+    find = _HEARTBEATS.find if agent is not None else _HEARTBEATS.get
+    heard = find(reader, organization, agent_id)
     if agent is not None and agent.value.status is not AgentStatus.ACTIVE:
-        return Health(agent.value.status, heartbeats)
-    if stopped(reader, organization, agent_id) is not None:
-        return Health("blocked", heartbeats)
-    if heartbeats is None:
-        return Health("registered", None)
-    return Health("healthy" if now - heartbeats.last <= GAP else "offline", heartbeats)
+        status: str = agent.value.status
+    elif stopped(reader, organization, agent_id) is not None:
+        status = "blocked"
+    elif heard is None:
+        status = "registered"
+    else:
+        status = "healthy" if now - heard.value.last <= GAP else "offline"
+    if heard is None:
+        return AgentHealth(agent_id=agent_id, status=status, last_heartbeat=None, uptime_seconds=None)
+    report = msgspec.structs.asdict(heard.value)
+    last, since = report.pop("last"), report.pop("since")
+    return AgentHealth(
+        agent_id=agent_id,
+        status=status,
+        last_heartbeat=iso(last),
+        uptime_seconds=int(last - since),
+        metadata={name: value for name, value in report.items() if value is not None},
+    )

@@ -1,4 +1,4 @@
-"""Alerts: what in the audit trail somebody should look at. There is no second list of them that could say otherwise."""
+"""Alerts: the audit records that need attention. They are read from the trail; only acknowledgements are stored."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from ascend_guard.api.alerts import AlertBody
 from ascend_guard.errors import NotFoundError
 from ascend_guard.store.paging import Page
 from ascend_guard.store.port import AuditRow, Reader, Transaction
 
 from .admission import VIOLATIONS
-from .records import Shelf
+from .records import Records
 
 
 class AlertType(StrEnum):
-    """What an alert is about."""
+    """The subject of an alert."""
 
     GOVERNANCE_VIOLATION = "governance_violation"
     KILL_SWITCH = "kill_switch"
@@ -27,41 +28,13 @@ class AlertType(StrEnum):
     OUTPUT_BLOCKED = "output_blocked"
 
 
-class Alert(Struct, frozen=True):
-    """An audit record that somebody should look at.
-
-    Args:
-        seq: of the audit record.
-        type: what it is about.
-        severity: medium, high or critical.
-        event: the record's.
-        timestamp: ISO 8601, UTC.
-        actor: who did it.
-        message: in words.
-        action_id: the action it is about.
-        agent_id: the agent it is about.
-        acknowledged_by: who said that they have seen it.
-    """
-
-    seq: int
-    type: AlertType
-    severity: str
-    event: str
-    timestamp: str
-    actor: str
-    message: str
-    action_id: int | None
-    agent_id: str | None
-    acknowledged_by: str | None = None
-
-
 class _Risk(Struct):
     level: str = ""
     score: float = 0.0
 
 
 class _Record(Struct):
-    """The fields of an audit record that alerts are made of."""
+    """The fields of an audit record that an alert is made from."""
 
     organization: str
     timestamp: str
@@ -78,13 +51,13 @@ class _Record(Struct):
 
 
 class Acknowledgement(Struct, frozen=True):
-    """Who has seen an alert."""
+    """Who acknowledged an alert."""
 
     by: str
 
 
 LOOKED_AT = 10_000
-"""How many of an organization's newest audit records are looked through."""
+"""How many of an organization's newest audit records are searched."""
 
 LOOKED_THROUGH = 64 << 20
 """Bytes of them."""
@@ -92,7 +65,7 @@ LOOKED_THROUGH = 64 << 20
 _PAGE = 1000
 _AT_ONCE = 4 << 20
 _LARGEST_NUMBER = 2**62
-_ACKNOWLEDGED = Shelf("alert", Acknowledgement, "alert")
+_ACKNOWLEDGED = Records("alert", Acknowledgement, "alert")
 _DECODE = msgspec.json.Decoder(_Record).decode
 _EVENTS: dict[str, tuple[AlertType, str]] = {
     **dict.fromkeys(VIOLATIONS, (AlertType.GOVERNANCE_VIOLATION, "high")),
@@ -116,14 +89,17 @@ def alerts(
     acknowledged: bool | None = None,
     limit: int = 50,
     before: int | None = None,
-) -> list[Alert]:
-    """Alerts among the newest audit records, newest first: ten thousand of them are looked at, or ``LOOKED_THROUGH`` bytes.
+) -> list[AlertBody]:
+    """Alerts, newest first, among the newest ``LOOKED_AT`` audit records, or the newest ``LOOKED_THROUGH`` bytes of them.
 
     Args:
-        before: the number of the record where to begin; the newest when left out.
+        type: only alerts of this type.
+        acknowledged: only alerts that were, or were not, acknowledged.
+        limit: the most alerts that are returned.
+        before: only records with a lower number; all when None.
     """
     seen = {entry.name: entry.value.by for entry in _ACKNOWLEDGED.all(reader, organization)}
-    found: list[Alert] = []
+    found: list[AlertBody] = []
     looked = size = 0
     while looked < LOOKED_AT and size < LOOKED_THROUGH:
         rows = reader.audit_page(organization, _PAGE, 0, Page(before, _AT_ONCE))
@@ -133,7 +109,7 @@ def alerts(
             if (
                 alert is not None
                 and type in (None, alert.type)
-                and acknowledged in (None, alert.acknowledged_by is not None)
+                and acknowledged in (None, alert.acknowledged)
             ):
                 found.append(alert)
                 if len(found) == limit:
@@ -145,27 +121,26 @@ def alerts(
     return found
 
 
-def acknowledge(tx: Transaction, organization: str, seq: int, by: str) -> Alert:
-    """Say that an alert was seen. The first to say so stays the one who did.
+def acknowledge(tx: Transaction, organization: str, seq: int, by: str) -> AlertBody:
+    """Acknowledge an alert. The first acknowledgement is kept.
 
     Raises:
         NotFoundError: there is no such alert.
     """
-    acknowledged = _ACKNOWLEDGED.find(tx, organization, str(seq))
+    seen = _ACKNOWLEDGED.find(tx, organization, str(seq))
     row = tx.audit_record(organization, seq) if seq < _LARGEST_NUMBER else None
-    by_whom = None if acknowledged is None else acknowledged.value.by
-    alert = None if row is None else _alert(row, by_whom)
+    alert = None if row is None else _alert(row, None if seen is None else seen.value.by)
     if alert is None:
         raise NotFoundError(f"There is no alert '{seq}'.")
-    if alert.acknowledged_by is not None:
+    if alert.acknowledged:
         return alert
     _ACKNOWLEDGED.make_room(tx, organization)
     _ACKNOWLEDGED.keep(tx, organization, str(seq), Acknowledgement(by))
     tx.record("ALERT_ACKNOWLEDGED", organization=organization, actor=by, alert=seq, event_type=alert.event)
-    return msgspec.structs.replace(alert, acknowledged_by=by)
+    return msgspec.structs.replace(alert, acknowledged=True, acknowledged_by=by)
 
 
-def _alert(row: AuditRow, acknowledged_by: str | None) -> Alert | None:
+def _alert(row: AuditRow, acknowledged_by: str | None) -> AlertBody | None:
     known = _EVENTS.get(row.event)
     if known is None:
         return None
@@ -175,17 +150,22 @@ def _alert(row: AuditRow, acknowledged_by: str | None) -> Alert | None:
         if record.decision != "denied" or record.risk.level not in ("high", "critical"):
             return None
         severity = record.risk.level
-    return Alert(
-        row.seq,
-        type,
-        record.severity or severity,
-        row.event,
-        record.timestamp,
-        record.actor,
-        _message(row.event, record),
-        row.action_id,
-        record.agent_id or (record.actor if type is not AlertType.KILL_SWITCH else None),
-        acknowledged_by,
+    seq, action_id = str(row.seq), row.action_id
+    return AlertBody(
+        id=seq,
+        alert_id=seq,
+        type=type,
+        alert_type=type,
+        severity=record.severity or severity,
+        event=row.event,
+        message=_message(row.event, record),
+        actor=record.actor,
+        agent_id=record.agent_id or (record.actor if type is not AlertType.KILL_SWITCH else None),
+        action_id=None if action_id is None else str(action_id),
+        timestamp=record.timestamp,
+        created_at=record.timestamp,
+        acknowledged=acknowledged_by is not None,
+        acknowledged_by=acknowledged_by,
     )
 
 
@@ -198,11 +178,11 @@ def _message(event: str, record: _Record) -> str:
     if event == "kill_switch.off":
         return f"The kill switch was turned off for {whom}: {record.reason}"
     if event == "CASCADE_KILL":
-        return f"{whom} and all that work for it were stopped: {record.reason}".capitalize()
+        return f"Agent {record.agent_id!r} and all that work for it were stopped: {record.reason}"
     if event == "COMPONENT_VULNERABILITY":
         return f"{record.vulnerability_id} was recorded for the component {record.component_id!r}."
     if event == "OUTPUT_BLOCKED":
-        return f"Output of {whom} was held back: it had sensitive data in it."
+        return f"Output of {whom} was blocked: it contains sensitive data."
     if event == "submitted":
         return f"A {record.risk.level}-risk action was denied: {record.reason}"
-    return "An action named a parent that it may not have."
+    return "An action named a parent action that is not allowed for it."

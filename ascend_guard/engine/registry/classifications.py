@@ -1,4 +1,4 @@
-"""How sensitive an organization's resources are, as its admins said."""
+"""How sensitive an organization's resources are, as its admins classified them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from msgspec import Struct, field
 
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Entry, Shelf
+from .records import Entry, Records
 
 
 class Classification(Struct, frozen=True):
     """A classified resource.
 
     Args:
-        resource_type: its kind, such as ``database``.
-        resource_id: which one.
+        resource_type: such as ``database``.
+        resource_id: its identifier.
         sensitivity_level: such as public, internal, confidential, restricted.
         compliance_tags: such as PCI-DSS.
-        metadata: whatever else was said, redacted.
+        metadata: any further data, redacted.
     """
 
     resource_type: str
@@ -31,18 +31,18 @@ class Classification(Struct, frozen=True):
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-CLASSIFICATIONS = Shelf("classification", Classification, "resource classification")
+CLASSIFICATIONS = Records("classification", Classification, "resource classification")
 
 
 def classify(
     tx: Transaction, organization: str, classification: Classification, by: str
 ) -> Entry[Classification]:
-    """Say how sensitive a resource is, in place of what was said before.
+    """Classify a resource. A new classification replaces the previous one.
 
     Raises:
-        ConflictError: too many are classified.
+        ConflictError: too many resources are classified.
     """
-    # As JSON, for neither part may run over into the other.
+    # As JSON, so that two different pairs never make the same name.
     name = msgspec.json.encode([classification.resource_type, classification.resource_id]).decode()
     entry = CLASSIFICATIONS.put(tx, organization, name, classification)
     tx.record("RESOURCE_CLASSIFIED", organization=organization, actor=by, classification=classification)
@@ -50,18 +50,18 @@ def classify(
 
 
 def remove(tx: Transaction, organization: str, number: int, by: str) -> None:
-    """Forget how sensitive a resource is.
+    """Delete a classification.
 
     Raises:
         NotFoundError: there is no such classification.
     """
     entry = CLASSIFICATIONS.get(tx, organization, number)
-    CLASSIFICATIONS.remove(tx, organization, entry.name)
+    CLASSIFICATIONS.forget(tx, organization, entry.name)
     tx.record("RESOURCE_DECLASSIFIED", organization=organization, actor=by, classification=entry.value)
 
 
 def listed(reader: Reader, organization: str, resource_type: str | None) -> Iterator[Entry[Classification]]:
-    """Those of a kind of resource, or all of them, oldest first."""
+    """The classifications of one type of resource, or all, oldest first."""
     for entry in CLASSIFICATIONS.all(reader, organization):
         if resource_type in (None, entry.value.resource_type):
             yield entry

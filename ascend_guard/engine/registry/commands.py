@@ -1,7 +1,7 @@
-"""Commands to agents, for those that ask for them over HTTP (SDK document, "Kill-switch HTTP fallback").
+"""Commands to agents that ask for them over HTTP (SDK document, "Kill-switch HTTP fallback").
 
-A command that stops does so by the kill switch at once; the mailbox only tells the agent. Both an agent's own commands and
-its receipts lie in one record, so that asking costs two look-ups however many agents there are.
+A command that stops an agent turns the kill switch on at once; the mailbox only informs the agent. An agent's own commands
+and its receipts are in one record, so that asking costs two lookups however many agents there are.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.redaction.hidden import masks
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Shelf
+from .records import Records
 
 
 class CommandType(StrEnum):
-    """What an agent is told."""
+    """What an agent is told to do."""
 
     BLOCK = "BLOCK"
     UNBLOCK = "UNBLOCK"
@@ -30,10 +30,10 @@ class CommandType(StrEnum):
 
 
 STOPPING = (CommandType.BLOCK, CommandType.SUSPEND, CommandType.QUARANTINE)
-"""Those that turn the kill switch on."""
+"""Commands that turn the kill switch on."""
 
 QUEUED = 100
-"""Commands that wait for one agent, or for all, at a time. One more, and the oldest gives way: a stop is never refused."""
+"""The most commands that wait for one agent, or for all. One more replaces the oldest: a stop is never refused."""
 
 
 @masks("parameters")
@@ -41,14 +41,14 @@ class Command(Struct, frozen=True):
     """A command. Times are seconds since the epoch.
 
     Args:
-        command_id: its name, from ``uuid4``.
-        command_type: what is to be done.
+        command_id: from ``uuid4``.
+        command_type: what the agent is told to do.
         reason: why.
         parameters: of the command, redacted.
-        issued_by: who gave it.
+        issued_by: who issued it.
         issued_via: ``api_key`` or ``person``.
-        created_at: when it was given.
-        expires_at: when it need not be delivered any more. What the kill switch stopped stays stopped.
+        created_at: when it was issued.
+        expires_at: until when it is delivered. An agent that the kill switch stopped stays stopped after that.
         broadcast: whether it is for every agent.
     """
 
@@ -64,14 +64,14 @@ class Command(Struct, frozen=True):
 
 
 class Mailbox(Struct, frozen=True):
-    """What waits for an agent, or for all; ``receipts`` says until when an acknowledgement must be remembered."""
+    """The commands for one agent, or for all. ``receipts``: until when each acknowledgement is kept."""
 
     commands: list[Command] = field(default_factory=list)
     receipts: dict[str, float] = field(default_factory=dict)
 
 
-_MAILBOXES = Shelf("mailbox", Mailbox, "mailbox")
-_BROADCASTS = Shelf("broadcast", Mailbox, "mailbox")
+_MAILBOXES = Records("mailbox", Mailbox, "mailbox")
+_BROADCASTS = Records("broadcast", Mailbox, "mailbox")
 _ALL = "all"
 
 
@@ -88,13 +88,13 @@ def issue(
     by: str,
     via: str,
 ) -> Command:
-    """Give a command to one agent, or to every agent of the organization.
+    """Issue a command to one agent, or to every agent of the organization.
 
-    UNBLOCK turns off the very switch BLOCK turned on: an agent's own when it is for that agent, everybody's when it is for
-    all. RATE_LIMIT is delivered and enforced by nobody but the agent.
+    UNBLOCK turns off the switch that BLOCK turned on: the agent's own, or the organization's for a command to all.
+    RATE_LIMIT is only delivered; the agent enforces it.
 
     Args:
-        agent_id: for whom; None is everybody.
+        agent_id: the agent; None for every agent.
         lifetime: seconds for which it is delivered.
     """
     command = Command(
@@ -114,8 +114,8 @@ def issue(
         pull(tx, organization, agent_id, reason, by)
     elif command_type is CommandType.UNBLOCK and (agent_id or EVERYONE) in tx.kill_switches(organization):
         release(tx, organization, agent_id, reason, by)
-    shelf, name = (_BROADCASTS, _ALL) if agent_id is None else (_MAILBOXES, agent_id)
-    box = _current(shelf, tx, organization, name, tx.now)
+    boxes, name = (_BROADCASTS, _ALL) if agent_id is None else (_MAILBOXES, agent_id)
+    box = _current(boxes, tx, organization, name, tx.now)
     commands = [*box.commands, command]
     while len(commands) > QUEUED:
         given_up = next((old for old in commands if old.command_id in box.receipts), commands[0])
@@ -128,13 +128,13 @@ def issue(
             command_id=given_up.command_id,
         )
     _make_room(tx, organization, name)
-    keep = shelf.keep if command_type in STOPPING else shelf.put
+    keep = boxes.keep if command_type in STOPPING else boxes.put
     keep(tx, organization, name, Mailbox(commands, box.receipts))
     return command
 
 
 def pending(reader: Reader, organization: str, agent_id: str, now: float) -> list[Command]:
-    """What an agent has not acknowledged yet, broadcasts included, in the order in which it was given."""
+    """The commands that an agent has not acknowledged yet, broadcasts included, in the order in which they were issued."""
     box = _current(_MAILBOXES, reader, organization, agent_id, now)
     everybody = _current(_BROADCASTS, reader, organization, _ALL, now)
     waiting = [
@@ -144,10 +144,10 @@ def pending(reader: Reader, organization: str, agent_id: str, now: float) -> lis
 
 
 def acknowledge(tx: Transaction, organization: str, agent_id: str, command_id: str, by: str) -> None:
-    """Keep that an agent received a command: a receipt, which undoes nothing. Doing it again changes nothing.
+    """Record that an agent received a command. This undoes nothing, and a second time changes nothing.
 
     Raises:
-        AuthorizationDeniedError: there is no such command for this agent, whatever the cause (SDK document:
+        AuthorizationDeniedError: there is no such command for this agent, for any reason (SDK document:
             "off-tenant acks are 403 fail-secure").
     """
     box = _current(_MAILBOXES, tx, organization, agent_id, tx.now)
@@ -173,15 +173,15 @@ def acknowledge(tx: Transaction, organization: str, agent_id: str, command_id: s
 
 
 def _make_room(tx: Transaction, organization: str, name: str) -> None:
-    """Before a mailbox too many is made, forget those in which nothing waits any more."""
+    """Delete empty mailboxes if there is no room for a new one."""
     if _MAILBOXES.full(tx, organization) and _MAILBOXES.find(tx, organization, name) is None:
         for entry in _MAILBOXES.all(tx, organization):
             if _current(_MAILBOXES, tx, organization, entry.name, tx.now) == Mailbox():
-                _MAILBOXES.remove(tx, organization, entry.name)
+                _MAILBOXES.forget(tx, organization, entry.name)
 
 
-def _current(shelf: Shelf[Mailbox], reader: Reader, organization: str, name: str, now: float) -> Mailbox:
-    found = shelf.find(reader, organization, name)
+def _current(boxes: Records[Mailbox], reader: Reader, organization: str, name: str, now: float) -> Mailbox:
+    found = boxes.find(reader, organization, name)
     if found is None:
         return Mailbox()
     box = found.value

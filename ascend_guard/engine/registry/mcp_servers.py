@@ -1,32 +1,31 @@
-"""The MCP servers of an organization. Only tools of registered, active servers are let through."""
+"""The MCP servers of an organization. Only calls of tools of registered, active servers are allowed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
 from ascend_guard.store.port import Transaction
 
-from .records import Entry, Shelf
+from .records import Entry, Registry
 
 
 class McpServer(Struct, frozen=True):
     """A registered MCP server.
 
     Args:
-        display_name: for people.
-        description: for people.
-        server_url: where it is; credentials in it are redacted.
+        display_name: display name.
+        description: free text.
+        server_url: its address; credentials in it are redacted.
         transport_type: stdio, http, ...
-        connection_config: how it is reached, redacted.
-        governance_enabled: whether ``auto_approve_tools`` and ``tool_risk_overrides`` mean anything. Registration,
-            activation and ``blocked_tools`` hold either way: there is no switch that opens.
-        auto_approve_tools: tools for which its owner wants no approval.
+        connection_config: how to connect to it, redacted.
+        governance_enabled: whether ``auto_approve_tools`` and ``tool_risk_overrides`` apply. Registration, activation and
+            ``blocked_tools`` apply either way: no setting turns them off.
+        auto_approve_tools: tools that need no approval.
         blocked_tools: tools that are refused.
-        tool_risk_overrides: the least risk score of some tools, 0 to 100.
-        active: whether its tools may be called at all.
+        tool_risk_overrides: minimum risk scores of tools, 0 to 100.
+        active: whether its tools may be called.
         status_reason: why it was deactivated.
         registered_by: who registered it.
     """
@@ -45,15 +44,15 @@ class McpServer(Struct, frozen=True):
     registered_by: str = ""
 
     def blocks(self, *names: str) -> bool:
-        """Whether one of these names of a call is a blocked tool's, alone or behind a prefix (``files.delete``)."""
+        """Whether one of a call's names is the name of a blocked tool, alone or after a prefix (``files.delete``)."""
         return not _forms(names).isdisjoint(self.blocked_tools)
 
     def auto_approves(self, tool: str) -> bool:
-        """Whether this very tool needs no approval."""
+        """Whether exactly this tool needs no approval."""
         return self.governance_enabled and tool in self.auto_approve_tools
 
     def risk_of(self, *names: str) -> int | None:
-        """The least risk score of a call, by any of its names."""
+        """The minimum risk score of a call, by any of its names."""
         if not self.governance_enabled:
             return None
         scores = [
@@ -72,59 +71,19 @@ def _forms(names: tuple[str, ...]) -> set[str]:
     return forms - {""}
 
 
-MCP_SERVERS = Shelf("mcp_server", McpServer, "MCP server")
-
-
-def register(
-    tx: Transaction, organization: str, server_name: str, server: McpServer, by: str
-) -> Entry[McpServer]:
-    """Register a server; it is active at once. Names are case-sensitive.
-
-    Raises:
-        ConflictError: it is registered already, or there are too many.
-    """
-    entry = MCP_SERVERS.add(tx, organization, server_name, msgspec.structs.replace(server, registered_by=by))
-    tx.record(
-        "MCP_SERVER_REGISTERED",
-        organization=organization,
-        actor=by,
-        mcp_server_name=server_name,
-        server=entry.value,
-    )
-    return entry
+MCP_SERVERS = Registry("mcp_server", McpServer, "MCP server", key="mcp_server_name", field="server")
+"""A server is active as soon as it is registered. Names are case-sensitive."""
 
 
 def set_active(
     tx: Transaction, organization: str, server_name: str, active: bool, reason: str | None, by: str
 ) -> Entry[McpServer]:
-    """Let a server's tools be called, or not.
+    """Activate or deactivate a server.
 
     Raises:
         NotFoundError: there is no such server.
     """
     server = MCP_SERVERS.get(tx, organization, server_name)
-    entry = MCP_SERVERS.put(
-        tx,
-        organization,
-        server.name,
-        msgspec.structs.replace(server.value, active=active, status_reason=reason),
-    )
-    tx.record(
-        "MCP_SERVER_ACTIVATED" if active else "MCP_SERVER_DEACTIVATED",
-        organization=organization,
-        actor=by,
-        mcp_server_name=server.name,
-        reason=reason,
-    )
-    return entry
-
-
-def remove(tx: Transaction, organization: str, server_name: str, by: str) -> None:
-    """Forget a server: its tools are refused from then on.
-
-    Raises:
-        NotFoundError: there is no such server.
-    """
-    server = MCP_SERVERS.get(tx, organization, server_name)
-    MCP_SERVERS.remove(tx, organization, server.name)
-    tx.record("MCP_SERVER_REMOVED", organization=organization, actor=by, mcp_server_name=server.name)
+    changes = {"active": active, "status_reason": reason}
+    event = "MCP_SERVER_ACTIVATED" if active else "MCP_SERVER_DEACTIVATED"
+    return MCP_SERVERS.change(tx, organization, server, changes, by, event, {"reason": reason})

@@ -1,20 +1,17 @@
-"""The models of an organization, and which of them may be used."""
+"""The models of an organization, and whether they may be used."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
-from ascend_guard.store.port import Transaction
-
-from .records import Entry, Shelf
+from .records import Registry
 
 
 class ComplianceStatus(StrEnum):
-    """What the organization's review of a model came to."""
+    """The result of the organization's review of a model."""
 
     APPROVED = "approved"
     PARTIALLY_APPROVED = "partially_approved"
@@ -30,13 +27,13 @@ class Model(Struct, frozen=True):
     """A registered model.
 
     Args:
-        model_name: for people.
-        provider: who makes it.
-        version: which one.
-        description: for people.
-        compliance_status: what the review came to.
-        compliance_notes: why.
-        metadata: whatever else was said, redacted.
+        model_name: display name.
+        provider: its vendor.
+        version: its version.
+        description: free text.
+        compliance_status: the result of the review.
+        compliance_notes: the reason for it.
+        metadata: any further data, redacted.
         registered_by: who registered it.
     """
 
@@ -50,40 +47,5 @@ class Model(Struct, frozen=True):
     registered_by: str = ""
 
 
-MODELS = Shelf("model", Model, "model")
-
-
-def register(tx: Transaction, organization: str, model_id: str, model: Model, by: str) -> Entry[Model]:
-    """Register a model.
-
-    Raises:
-        ConflictError: it is registered already, or there are too many.
-    """
-    entry = MODELS.add(tx, organization, model_id, msgspec.structs.replace(model, registered_by=by))
-    tx.record("MODEL_REGISTERED", organization=organization, actor=by, model_id=model_id, model=entry.value)
-    return entry
-
-
-def update(
-    tx: Transaction, organization: str, model_id: str, changes: dict[str, Any], by: str
-) -> Entry[Model]:
-    """Change what is said of a model, its compliance above all.
-
-    Raises:
-        NotFoundError: there is no such model.
-    """
-    model = MODELS.pick(tx, organization, model_id)
-    entry = MODELS.put(tx, organization, model.name, msgspec.structs.replace(model.value, **changes))
-    tx.record("MODEL_UPDATED", organization=organization, actor=by, model_id=model.name, changes=changes)
-    return entry
-
-
-def remove(tx: Transaction, organization: str, model_id: str, by: str) -> None:
-    """Forget a model. Agents that are linked to it are refused until they are linked to another one.
-
-    Raises:
-        NotFoundError: there is no such model.
-    """
-    model = MODELS.pick(tx, organization, model_id)
-    MODELS.remove(tx, organization, model.name)
-    tx.record("MODEL_REMOVED", organization=organization, actor=by, model_id=model.name)
+MODELS = Registry("model", Model, "model", key="model_id", by_number=True)
+"""After a model is removed, actions of agents that are linked to it are refused until they are linked to another one."""

@@ -1,4 +1,4 @@
-"""The output filter: what an agent is about to say is looked through, and sensitive data taken out of it or held back."""
+"""The output filter: it scans an agent's output, and redacts sensitive data in it or blocks the output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ascend_guard.errors import NotFoundError
 from ascend_guard.model import RiskLevel
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Entry, Shelf
+from .records import Entry, Records
 from .sensitive import KINDS, Category, Kind, Span, spans
 
 SHOWN = 100
-"""Positions of one kind that a finding names."""
+"""The most positions that a finding has."""
 
 _SEVERITIES = list(RiskLevel)
 
@@ -23,9 +23,9 @@ class Filter(Struct, frozen=True):
     """How an organization's output is filtered.
 
     Args:
-        enabled: whether anything is looked for.
-        categories: what is looked for.
-        block_severity: from here on a finding holds the whole output back; what is below is taken out of it.
+        enabled: whether output is scanned.
+        categories: what is searched for.
+        block_severity: a finding of this severity or above blocks the output; one below is redacted in it.
     """
 
     enabled: bool = True
@@ -34,14 +34,14 @@ class Filter(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True):
-    """That something sensitive was there; never what it was.
+    """Sensitive data of one kind was found. The data itself is never kept.
 
     Args:
-        kind: what exactly.
-        category: what kind of data.
-        severity: how bad it is that it was there.
-        count: how many there were.
-        positions: (start, stop) of the first of them, in characters of the output.
+        kind: the kind of data.
+        category: the category of the kind.
+        severity: the severity of the kind.
+        count: how often it was found.
+        positions: (start, stop) of the first ones, in characters of the output.
     """
 
     kind: Kind
@@ -52,13 +52,13 @@ class Finding(Struct, frozen=True):
 
 
 class Scan(Struct, frozen=True):
-    """What came of looking through an output.
+    """The result of a scan.
 
     Args:
-        findings: the worst first.
-        blocked: nothing of it may go out.
-        content: what may go out; None when it is blocked.
-        looked: whether it was looked through at all.
+        findings: the most severe first.
+        blocked: whether the output must not be sent.
+        content: what may be sent; None when the output is blocked.
+        looked: whether the output was scanned at all.
     """
 
     findings: list[Finding]
@@ -68,7 +68,7 @@ class Scan(Struct, frozen=True):
 
 
 class Scanned(Struct, frozen=True):
-    """A scan as it is kept: without any of the text."""
+    """A scan as it is stored: without the output."""
 
     agent_id: str
     action_id: int | None
@@ -76,26 +76,26 @@ class Scanned(Struct, frozen=True):
     findings: list[Finding]
 
 
-_FILTERS = Shelf("output_filter", Filter, "output filter")
-SCANS = Shelf("output_scan", Scanned, "scan")
+_FILTERS = Records("output_filter", Filter, "output filter")
+SCANS = Records("output_scan", Scanned, "scan")
 _NAME = "config"
 
 
 def configured(reader: Reader, organization: str) -> Filter:
-    """How the organization's output is filtered; everything is looked for when nobody said."""
+    """The organization's configuration. Without one, every category is searched for."""
     found = _FILTERS.find(reader, organization, _NAME)
     return Filter() if found is None else found.value
 
 
 def configure(tx: Transaction, organization: str, chosen: Filter, by: str) -> Filter:
-    """Say how output is filtered."""
+    """Store a configuration."""
     _FILTERS.put(tx, organization, _NAME, chosen)
     tx.record("OUTPUT_FILTER_CONFIGURED", organization=organization, actor=by, filter=chosen)
     return chosen
 
 
 def scan(content: str, chosen: Filter) -> Scan:
-    """Look through a text."""
+    """Scan a text."""
     if not chosen.enabled:
         return Scan([], False, content, looked=False)
     found = [span for span in spans(content) if KINDS[span.kind][0] in chosen.categories]
@@ -134,12 +134,12 @@ def keep(
     action_id: int | None,
     own: str | None,
 ) -> None:
-    """Keep that an output was looked through and what was in it; the oldest of ten thousand gives way.
+    """Record a scan and store its findings. Above ``MOST`` scans the oldest is deleted.
 
     Args:
-        agent_id: whose output it was.
-        action_id: the action it came of.
-        own: the only agent whose actions the caller may name.
+        agent_id: the agent with this output.
+        action_id: the action with this output.
+        own: the only agent whose actions the caller may name; None for all.
 
     Raises:
         NotFoundError: there is no such action.
@@ -161,7 +161,7 @@ def keep(
 
 
 def require_action(reader: Reader, organization: str, action_id: int, own: str | None) -> None:
-    """Raises ``NotFoundError`` when there is no such action, or it is not this agent's."""
+    """Raises ``NotFoundError`` when there is no such action, or it is another agent's."""
     row = reader.action(organization, action_id)
     if row is None or own not in (None, row.agent_id):
         raise NotFoundError(f"There is no action {action_id}.")
@@ -170,7 +170,7 @@ def require_action(reader: Reader, organization: str, action_id: int, own: str |
 def kept(
     reader: Reader, organization: str, fits: Callable[[Scanned, Finding], bool]
 ) -> list[tuple[Entry[Scanned], Finding]]:
-    """Findings that fit, newest first."""
+    """Findings that match, newest first."""
     return [
         (entry, finding)
         for entry in reversed(list(SCANS.all(reader, organization)))

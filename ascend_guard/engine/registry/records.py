@@ -1,8 +1,15 @@
-"""What an organization has registered, as typed values over the store's records."""
+"""What an organization has registered, as typed values over the store's records.
+
+1. Every lookup is made with the caller's organization: a record of another organization is not found, by name or by number
+   (promise 9).
+2. A ``Registry`` registers, changes and removes a thing together with its audit record, in one transaction: neither is
+   written without the other (promise 10). ``put``, ``keep`` and ``forget`` write no audit record.
+3. Names are unique within an organization and kind. The number of records is bounded by ``MOST``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -15,26 +22,27 @@ from ascend_guard.store.paging import Page
 from ascend_guard.store.port import Reader, Record, Transaction
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Struct)
 
 MOST = 10_000
-"""How many things of one kind an organization may register."""
+"""The most records of one kind that an organization may have."""
 
 _AT_ONCE = 1 << 20
-"""Bytes of entries that are read at once."""
+"""Bytes of records that are read at once."""
 
 _LONGEST_NAME = 1100
 _LARGEST_NUMBER = 2**63
 
 
 class Entry(Struct, Generic[T], frozen=True):
-    """Something registered.
+    """One record.
 
     Args:
-        number: unique among all things of all organizations, and never given twice.
+        number: unique among all records of all organizations, and never used again.
         name: unique in its organization and kind.
-        value: what was said of it.
+        value: its content.
         created_at: seconds since the epoch.
-        updated_at: likewise.
+        updated_at: seconds since the epoch.
     """
 
     number: int
@@ -44,70 +52,62 @@ class Entry(Struct, Generic[T], frozen=True):
     updated_at: float
 
 
-class Shelf(Generic[T]):
-    """Everything of one kind.
+class Records(Generic[T]):
+    """All records of one kind.
 
     Args:
-        kind: its name in the store.
-        type: of the values.
-        what: its name for people, in the singular.
-        missing: error code for one that is not there; the usual one when left out.
+        kind: the kind's name in the store.
+        type: the type of the values.
+        what: the kind's name in messages, in the singular.
+        missing: error code when a record is not found; ``NOT_FOUND`` when None.
     """
 
     def __init__(self, kind: str, type: type[T], what: str, missing: str | None = None) -> None:
         self.kind = kind
+        self.type = type
         self.what = what
         self._missing_code = missing
         self._decode = msgspec.json.Decoder(type).decode
 
     def find(self, reader: Reader, organization: str, name: str) -> Entry[T] | None:
-        """The one of this name, if there is one."""
+        """The record with this name, or None."""
         if not possible(name):
             return None
         return self._entry(reader.record_of(organization, self.kind, name))
 
     def numbered(self, reader: Reader, organization: str, number: int) -> Entry[T] | None:
-        """The one of this number, if there is one."""
+        """The record with this number, or None."""
         if not 0 < number < _LARGEST_NUMBER:
             return None
         return self._entry(reader.record_number(organization, self.kind, number))
 
-    def get(self, reader: Reader, organization: str, name: str | int) -> Entry[T]:
-        """The one of this name, or of this number when it is an integer.
+    def get(self, reader: Reader, organization: str, name: str | int, *, by_number: bool = False) -> Entry[T]:
+        """The record with this name, or with this number if it is an integer.
+
+        Args:
+            by_number: if no record has this name and it consists of digits, the record with this number.
 
         Raises:
-            NotFoundError: there is none, or it belongs to another organization.
+            NotFoundError: it does not exist, or belongs to another organization.
         """
-        found = (
-            self.numbered(reader, organization, name)
-            if isinstance(name, int)
-            else self.find(reader, organization, name)
-        )
-        if found is None:
-            raise self.missing(name)
-        return found
-
-    def pick(self, reader: Reader, organization: str, name: str) -> Entry[T]:
-        """The one of this name; or, when nothing is called so and it is digits, of this number.
-
-        Raises:
-            NotFoundError: there is none, or it belongs to another organization.
-        """
-        found = self.find(reader, organization, name)
-        if found is None and name.isascii() and name.isdigit() and len(name) < 20:
-            found = self.numbered(reader, organization, int(name))
+        if isinstance(name, int):
+            found = self.numbered(reader, organization, name)
+        else:
+            found = self.find(reader, organization, name)
+            if found is None and by_number and name.isascii() and name.isdigit() and len(name) < 20:
+                found = self.numbered(reader, organization, int(name))
         if found is None:
             raise self.missing(name)
         return found
 
     def missing(self, name: str | int) -> NotFoundError:
-        """The error for one that is not there."""
+        """The error for a record that does not exist."""
         error = NotFoundError(f"There is no {self.what} {name!r}.")
         error.code = self._missing_code
         return error
 
     def all(self, reader: Reader, organization: str) -> Iterator[Entry[T]]:
-        """Oldest first, read a page at a time: together they may be very large."""
+        """All records, oldest first, read page by page because together they may be very large."""
         behind = None
         while page := reader.records(organization, self.kind, page=Page(behind, _AT_ONCE)):
             for record in page:
@@ -115,33 +115,33 @@ class Shelf(Generic[T]):
             behind = page[-1].id
 
     def page(self, reader: Reader, organization: str, limit: int, offset: int, page: Page) -> list[Entry[T]]:
-        """Some of them, oldest first."""
+        """A part of the records, oldest first."""
         records = reader.records(organization, self.kind, limit=limit, offset=offset, page=page)
         return [self._known(record) for record in records]
 
     def count(self, reader: Reader, organization: str) -> int:
-        """How many there are."""
+        """The number of records."""
         return reader.count_records(organization, self.kind)
 
     def full(self, reader: Reader, organization: str) -> bool:
-        """Whether there is no room for one more."""
+        """Whether there are ``MOST`` records."""
         return self.count(reader, organization) >= MOST
 
     def add(self, tx: Transaction, organization: str, name: str, value: T) -> Entry[T]:
-        """Register something new.
+        """Write a new record.
 
         Raises:
-            ConflictError: there is one of this name, or there are ``MOST`` already.
+            ConflictError: the name is in use, or there are ``MOST`` records.
         """
         if tx.record_of(organization, self.kind, name) is not None:
             raise ConflictError(f"The {self.what} {name!r} already exists. Change it, or use another name.")
         return self.put(tx, organization, name, value)
 
     def put(self, tx: Transaction, organization: str, name: str, value: T) -> Entry[T]:
-        """Register something, or replace what has this name.
+        """Write a new record, or replace the one with this name.
 
         Raises:
-            ConflictError: it would be one more than ``MOST``.
+            ConflictError: the record is new and there are ``MOST`` records.
         """
         if tx.record_of(organization, self.kind, name) is None and self.full(tx, organization):
             raise ConflictError(
@@ -150,18 +150,18 @@ class Shelf(Generic[T]):
         return self.keep(tx, organization, name, value)
 
     def keep(self, tx: Transaction, organization: str, name: str, value: T) -> Entry[T]:
-        """The same, however many there are."""
+        """The same as ``put``, without a limit on the number of records."""
         tx.put_record(organization, self.kind, name, msgspec.json.encode(value))
         kept = tx.record_of(organization, self.kind, name)
         assert kept is not None
         return self._known(kept)
 
-    def remove(self, tx: Transaction, organization: str, name: str) -> None:
-        """Forget it."""
+    def forget(self, tx: Transaction, organization: str, name: str) -> None:
+        """Delete a record, if it exists."""
         tx.remove_record(organization, self.kind, name)
 
     def make_room(self, tx: Transaction, organization: str) -> None:
-        """Forget the oldest, until there is room for one more."""
+        """Delete the oldest records until one more may be written."""
         surplus = self.count(tx, organization) - MOST + 1
         for record in tx.records(organization, self.kind, limit=surplus) if surplus > 0 else ():
             tx.remove_record(organization, self.kind, record.name)
@@ -173,14 +173,121 @@ class Shelf(Generic[T]):
         return Entry(record.id, record.name, self._decode(record.body), record.created_at, record.updated_at)
 
 
+class Registry(Records[R]):
+    """All registered things of one kind.
+
+    A registration is recorded in the audit trail as ``<KIND>_REGISTERED`` with the whole value (``MODEL_REGISTERED``), an
+    update as ``<KIND>_UPDATED`` with the changed fields, a removal as ``<KIND>_REMOVED``.
+
+    Args:
+        kind: the kind's name in the store, and in capital letters in the names of its audit events.
+        type: the type of the values; it has a field ``registered_by``.
+        what: the kind's name in messages, in the singular.
+        key: the field of an audit record that holds the thing's name.
+        field: the field of the audit record of a registration that holds the value; the kind when None.
+        by_number: whether ``named`` also accepts a thing's number.
+        missing: error code when a thing is not found; ``NOT_FOUND`` when None.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        type: type[R],
+        what: str,
+        *,
+        key: str,
+        field: str | None = None,
+        by_number: bool = False,
+        missing: str | None = None,
+    ) -> None:
+        super().__init__(kind, type, what, missing)
+        self._event = kind.upper()
+        self._key = key
+        self._field = field or kind
+        self._by_number = by_number
+
+    def named(self, reader: Reader, organization: str, name: str) -> Entry[R]:
+        """The thing that a path names.
+
+        Raises:
+            NotFoundError: it does not exist, or belongs to another organization.
+        """
+        return self.get(reader, organization, name, by_number=self._by_number)
+
+    def register(self, tx: Transaction, organization: str, name: str, value: R, by: str) -> Entry[R]:
+        """Register a new thing.
+
+        Raises:
+            ConflictError: the name is in use, or there are ``MOST`` things of this kind.
+        """
+        entry = self.add(tx, organization, name, msgspec.structs.replace(value, registered_by=by))
+        self._record(tx, organization, name, by, f"{self._event}_REGISTERED", {self._field: entry.value})
+        self.written(tx, organization, entry, None, by)
+        return entry
+
+    def update(
+        self, tx: Transaction, organization: str, name: str, changes: Mapping[str, Any], by: str
+    ) -> Entry[R]:
+        """Change some fields of a thing.
+
+        Raises:
+            NotFoundError: it does not exist.
+        """
+        entry = self.named(tx, organization, name)
+        event = f"{self._event}_UPDATED"
+        return self.change(tx, organization, entry, changes, by, event, {"changes": changes})
+
+    def remove(self, tx: Transaction, organization: str, name: str, by: str) -> None:
+        """Delete a thing.
+
+        Raises:
+            NotFoundError: it does not exist.
+        """
+        entry = self.named(tx, organization, name)
+        self.forget(tx, organization, entry.name)
+        self._record(tx, organization, entry.name, by, f"{self._event}_REMOVED", {})
+
+    def change(
+        self,
+        tx: Transaction,
+        organization: str,
+        entry: Entry[R],
+        changes: Mapping[str, Any],
+        by: str,
+        event: str,
+        about: Mapping[str, Any],
+    ) -> Entry[R]:
+        """Change some fields of a thing, with an audit record of the change's own.
+
+        Args:
+            entry: the thing before the change.
+            changes: new values by field.
+            by: who changes it.
+            event: name of the audit event.
+            about: further fields of the audit record.
+        """
+        changed = self.put(tx, organization, entry.name, msgspec.structs.replace(entry.value, **changes))
+        self._record(tx, organization, entry.name, by, event, about)
+        self.written(tx, organization, changed, entry.value, by)
+        return changed
+
+    def written(self, tx: Transaction, organization: str, entry: Entry[R], before: R | None, by: str) -> None:
+        """Called after a thing and its audit record were written; a kind may record more. ``before``: None if it is new."""
+
+    def _record(
+        self, tx: Transaction, organization: str, name: str, by: str, event: str, about: Mapping[str, Any]
+    ) -> None:
+        tx.record(event, organization=organization, actor=by, **{self._key: name, **about})
+
+
 def cleaned(data: dict[str, Any], limit: int = 65_536) -> dict[str, Any]:
-    """Somebody's own JSON as it may be stored and shown: without secrets, by their names and by their shapes.
+    """A caller's own JSON as it may be stored and shown: secrets are redacted, by their names and by their shapes.
 
     Args:
         limit: the most bytes it may have.
 
     Raises:
-        ValidationError: it is larger, or deeper than 16.
+        ValidationError: it is larger, or nested more than 16 deep.
     """
     # Nothing is bound to these values, so the key of their digest does not matter.
     plain: dict[str, Any] = _scrubbed(normalise(data, key=b"registry", limit=limit, depth=16).plain)
@@ -198,7 +305,7 @@ def _scrubbed(value: Any) -> Any:
 
 
 def possible(name: str) -> bool:
-    """Whether anything can have this name: databases take neither NUL nor half a character."""
+    """Whether a record can have this name: databases accept neither NUL nor lone surrogates."""
     if not 0 < len(name) <= _LONGEST_NAME or "\0" in name:
         return False
     try:

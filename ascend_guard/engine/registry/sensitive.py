@@ -1,6 +1,6 @@
-"""Finding secrets, payment data and personal data in text. Linear in its length.
+"""Finds secrets, payment data and personal data in text, in time linear in its length.
 
-Credentials are found by the shapes that ``ascend_guard.redaction`` knows. Numbers count only when their check digits fit:
+Credentials are found by the shapes that ``ascend_guard.redaction`` knows. Numbers count only if their check digits fit:
 ISO/IEC 7812-1 (Luhn) for cards, ISO 13616-1 (mod 97, and the length its country gives it) for bank accounts.
 """
 
@@ -17,7 +17,7 @@ from ascend_guard.redaction import _paired, _shaped
 
 
 class Category(StrEnum):
-    """What kind of data it is."""
+    """A category of data."""
 
     SECRET = "secret"  # noqa: S105
     PCI = "pci"
@@ -25,7 +25,7 @@ class Category(StrEnum):
 
 
 class Kind(StrEnum):
-    """What exactly it is."""
+    """A kind of data."""
 
     PRIVATE_KEY = "private_key"
     CREDENTIAL = "credential"
@@ -46,7 +46,7 @@ KINDS: dict[Kind, tuple[Category, RiskLevel]] = {
 
 
 class Span(Struct, frozen=True):
-    """Where something is: from the character ``start`` up to the one before ``stop``."""
+    """Where data is: from the character ``start`` up to the one before ``stop``."""
 
     start: int
     stop: int
@@ -65,7 +65,7 @@ def spans(text: str) -> list[Span]:
     return sorted(found, key=lambda span: (span.start, span.stop, span.kind))
 
 
-# Separators are single, so that a run is read once; it is cut into its groups of digits afterwards.
+# Separators are single, so that a run is read once. It is divided into its groups of digits afterwards.
 _RUN = r"[0-9](?:[ \u00a0-]?[0-9]){12,}+"
 _CARD_LENGTHS = range(13, 20)
 _FIRST_DIGITS = (2, 3, 4, 5, 6)  # ISO/IEC 7812-1: travel, banking, merchandising
@@ -92,7 +92,7 @@ def _cards(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _luhn(digits: list[int]) -> Callable[[int, int], bool]:
-    """Whether the check digit of a part of these digits fits, without adding the part up each time."""
+    """Tests the check digit of any part of these digits, without adding the part up each time."""
     sums = ([0], [0])
     for index, digit in enumerate(digits):
         twice = digit * 2 - 9 if digit > 4 else digit * 2
@@ -157,7 +157,7 @@ _LOCAL = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
 
 
 def _emails(text: str) -> Iterator[tuple[int, int]]:
-    # From the @ backwards: a search for the part before it would begin anew at every letter of a long word.
+    # From the @ backwards: a search for the part before it would start again at every letter of a long word.
     for domain in re.finditer(_DOMAIN, text):
         before = text[max(0, domain.start() - 64) : domain.start()]
         local = len(before) - len(before.rstrip(_LOCAL))

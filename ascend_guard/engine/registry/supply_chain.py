@@ -1,4 +1,4 @@
-"""The components an organization's agents are built of, and which agents a component is in."""
+"""The components that an organization's agents consist of, and which agents contain a component."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
+from ascend_guard.api.supply_chain import ComponentStats
 from ascend_guard.model import RiskLevel
 from ascend_guard.store.port import Reader, Transaction
 
 from .agents import AGENTS
 from .models import MODELS
-from .records import Entry, Shelf
+from .records import Entry, Records, Registry
 
 
 class ComponentType(StrEnum):
-    """What a component is (SDK document, "Register a supply-chain component")."""
+    """The type of a component (SDK document, "Register a supply-chain component")."""
 
     LIBRARY = "library"
     MODEL = "model"
@@ -30,13 +30,13 @@ class ComponentType(StrEnum):
 
 
 class Vulnerability(Struct, frozen=True):
-    """A known weakness of a component, as somebody recorded it: nothing here looks for any.
+    """A known vulnerability of a component. People and their tools record it; no feed is read.
 
     Args:
         vulnerability_id: such as CVE-2026-1234.
         severity: low to critical.
-        description: for people.
-        fixed_version: where it is fixed.
+        description: free text.
+        fixed_version: the version in which it is fixed.
     """
 
     vulnerability_id: str
@@ -46,7 +46,7 @@ class Vulnerability(Struct, frozen=True):
 
 
 class Component(Struct, frozen=True):
-    """A registered component; the fields are the API's own (SDK document, "Register a supply-chain component")."""
+    """A registered component. Its fields are described in the API (SDK document, "Register a supply-chain component")."""
 
     component_name: str
     component_type: ComponentType
@@ -66,77 +66,37 @@ class Component(Struct, frozen=True):
 
     @property
     def outdated(self) -> bool:
-        """Whether it is known that there is a later version."""
+        """Whether a later version is known."""
         return self.latest_version is not None and self.latest_version != self.version
 
 
 class Dependencies(Struct, frozen=True):
-    """What an agent is built of: numbers of components."""
+    """The components of an agent, by their numbers."""
 
     components: list[int]
 
 
-COMPONENTS = Shelf("component", Component, "component")
-_DEPENDENCIES = Shelf("dependencies", Dependencies, "agent")
+class _Components(Registry[Component]):
+    """Components. Each newly reported vulnerability has an audit record of its own, from which an alert is made."""
+
+    def written(
+        self, tx: Transaction, organization: str, entry: Entry[Component], before: Component | None, by: str
+    ) -> None:
+        known = [] if before is None else [old.vulnerability_id for old in before.vulnerabilities]
+        for vulnerability in entry.value.vulnerabilities:
+            if vulnerability.vulnerability_id not in known:
+                tx.record(
+                    "COMPONENT_VULNERABILITY",
+                    organization=organization,
+                    actor=by,
+                    component_id=entry.name,
+                    vulnerability_id=vulnerability.vulnerability_id,
+                    severity=vulnerability.severity,
+                )
 
 
-def register(
-    tx: Transaction, organization: str, component_id: str, component: Component, by: str
-) -> Entry[Component]:
-    """Register a component.
-
-    Raises:
-        ConflictError: it is registered already, or there are too many.
-    """
-    component = msgspec.structs.replace(component, registered_by=by)
-    entry = COMPONENTS.add(tx, organization, component_id, component)
-    tx.record(
-        "COMPONENT_REGISTERED",
-        organization=organization,
-        actor=by,
-        component_id=component_id,
-        component=component,
-    )
-    _report(tx, organization, entry, (), by)
-    return entry
-
-
-def update(
-    tx: Transaction, organization: str, component_id: str, changes: dict[str, Any], by: str
-) -> Entry[Component]:
-    """Change what is said of a component.
-
-    Raises:
-        NotFoundError: there is no such component.
-    """
-    component = COMPONENTS.pick(tx, organization, component_id)
-    changed = msgspec.structs.replace(component.value, **changes)
-    entry = COMPONENTS.put(tx, organization, component.name, changed)
-    tx.record(
-        "COMPONENT_UPDATED",
-        organization=organization,
-        actor=by,
-        component_id=component.name,
-        changes=changes,
-    )
-    known = tuple(known.vulnerability_id for known in component.value.vulnerabilities)
-    _report(tx, organization, entry, known, by)
-    return entry
-
-
-def _report(
-    tx: Transaction, organization: str, entry: Entry[Component], known: tuple[str, ...], by: str
-) -> None:
-    for weakness in entry.value.vulnerabilities:
-        if weakness.vulnerability_id not in known:
-            tx.record(
-                "COMPONENT_VULNERABILITY",
-                organization=organization,
-                actor=by,
-                component_id=entry.name,
-                vulnerability_id=weakness.vulnerability_id,
-                severity=weakness.severity,
-            )
+COMPONENTS = _Components("component", Component, "component", key="component_id", by_number=True)
+_DEPENDENCIES = Records("dependencies", Dependencies, "agent")
 
 
 def listed(
@@ -148,7 +108,7 @@ def listed(
     has_vulnerabilities: bool | None = None,
     active_only: bool = True,
 ) -> Iterator[Entry[Component]]:
-    """The components that fit, oldest first."""
+    """The components that match, oldest first."""
     for entry in COMPONENTS.all(reader, organization):
         if (
             component_type in (None, entry.value.component_type)
@@ -159,20 +119,20 @@ def listed(
             yield entry
 
 
-def statistics(reader: Reader, organization: str) -> dict[str, Any]:
-    """Numbers about all active components."""
+def statistics(reader: Reader, organization: str) -> ComponentStats:
+    """Statistics of all active components."""
     components = [entry.value for entry in listed(reader, organization)]
-    weaknesses = [weakness for component in components for weakness in component.vulnerabilities]
-    return {
-        "total_components": len(components),
-        "by_type": _counted(ComponentType, [component.component_type for component in components]),
-        "by_risk_level": _counted(RiskLevel, [component.risk_level for component in components]),
-        "vulnerable_components": sum(bool(component.vulnerabilities) for component in components),
-        "total_vulnerabilities": len(weaknesses),
-        "vulnerabilities_by_severity": _counted(RiskLevel, [weakness.severity for weakness in weaknesses]),
-        "provenance_verified": sum(component.provenance_verified for component in components),
-        "outdated": sum(component.outdated for component in components),
-    }
+    vulnerabilities = [known for component in components for known in component.vulnerabilities]
+    return ComponentStats(
+        total_components=len(components),
+        by_type=_counted(ComponentType, [component.component_type for component in components]),
+        by_risk_level=_counted(RiskLevel, [component.risk_level for component in components]),
+        vulnerable_components=sum(bool(component.vulnerabilities) for component in components),
+        total_vulnerabilities=len(vulnerabilities),
+        vulnerabilities_by_severity=_counted(RiskLevel, [known.severity for known in vulnerabilities]),
+        provenance_verified=sum(component.provenance_verified for component in components),
+        outdated=sum(component.outdated for component in components),
+    )
 
 
 def _counted(kinds: type[StrEnum], values: list[Any]) -> dict[str, int]:
@@ -183,7 +143,7 @@ def _counted(kinds: type[StrEnum], values: list[Any]) -> dict[str, int]:
 def declare(
     tx: Transaction, organization: str, agent: str, component_ids: list[str], by: str
 ) -> list[Entry[Component]]:
-    """Say what an agent is built of, in place of what was said before.
+    """Set the components of an agent.
 
     Args:
         agent: a registered agent, by its name or its number.
@@ -191,8 +151,8 @@ def declare(
     Raises:
         NotFoundError: there is no such agent, or no such component.
     """
-    agent_id = AGENTS.pick(tx, organization, agent).name
-    entries = [COMPONENTS.pick(tx, organization, component_id) for component_id in component_ids]
+    agent_id = AGENTS.get(tx, organization, agent, by_number=True).name
+    entries = [COMPONENTS.named(tx, organization, component_id) for component_id in component_ids]
     numbers = list(dict.fromkeys(entry.number for entry in entries))
     _DEPENDENCIES.put(tx, organization, agent_id, Dependencies(numbers))
     tx.record(
@@ -206,7 +166,7 @@ def declare(
 
 
 def dependencies(reader: Reader, organization: str, agent_id: str) -> list[Entry[Component]]:
-    """What an agent is built of: what was declared, and the model it is linked to, where that is a component too."""
+    """The components of an agent: the declared ones, and the model it is linked to if that is a component too."""
     declared = _DEPENDENCIES.find(reader, organization, agent_id)
     numbers = dict.fromkeys([] if declared is None else declared.value.components)
     found = [COMPONENTS.numbered(reader, organization, number) for number in numbers]
@@ -219,7 +179,7 @@ def dependencies(reader: Reader, organization: str, agent_id: str) -> list[Entry
 
 
 def affected(reader: Reader, organization: str, component: Entry[Component]) -> list[str]:
-    """The agents a component is in, sorted."""
+    """The agents that contain a component, sorted."""
     agents = {
         entry.name
         for entry in _DEPENDENCIES.all(reader, organization)

@@ -1,4 +1,4 @@
-"""Which agents work for which, what a session of theirs did, and stopping them all at once."""
+"""Orchestrators: which agents and MCP servers work for them, their sessions, and stopping all of them at once."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ascend_guard.store.port import ActionRow, Reader, Transaction, switch_on
 
 from .agents import AGENTS
 from .mcp_servers import MCP_SERVERS, set_active
-from .records import Entry, Shelf
+from .records import Entry, Records
 
 WORKERS = 20
-"""The most workers of one orchestrator, and the most of its MCP servers (published SDK: 1..20)."""
+"""The most agents, and the most MCP servers, that work for one orchestrator (published SDK: 1..20)."""
 
 _PAGE = 1000
 _LOOKED_AT = 100_000
 
 
 class Topology(Struct, frozen=True):
-    """Who works for an orchestrator: agents by name, MCP servers by number."""
+    """What works for an orchestrator: agents by name, MCP servers by number."""
 
     workers: list[str] = field(default_factory=list)
     mcp_servers: list[int] = field(default_factory=list)
 
 
 class Reach(Struct, frozen=True):
-    """Whom a cascading kill reaches.
+    """What a cascading kill stops.
 
     Args:
-        agents: the orchestrator first, then by distance.
-        stopped: those of them whose own kill switch is on already.
+        agents: the orchestrator first, then the others by distance.
+        stopped: those whose own kill switch is on already.
         mcp_servers: names of the servers that work for any of them.
     """
 
@@ -42,27 +42,27 @@ class Reach(Struct, frozen=True):
 
 
 class Sessions(Struct, frozen=True):
-    """What the newest actions say of orchestration.
+    """Actions of orchestration sessions.
 
     Args:
-        actions: those of orchestration sessions, newest first.
-        complete: whether all there are were looked at, not only the newest hundred thousand.
+        actions: newest first.
+        complete: whether all actions were searched, not only the newest hundred thousand.
     """
 
     actions: list[ActionRow]
     complete: bool
 
 
-TOPOLOGIES = Shelf("topology", Topology, "topology")
+TOPOLOGIES = Records("topology", Topology, "topology")
 
 
 def register(
     tx: Transaction, organization: str, orchestrator: str, worker_ids: list[str], by: str
 ) -> Entry[Topology]:
-    """Say which agents work for an orchestrator, in place of what was said before.
+    """Set which agents work for an orchestrator.
 
     Raises:
-        ValidationError: one is named twice, or works for itself.
+        ValidationError: an agent is named twice, or would work for itself.
         ConflictError: too many orchestrators are registered.
     """
     _require_different(worker_ids)
@@ -78,10 +78,10 @@ def register(
 def register_servers(
     tx: Transaction, organization: str, orchestrator: str, numbers: list[int], by: str
 ) -> Entry[Topology]:
-    """Say which MCP servers work for an orchestrator, in place of what was said before.
+    """Set which MCP servers work for an orchestrator.
 
     Raises:
-        ValidationError: one is named twice.
+        ValidationError: a server is named twice.
         NotFoundError: there is no such server.
         ConflictError: too many orchestrators are registered.
     """
@@ -109,10 +109,10 @@ def _put(
 
 
 def reach(reader: Reader, organization: str, orchestrator: str) -> Reach:
-    """Whom a cascading kill of this orchestrator would stop. Each agent once, however they work for one another.
+    """What a cascading kill of this orchestrator would stop. Each agent once, also when agents work for each other.
 
     Raises:
-        NotFoundError: it is neither a registered agent nor in any topology of its own.
+        NotFoundError: it is neither a registered agent nor has a topology.
     """
     topology = TOPOLOGIES.find(reader, organization, orchestrator)
     if topology is None and AGENTS.find(reader, organization, orchestrator) is None:
@@ -138,16 +138,16 @@ def reach(reader: Reader, organization: str, orchestrator: str) -> Reach:
 
 
 def cascade_kill(tx: Transaction, organization: str, orchestrator: str, reason: str, by: str) -> Reach:
-    """Stop an orchestrator and whoever works for it, directly or not: agents by their kill switch, servers by deactivation.
+    """Stop an orchestrator and all that work for it, directly or not: agents by their kill switch, servers by deactivation.
 
     Raises:
         NotFoundError: there is no such orchestrator.
     """
     reached = reach(tx, organization, orchestrator)
     for agent_id in reached.agents:
-        if agent_id in reached.stopped:  # who stopped it first, and why, stays to be read
+        if agent_id in reached.stopped:  # the record of who stopped it, and why, is kept
             continue
-        # Not by pull(): that reads every switch back, which for thousands of agents takes minutes.
+        # Not by pull(), which reads all switches back: for thousands of agents that takes minutes.
         switch_on(tx, organization, agent_id, reason, by)
     for name in reached.mcp_servers:
         if MCP_SERVERS.get(tx, organization, name).value.active:

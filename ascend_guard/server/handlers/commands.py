@@ -1,4 +1,4 @@
-"""Commands to agents: given, asked for, acknowledged."""
+"""The endpoints of commands to agents."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ascend_guard.server.handling import Handler, Request
 from .registered import require_own
 
 _LARGEST = 4096
-"""Bytes of a command's parameters: a hundred commands lie in one record."""
+"""The most bytes of a command's parameters: a hundred commands are in one record."""
 
 
 async def issue(request: Request[CommandIssue, None]) -> CommandAnswer:
-    """Give one agent a command. It need not be registered: any agent can be stopped."""
+    """Issue a command to one agent. It need not be registered: any agent can be stopped."""
     agent_id = request.path["agent_id"]
     if not possible(agent_id):
         raise NotFoundError(f"There is no agent {agent_id!r}.")
@@ -27,13 +27,13 @@ async def issue(request: Request[CommandIssue, None]) -> CommandAnswer:
 
 
 async def broadcast(request: Request[CommandIssue, None]) -> CommandAnswer:
-    """Give every agent a command."""
+    """Issue a command to every agent."""
     return await _issue(request, None)
 
 
 async def _issue(request: Request[CommandIssue, None], agent_id: str | None) -> CommandAnswer:
     body, caller = request.body, request.caller
-    caller.require_agent(agent_id or "")  # a key made for one agent commands not all of them
+    caller.require_agent(agent_id or "")  # a key made for one agent does not command all of them
     command_id, parameters = str(uuid.uuid4()), cleaned(body.parameters, _LARGEST)
     kind = CommandType(body.command_type)
     command = await request.write(
@@ -51,12 +51,12 @@ async def _issue(request: Request[CommandIssue, None], agent_id: str | None) -> 
         )
     )
     whom = "Every agent" if agent_id is None else f"The agent {agent_id!r}"
-    done = "is stopped and will be told." if kind in STOPPING else "will be told."
+    done = "is stopped and will be informed." if kind in STOPPING else "will be informed."
     return CommandAnswer(message=f"{whom} {done}", command=_body(command))
 
 
 async def pending(request: Request[None, None]) -> Commands:
-    """What an agent has not acknowledged yet."""
+    """List the commands that an agent has not acknowledged yet."""
     agent_id = request.path["agent_id"]
     request.caller.require_agent(agent_id)
     now = request.services.clock()
@@ -65,7 +65,7 @@ async def pending(request: Request[None, None]) -> Commands:
 
 
 async def acknowledge(request: Request[None, None]) -> Acknowledged:
-    """An agent has received a command."""
+    """Acknowledge a command."""
     agent_id, command_id, by = request.path["agent_id"], request.path["command_id"], request.caller.name
     require_own(request.caller, agent_id)
     await request.write(lambda tx: commands.acknowledge(tx, request.organization, agent_id, command_id, by))

@@ -1,4 +1,4 @@
-"""Looking: actions, one action, the audit trail."""
+"""The endpoints that list actions, show one action, and list the audit trail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .decisions import action_body, detail_body
 
 
 async def actions(request: Request[None, ActionsQuery]) -> ActionPage:
-    """Actions, newest first; a key made for an agent sees that agent's."""
+    """List actions, newest first. A key made for an agent sees that agent's only."""
     query = request.query
     agent_id = request.caller.agent_id or query.agent_id
     before = behind(query.cursor)
@@ -46,13 +46,13 @@ async def actions(request: Request[None, ActionsQuery]) -> ActionPage:
 
 
 async def action(request: Request[None, None]) -> ActionDetailBody:
-    """One action with its arguments and its story."""
+    """Get an action with its arguments and its history."""
     row = await visible(request)
     return await request.read(lambda reader: detail_body(reader, row))
 
 
 async def audit(request: Request[None, AuditQuery]) -> AuditPage:
-    """The organization's audit trail, newest first."""
+    """List the organization's audit trail, newest first."""
     if request.caller.agent_id is not None:
         raise AuthorizationDeniedError(
             "A key made for an agent does not see the whole audit trail. Use a key without an agent, or a person's token."
@@ -81,7 +81,7 @@ class _About(msgspec.Struct):
 
 
 class _Told(msgspec.Struct):
-    """The fields of a record that an event repeats; the arguments in it are passed over, not read."""
+    """The fields of a record that an event repeats. The arguments in it are skipped, not decoded."""
 
     timestamp: str
     actor: str
@@ -105,7 +105,7 @@ def _event(row: AuditRow) -> AuditEvent:
         resource=about.resource,
         action=about.action_type,
         outcome=record.decision,
-        details=msgspec.Raw(row.body),  # type: ignore[arg-type]  # JSON already: it is passed on as it is
+        details=msgspec.Raw(row.body),  # type: ignore[arg-type]  # it is JSON already
         hash=row.hash.hex(),
     )
 

@@ -1,10 +1,10 @@
-"""Orchestration: who works for whom, what sessions did, and stopping all at once."""
+"""The endpoints of orchestration: topologies, sessions, and the cascading kill."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ascend_guard.api.fields import PageQuery
+from ascend_guard.api.fields import PartQuery
 from ascend_guard.api.orchestration import (
     CascadeAnswer,
     CascadeBody,
@@ -17,7 +17,6 @@ from ascend_guard.api.orchestration import (
     TopologyBody,
     TopologyPage,
 )
-from ascend_guard.api.supply_chain import PartQuery
 from ascend_guard.engine.registry import topology
 from ascend_guard.engine.registry.records import Entry
 from ascend_guard.engine.registry.topology import TOPOLOGIES, Sessions, Topology
@@ -27,11 +26,11 @@ from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import behind, gather
 from ascend_guard.store.port import ActionRow, Reader
 
-from .registered import one_page
+from .resource import listing
 
 
 async def register(request: Request[TopologyBody, None]) -> TopologyAnswer:
-    """Say which agents work for an orchestrator."""
+    """Set which agents work for an orchestrator."""
     body, by = request.body, request.caller.name
     entry = await request.write(
         lambda tx: topology.register(
@@ -42,7 +41,7 @@ async def register(request: Request[TopologyBody, None]) -> TopologyAnswer:
 
 
 async def register_servers(request: Request[McpTopologyBody, None]) -> TopologyAnswer:
-    """Say which MCP servers work for an orchestrator."""
+    """Set which MCP servers work for an orchestrator."""
     body, by = request.body, request.caller.name
     entry = await request.write(
         lambda tx: topology.register_servers(
@@ -52,18 +51,8 @@ async def register_servers(request: Request[McpTopologyBody, None]) -> TopologyA
     return _answer(entry, f"{len(entry.value.mcp_servers)} MCP servers work for {entry.name!r}.")
 
 
-async def listed(request: Request[None, PageQuery]) -> TopologyPage:
-    """Who works for whom."""
-
-    def look(reader: Reader) -> TopologyPage:
-        entries, about = one_page(TOPOLOGIES, reader, request)
-        return TopologyPage(topologies=[_answer(entry) for entry in entries], **about)
-
-    return await request.read(look)
-
-
 async def session(request: Request[None, PartQuery]) -> SessionBody:
-    """What a session did."""
+    """Get a session's actions."""
     first = behind(request.query.cursor)
     found = await _session(request)
     rows = found.actions
@@ -84,7 +73,7 @@ async def session(request: Request[None, PartQuery]) -> SessionBody:
 
 
 async def session_risk(request: Request[None, None]) -> SessionRisk:
-    """What a session puts at stake."""
+    """Get a session's risk."""
     found = await _session(request)
     ran = [row for row in found.actions if row.status != "denied"]
     worst = max(ran, key=lambda row: row.risk_score, default=None)
@@ -106,7 +95,7 @@ async def session_risk(request: Request[None, None]) -> SessionRisk:
 
 
 async def stats(request: Request[None, None]) -> OrchestrationStats:
-    """Numbers about all sessions; a key made for an agent gets those of its own actions."""
+    """Get statistics of all sessions. A key made for an agent gets those of its own actions."""
     own = request.caller.agent_id
 
     def look(reader: Reader) -> tuple[Sessions, int]:
@@ -127,7 +116,7 @@ async def stats(request: Request[None, None]) -> OrchestrationStats:
 
 
 async def cascade_kill(request: Request[CascadeBody, None]) -> CascadeAnswer:
-    """Stop an orchestrator and all that work for it; without ``confirm``, say who that would be."""
+    """Stop an orchestrator and all that work for it. Without ``confirm``, list them only."""
     orchestrator, body, by = request.path["orchestrator_id"], request.body, request.caller.name
     if body.confirm:
         reached = await request.write(
@@ -153,7 +142,7 @@ async def cascade_kill(request: Request[CascadeBody, None]) -> CascadeAnswer:
 
 
 async def _session(request: Request[None, Any]) -> Sessions:
-    """The session's actions; a key made for an agent sees that agent's."""
+    """The session's actions. A key made for an agent sees that agent's only."""
     session_id, own = request.path["session_id"], request.caller.agent_id
     found = await request.read(lambda reader: topology.sessions(reader, request.organization, session_id))
     rows = [row for row in found.actions if own in (None, row.agent_id)]
@@ -198,7 +187,9 @@ def _answer(entry: Entry[Topology], message: str = "") -> TopologyAnswer:
 
 HANDLERS: dict[str, Handler] = {
     "register_topology": register,
-    "list_topologies": listed,
+    "list_topologies": listing(
+        TOPOLOGIES, lambda topologies, about: TopologyPage(topologies=topologies, **about), _answer
+    ),
     "register_mcp_topology": register_servers,
     "get_orchestration_session": session,
     "get_orchestration_session_risk": session_risk,

@@ -1,4 +1,4 @@
-"""The output filter: configured, asked to look through an output, and what it found."""
+"""The endpoints of the output filter: its configuration, scans and findings."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _log = logging.getLogger("ascend_guard")
 
 
 async def config(request: Request[None, None]) -> FilterBody:
-    """How output is filtered."""
+    """Get the configuration."""
     return _config(await request.read(lambda reader: output_filter.configured(reader, request.organization)))
 
 
 async def configure(request: Request[FilterConfig, None]) -> FilterBody:
-    """Say how output is filtered."""
+    """Set the configuration."""
     body, by = request.body, request.caller.name
     categories = list(dict.fromkeys(Category(category) for category in body.categories))
     chosen = Filter(body.enabled, categories, RiskLevel(body.block_severity))
@@ -49,7 +49,7 @@ async def configure(request: Request[FilterConfig, None]) -> FilterBody:
 
 
 async def scan(request: Request[ScanBody, None]) -> ScanAnswer:
-    """Look through an output. Whatever goes wrong in that blocks it (published SDK: "fail-secure")."""
+    """Scan an output. Any failure blocks it (published SDK: "fail-secure")."""
     body, caller, organization = request.body, request.caller, request.organization
     require_own(caller, body.agent_id)
     scan_id = str(uuid.uuid4())
@@ -68,7 +68,7 @@ async def scan(request: Request[ScanBody, None]) -> ScanAnswer:
                 own=caller.agent_id,
             )
         )
-    except NotFoundError:  # the action that is named: said before anything is let out
+    except NotFoundError:  # of the action that the body names
         raise
     except Exception as error:
         # Without its message, which may quote the output.
@@ -78,12 +78,12 @@ async def scan(request: Request[ScanBody, None]) -> ScanAnswer:
 
 
 async def findings(request: Request[None, FindingsQuery]) -> FindingsPage:
-    """What was found; a key made for an agent sees its own."""
+    """List findings. A key made for an agent sees its own."""
     return await _findings(request, lambda _: True)
 
 
 async def findings_of_action(request: Request[None, FindingsQuery]) -> FindingsPage:
-    """What was found in one action's output."""
+    """List the findings in one action's output."""
     action_id, own = number(request.path["action_id"], "action"), request.caller.agent_id
     await request.read(
         lambda reader: output_filter.require_action(reader, request.organization, action_id, own)
@@ -120,7 +120,7 @@ async def _findings(request: Request[None, FindingsQuery], of: Callable[[Scanned
 
 
 _Row = tuple[int, int, Entry[Scanned], Finding]
-"""The scan's number, counted down; the finding's place among those of the scan that fit; the scan; the finding."""
+"""The scan's number, in falling order; the finding's place among those of the scan that match; the scan; the finding."""
 
 
 def _numbered(found: list[tuple[Entry[Scanned], Finding]]) -> Iterator[_Row]:
@@ -144,7 +144,7 @@ def _answer(body: ScanBody, scan_id: str, found: Scan, *, failed: bool = False) 
     if failed:
         reason = "The scan failed, so the output is blocked. Try again."
     elif found.blocked:
-        reason = "There is data in it that may not go out."
+        reason = "The output contains data that must not be sent."
     return ScanAnswer(
         success=not failed,
         scan_id=scan_id,

@@ -1,51 +1,94 @@
-"""What the handlers of registered things share: pages, changes, and who may change what an agent says of itself."""
+"""What handlers of registered things share: pages, fields of bodies without secrets, the right to act for an agent."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import UNSET, Struct
 
-from ascend_guard.engine.registry.records import Entry, Shelf, cleaned
+from ascend_guard.engine.registry.records import Entry, R, Records, cleaned
 from ascend_guard.errors import AuthorizationDeniedError, NotFoundError
 from ascend_guard.model import iso
+from ascend_guard.redaction import scrub
 from ascend_guard.server.handling import Caller, Request
-from ascend_guard.server.requests.pages import LARGEST_PAGE, behind, page
+from ascend_guard.server.requests.pages import LARGEST_PAGE, Gathered, behind, gather, page
 from ascend_guard.store.paging import Page
 from ascend_guard.store.port import Reader
 
+B = TypeVar("B")
 T = TypeVar("T")
+
+_FREE_JSON = ("metadata", "connection_config")
+"""Fields with JSON of the caller's own, in which secrets are redacted by their names and by their shapes."""
+
+_ADDRESSES = ("server_url", "source_url")
+"""Fields with an address, in which credentials are redacted."""
 
 
 def one_page(
-    shelf: Shelf[T], reader: Reader, request: Request[Any, Any]
+    records: Records[T], reader: Reader, request: Request[Any, Any]
 ) -> tuple[list[Entry[T]], dict[str, Any]]:
-    """The entries a query asks for, and what their page says of itself."""
+    """The entries that a query asks for, and the fields of their page (``Many``)."""
     query, ours = request.query, request.organization
-    entries = shelf.page(reader, ours, query.limit, query.offset, Page(behind(query.cursor), LARGEST_PAGE))
+    entries = records.page(reader, ours, query.limit, query.offset, Page(behind(query.cursor), LARGEST_PAGE))
     last = entries[-1].number if entries else None
-    more = last is not None and bool(shelf.page(reader, ours, 1, 0, Page(last)))
+    more = last is not None and bool(records.page(reader, ours, 1, 0, Page(last)))
     return entries, page(
-        shelf.count(reader, ours), len(entries), query.limit, query.offset, str(last) if more else None
+        records.count(reader, ours), len(entries), query.limit, query.offset, str(last) if more else None
     )
 
 
-def when(entry: Entry[Any]) -> dict[str, Any]:
-    """When it was made and changed, as the API writes times."""
-    return {"created_at": iso(entry.created_at), "updated_at": iso(entry.updated_at)}
+def part(
+    entries: Iterable[Entry[T]],
+    body: Callable[[Entry[T]], B],
+    limit: int,
+    first: int | None,
+    offset: int = 0,
+) -> tuple[Gathered[Entry[T], B], str | None]:
+    """A page of entries that must be filtered or counted one by one, oldest first, and the cursor of the next page.
+
+    Args:
+        entries: all of them.
+        body: what an answer shows of one.
+        limit: the most that are shown.
+        first: the number after which the page begins.
+        offset: how many are skipped before.
+    """
+    found = gather(entries, body, limit, offset=offset, after=lambda entry: entry.number > (first or 0))
+    return found, None if found.last is None else str(found.last.number)
 
 
-def changes(body: Struct) -> dict[str, Any]:
-    """The fields a body names; an organization's own JSON without its secrets."""
+def shown(entry: Entry[R], key: str) -> dict[str, Any]:
+    """The fields that answers show of a thing, with its name as ``key``."""
+    return {
+        "id": entry.number,
+        key: entry.name,
+        **msgspec.structs.asdict(entry.value),
+        "created_at": iso(entry.created_at),
+        "updated_at": iso(entry.updated_at),
+    }
+
+
+def fields_of(body: Struct) -> dict[str, Any]:
+    """The fields that a body has, without the secrets in them.
+
+    Raises:
+        ValidationError: a field of the caller's own JSON is too large or too deep.
+    """
     named = {name: getattr(body, name) for name in body.__struct_fields__}
-    given = {name: value for name, value in named.items() if value is not UNSET}
-    if "metadata" in given:
-        given["metadata"] = cleaned(given["metadata"])
-    return given
+    return {name: _without_secrets(name, value) for name, value in named.items() if value is not UNSET}
+
+
+def _without_secrets(name: str, value: Any) -> Any:
+    if name in _FREE_JSON:
+        return cleaned(value)
+    return scrub(value) if name in _ADDRESSES and value is not None else value
 
 
 def require_own(caller: Caller, agent_id: str) -> None:
-    """Agents' own doings are for agents and admins.
+    """What an agent does for itself is allowed to its key, to a key for any agent, and to people who are admins.
 
     Raises:
         AuthorizationDeniedError: the key is another agent's, or the person is no admin.
@@ -59,7 +102,7 @@ def number(text: str, what: str) -> int:
     """A number in a path.
 
     Raises:
-        NotFoundError: it is none that anything could have.
+        NotFoundError: nothing can have this number.
     """
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise NotFoundError(f"There is no {what} {text!r}.")

@@ -1,23 +1,22 @@
-"""The supply chain: components, what agents are built of, and whom a component touches."""
+"""The endpoints of the supply chain: components, the components of an agent, and the agents with a component."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from ascend_guard.api.fields import PartQuery
 from ascend_guard.api.supply_chain import (
     ComponentAnswer,
     ComponentBody,
-    ComponentChange,
     ComponentPage,
-    ComponentRegistration,
     ComponentsQuery,
     ComponentStats,
     DependenciesAnswer,
     DependenciesBody,
     Impact,
-    PartQuery,
     SyncStatus,
     VulnerabilityBody,
 )
@@ -26,35 +25,33 @@ from ascend_guard.engine.registry.agents import AGENTS
 from ascend_guard.engine.registry.records import Entry
 from ascend_guard.engine.registry.supply_chain import COMPONENTS, Component, ComponentType
 from ascend_guard.model import RiskLevel
-from ascend_guard.redaction import scrub
 from ascend_guard.server.handling import Handler, Request
-from ascend_guard.server.requests.pages import Gathered, behind, gather, page
+from ascend_guard.server.requests.pages import behind, gather, page
 from ascend_guard.store.port import Reader, Transaction
 
-from .registered import changes, when
+from .registered import part, shown
+from .resource import changing, getting, registering
 
 
-async def register(request: Request[ComponentRegistration, None]) -> ComponentAnswer:
-    """Register a component."""
-    body, by = request.body, request.caller.name
-    component = msgspec.convert(body, Component, from_attributes=True)
-    if body.source_url is not None:
-        component = msgspec.structs.replace(component, source_url=scrub(body.source_url))
-    entry = await request.write(
-        lambda tx: supply_chain.register(tx, request.organization, body.component_id, component, by)
-    )
-    return ComponentAnswer(message="The component is registered.", component=_body(entry))
+def _body(entry: Entry[Component]) -> ComponentBody:
+    fields, known = shown(entry, "component_id"), entry.value.vulnerabilities
+    fields["vulnerabilities"] = [VulnerabilityBody(**msgspec.structs.asdict(one)) for one in known]
+    return ComponentBody(has_vulnerabilities=bool(known), outdated=entry.value.outdated, **fields)
+
+
+def _answer(state: str) -> Callable[[Entry[Component]], ComponentAnswer]:
+    return lambda entry: ComponentAnswer(message=f"The component is {state}.", component=_body(entry))
 
 
 async def listed(request: Request[None, ComponentsQuery]) -> ComponentPage:
-    """The components that fit."""
+    """List the components that match the query."""
     query = request.query
     kind = None if query.component_type is None else ComponentType(query.component_type)
     level = None if query.risk_level is None else RiskLevel(query.risk_level)
     first = behind(query.cursor)
 
-    def look(reader: Reader) -> Gathered[Entry[Component], ComponentBody]:
-        found = supply_chain.listed(
+    def look(reader: Reader) -> ComponentPage:
+        matching = supply_chain.listed(
             reader,
             request.organization,
             component_type=kind,
@@ -62,45 +59,24 @@ async def listed(request: Request[None, ComponentsQuery]) -> ComponentPage:
             has_vulnerabilities=query.has_vulnerabilities,
             active_only=query.active_only,
         )
-        return gather(
-            found, _body, query.limit, offset=query.offset, after=lambda entry: entry.number > (first or 0)
-        )
+        found, cursor = part(matching, _body, query.limit, first, query.offset)
+        about = page(found.total, len(found.shown), query.limit, query.offset, cursor)
+        return ComponentPage(components=found.shown, **about)
 
-    found = await request.read(look)
-    next_cursor = None if found.last is None else str(found.last.number)
-    about = page(found.total, len(found.shown), query.limit, query.offset, next_cursor)
-    return ComponentPage(components=found.shown, **about)
-
-
-async def get(request: Request[None, None]) -> ComponentBody:
-    """One component."""
-    component_id = request.path["component_id"]
-    return _body(
-        await request.read(lambda reader: COMPONENTS.pick(reader, request.organization, component_id))
-    )
-
-
-async def update(request: Request[ComponentChange, None]) -> ComponentAnswer:
-    """Change a component."""
-    component_id, by, given = request.path["component_id"], request.caller.name, changes(request.body)
-    entry = await request.write(
-        lambda tx: supply_chain.update(tx, request.organization, component_id, given, by)
-    )
-    return ComponentAnswer(message="The component is changed.", component=_body(entry))
+    return await request.read(look)
 
 
 async def stats(request: Request[None, None]) -> ComponentStats:
-    """Numbers about all components."""
-    numbers = await request.read(lambda reader: supply_chain.statistics(reader, request.organization))
-    return ComponentStats(**numbers)
+    """Get statistics of all active components."""
+    return await request.read(lambda reader: supply_chain.statistics(reader, request.organization))
 
 
 async def impact(request: Request[None, PartQuery]) -> Impact:
-    """Which agents a component is in; a key made for an agent learns that of its own."""
+    """List the agents that contain a component. A key made for an agent sees only that one."""
     component_id, own, query = request.path["component_id"], request.caller.agent_id, request.query
 
     def look(reader: Reader) -> Impact:
-        entry = COMPONENTS.pick(reader, request.organization, component_id)
+        entry = COMPONENTS.named(reader, request.organization, component_id)
         agents = supply_chain.affected(reader, request.organization, entry)
         seen = [agent for agent in agents if own in (None, agent)]
         found = gather(seen, str, query.limit, after=lambda agent: agent > (query.cursor or ""))
@@ -116,7 +92,7 @@ async def impact(request: Request[None, PartQuery]) -> Impact:
 
 
 async def dependencies(request: Request[None, PartQuery]) -> DependenciesAnswer:
-    """What an agent is built of."""
+    """Get the components of an agent."""
     first, limit = behind(request.query.cursor), request.query.limit
 
     def look(reader: Reader) -> DependenciesAnswer:
@@ -129,7 +105,7 @@ async def dependencies(request: Request[None, PartQuery]) -> DependenciesAnswer:
 
 
 async def declare(request: Request[DependenciesBody, None]) -> DependenciesAnswer:
-    """Say what an agent is built of."""
+    """Set the components of an agent."""
     component_ids, by = request.body.component_ids, request.caller.name
 
     def work(tx: Transaction) -> DependenciesAnswer:
@@ -142,7 +118,7 @@ async def declare(request: Request[DependenciesBody, None]) -> DependenciesAnswe
 
 
 async def sync_status(request: Request[None, None]) -> SyncStatus:
-    """How vulnerabilities get in."""
+    """Get how vulnerabilities are updated."""
     return SyncStatus(
         enabled=False,
         status="not_configured",
@@ -153,46 +129,33 @@ async def sync_status(request: Request[None, None]) -> SyncStatus:
 
 def _agent(reader: Reader, request: Request[Any, Any]) -> str:
     name = request.path["agent_id"]
-    if request.caller.agent_id is not None:  # such a key names its agent; a number could be another's
+    if (
+        request.caller.agent_id is not None
+    ):  # such a key uses its agent's name: a number could be another agent's
         request.caller.require_agent(name)
         return AGENTS.get(reader, request.organization, name).name
-    return AGENTS.pick(reader, request.organization, name).name
+    return AGENTS.get(reader, request.organization, name, by_number=True).name
 
 
 def _built_of(
     agent_id: str, entries: list[Entry[Component]], limit: int = 1000, first: int | None = None
 ) -> DependenciesAnswer:
     entries = sorted(entries, key=lambda entry: entry.number)
-    found = gather(entries, _body, limit, after=lambda entry: entry.number > (first or 0))
+    found, cursor = part(entries, _body, limit, first)
     return DependenciesAnswer(
         agent_id=agent_id,
         total=found.total,
         dependencies=found.shown,
-        has_more=found.last is not None,
-        next_cursor=None if found.last is None else str(found.last.number),
-    )
-
-
-def _body(entry: Entry[Component]) -> ComponentBody:
-    fields: dict[str, Any] = msgspec.structs.asdict(entry.value)
-    fields["vulnerabilities"] = [
-        VulnerabilityBody(**msgspec.structs.asdict(weakness)) for weakness in entry.value.vulnerabilities
-    ]
-    return ComponentBody(
-        id=entry.number,
-        component_id=entry.name,
-        has_vulnerabilities=bool(entry.value.vulnerabilities),
-        outdated=entry.value.outdated,
-        **fields,
-        **when(entry),
+        has_more=cursor is not None,
+        next_cursor=cursor,
     )
 
 
 HANDLERS: dict[str, Handler] = {
-    "register_component": register,
+    "register_component": registering(COMPONENTS, "component_id", "component_name", _answer("registered")),
     "list_components": listed,
-    "get_component": get,
-    "update_component": update,
+    "get_component": getting(COMPONENTS, "component_id", _body),
+    "update_component": changing(COMPONENTS, "component_id", _answer("changed")),
     "get_component_stats": stats,
     "get_component_impact": impact,
     "get_agent_dependencies": dependencies,

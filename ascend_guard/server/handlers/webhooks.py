@@ -27,7 +27,7 @@ from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import behind, gather
 from ascend_guard.server.webhooks.sender import Sender, message
 
-from .registered import changes
+from .registered import fields_of
 
 R = TypeVar("R")
 
@@ -61,7 +61,7 @@ async def list_webhooks(request: Request[None, PageQuery]) -> Webhooks:
 
 async def update_webhook(request: Request[WebhookChange, None]) -> WebhookAnswer:
     """Change what is given."""
-    given, webhook_id = changes(request.body), request.path["webhook_id"]
+    given, webhook_id = fields_of(request.body), request.path["webhook_id"]
     await _mine(request)
     if "events" in given:
         given["events"] = webhooks.require_events(given["events"])
