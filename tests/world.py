@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ import msgspec
 from support import POLICY
 
 import ascend_guard
-from ascend_guard import AgentAction, EmbeddedControlPlane
+from ascend_guard import AgentAction, AscendError, EmbeddedControlPlane
 from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.port import ActionRow
@@ -267,6 +268,8 @@ class Meanwhile:
                 self._do(row)
         except BaseException as error:
             self._error = error
+            with suppress(AscendError):
+                self._plane.kill(reason="the test failed", by="test")  # or the call would wait for ever
 
     def __enter__(self) -> None:
         self._thread.start()

@@ -9,9 +9,10 @@ import pytest
 from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 from lc_matrix import ENDS, KINDS, PATHS, RAN, Gate, Kind, Path, rows
-from lc_world import CHANGED, Meanwhile, World
+from lc_world import CHANGED, World
 from stopping_plane import names_no_command
 from support import PROFILE
+from world import Meanwhile
 
 from ascend_guard import AuthorizationDeniedError, KillSwitchError
 
@@ -142,7 +143,7 @@ def test_one_action_and_one_run_where_it_is_allowed(world: World, kind: Kind, pa
     raw = kind.make()
     gate = Gate({"allow": "allow_it", "deny": "deny_it"}.get(end, "ask_it"))
     if end in people:
-        with Meanwhile(world, people[end]):
+        with Meanwhile(world.plane, people[end]):
             found = outcome(lambda: path.run(kind, raw, gate))
     else:
         found = outcome(lambda: path.run(kind, raw, gate))
