@@ -59,9 +59,23 @@ class Clock:
     def __call__(self) -> float:
         return (time.time() if self._stands_at is None else self._stands_at) + self.ahead
 
+    @property
+    def now(self) -> float:
+        """The time; a test may set it."""
+        return self()
+
+    @now.setter
+    def now(self, time: float) -> None:
+        self.ahead += time - self()
+
     def move(self, seconds: float) -> None:
         """Let time pass."""
         self.ahead += seconds
+
+
+def standing() -> Clock:
+    """A clock that stands still, at a time in 2023."""
+    return Clock(1_700_000_000.0)
 
 
 # --- a database ----------------------------------------------------------------------------------------------------------
@@ -123,13 +137,14 @@ def settled(plane: EmbeddedControlPlane) -> None:
 
 
 class World:
-    """A control plane on a folder, which is the configured default, and the people who decide.
+    """A control plane on a folder, and the people who decide.
 
     Args:
         folder: where the database is; another world on the same folder is the same one after a restart.
         policy: its text.
         agent_id: the agent.
         ahead: seconds the clock is ahead.
+        default: whether it is the configured default.
 
     Attributes:
         plane: the control plane, opened anew by ``restart``.
@@ -137,13 +152,20 @@ class World:
     """
 
     def __init__(
-        self, folder: Path, policy: str = POLICY, *, agent_id: str = "billing", ahead: float = 0.0
+        self,
+        folder: Path,
+        policy: str = POLICY,
+        *,
+        agent_id: str = "billing",
+        ahead: float = 0.0,
+        default: bool = True,
     ) -> None:
         self.folder = folder
         self.policy = policy
         self.agent_id = agent_id
         self.clock = Clock()
         self.clock.move(ahead)
+        self._default = default
         self.plane = self._open()
 
     def _open(self) -> EmbeddedControlPlane:
@@ -151,7 +173,8 @@ class World:
         plane = EmbeddedControlPlane(
             store, parse_policy(self.policy), agent_id=self.agent_id, clock=self.clock
         )
-        ascend_guard.configure(control_plane=plane)
+        if self._default:
+            ascend_guard.configure(control_plane=plane)
         return plane
 
     def restart(self) -> None:

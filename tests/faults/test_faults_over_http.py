@@ -14,8 +14,9 @@ from fault_server import FaultServer, certificates
 from fault_switchboard import BROKEN, LOST, MUTATIONS, STATUSES, Step, Switchboard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import Serving, eventually, serving
+from serving import Serving, serving
 from support import PROFILE
+from world import eventually
 
 from ascend_guard import AscendError, KillSwitchError, RemoteControlPlane, governed
 from ascend_guard.client.guard.feed import MISSED

@@ -15,7 +15,7 @@ from peer_deeds import HELD, Station
 from peer_lines import PATIENCE, Lines, Step, ask, call
 from peer_scripts import LEGACY, WHO
 from peer_web import everything_on, free_port, listening_before
-from serving import eventually
+from world import eventually
 
 from ascend_guard.store.sqlite.store import SQLiteStore
 

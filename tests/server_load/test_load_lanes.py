@@ -17,7 +17,8 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import Serving, eventually, serving
+from serving import Serving, serving
+from world import eventually
 
 from ascend_guard.api.table import BY_NAME, ENDPOINTS
 from ascend_guard.server.access.limits import TooManyRequestsError
