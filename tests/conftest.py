@@ -26,7 +26,7 @@ _COMMON = {
 settings.register_profile("quick", max_examples=60, **_COMMON)
 # A submission must not fail for an example that it did not bring in: ci always draws the same ones. The other profiles draw
 # anew in each run, and what they find is kept as an example of the test.
-settings.register_profile("ci", max_examples=300, derandomize=True, **_COMMON)
+settings.register_profile("ci", max_examples=150, derandomize=True, **_COMMON)
 settings.register_profile("full", max_examples=3000, **_COMMON)
 settings.load_profile(PROFILE)
 

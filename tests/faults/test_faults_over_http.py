@@ -24,7 +24,7 @@ from ascend_guard.client.http.exchange import Retry
 from ascend_guard.engine import audit
 
 FAULTS = (*map(str, STATUSES), *MUTATIONS, *LOST, *BROKEN)
-EXAMPLES = {"quick": 250, "ci": 1200, "full": 8000}[PROFILE]
+EXAMPLES = {"quick": 250, "ci": 600, "full": 8000}[PROFILE]
 TIMEOUT = 0.25
 
 EVENTS = ("approve", "approve", "approve", "edit", "deny", "kill", "release")

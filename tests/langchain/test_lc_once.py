@@ -95,7 +95,7 @@ def test_each_call_runs_at_most_once() -> None:
     assert MET["repeated"] > 3
 
 
-@settings(max_examples={"quick": 25, "ci": 150, "full": 1500}[PROFILE], deadline=None)
+@settings(max_examples={"quick": 25, "ci": 75, "full": 1500}[PROFILE], deadline=None)
 @given(
     messages=st.lists(calls, min_size=1, max_size=2),
     rounds=st.lists(rounds, min_size=1, max_size=8),

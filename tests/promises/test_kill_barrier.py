@@ -29,7 +29,7 @@ from ascend_guard.store.sqlite.beside import Beside
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 AGENT = Path(__file__).with_name("barrier_agent.py")
-KILLS = {"quick": 40, "ci": 300, "full": 1000}[PROFILE]
+KILLS = {"quick": 40, "ci": 120, "full": 1000}[PROFILE]
 PROCESSES = 2
 
 

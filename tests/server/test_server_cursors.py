@@ -27,7 +27,7 @@ from ascend_guard.store.port import Store
 from ascend_guard.store.postgres.store import PostgresStore
 from ascend_guard.store.sqlite.store import SQLiteStore
 
-EXAMPLES = {"quick": 400, "ci": 3_000, "full": 12_000}[PROFILE]
+EXAMPLES = {"quick": 400, "ci": 1_000, "full": 12_000}[PROFILE]
 
 LISTS = {
     path: endpoint

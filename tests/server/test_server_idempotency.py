@@ -525,7 +525,7 @@ def test_any_requests_in_any_order(world: World) -> None:
     run_state_machine_as_test(
         Actions,
         settings=settings(
-            max_examples={"quick": 30, "ci": 200, "full": 3000}[PROFILE],
+            max_examples={"quick": 30, "ci": 90, "full": 3000}[PROFILE],
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

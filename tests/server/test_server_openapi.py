@@ -35,7 +35,7 @@ from ascend_guard.server.openapi import document
 UNSHRUNK = (Phase.explicit, Phase.generate)
 """A failure is shown as it was found: one server keeps what was sent before, so no smaller one need fail alike."""
 
-EXAMPLES = {"quick": 12, "ci": 60, "full": 600}[PROFILE]
+EXAMPLES = {"quick": 12, "ci": 30, "full": 600}[PROFILE]
 
 CHECKS = [
     not_a_server_error,

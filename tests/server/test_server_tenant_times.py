@@ -29,7 +29,7 @@ from world import Clock
 from ascend_guard.api.endpoint import Access
 from ascend_guard.server.handling import ServerSettings
 
-ROUNDS = {"quick": 12, "ci": 40, "full": 300}[PROFILE]
+ROUNDS = {"quick": 12, "ci": 24, "full": 300}[PROFILE]
 """How often each pair is sent."""
 
 AGAIN = {"quick": 60, "ci": 300, "full": 1_000}[PROFILE]
