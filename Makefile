@@ -1,5 +1,10 @@
 # Everything here makes its own environment: Python 3.11+, make and git are all it needs.
 PYTHON ?= python3
+# Compiling the tests and what they start takes longer than many of them, so what was compiled is kept.
+unexport PYTHONDONTWRITEBYTECODE
+# A worker takes over half of what the other one has left when it has nothing to do. The tests of a module stay together, and
+# what they share is made once.
+PYTEST := -m pytest -n 2 --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.demo-ready
@@ -39,10 +44,10 @@ demo: $(DEMO_READY)  ## watch real tool calls being approved, denied, held and s
 	@$(BIN)/ascend-guard demo
 
 test: $(DEV_READY)  ## the tests, in minutes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python $(PYTEST)
 
 test-full: $(DEV_READY)  ## the tests with the long schedules
-	ASCEND_TEST_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 3000
+	ASCEND_TEST_PROFILE=full $(BIN)/python $(PYTEST) --timeout 3000
 
 mutants: $(DEV_READY)  ## small faults in security-critical modules, each of which must fail a test (make mutants ONLY=flow)
 	$(BIN)/python mutants $(ONLY)
@@ -52,7 +57,7 @@ test-matrix: $(DEV_READY)  ## all tests on every Python, and against the lowest 
 
 coverage: $(DEV_READY)  ## the tests with branch coverage, also of the processes they start, and the gate
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n 2 --dist loadgroup --timeout 600
+	$(BIN)/coverage run $(PYTEST) --timeout 600
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage json --quiet -o coverage.json
 	$(BIN)/python .ci/coverage_gate.py coverage.json

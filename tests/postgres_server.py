@@ -21,8 +21,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -40,6 +41,35 @@ _SETTINGS = (
     *("max_wal_senders=0", "autovacuum_naptime=10s", "logging_collector=off", "lc_messages=C"),
 )
 
+_DISCONNECT = """\
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_SHAPE = """\
+SELECT string_agg(part, ',' ORDER BY part) FROM (
+  SELECT a::text AS part FROM pg_attribute a WHERE attrelid >= 16384
+  UNION ALL SELECT concat_ws(' ', relname, relkind, relowner, relacl) FROM pg_class WHERE oid >= 16384
+  UNION ALL SELECT c::text FROM pg_constraint c WHERE oid >= 16384
+  UNION ALL SELECT p::text FROM pg_proc p WHERE oid >= 16384
+  UNION ALL SELECT t::text FROM pg_trigger t WHERE oid >= 16384
+  UNION ALL SELECT n::text FROM pg_namespace n WHERE nspname !~ '^pg_'
+  UNION ALL SELECT concat_ws(' ', datconnlimit, datallowconn, datacl) FROM pg_database WHERE datname = current_database()
+  UNION ALL SELECT setconfig::text FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
+    WHERE datname = current_database()
+  UNION ALL SELECT s::text FROM ascend_guard_schema s) AS parts
+"""
+"""All of a database but the rows of its tables; what has a number below 16384 came with PostgreSQL."""
+_EMPTY = """\
+DO $$ DECLARE found text; BEGIN
+  FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'ascend_guard_schema' LOOP
+    EXECUTE format('DELETE FROM %I', found);
+  END LOOP;
+  FOR found IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' LOOP
+    EXECUTE format('ALTER SEQUENCE %I RESTART', found);
+  END LOOP;
+END $$
+"""
+
 
 class PostgresServer:
     """A running server.
@@ -52,6 +82,7 @@ class PostgresServer:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
+        self._spare: list[str] = []
 
     def url(self, name: str = "postgres", *, user: str = "postgres", password: str | None = None) -> str:
         """How to reach one of its databases."""
@@ -66,13 +97,42 @@ class PostgresServer:
 
     @contextmanager
     def database(self, template: str = "migrated") -> Iterator[str]:
-        """The URL of a fresh database: with our tables in it, or an empty one when ``template`` is ``template0``."""
-        name = f"test_{os.getpid()}_{next(_numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        """The URL of a fresh database: with our tables in it, or an empty one when ``template`` is ``template0``.
+
+        A database with our tables is emptied and used again by the next test of this process, since making one takes
+        longer than most tests. One whose tables or settings a test has changed is dropped instead.
+        """
+        reused = template == "migrated"
+        if reused and self._spare:
+            name = self._spare.pop()
+        else:
+            name = f"test_{os.getpid()}_{next(_numbers)}"
+            self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self.url(name)
         finally:
-            self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            if reused and self._emptied(name):
+                self._spare.append(name)
+            else:
+                self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _emptied(self, name: str) -> bool:
+        """End every other connection and remove all rows; false when the database is not as it was made, or is gone."""
+        try:
+            with psycopg.connect(self.url(name), autocommit=True) as connection:
+                connection.execute(_DISCONNECT)
+                if connection.execute(_SHAPE).fetchone() != self._shape:
+                    return False
+                connection.execute(_EMPTY)
+        except psycopg.Error:
+            return False
+        return True
+
+    @cached_property
+    def _shape(self) -> Any:
+        """What tables and settings a database has that was just made."""
+        with psycopg.connect(self.url("migrated")) as connection:
+            return connection.execute(_SHAPE).fetchone()
 
     def start(self) -> None:
         """Start it and wait until it answers."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 from support import POLICY
+from world import eventually, new_store
 
 from ascend_guard.client.guard.control_plane import RemoteControlPlane
 from ascend_guard.engine.keys import known, make_key, make_organization
@@ -20,7 +21,6 @@ from ascend_guard.server.app import Server
 from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.serve import serve
 from ascend_guard.store.port import Store
-from ascend_guard.store.sqlite.store import SQLiteStore
 
 
 class Serving:
@@ -72,11 +72,11 @@ class Serving:
         return requests.request(method, self.url + path, json=body, headers=sent, timeout=30)
 
     def approve(self, action_id: str | int, **body: Any) -> requests.Response:
-        """Ann's yes."""
+        """Ann approves."""
         return self.ask("POST", f"/api/actions/{action_id}/approve", self.token(), body)
 
     def deny(self, action_id: str | int, **body: Any) -> requests.Response:
-        """Ann's no."""
+        """Ann denies."""
         return self.ask("POST", f"/api/actions/{action_id}/deny", self.token(), body)
 
     def newest_pending(self, organization: str = "local") -> str:
@@ -92,15 +92,6 @@ class Serving:
                 None,
             )
         )
-
-
-def eventually(look: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """What ``look`` gives once it is neither None nor false; a failure when that takes too long."""
-    ends = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.005)
-    return found
 
 
 @contextmanager
@@ -124,7 +115,7 @@ def serving(
         clock: seconds since the epoch.
     """
     if isinstance(store, Path):
-        store = SQLiteStore(store, durability="process", clock=clock)
+        store = new_store(store, clock)
     server = Server(store, parse_policy(policy), settings or ServerSettings(heartbeat=0.5), verifiers, clock)
     up, failure = threading.Event(), []
     address: list[str] = []

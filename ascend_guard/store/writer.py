@@ -13,6 +13,8 @@ The rules, and the promise each keeps:
    channel. An interrupt comes before or after one of them, never in the middle.
 3. Posted work that failed because of the database is kept, and goes before anything else until it succeeds or the process
    ends (promise 5: a finished call's outcome is not lost while its process lives). Work that a caller waits for is not.
+4. A coroutine that queues its work while the writer closes commits it itself, or gets the error that it is closed: nothing
+   else looks at the queue again (promise 5: no call waits for ever).
 """
 
 from __future__ import annotations
@@ -177,6 +179,10 @@ class GroupCommit:
         try:
             self._queue.append(ticket)
             self._wake(_NOW)
+            if (
+                self._closing
+            ):  # the background thread may have ended, and closing may have emptied the queue before
+                self.flush()
             return await future
         except BaseException:
             ticket.abandon()

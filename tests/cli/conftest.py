@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from world import Answer
 
 from ascend_guard.cli import main
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
@@ -25,19 +25,6 @@ rules:
   - {name: payouts, actions: [payout], effect: require_approval, quorum: 2, approvers: [finance, board]}
   - {name: no-deletes, actions: ["*_delete"], effect: deny, reason: Deletes are off.}
 """
-
-
-class Answer(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its standard output, which is one JSON value."""
-        return json.loads(self.out)
 
 
 class Shop:
@@ -129,30 +116,3 @@ def shops(
 def shop(shops: Callable[[], Shop]) -> Shop:
     """A shop."""
     return shops()
-
-
-class Terminal:
-    """A keyboard on which an answer was typed beforehand."""
-
-    def __init__(self, *answers: str) -> None:
-        self._answers = list(answers)
-
-    def isatty(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        raise ValueError("no real terminal")
-
-    def readline(self) -> str:
-        return self._answers.pop(0) if self._answers else ""
-
-
-@pytest.fixture
-def types(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sit down at a terminal and answer what is asked: ``types("y")``."""
-
-    def sit(*answers: str) -> None:
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        monkeypatch.setattr("sys.stdin", Terminal(*(f"{answer}\n" for answer in answers)))
-
-    return sit

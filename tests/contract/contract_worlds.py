@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving import eventually, serving
+from serving import serving
 from support import POLICY
+from world import Beside, Clock, eventually, new_store
 
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine import audit
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import AscendError
 from ascend_guard.store.port import ActionRow, Store
-from ascend_guard.store.sqlite.store import SQLiteStore
 
 WAYS = [
     f"{store}-{where}-{how}"
@@ -25,22 +24,6 @@ WAYS = [
     for where in ("embedded", "http")
     for how in ("sync", "async")
 ]
-
-
-class Clock:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        import time
-
-        self._moved = 0.0
-        self._time = time.time
-
-    def __call__(self) -> float:
-        return self._time() + self._moved
-
-    def move(self, seconds: float) -> None:
-        self._moved += seconds
 
 
 class People(Protocol):
@@ -91,7 +74,7 @@ class World:
 
     def beside(self, call: Callable[..., Any], *args: Any) -> Beside:
         """A call in a thread of its own."""
-        return Beside(call, args)
+        return Beside(call, *args)
 
     def pending(self) -> str:
         """The action that waits, once there is one."""
@@ -116,28 +99,6 @@ class World:
         report = self.store.snapshot(lambda reader: audit.verify(reader, self.store.secret))
         assert report.problems == []
         return report.ok
-
-
-class Beside:
-    """A call that runs in a thread, and what became of it."""
-
-    def __init__(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(call, args), daemon=True)
-        self._thread.start()
-
-    def _run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        try:
-            self.result = call(*args)
-        except BaseException as error:
-            self.error = error
-
-    def end(self) -> Beside:
-        """Wait until it has ended."""
-        self._thread.join(30)
-        assert not self._thread.is_alive(), "the call still waits"
-        return self
 
 
 class _Here:
@@ -202,7 +163,7 @@ def world(way: str, folder: Path, postgres_url: Callable[[], str], policy: str =
     database, where, how = way.split("-")
     clock = Clock()
     if database == "sqlite":
-        store: Store = SQLiteStore(folder / "contract.db", durability="process", clock=clock)
+        store: Store = new_store(folder / "contract.db", clock)
     else:
         from ascend_guard.store.postgres.store import PostgresStore
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from contract_worlds import World
-from serving import eventually
+from world import eventually
 
 from ascend_guard import (
     ActionPendingError,

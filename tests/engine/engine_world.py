@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from world import new_store
 
 from ascend_guard.engine import approve, claim, decide
 from ascend_guard.engine.approvers import Approver
@@ -18,7 +19,6 @@ from ascend_guard.errors import AscendError
 from ascend_guard.flow import Claim, Submit
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.store.port import ActionRow, Transaction
-from ascend_guard.store.sqlite.store import SQLiteStore
 
 POLICY = """
 version: 1
@@ -86,7 +86,7 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.now = START
-        self.store = SQLiteStore(folder / "a.db", durability="process", clock=lambda: self.now)
+        self.store = new_store(folder / "a.db", lambda: self.now)
         self.policy: Policy = parse_policy(POLICY)
         self.dead: set[str] = set()
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from ascend_guard import AgentAction, EmbeddedControlPlane
-from ascend_guard.engine.approve import submitted
-from ascend_guard.store.port import ActionRow
+from support import PROFILE
 
 Gate = Callable[[Any], Any]
 Tool = Callable[..., Any]
@@ -413,71 +407,9 @@ def _passing_on(style: str, tool: Tool) -> Tool:
 STYLES = ("sync", "async", "stream", "astream")
 KINDS = [kind for style in STYLES for kind in _kinds(style)]
 STREAMS = [kind for kind in KINDS if kind.style in ("stream", "astream")]
-
-
-# --- looking at what was recorded --------------------------------------------------------------------------------------
-
-
-def rows(plane: EmbeddedControlPlane) -> list[ActionRow]:
-    """All actions, oldest first."""
-    return plane.read(lambda reader: list(reader.every_action()))
-
-
-def asked(plane: EmbeddedControlPlane, action_id: int | str) -> AgentAction:
-    """What was submitted as this action."""
-    return plane.read(lambda reader: submitted(reader, int(action_id)).action)
-
-
-def story(plane: EmbeddedControlPlane) -> list[dict[str, Any]]:
-    """The audit trail, decoded."""
-    return [msgspec.json.decode(row.body) for row in plane.read(lambda reader: list(reader.audit()))]
-
-
-def events(plane: EmbeddedControlPlane) -> list[str]:
-    """The names of the records in the audit trail."""
-    return [record["event"] for record in story(plane)]
-
-
-def settled(plane: EmbeddedControlPlane) -> None:
-    """Return once everything that was posted is written."""
-    plane.store.write(lambda tx: None)
-    report = plane.verify_audit()
-    assert report.ok, report.problems
-
-
-def waiting(
-    plane: EmbeddedControlPlane, count: int = 1, wanted: Callable[[], bool] = lambda: True
-) -> list[ActionRow]:
-    """Return once this many calls of living processes wait for a person."""
-    while wanted():
-        found = plane.read(lambda reader: reader.actions("local", status="pending"))
-        if len([row for row in found if row.waiter]) >= count:
-            return found
-        time.sleep(0.001)
-    raise AssertionError("no call waits")
-
-
-class Meanwhile:
-    """Somebody who does something in another thread as soon as a call waits; what they met is raised on leaving."""
-
-    def __init__(self, plane: EmbeddedControlPlane, do: Callable[[ActionRow], object]) -> None:
-        self._plane = plane
-        self._do = do
-        self._error: BaseException | None = None
-        self._over = False
-        self._thread = threading.Thread(target=self._work)
-
-    def _work(self) -> None:
-        try:
-            self._do(waiting(self._plane, wanted=lambda: not self._over)[0])
-        except BaseException as error:
-            self._error = error
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
-        self._over = True
-        self._thread.join()
-        if self._error is not None:
-            raise self._error from error
+BASE = [
+    kind
+    for kind in KINDS
+    if PROFILE == "full" or kind.name in ("function", "method", "classmethod-below", "callable", "partial")
+]
+"""The ways to reach a tool from which the others are put together; all of them in the full profile."""

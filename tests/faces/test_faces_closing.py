@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from face_kinds import STREAMS, Body, Kind, Meanwhile, events, raw, rows, settled
+from face_kinds import STREAMS, Body, Kind, raw
 from support import POLICY
+from world import Meanwhile, events, rows, settled
 
 import ascend_guard
 from ascend_guard import AscendError, EmbeddedControlPlane, governed

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from face_kinds import asked, rows
 from hypothesis import given
 from hypothesis import strategies as st
+from world import Meanwhile, asked, rows
 
 from ascend_guard import (
     AscendError,
@@ -254,8 +254,6 @@ def test_a_resource_that_is_no_text_blocks(plane: EmbeddedControlPlane, wrong: o
 def test_an_enormous_timeout_is_one(plane: EmbeddedControlPlane, timeout: float, style: str) -> None:
     """More seconds than any clock holds mean: as long as the approval is open."""
     import asyncio
-
-    from face_kinds import Meanwhile
 
     async def coroutine(amount: float) -> str:
         return "ran"

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from deferred_kinds import FOLLOWED, AsyncBlock, Block, Deferred, Steps
-from face_kinds import events, rows, settled, story
+from support import PROFILE
+from world import events, rows, settled, story
 
 from ascend_guard import (
     AuthorizationDeniedError,
@@ -64,6 +65,17 @@ def awaited_tool(kind: Deferred, body: Noted) -> Callable[[list[str]], Any]:
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 both = pytest.mark.parametrize("tool_of", [sync_tool, awaited_tool])
 kinds = pytest.mark.parametrize("kind", FOLLOWED, ids=str)
+kinds_and_some_awaited = pytest.mark.parametrize(
+    ("kind", "tool_of"),
+    [(kind, sync_tool) for kind in FOLLOWED]
+    + [
+        (kind, awaited_tool)
+        for kind in FOLLOWED
+        if PROFILE == "full" or kind.name in ("generator", "contextmanager", "coroutine", "async-manager")
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+"""Work is followed in the same way whether the tool was called or awaited: all kinds once, and one of each way to use it."""
 
 
 @both
@@ -81,8 +93,7 @@ def test_the_work_is_done_and_recorded_by_its_own_end(
     assert (body.actions, row.outcome) == ([row.id], "completed")
 
 
-@both
-@kinds
+@kinds_and_some_awaited
 def test_the_kill_switch_is_asked_at_the_first_step(
     plane: EmbeddedControlPlane, kind: Deferred, tool_of: Any
 ) -> None:
@@ -103,8 +114,7 @@ def test_the_kill_switch_is_asked_at_the_first_step(
     assert body.actions == ([2] if anew else [])  # on a decision of its own
 
 
-@both
-@kinds
+@kinds_and_some_awaited
 def test_the_arguments_are_compared_at_the_first_step(
     plane: EmbeddedControlPlane, kind: Deferred, tool_of: Any
 ) -> None:
@@ -119,8 +129,7 @@ def test_the_arguments_are_compared_at_the_first_step(
     assert (body.actions, rows(plane)[0].outcome) == ([], "failed")
 
 
-@both
-@kinds
+@kinds_and_some_awaited
 def test_work_that_is_given_up_is_recorded_as_not_started(
     plane: EmbeddedControlPlane, kind: Deferred, tool_of: Any
 ) -> None:
@@ -136,8 +145,7 @@ def test_work_that_is_given_up_is_recorded_as_not_started(
     assert events(plane) == ["submitted", "started", "failed"]
 
 
-@both
-@kinds
+@kinds_and_some_awaited
 def test_work_that_is_closed_is_recorded_as_not_started(
     plane: EmbeddedControlPlane, kind: Deferred, tool_of: Any
 ) -> None:
@@ -551,6 +559,7 @@ def test_a_loop_that_ends_in_the_middle(plane: EmbeddedControlPlane, how: str) -
 
     async def until() -> None:
         while not ran:
+            assert len(asyncio.all_tasks()) == 2, "the call has ended"
             await asyncio.sleep(0)
 
     loop.run_until_complete(until())

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from deferred_kinds import Awaitable, Block, Steps
-from face_kinds import rows, settled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import PROFILE
+from world import rows, settled
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwitchError, governed
 from ascend_guard.calling.scope import current

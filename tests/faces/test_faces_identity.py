@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from face_kinds import KINDS, Body, Kind, asked, events, rows
+from face_kinds import KINDS, Body, Kind
 from hypothesis import given
 from hypothesis import strategies as st
+from world import asked, events, rows
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed
 

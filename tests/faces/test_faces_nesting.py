@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from face_kinds import KINDS, Body, Kind, asked, drained, events, rows, settled
+from face_kinds import KINDS, Body, Kind, drained
 from hypothesis import given
 from hypothesis import strategies as st
+from world import asked, events, rows, settled
 
 from ascend_guard import (
     AuthenticationError,

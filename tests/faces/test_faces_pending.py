@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from face_kinds import KINDS, Body, Kind, Meanwhile, asked, events, rows, settled, waiting
+from face_kinds import BASE, KINDS, Body, Kind
 from hypothesis import given
 from hypothesis import strategies as st
 from support import POLICY
+from world import Meanwhile, asked, events, rows, settled, waiting
 
 import ascend_guard
 from ascend_guard import (
@@ -42,7 +43,7 @@ def held(call: Callable[[], object]) -> str:
     return caught.value.action_id
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", BASE, ids=str)
 def test_the_same_call_takes_the_action_up(plane: EmbeddedControlPlane, kind: Kind) -> None:
     """Asked again and again there is one action; approved, the next call runs it; after that, a new one is asked."""
     body = Body()

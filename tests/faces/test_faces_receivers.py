@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from face_kinds import asked, rows
 from hypothesis import given
 from hypothesis import strategies as st
+from world import asked, rows
 
 from ascend_guard import EmbeddedControlPlane, governed
 

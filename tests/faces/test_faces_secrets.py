@@ -20,10 +20,11 @@ import msgspec
 import pydantic
 import pytest
 import rich.pretty
-from face_kinds import KINDS, Body, Kind, asked, rows, settled
+from face_kinds import KINDS, Body, Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import SCHEDULES
+from world import asked, rows, settled
 
 from ascend_guard import (
     AscendError,

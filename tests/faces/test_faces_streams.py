@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from face_kinds import Body, asked, drained, events, raw, rows, settled, story
+from face_kinds import Body, drained, raw
 from hypothesis import given
 from hypothesis import strategies as st
+from world import asked, events, rows, settled, story
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwitchError, governed
 from ascend_guard.calling.scope import current

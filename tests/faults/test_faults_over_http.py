@@ -14,8 +14,9 @@ from fault_server import FaultServer, certificates
 from fault_switchboard import BROKEN, LOST, MUTATIONS, STATUSES, Step, Switchboard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import Serving, eventually, serving
+from serving import Serving, serving
 from support import PROFILE
+from world import eventually
 
 from ascend_guard import AscendError, KillSwitchError, RemoteControlPlane, governed
 from ascend_guard.client.guard.feed import MISSED
@@ -23,7 +24,7 @@ from ascend_guard.client.http.exchange import Retry
 from ascend_guard.engine import audit
 
 FAULTS = (*map(str, STATUSES), *MUTATIONS, *LOST, *BROKEN)
-EXAMPLES = {"quick": 250, "ci": 1200, "full": 8000}[PROFILE]
+EXAMPLES = {"quick": 250, "ci": 600, "full": 8000}[PROFILE]
 TIMEOUT = 0.25
 
 EVENTS = ("approve", "approve", "approve", "edit", "deny", "kill", "release")

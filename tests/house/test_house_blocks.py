@@ -217,7 +217,7 @@ def world(folder: Path) -> None:
     (folder / "myapp").mkdir()
     (folder / "myapp/__init__.py").write_text("from .agents import agent as agent\n")
     (folder / "myapp/agents.py").write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT / 'tests/langchain')!r})\n"
+        f"import sys; sys.path[:0] = {[str(ROOT / 'tests/langchain'), str(ROOT / 'tests')]!r}\n"
         + "\n".join((BEFORE["docs/langchain.md 1"], PYTHON["docs/langchain.md 1"]))
     )
     (folder / "myapp/tools.py").write_text(PYTHON["docs/mcp.md 1"])

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import Serving, eventually, serving
+from serving import Serving, serving
 from test_house_documents import blocks
+from world import eventually
 
 from ascend_guard.cli.app import app
 from ascend_guard.engine.webhooks import EVENTS, signature_header

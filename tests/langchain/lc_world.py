@@ -1,15 +1,13 @@
-"""A world for LangChain tools: a control plane with a clock, people who decide meanwhile, scripted models, agents."""
+"""What the shared world lacks for LangChain tools: a policy by names of actions, scripted models, agents, conversations."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
+import world
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
@@ -19,13 +17,6 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
-import ascend_guard
-from ascend_guard import AgentAction, EmbeddedControlPlane
-from ascend_guard.engine.approve import submitted
-from ascend_guard.engine.policy import parse_policy
-from ascend_guard.store.port import ActionRow
-from ascend_guard.store.sqlite.store import SQLiteStore
-
 WORLD_POLICY = """
 version: 1
 rules:
@@ -34,137 +25,13 @@ rules:
   - {name: asked, actions: ["ask_*"], effect: require_approval, approvers: [ann], timeout: 30m, reason: A person decides.}
   - {name: allowed, actions: ["allow_*"], effect: allow}
 """
-HALF_AN_HOUR = 1800.0
 
 
-class World:
-    """A control plane on a folder, the configured default, with a clock that can be moved.
+class World(world.World):
+    """The shared world with this policy."""
 
-    Args:
-        folder: where the database is; another world on the same folder is the same one after a restart.
-        since: seconds the clock is ahead.
-    """
-
-    def __init__(self, folder: Path, since: float = 0.0) -> None:
-        self.folder = folder
-        self.ahead = since
-        self.plane = self._open()
-
-    def _open(self) -> EmbeddedControlPlane:
-        def clock() -> float:
-            return time.time() + self.ahead
-
-        store = SQLiteStore(self.folder / "ascend.db", durability="process", clock=clock)
-        plane = EmbeddedControlPlane(store, parse_policy(WORLD_POLICY), agent_id="billing", clock=clock)
-        ascend_guard.configure(control_plane=plane)
-        return plane
-
-    def restart(self) -> None:
-        """The same database, opened anew."""
-        self.plane.close()
-        self.plane = self._open()
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self.plane.close()
-
-    # --- people ------------------------------------------------------------------------------------------------------
-
-    def approve(self, row: ActionRow | str | int, **edits: Any) -> None:
-        """Ann says yes, with these arguments changed."""
-        number = row.id if isinstance(row, ActionRow) else row
-        self.plane.approve(str(number), approver="ann", **({"arguments": edits} if edits else {}))
-
-    def deny(self, row: ActionRow | str | int) -> None:
-        """Ann says no."""
-        number = row.id if isinstance(row, ActionRow) else row
-        self.plane.deny(str(number), approver="ann", comment="not this one")
-
-    def kill(self, _: object = None) -> None:
-        """Everything stops."""
-        self.plane.kill(reason="stop it", by="ann")
-
-    def release(self) -> None:
-        """Everything goes on."""
-        self.plane.release(reason="safe", by="ann")
-
-    def expire(self, _: object = None) -> None:
-        """The deadline of everything that waits passes."""
-        self.ahead += HALF_AN_HOUR + 1
-        self.plane.housekeep()
-
-    # --- what was recorded -------------------------------------------------------------------------------------------
-
-    def rows(self) -> list[ActionRow]:
-        """All actions, oldest first."""
-        return self.plane.read(lambda reader: list(reader.every_action()))
-
-    def asked(self, row: ActionRow) -> AgentAction:
-        """What was submitted as this action."""
-        return self.plane.read(lambda reader: submitted(reader, row.id).action)
-
-    def pending(self) -> list[ActionRow]:
-        """What waits for a person."""
-        return [row for row in self.rows() if row.status == "pending"]
-
-    def claimed(self) -> list[ActionRow]:
-        """What was begun."""
-        return [row for row in self.rows() if row.claimed_at is not None]
-
-    def trail(self) -> str:
-        """Every byte of the audit trail."""
-        return b"\n".join(row.body for row in self.plane.read(lambda reader: list(reader.audit()))).decode()
-
-    def events(self) -> list[str]:
-        """The names of the audit records."""
-        return [
-            msgspec.json.decode(row.body)["event"]
-            for row in self.plane.read(lambda reader: list(reader.audit()))
-        ]
-
-    def verify(self) -> None:
-        """Everything that was posted is written, and the trail is whole."""
-        self.plane.store.write(lambda tx: None)
-        report = self.plane.verify_audit()
-        assert report.ok, report.problems
-
-    def waiting(self, count: int, wanted: Callable[[], bool]) -> list[ActionRow]:
-        """Return once this many calls wait for a person."""
-        while wanted():
-            found = [row for row in self.pending() if row.waiter]
-            if len(found) >= count:
-                return found
-            time.sleep(0.001)
-        return []
-
-
-class Meanwhile:
-    """Somebody who does something as soon as a call waits; what they met is raised on leaving."""
-
-    def __init__(self, world: World, do: Callable[[ActionRow], object], count: int = 1) -> None:
-        self._world = world
-        self._do = do
-        self._count = count
-        self._error: BaseException | None = None
-        self._over = False
-        self._thread = threading.Thread(target=self._work)
-
-    def _work(self) -> None:
-        try:
-            for row in self._world.waiting(self._count, lambda: not self._over):
-                self._do(row)
-        except BaseException as error:
-            self._error = error
-            self._world.kill()  # or the call would wait for ever
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
-        self._over = True
-        self._thread.join()
-        if self._error is not None:
-            raise self._error from error
+    def __init__(self, folder: Path, ahead: float = 0.0) -> None:
+        super().__init__(folder, WORLD_POLICY, ahead=ahead)
 
 
 async def until(true: Callable[[], bool]) -> None:

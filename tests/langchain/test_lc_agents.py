@@ -21,21 +21,9 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from lc_tools import Shop, guard
-from lc_world import (
-    HALF_AN_HOUR,
-    HELLO,
-    Bench,
-    Meanwhile,
-    World,
-    agent,
-    answers,
-    call,
-    interrupts,
-    says,
-    thread,
-    until,
-)
+from lc_world import HELLO, Bench, World, agent, answers, call, interrupts, says, thread, until
 from pydantic import PrivateAttr
+from world import HALF_AN_HOUR, Meanwhile
 
 from ascend_guard import AuthorizationDeniedError, governed
 
@@ -96,7 +84,7 @@ def nested(
 def test_a_nested_agent_waits(world: World, bench: Bench, levels: int) -> None:
     """Approved while it waits, the inner call runs once, linked to the calls it was made in."""
     shop = Shop()
-    with Meanwhile(world, world.approve):
+    with Meanwhile(world.plane, world.approve):
         state = bench.start(nested(shop, levels, "wait", "wait", "allow_it"))
     world.verify()
     assert answers(state)[0].content == "paid 5"
@@ -708,7 +696,7 @@ def test_a_returned_call_expires(world: World) -> None:
     turns = [PAY, AIMessage("later"), says(call("pay", {"amount": 5}, "c2"))]
     made = agent(turns, [shop.pay()], guard("ask_it", "return"), checkpointer=InMemorySaver())
     made.invoke(HELLO, thread())
-    world.ahead += HALF_AN_HOUR + 1
+    world.clock.move(HALF_AN_HOUR + 1)
     told = answers(made.invoke(HELLO, thread()))[1]
     assert told.content.startswith("Denied:")
     assert shop.ran == []

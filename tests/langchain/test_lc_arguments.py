@@ -22,8 +22,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 from lc_tools import Shop, guard
-from lc_world import HELLO, Bench, Meanwhile, World, agent, answers, call, interrupts, says, thread, until
+from lc_world import HELLO, Bench, World, agent, answers, call, interrupts, says, thread, until
 from pydantic import BaseModel, ConfigDict
+from world import Meanwhile
 
 from ascend_guard import (
     ActionPendingError,
@@ -454,7 +455,7 @@ def test_nothing_is_left_in_the_context(
     def once() -> None:
         try:
             if action == "ask_it" and mode == "wait":
-                with Meanwhile(world, world.approve):
+                with Meanwhile(world.plane, world.approve):
                     middleware.wrap_tool_call(request(pay), handler)
             else:
                 middleware.wrap_tool_call(request(pay), handler)
@@ -465,7 +466,7 @@ def test_nothing_is_left_in_the_context(
     async def aonce() -> None:
         try:
             if action == "ask_it" and mode == "wait":
-                with Meanwhile(world, world.approve):
+                with Meanwhile(world.plane, world.approve):
                     await middleware.awrap_tool_call(request(pay), ahandler)
             else:
                 await middleware.awrap_tool_call(request(pay), ahandler)
@@ -680,7 +681,7 @@ def test_the_manner_is_the_agents_calls_alone(world: World, on_pending: str) -> 
         GovernanceMiddleware({"outer": "allow_it"}, on_pending=on_pending),  # type: ignore[arg-type]
         checkpointer=InMemorySaver(),
     )
-    with Meanwhile(world, world.approve):
+    with Meanwhile(world.plane, world.approve):
         state = made.invoke(HELLO, thread())
     assert answers(state)[0].content == "paid 5"
     assert shop.ran == [5]

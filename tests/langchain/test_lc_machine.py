@@ -146,6 +146,6 @@ class Conversation(RuleBasedStateMachine):
 
 TestConversation = Conversation.TestCase
 TestConversation.settings = settings(
-    max_examples={"quick": 25, "ci": 150, "full": 1500}[PROFILE], stateful_step_count=25, deadline=None
+    max_examples={"quick": 25, "ci": 75, "full": 1500}[PROFILE], stateful_step_count=25, deadline=None
 )
 TestConversation = pytest.mark.timeout({"quick": 120, "ci": 600, "full": 3600}[PROFILE])(TestConversation)

@@ -23,9 +23,10 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, RetryPolicy, interrupt
 from lc_tools import Shop, guard
-from lc_world import Bench, Meanwhile, World, agent, answers, call, interrupts, says, thread
+from lc_world import Bench, World, agent, answers, call, interrupts, says, thread
 from stopping_plane import StoppedAtTheLastMoment, names_no_command
 from support import PROFILE
+from world import Meanwhile
 
 import ascend_guard
 from ascend_guard import governed
@@ -94,7 +95,7 @@ def test_each_call_runs_at_most_once() -> None:
     assert MET["repeated"] > 3
 
 
-@settings(max_examples={"quick": 25, "ci": 150, "full": 1500}[PROFILE], deadline=None)
+@settings(max_examples={"quick": 25, "ci": 75, "full": 1500}[PROFILE], deadline=None)
 @given(
     messages=st.lists(calls, min_size=1, max_size=2),
     rounds=st.lists(rounds, min_size=1, max_size=8),
@@ -395,7 +396,7 @@ def test_two_waits_for_one_call(world: World) -> None:
         graph = node(store.tools(), GovernanceMiddleware(ACTIONS)).compile(checkpointer=InMemorySaver())
         return str(answers(play(graph, message, thread()))[0].content)
 
-    with ThreadPoolExecutor(2) as pool, Meanwhile(world, world.approve, count=2):
+    with ThreadPoolExecutor(2) as pool, Meanwhile(world.plane, world.approve, count=2):
         told = sorted(each.result() for each in [pool.submit(once), pool.submit(once)])
     assert store.ran == ["P"]
     assert told[0].startswith("Already ran, action ")

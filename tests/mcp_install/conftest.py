@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from install_world import VSCODE, commands
+from world import Answer
 
 from ascend_guard.cli import main
 
 POLICY = "version: 1\nrules:\n  - {name: reads, actions: ['files.read'], effect: allow}\n"
-
-
-class Answer(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its standard output, which is one JSON value."""
-        return json.loads(self.out)
 
 
 class Desk:
@@ -68,30 +54,3 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("ASCEND_POLICY", str(made.policy))
     monkeypatch.chdir(made.project)
     return made
-
-
-class Keyboard:
-    """A terminal on which an answer was typed beforehand."""
-
-    def __init__(self, *answers: str) -> None:
-        self._answers = list(answers)
-
-    def isatty(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        raise ValueError("no real terminal")
-
-    def readline(self) -> str:
-        return self._answers.pop(0) if self._answers else ""
-
-
-@pytest.fixture
-def types(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Answer what is asked: ``types("y")``."""
-
-    def sit(*answers: str) -> None:
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        monkeypatch.setattr("sys.stdin", Keyboard(*(f"{answer}\n" for answer in answers)))
-
-    return sit

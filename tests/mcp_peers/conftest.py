@@ -1,9 +1,9 @@
-"""Each published server's own tests run on one worker: the first of them makes its environment."""
+"""Each published server gets the tests that concern it. The first of them makes its environment."""
 
 from __future__ import annotations
 
 import pytest
-from mcp_peers import NPM, PEERS
+from mcp_peers import PEERS
 from peer_deeds import OVER_HTTP
 
 FIRST = 300  # seconds; the first run makes the environments
@@ -18,14 +18,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             (name, modern) for name in names for modern in (False, True) if PEERS[name].modern or not modern
         ]
         ids = [f"{name}-{'modern' if modern else 'legacy'}" for name, modern in cases]
-        metafunc.parametrize(
-            ("name", "modern"), [_on_one(name, name, modern) for name, modern in cases], ids=ids
-        )
+        metafunc.parametrize(("name", "modern"), [_patient(name, modern) for name, modern in cases], ids=ids)
     elif "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", [_on_one(name, name) for name in names], ids=names, scope="module")
+        metafunc.parametrize("name", [_patient(name) for name in names], ids=names, scope="module")
 
 
-def _on_one(name: str, *values: object) -> object:
-    environment = NPM if name == OVER_HTTP else PEERS[name].environment
-    marks = (pytest.mark.xdist_group(environment), pytest.mark.timeout(FIRST))
-    return pytest.param(*values, marks=marks)
+def _patient(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.timeout(FIRST))

@@ -16,7 +16,7 @@ from mcp_peers import PEERS, make_world, proxied, surroundings
 from peer_client import client, started
 from peer_scripts import DATA
 from peer_web import everything_on, free_port, listening_before
-from serving import eventually
+from world import eventually
 
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import load_policy

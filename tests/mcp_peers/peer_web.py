@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 from mcp_peers import ALLOWED, everything_over_http, proxied, surroundings
 from peer_lines import ANSWERS, LATEST, PATIENCE, TASK, Lines, Step
-from serving import eventually
+from world import eventually
 
 _NEVER_ALIKE = (
     b"date",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from mcp_peers import NPM, PEERS, Peer, make_world, proxied, surroundings
+from mcp_peers import PEERS, Peer, make_world, proxied, surroundings
 from peer_lines import Lines, Step
 from peer_scripts import masked, script
 from peer_web import Exchange, Web, everything_on, free_port, listening_before, messages
@@ -115,7 +115,7 @@ def _exchanges(url: str, folder: Path) -> list[Exchange]:
 class TestOverHttp:
     """server-everything as an HTTP server."""
 
-    pytestmark = [pytest.mark.xdist_group(NPM), pytest.mark.timeout(300)]
+    pytestmark = pytest.mark.timeout(300)  # the first run makes the environments
 
     def test_listening(self, played: Played) -> None:
         """The same statuses, headers and bodies, streams of events included."""

@@ -9,17 +9,17 @@ from pathlib import Path
 import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
-from mcp_peers import ALLOWED, NPM, PEERS, make_world, proxied, surroundings
+from mcp_peers import ALLOWED, PEERS, make_world, proxied, surroundings
 from peer_client import client, started
 from peer_deeds import HELD, Station
 from peer_lines import PATIENCE, Lines, Step, ask, call
 from peer_scripts import LEGACY, WHO
 from peer_web import everything_on, free_port, listening_before
-from serving import eventually
+from world import eventually
 
 from ascend_guard.store.sqlite.store import SQLiteStore
 
-pytestmark = [pytest.mark.xdist_group(NPM), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)  # the first run makes the environments
 
 HELLO = [
     ask("initialize", protocolVersion=LEGACY, capabilities={}, clientInfo=WHO),

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from mcp import StdioServerParameters
-from mcp_peers import NPM, PEERS, PROGRAM, make_world, surroundings
+from mcp_peers import PEERS, PROGRAM, make_world, surroundings
 from peer_client import client
 from peer_web import everything_on, free_port
 
-pytestmark = [pytest.mark.xdist_group(NPM), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)  # the first run makes the environments
 
 POLICY = """
 version: 1

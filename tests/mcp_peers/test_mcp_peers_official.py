@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from mcp_peers import NPM, PEERS, make_world, proxied
+from mcp_peers import PEERS, make_world, proxied
 from peer_client import client, started, told
 from peer_scripts import masked, script
 from peer_web import everything_on, free_port, listening_before
@@ -33,7 +33,7 @@ def _plain(heard: list[str]) -> list[bytes]:
 class TestEverything:
     """server-everything, which has everything that may happen during a call."""
 
-    pytestmark = [pytest.mark.xdist_group(NPM), pytest.mark.timeout(300)]
+    pytestmark = pytest.mark.timeout(300)  # the first run makes the environments
 
     async def test_results_over_http(self, tmp_path: Path) -> None:
         """The client is given the proxy's address instead of the server's."""

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving import eventually
+from world import eventually, new_store
 
 from ascend_guard.engine.control_plane import EmbeddedControlPlane
 from ascend_guard.engine.policy import load_policy
 from ascend_guard.store.port import ActionRow
-from ascend_guard.store.sqlite.store import SQLiteStore
 
 POLICY = """
 version: 1
@@ -45,9 +44,7 @@ class Desk:
         self.database = folder / "ascend.db"
         self.record = folder / "record"
         self.record.touch()
-        self.plane = EmbeddedControlPlane(
-            SQLiteStore(self.database, durability="process"), load_policy(self.policy)
-        )
+        self.plane = EmbeddedControlPlane(new_store(self.database), load_policy(self.policy))
 
     @property
     def environment(self) -> dict[str, str]:

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from proxy_world import MODERN, Desk, Proxy, words
 from scripted_upstream import EVENTS, JSON, Reply, Upstream, answered, event, result
-from serving import eventually
 from test_proxy_attacks import REFUSED
+from world import eventually
 
 SESSION = {"mcp-session-id": "session-1"}
 

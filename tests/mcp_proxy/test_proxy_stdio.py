@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from proxy_world import MODERN, PATIENCE, Desk, Proxy, words
 from recording_server import RAW
-from serving import eventually
+from world import eventually
 
 from ascend_guard.model import OutcomeStatus
 

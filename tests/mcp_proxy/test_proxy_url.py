@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from proxy_world import MODERN, Desk, Proxy, words
 from scripted_upstream import EVENTS, JSON, Asked, Reply, Upstream, answered, event, result
-from serving import eventually
+from world import eventually
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ async def test_withdrawn_half_way(kind: str, mode: str, world: World) -> None:
     (row,) = world.of(order)
     assert row.outcome == "unknown"
     assert "may have acted" in (row.error or "")
-    assert world.events(row).count("unknown") == 1
+    assert world.events_of(row).count("unknown") == 1
     assert len(world.journal.of(order)) == 1
 
 

@@ -19,6 +19,8 @@ from mcp_matrix import KINDS
 from mcp_world import World
 
 PROGRAM = Path(__file__).with_name("mcp_made_servers.py")
+SHARED = {"PYTHONPATH": str(Path(__file__).parents[1])}
+"""Where that program finds the modules that all tests share."""
 
 
 class Said:
@@ -87,7 +89,7 @@ def _fastmcp(kind: str, target: Any, mode: str, token: str | None) -> Any:
         more["mode"] = mode
     if isinstance(target, Path):
         target = transports.StdioTransport(
-            sys.executable, [str(PROGRAM), kind, str(target)], keep_alive=False
+            sys.executable, [str(PROGRAM), kind, str(target)], env=SHARED, keep_alive=False
         )
     return fastmcp.Client(target, **more)
 
@@ -96,7 +98,9 @@ def _fastmcp(kind: str, target: Any, mode: str, token: str | None) -> Any:
 async def _mcp_2(kind: str, target: Any, mode: str, token: str | None) -> AsyncIterator[Any]:
     mcp = import_module("mcp")
     if isinstance(target, Path):
-        target = mcp.StdioServerParameters(command=sys.executable, args=[str(PROGRAM), kind, str(target)])
+        target = mcp.StdioServerParameters(
+            command=sys.executable, args=[str(PROGRAM), kind, str(target)], env=SHARED
+        )
     if token is None:
         async with mcp.Client(target, mode=mode) as client:
             yield client
@@ -114,7 +118,9 @@ async def _mcp_2(kind: str, target: Any, mode: str, token: str | None) -> AsyncI
 async def _mcp_1(kind: str, target: Any, token: str | None) -> AsyncIterator[Any]:
     mcp = import_module("mcp")
     if isinstance(target, Path):
-        parameters = mcp.StdioServerParameters(command=sys.executable, args=[str(PROGRAM), kind, str(target)])
+        parameters = mcp.StdioServerParameters(
+            command=sys.executable, args=[str(PROGRAM), kind, str(target)], env=SHARED
+        )
         opening = import_module("mcp.client.stdio").stdio_client(parameters)
     elif isinstance(target, str):
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}

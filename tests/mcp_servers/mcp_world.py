@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ascend_guard import AgentAction, EmbeddedControlPlane
-from ascend_guard.engine.approve import submitted
-from ascend_guard.engine.policy import parse_policy
+import world
+
 from ascend_guard.store.port import ActionRow
-from ascend_guard.store.sqlite.store import SQLiteStore
 
 POLICY = """
 version: 1
@@ -49,14 +47,12 @@ class Journal:
         return [run for run in self.runs() if run.get("order") == order]
 
 
-class World:
-    """The database, who decides over it, and the journal."""
+class World(world.World):
+    """The shared world with this policy, and the journal."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder, POLICY, agent_id="shopper", default=False)
         self.journal = Journal(folder / "journal.jsonl")
-        store = SQLiteStore(folder / "ascend.db", durability="process")
-        self.plane = EmbeddedControlPlane(store, parse_policy(POLICY), agent_id="shopper")
         self.orders = 0
 
     def order(self) -> str:
@@ -65,19 +61,15 @@ class World:
         return f"o-{self.orders}"
 
     def rows(self) -> list[ActionRow]:
-        """All actions, oldest first."""
+        """All actions, oldest first, with everything that was posted."""
         self.plane.store.write(lambda tx: None)
-        return self.plane.read(lambda reader: list(reader.every_action()))
-
-    def asked(self, row: ActionRow) -> AgentAction:
-        """What was submitted as this action."""
-        return self.plane.read(lambda reader: submitted(reader, int(row.id)).action)
+        return super().rows()
 
     def of(self, order: str) -> list[ActionRow]:
         """The actions about one order."""
         return [row for row in self.rows() if self.asked(row).action_details.get("order") == order]
 
-    def events(self, row: ActionRow) -> list[str]:
+    def events_of(self, row: ActionRow) -> list[str]:
         """What the audit trail says of an action."""
         return [record.event for record in self.plane.read(lambda reader: list(reader.trail(int(row.id))))]
 
@@ -102,12 +94,9 @@ class World:
         row: ActionRow = self.until(found)[0]
         return row
 
-    def approve(self, row: ActionRow, **arguments: Any) -> None:
-        """Ann says yes, perhaps to other arguments."""
-        self.plane.approve(str(row.id), approver="ann", arguments=arguments or None)
-
     def close(self) -> None:
         """Close the database, and see that its audit trail is whole."""
-        report = self.plane.verify_audit()
-        self.plane.close()
-        assert report.ok, report.problems
+        try:
+            self.verify()
+        finally:
+            super().close()

@@ -179,7 +179,7 @@ async def test_the_order_of_arguments_makes_no_other_call(world: World) -> None:
         assert entered is admission
         assert admission.begun
     await admission.settle()
-    assert world.events(row)[-2:] == ["started", "completed"]
+    assert world.events_of(row)[-2:] == ["started", "completed"]
 
 
 @pytest.mark.parametrize("amount", [250, 250.5])

@@ -16,6 +16,8 @@ from ascend_guard import AscendError, governed
 from ascend_guard.config import Settings
 import ascend_guard.engine.control_plane, ascend_guard.store.sqlite.store  # before anybody loses the right to read them
 
+ascend_guard.store.writer.PARTING = 1.0  # a process that ends tries as long to record what its database does not take
+
 folder = Path(FOLDER)
 policy = folder / "policy.yaml"
 database = folder / ".ascend" / "ascend.db"

@@ -143,7 +143,7 @@ def test_a_killed_agent_restarts_without_running_anything_twice(
     assert {row.id for row in after.values() if row.outcome == "unknown"} == set(died_running)
 
 
-@pytest.mark.parametrize("seed", range({"quick": 4, "ci": 15, "full": 100}[PROFILE]))
+@pytest.mark.parametrize("seed", range({"quick": 4, "ci": 8, "full": 100}[PROFILE]))
 def test_an_agent_killed_at_a_random_moment_leaves_a_valid_trail(
     agents: subprocess.Popen[str], tmp_path: Path, seed: int
 ) -> None:

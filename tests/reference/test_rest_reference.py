@@ -22,8 +22,9 @@ import requests
 from postgres_server import private_server
 from rest_between import PRECHECK, SUBMIT, between
 from rest_programs import HERE, LANGUAGES, MISSING, RUNTIMES, Program, section
-from serving import Serving, eventually, serving
+from serving import Serving, serving
 from silent_postgres import stopped
+from world import eventually
 
 from ascend_guard.engine.kill import release, stop
 from ascend_guard.server.handling import ServerSettings

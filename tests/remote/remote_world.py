@@ -10,7 +10,6 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from fault_server import Exchange, Fault, FaultServer, Received, whole
@@ -67,28 +66,6 @@ class Gate:
 
 Threads = Callable[..., list[str]]
 """The names of the guard's threads that a test started; see the fixture ``threads``."""
-
-
-class Beside:
-    """A call that runs in a thread, and what became of it."""
-
-    def __init__(self, call: Callable[..., Any], *args: Any) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(call, args), daemon=True)
-        self._thread.start()
-
-    def _run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        try:
-            self.result = call(*args)
-        except BaseException as error:
-            self.error = error
-
-    def end(self, seconds: float = 30) -> Beside:
-        """Wait until it has ended."""
-        self._thread.join(seconds)
-        assert not self._thread.is_alive(), "the call still waits"
-        return self
 
 
 def program(code: str, *args: str) -> subprocess.Popen[str]:

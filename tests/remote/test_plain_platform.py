@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from plain_platform import PlainPlatform
-from remote_world import Beside, Gate, Threads
-from serving import eventually
+from remote_world import Gate, Threads
+from world import Beside, eventually
 
 from ascend_guard import (
     ActionPendingError,

@@ -12,7 +12,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from serving import eventually, serving
+from serving import serving
+from world import eventually
 
 from ascend_guard import KillSwitchError, governed
 from ascend_guard.model import KillSwitchState

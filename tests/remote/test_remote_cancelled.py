@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fault_server import Received
 from remote_world import Gate
-from serving import Serving, eventually, serving
+from serving import Serving, serving
+from world import eventually
 
 from ascend_guard import RemoteControlPlane, governed
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from remote_world import Threads, ended, program
-from serving import eventually, serving
+from serving import serving
+from world import eventually
 
 from ascend_guard.client.guard import outbox as module
 from ascend_guard.client.guard.outbox import Outbox

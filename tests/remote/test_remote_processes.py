@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from remote_workers import plane_of, refunded
 from remote_world import ended, program
-from serving import Serving, eventually, serving
+from serving import Serving, serving
+from world import eventually
 
 
 @pytest.fixture

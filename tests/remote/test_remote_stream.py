@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from fault_server import Exchange, head, redirect, whole
 from remote_workers import plane_of, refunded
-from remote_world import Beside, Gate
-from serving import Serving, eventually, serving
+from remote_world import Gate
+from serving import Serving, serving
+from world import Beside, eventually
 
 from ascend_guard import KillSwitchError, NetworkError, RemoteControlPlane, governed
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from remote_world import Beside, Threads
-from serving import Serving, eventually, serving
+from remote_world import Threads
+from serving import Serving, serving
 from support import PROFILE
+from world import Beside, eventually
 
 from ascend_guard import (
     AscendError,

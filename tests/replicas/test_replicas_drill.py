@@ -16,7 +16,7 @@ from replica_truth import Line
 from replica_world import until
 from support import PROFILE
 
-ROUNDS = {"quick": 1, "ci": 3, "full": 20}[PROFILE]
+ROUNDS = {"quick": 1, "ci": 2, "full": 20}[PROFILE]
 
 
 def test_what_was_acknowledged_survives_whatever_befalls(own_server: PostgresServer, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +40,6 @@ PATHS = {
     "webhook_id": ["webhook"],
 }
 """Which things of the organization each parameter of a path can name."""
-
-
-class Ahead:
-    """A server's clock that is ahead of the true time: what waits for a minute to pass need not."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.seconds
 
 
 class Things(dict[str, str]):

@@ -15,8 +15,8 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from organization_of_things import Ahead
-from serving import Serving, eventually, serving
+from serving import Serving, serving
+from world import Clock, eventually
 
 from ascend_guard.api.table import BY_NAME
 from ascend_guard.server.access.tokens import LEEWAY, LOCAL_ISSUER, LocalIssuer
@@ -45,7 +45,7 @@ APPROVING = [
 class World:
     """A server whose time can be put ahead, with an agent and people."""
 
-    def __init__(self, server: Serving, clock: Ahead) -> None:
+    def __init__(self, server: Serving, clock: Clock) -> None:
         self.server = server
         self.clock = clock
         self.key = server.key("a")
@@ -95,7 +95,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One server for all."""
-    clock = Ahead()
+    clock = Clock()
     with serving(tmp_path_factory.mktemp("approvals") / "a.db", POLICY, clock=clock) as server:
         yield World(server, clock)
 
@@ -124,7 +124,7 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
 @pytest.mark.parametrize("role", ["agent", "admin"])
 def test_no_key_approves(world: World, path: str, agent: str | None, role: str) -> None:
     """An API key of any kind, however it is sent, is a 401 at every approving endpoint, and decides nothing."""
-    world.clock.seconds += 70.0
+    world.clock.ahead += 70.0
     key = world.server.key(agent, role)
     action = world.submit()
     url = world.server.url + path.format(action)
@@ -153,7 +153,7 @@ def test_no_key_approves(world: World, path: str, agent: str | None, role: str) 
 @pytest.mark.parametrize("path", APPROVING)
 def test_no_spelling_of_the_path_lets_a_key_in(world: World, path: str, spelling: str) -> None:
     """A path that nearly is an approving one decides nothing."""
-    world.clock.seconds += 2.0
+    world.clock.ahead += 2.0
     action = world.submit()
     url = world.server.url + spelling.format(path.format(action))
     answer = requests.post(url, json={}, headers={"X-API-Key": world.key}, timeout=20)
@@ -254,7 +254,7 @@ def test_a_token_that_has_expired(world: World) -> None:
 )
 def test_odd_tokens_are_nobodys(world: World, claims: dict[str, Any]) -> None:
     """A token that is signed but says what no person's token says signs nobody in."""
-    world.clock.seconds += 2.0
+    world.clock.ahead += 2.0
     action = world.submit()
     token = _token(world, **{name: value for name, value in claims.items() if value is not None})
     if None in claims.values():
@@ -268,7 +268,7 @@ def test_odd_tokens_are_nobodys(world: World, claims: dict[str, Any]) -> None:
 @given(st.data())
 def test_a_token_that_was_changed(world: World, data: st.DataObject) -> None:
     """Any one character of a token changed, taken out or added, and it signs nobody in."""
-    world.clock.seconds += 2.0
+    world.clock.ahead += 2.0
     token = world.person("ann@example.com", "finance")
     place = data.draw(st.integers(0, len(token) - 2))  # the last one's lowest bits may say nothing
     instead = data.draw(st.sampled_from(["", "A", "B", ".", "-", "=", "AA"]))
@@ -518,14 +518,14 @@ def test_a_stranger_to_the_rule_edits_nothing(world: World) -> None:
 
 def test_after_the_deadline_nobody_decides(tmp_path: Path) -> None:
     """An action whose deadline has passed is denied, whoever says what, and so is an approval that was not used in time."""
-    clock = Ahead()
+    clock = Clock()
     with serving(tmp_path / "a.db", POLICY, clock=clock) as server:
         world = World(server, clock)
         ann = world.person("ann@example.com", "finance")
         late, unused, more = world.submit(), world.submit(), world.submit("pay_here")
         assert world.approve(unused, ann).ok
         assert world.approve(more, ann).ok
-        clock.seconds += 31 * 60.0
+        clock.ahead += 31 * 60.0
         assert world.approve(late, ann).status_code == 409
         assert world.approve(more, world.person("bob@example.com", "finance")).status_code == 409
         assert world.claim(unused).status_code in (403, 409)

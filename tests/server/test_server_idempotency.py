@@ -14,9 +14,9 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from organization_of_things import Ahead
-from serving import Serving, eventually, serving
+from serving import Serving, serving
 from support import PROFILE
+from world import Clock, eventually
 
 POLICY = """
 version: 1
@@ -184,7 +184,7 @@ def test_a_resend_of_the_published_sdk(world: World, body: dict[str, Any], times
 
 def test_only_the_very_same_request_within_a_minute_is_one(tmp_path: Path) -> None:
     """Without a key, requests are one action when identifier, time and bytes agree and the first is at most a minute old."""
-    clock = Ahead()
+    clock = Clock()
     seen: Counter[str] = Counter()
     plain = json.dumps(asked()).encode()
     others = [
@@ -208,13 +208,13 @@ def test_only_the_very_same_request_within_a_minute_is_one(tmp_path: Path) -> No
         @settings(deadline=None)
         @given(st.lists(sent, min_size=2, max_size=8))
         def compare(requests_: list[Any]) -> None:
-            clock.seconds += 90_000.0
+            clock.ahead += 90_000.0
             began: dict[Any, tuple[float, str]] = {}
             for after, correlation, at, body, who in requests_:
-                clock.seconds += after
+                clock.ahead += after
                 heads = {"X-API-Key": keys[who], "X-Correlation-ID": correlation, "X-Request-Timestamp": at}
                 answer = session.post(url, data=body, headers=heads, timeout=30)
-                action, now = answer.json()["action_id"], clock.seconds
+                action, now = answer.json()["action_id"], clock.ahead
                 earlier = began.get((correlation, at, body, who))
                 same = correlation is not None and at is not None and earlier is not None
                 if same and now - earlier[0] <= 59:  # type: ignore[index]
@@ -235,13 +235,13 @@ def test_only_the_very_same_request_within_a_minute_is_one(tmp_path: Path) -> No
 
 def test_a_key_is_remembered_for_a_day(tmp_path: Path) -> None:
     """For a day the same request is the same action; after that its key is free again."""
-    clock = Ahead()
+    clock = Clock()
     with serving(tmp_path / "a.db", POLICY, clock=clock) as server:
         world = World(server)
         first = world.submit(asked(), Idempotency_Key="k").json()["action_id"]
-        clock.seconds += 23.9 * 3600
+        clock.ahead += 23.9 * 3600
         assert world.submit(asked(), Idempotency_Key="k").json()["action_id"] == first
-        clock.seconds += 0.2 * 3600
+        clock.ahead += 0.2 * 3600
         eventually(lambda: world.submit(asked(), Idempotency_Key="k").json()["action_id"] != first)
 
 
@@ -525,7 +525,7 @@ def test_any_requests_in_any_order(world: World) -> None:
     run_state_machine_as_test(
         Actions,
         settings=settings(
-            max_examples={"quick": 30, "ci": 200, "full": 3000}[PROFILE],
+            max_examples={"quick": 30, "ci": 90, "full": 3000}[PROFILE],
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

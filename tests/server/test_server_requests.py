@@ -15,8 +15,9 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from organization_of_things import POLICY_OF_THINGS, Ahead
+from organization_of_things import POLICY_OF_THINGS
 from serving import Serving, serving
+from world import Clock
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.api.table import ENDPOINTS
@@ -28,7 +29,7 @@ SUBMIT = "/api/v1/actions/submit"
 class World:
     """A server, who asks, and raw connections to it."""
 
-    def __init__(self, server: Serving, clock: Ahead) -> None:
+    def __init__(self, server: Serving, clock: Clock) -> None:
         self.server = server
         self.clock = clock
         self.key = server.key("a")
@@ -81,7 +82,7 @@ def answer(connection: socket.socket) -> bytes:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One server for all requests."""
-    clock = Ahead()
+    clock = Clock()
     with serving(tmp_path_factory.mktemp("requests") / "a.db", POLICY_OF_THINGS, clock=clock) as server:
         yield World(server, clock)
 
@@ -414,7 +415,7 @@ def test_no_header_is_injected(world: World, injected: bytes) -> None:
 )
 def test_any_value_of_any_header(world: World, name: str, value: bytes) -> None:
     """Whatever a header holds, the answer is documented: credentials that are none are 401s."""
-    world.clock.seconds += 2.0
+    world.clock.ahead += 2.0
     lines = [b"GET /api/v1/actions HTTP/1.1", b"Host: x", b"Connection: close", name.encode() + b": " + value]
     if name not in ("authorization", "x-api-key"):
         lines.append(b"X-API-Key: " + world.key.encode())
@@ -502,7 +503,7 @@ segments = st.sampled_from(
 @given(st.lists(segments, max_size=7), st.sampled_from(["GET", "POST", "DELETE"]))
 def test_any_path_is_answered(world: World, parts: list[str], method: str) -> None:
     """Whatever a path is made of, its answer is documented, and dots, slashes and zeros lead nowhere else."""
-    world.clock.seconds += 2.0
+    world.clock.ahead += 2.0
     path = "/" + "/".join(parts)
     got = world.raw(
         f"{method} {path} HTTP/1.1".encode("latin-1"),

@@ -13,8 +13,9 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from organization_of_things import POLICY_OF_THINGS, Ahead
+from organization_of_things import POLICY_OF_THINGS
 from serving import Serving, serving
+from world import Clock
 
 from ascend_guard.api import names
 from ascend_guard.api.actions import McpSubmitBody, SubmitBody
@@ -82,7 +83,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One server for all."""
     path = tmp_path_factory.mktemp("strict") / "a.db"
-    with serving(path, POLICY_OF_THINGS, clock=Ahead()) as server:
+    with serving(path, POLICY_OF_THINGS, clock=Clock()) as server:
         yield World(server)
 
 

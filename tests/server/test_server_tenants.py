@@ -15,7 +15,6 @@ import requests
 from organization_of_things import (
     PATHS,
     POLICY_OF_THINGS,
-    Ahead,
     Things,
     bodies,
     credentials,
@@ -23,8 +22,9 @@ from organization_of_things import (
     filled,
     queries,
 )
-from serving import Serving, eventually, serving
+from serving import Serving, serving
 from tenant_work import WatchedStore
+from world import Clock, eventually
 
 from ascend_guard.api.endpoint import Access, Endpoint, segment
 from ascend_guard.api.table import ENDPOINTS
@@ -40,7 +40,7 @@ ROUTES = [(endpoint, path) for endpoint in ENDPOINTS for path in (endpoint.path,
 class World:
     """A server with an organization full of things, and how often others have been made beside it."""
 
-    def __init__(self, server: Serving, path: Path, clock: Ahead) -> None:
+    def __init__(self, server: Serving, path: Path, clock: Clock) -> None:
         self.server = server
         self.path = path
         self.clock = clock
@@ -67,7 +67,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One server for all endpoints."""
-    path, clock = tmp_path_factory.mktemp("tenants") / "a.db", Ahead()
+    path, clock = tmp_path_factory.mktemp("tenants") / "a.db", Clock()
     with serving(
         path, POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True), clock=clock
     ) as server:
@@ -132,7 +132,7 @@ def test_another_organization_is_as_if_it_were_not(endpoint: Endpoint, path: str
     before = everything_of(world.path, VICTIM)
     outsider = world.other()
     for who, credential in credentials(world.server, outsider).items():
-        world.clock.seconds += 70.0 if endpoint.access in (Access.PERSON, Access.PERSON_ADMIN) else 0.0
+        world.clock.ahead += 70.0 if endpoint.access in (Access.PERSON, Access.PERSON_ADMIN) else 0.0
         pairs = zip(
             requests_of(endpoint, path, things), requests_of(endpoint, path, dict(ghosts)), strict=True
         )
@@ -160,8 +160,8 @@ def well_formed(things: Things) -> dict[str, str]:
 
 def test_another_organizations_identifier_is_as_much_work_as_nobodys(tmp_path: Path) -> None:
     """The store is asked the same questions, which find as much: there is nothing by which an answer could take longer."""
-    store, clock = WatchedStore(tmp_path / "a.db", durability="process"), Ahead()
-    clock.seconds = 1.0  # the store keeps true time
+    store, clock = WatchedStore(tmp_path / "a.db", durability="process"), Clock()
+    clock.ahead = 1.0  # the store keeps true time
     compared = 0
     with serving(store, POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True)) as server:
         world = World(server, tmp_path / "a.db", clock)

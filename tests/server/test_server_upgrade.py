@@ -17,7 +17,8 @@ import pytest
 import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import Serving, eventually, serving
+from serving import Serving, serving
+from world import eventually
 
 from ascend_guard.server.requests.protocol import LARGEST_HEAD, Protocol
 

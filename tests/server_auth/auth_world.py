@@ -18,21 +18,11 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from world import new_store
 
 from ascend_guard.engine.keys import KeyInfo, make_key, make_organization, revoke_key
-from ascend_guard.store.sqlite.store import SQLiteStore
 
 AUDIENCE = "ascend-console"
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class World:
@@ -40,7 +30,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ascend.db"
-        self.store = SQLiteStore(self.path, durability="process")
+        self.store = new_store(self.path)
         self.store.write(lambda tx: make_organization(tx, "acme", "pro", "test"))
 
     def key(

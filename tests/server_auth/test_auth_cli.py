@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jwt
 import pytest
-from auth_world import Clock
+from world import standing
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.cli import main
@@ -197,7 +197,7 @@ def test_a_token_for_a_person(run: Callable[[str], Answer], database: Path) -> N
     store = opened(database)
 
     async def play() -> None:
-        gate = Gate(store, Clock(), [LocalIssuer(store.secret)])
+        gate = Gate(store, standing(), [LocalIssuer(store.secret)])
         with pytest.raises(AuthenticationError):
             await gate.admit({"x-api-key": key}, Access.PERSON)
         caller = await gate.admit({"authorization": f"Bearer {token}"}, Access.PERSON)

@@ -9,8 +9,9 @@ from typing import Any
 import boto3
 import jwt
 import pytest
-from auth_world import Clock, World
+from auth_world import World
 from moto.server import ThreadedMotoServer
+from world import standing
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.errors import AuthenticationError
@@ -141,7 +142,7 @@ def test_through_the_gate(pool: Pool, world: World) -> None:
     tokens = pool.sign_in("eve", "approvers", email="eve@example.com", email_verified="true")
 
     async def play() -> Caller:
-        gate = Gate(world.store, Clock(), [OidcIssuer(pool.issuer, pool.app, jwks_url=pool.jwks)])
+        gate = Gate(world.store, standing(), [OidcIssuer(pool.issuer, pool.app, jwks_url=pool.jwks)])
         with pytest.raises(AuthenticationError):
             await gate.admit({"x-api-key": world.key(role="admin")[0]}, Access.PERSON)
         with pytest.raises(AuthenticationError):

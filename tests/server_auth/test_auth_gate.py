@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from auth_world import Clock, Issuer, World, raw_token
+from auth_world import Issuer, World, raw_token
 from hypothesis import given
 from hypothesis import strategies as st
+from world import standing
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.errors import AuthenticationError, AuthorizationDeniedError, StoreError
@@ -24,7 +25,7 @@ class Desk:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.clock = Clock()
+        self.clock = standing()
         self.issuer = LocalIssuer(world.store.secret)
         self.gate = Gate(world.store, self.clock, [self.issuer])
 
@@ -177,7 +178,7 @@ def test_a_clock_that_is_set_back_keeps_no_key_alive(desk: Desk) -> None:
 def test_what_was_read_before_a_revocation_is_not_remembered_after(world: World) -> None:
     """A look-up that began before the revocation and ended after it serves its own request only."""
     key, info = world.key()
-    clock = Clock()
+    clock = standing()
 
     class Slow:
         secret = world.store.secret

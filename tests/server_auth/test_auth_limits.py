@@ -7,9 +7,9 @@ import math
 
 import msgspec
 import pytest
-from auth_world import Clock
 from hypothesis import given
 from hypothesis import strategies as st
+from world import standing
 
 from ascend_guard.errors import ConfigurationError, RateLimitError
 from ascend_guard.server.access import limits
@@ -28,7 +28,7 @@ class Desk:
     """A limiter and its clock."""
 
     def __init__(self, **options: str) -> None:
-        self.clock = Clock()
+        self.clock = standing()
         self.limiter = RateLimiter(lambda organization: TIER.get(organization, "?"), self.clock, **options)
 
     def hit(self, who: Caller) -> dict[str, str]:
@@ -216,7 +216,7 @@ def test_a_tier_is_asked_for_now_and_then() -> None:
         asked.append(organization)
         return "free" if len(asked) == 1 else "pro"
 
-    clock = Clock()
+    clock = standing()
     limiter = RateLimiter(tier_of, clock)
 
     async def play() -> None:

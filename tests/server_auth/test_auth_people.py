@@ -21,7 +21,6 @@ from auth_world import (
     OTHER_RSA,
     RSA,
     SMALL_RSA,
-    Clock,
     Issuer,
     certificate,
     jwk,
@@ -32,6 +31,7 @@ from auth_world import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from world import standing
 
 from ascend_guard.errors import AuthenticationError, ConfigurationError
 from ascend_guard.server.access import oidc as people
@@ -306,7 +306,7 @@ def ready(lasting_issuer: Issuer) -> Iterator[tuple[Issuer, OidcIssuer, asyncio.
     """An issuer whose keys are known already."""
     lasting_issuer.reset()
     with asyncio.Runner() as runner:
-        made = verifier(lasting_issuer, organization="home", clock=Clock())
+        made = verifier(lasting_issuer, organization="home", clock=standing())
         runner.run(made.verify(lasting_issuer.token()))
         yield lasting_issuer, made, runner
 
@@ -561,7 +561,7 @@ def test_an_issuer_that_took_its_time_is_asked_again(
 ) -> None:
     """Its keys are had as soon as it answers, even while it goes on with its first answer."""
     monkeypatch.setattr(people, "_TIMEOUT", 0.3)
-    over, clock = threading.Event(), Clock()
+    over, clock = threading.Event(), standing()
     issuer.answers["/keys"] = slowly(part, over)
 
     async def play() -> Caller:
@@ -608,7 +608,7 @@ def test_a_caller_who_goes_away_does_not_stop_the_fetch(issuer: Issuer) -> None:
 
 def test_unknown_keys_do_not_make_us_ask_and_ask(issuer: Issuer) -> None:
     """However many tokens name keys that are not there, the issuer is asked once in ten seconds."""
-    clock = Clock()
+    clock = standing()
 
     async def play() -> None:
         made = verifier(issuer, clock=clock)
@@ -625,7 +625,7 @@ def test_unknown_keys_do_not_make_us_ask_and_ask(issuer: Issuer) -> None:
 
 def test_a_new_key_is_found(issuer: Issuer) -> None:
     """An issuer that signs with a new key is believed once its document says so, and the old key is dropped."""
-    clock = Clock()
+    clock = standing()
 
     async def play() -> None:
         made = verifier(issuer, clock=clock)
@@ -642,7 +642,7 @@ def test_a_new_key_is_found(issuer: Issuer) -> None:
 
 def test_a_key_that_its_issuer_withdrew_is_dropped(issuer: Issuer) -> None:
     """After five minutes the next sign-in makes us look, without waiting for it."""
-    clock = Clock()
+    clock = standing()
 
     async def play() -> None:
         made = verifier(issuer, clock=clock)
@@ -659,7 +659,7 @@ def test_a_key_that_its_issuer_withdrew_is_dropped(issuer: Issuer) -> None:
 
 def test_known_keys_outlast_their_issuer_for_an_hour(issuer: Issuer) -> None:
     """While it is away people who signed in go on; after an hour nobody does, until it is back."""
-    clock = Clock()
+    clock = standing()
 
     async def play() -> None:
         made = verifier(issuer, clock=clock)

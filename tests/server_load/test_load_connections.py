@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from serving import Serving, eventually, serving
+from serving import Serving, serving
+from world import eventually
 
 from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.requests import connections, doors

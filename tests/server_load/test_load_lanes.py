@@ -17,7 +17,8 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import Serving, eventually, serving
+from serving import Serving, serving
+from world import eventually
 
 from ascend_guard.api.table import BY_NAME, ENDPOINTS
 from ascend_guard.server.access.limits import TooManyRequestsError
@@ -250,7 +251,7 @@ def test_bodies_of_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     plain = st.recursive(
         st.none() | st.integers() | text,
         lambda inner: st.lists(inner, max_size=40) | st.dictionaries(text, inner, max_size=20),
-        max_leaves=120,
+        max_leaves=60,
     )
 
     def values(data: Any) -> int:
@@ -259,7 +260,7 @@ def test_bodies_of_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         return 1 + sum(map(values, data)) if isinstance(data, list) else 1
 
     @settings(deadline=None, max_examples=300)
-    @given(plain | st.lists(plain, min_size=5, max_size=60), st.booleans())
+    @given(plain | st.lists(plain, min_size=5, max_size=12), st.booleans())
     def judge(data: Any, ascii_: bool) -> None:
         refused = False
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,6 +95,41 @@ def test_closing_says_what_it_could_not_record(
         store.close()
     assert [type(error) for error in failed] == [StoreError]
     assert "Action 1" in caplog.records[-1].message
+
+
+def test_a_coroutine_that_comes_while_it_closes() -> None:
+    """It finds no background thread, and gets an answer all the same: its work is committed, or closed to it."""
+    closed = threading.Event()
+
+    def commit(group: Sequence[Ticket[str]]) -> None:
+        for ticket in group:
+            if closed.is_set():
+                ticket.error = StoreError("it is closed")
+            else:
+                ticket.result = ticket.work(None)  # type: ignore[arg-type]  # this work needs no transaction
+
+    group_commit = GroupCommit(commit)
+
+    async def come() -> str:
+        return await asyncio.wait_for(group_commit.arun(lambda tx: "done"), 30)
+
+    async def closing() -> str:
+        """Come when closing has begun and has not emptied the queue yet."""
+        group_commit.hold()
+        thread = threading.Thread(target=group_commit.close, args=(closed.set,))
+        thread.start()
+        while not group_commit._closing:
+            await asyncio.sleep(0.001)
+        try:
+            return await come()
+        finally:
+            group_commit.let_go()
+            await asyncio.to_thread(thread.join)
+
+    assert asyncio.run(come()) == "done"  # by the background thread
+    assert asyncio.run(closing()) == "done"
+    with pytest.raises(StoreError, match="it is closed"):
+        asyncio.run(come())
 
 
 ENDS = st.sampled_from(["works", "busy", "refused", "broken"])

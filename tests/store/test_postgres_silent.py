@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import requests
 from postgres_server import PostgresServer, private_server
-from serving import Serving, eventually, serving
+from serving import Serving, serving
 from silent_postgres import stalling_proxy, stopped
 from store_kinds import SECRET, insert
+from world import eventually
 
 from ascend_guard.errors import StoreError
 from ascend_guard.store.postgres.store import PostgresStore

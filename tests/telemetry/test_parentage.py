@@ -276,8 +276,11 @@ async def test_a_cancelled_call_ends_its_span(heard: Heard) -> None:
     class Patient(Script):
         async def aperform(self, effect: Any) -> Any:
             if type(effect).__name__ == "AwaitDecision":
-                await asyncio.sleep(60)
+                recording.set()
+                await asyncio.sleep(1)  # the cancelled call waits for it
             return await super().aperform(effect)
+
+    recording = asyncio.Event()
 
     @governed("read", "body", control_plane=plane)
     async def body() -> None:
@@ -304,14 +307,17 @@ async def test_a_call_cancelled_while_its_outcome_is_recorded_ends_its_span(hear
     class Slow(Script):
         async def aperform(self, effect: Any) -> Any:
             if type(effect).__name__ == "Settle":
-                await asyncio.sleep(60)
+                recording.set()
+                await asyncio.sleep(1)  # the cancelled call waits for it
             return await super().aperform(effect)
+
+    recording = asyncio.Event()
 
     @governed("read", "body", control_plane=Slow())
     async def body() -> None: ...
 
     task = asyncio.ensure_future(body())
-    await asyncio.sleep(0.05)
+    await recording.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
