@@ -15,12 +15,12 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
-from requests.utils import default_headers, select_proxy, to_native_string
+from requests.utils import default_headers, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ascend_guard.errors import AscendError, ConfigurationError, ValidationError
 
-from .reading import Connection, SecureConnection
+from .connection import Connection, SecureConnection
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[ -~\xa0-\xff]*")
@@ -35,19 +35,20 @@ _FRAMING = frozenset(
 
 
 class Peer:
-    """A control plane's address.
+    """The address of a control plane, or of another server that is asked in the same way.
 
     Args:
         url: https, or http on this machine.
+        setting: what errors name as the place where it is set.
 
     Raises:
         ConfigurationError: it is something else; the message names the remedy.
     """
 
-    def __init__(self, url: str) -> None:
-        remedy = "Set ASCEND_API_URL (or base_url) to one like https://ascend.example.com."
+    def __init__(self, url: str, setting: str) -> None:
+        remedy = f"Set {setting} to one like https://ascend.example.com."
         if "@" in url:
-            raise ConfigurationError(f"The control plane's URL must have no user or password in it. {remedy}")
+            raise ConfigurationError(f"The server's URL must have no user or password in it. {remedy}")
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -62,7 +63,8 @@ class Peer:
             or (path and not _PATH.fullmatch(path))
             or parts.scheme not in ("https", "http")
         ):
-            raise ConfigurationError(f"{url!r} is not a URL of a control plane. {remedy}")
+            raise ConfigurationError(f"{url!r} is not a server's URL. {remedy}")
+        self.setting = setting
         self.secure = parts.scheme == "https"
         self.local = is_local(host)
         if not self.secure and not self.local:
@@ -167,7 +169,7 @@ def _settle(
         raise ConfigurationError(f"The session's adapter for {peer.origin} must be a requests HTTPAdapter.")
     found = adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies, cert=cert)
     pool = copy.copy(cast("urllib3.HTTPConnectionPool", found))
-    adapter.cert_verify(pool, url, verify, cert)  # type: ignore[no-untyped-call]
+    adapter.cert_verify(pool, url, verify, cert)  # type: ignore[no-untyped-call]  # the stubs of requests have no types here
     if pool.ConnectionCls not in (HTTPConnection, HTTPSConnection) or (
         pool.proxy is not None and pool.proxy.scheme != "http"
     ):
@@ -185,15 +187,13 @@ def _settle(
             "Set session.verify, or REQUESTS_CA_BUNDLE, to your CA's bundle."
         )
     kind = SecureConnection if peer.secure else Connection
+    # urllib3 names a protocol here, with attributes of certificates that it does not ask for.
     pool.ConnectionCls = kind  # pyright: ignore[reportAttributeAccessIssue]
     if pool.proxy is not None:
         peer.proxy = f"{pool.proxy.host}:{pool.proxy.port}"
         if not peer.secure:
             peer.prefix = url
-    pool.proxy_headers = {
-        name: to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
-        for name, value in pool.proxy_headers.items()
-    }
+    pool.proxy_headers = {name: _text(value) for name, value in pool.proxy_headers.items()}
     return pool, {"host": peer.host, **_merged(prepared)}
 
 
@@ -221,7 +221,7 @@ def authenticated(
         raise ConfigurationError(
             "The session's auth changed the URL, the method or the body. It may set headers only."
         )
-    kept = {name: to_native_string(value, "latin-1") for name, value in prepared.headers.items()}  # type: ignore[no-untyped-call]
+    kept = {name: _text(value) for name, value in prepared.headers.items()}
     framing = {name: value for name, value in headers.items() if name in _FRAMING}
     return framing | checked({name: value for name, value in kept.items() if name.lower() not in _FRAMING})
 
@@ -230,7 +230,12 @@ def _merged(prepared: requests.PreparedRequest) -> dict[str, str]:
     usual = default_headers()
     kept = {}
     for name, value in prepared.headers.items():
-        text = to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
+        text = _text(value)
         if usual.get(name) != text and name.lower() not in _FRAMING:
             kept[name] = text
     return {"accept-encoding": "identity", "user-agent": "ascend-guard", **checked(kept)}
+
+
+def _text(value: str | bytes) -> str:
+    """A header's value; requests lets it be bytes."""
+    return value if isinstance(value, str) else value.decode("latin-1")
