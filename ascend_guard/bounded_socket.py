@@ -63,7 +63,7 @@ class BoundedSocket(io.RawIOBase):
     """A connected socket, with what ``http.client`` and urllib3 use of one.
 
     Args:
-        raw: the socket, with or without TLS. It is closed with this object.
+        raw: the socket, with or without TLS. Closing it remains its owner's part.
         bounds: of the current exchange. They can be replaced for the next one.
     """
 
@@ -122,8 +122,7 @@ class BoundedSocket(io.RawIOBase):
             self._armed = left
 
     def close(self) -> None:
-        self.raw.close()
-        super().close()
+        """Nothing. ``http.client`` closes a socket while its answer is still read; the owner closes the raw socket."""
 
 
 def first_reachable(

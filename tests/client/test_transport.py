@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -461,7 +461,7 @@ def test_no_line_is_slow_to_refuse(start: bytes, end: bytes) -> None:
 
 def body_of(data: bytes, sizes: list[int] | None = None) -> tuple[bytes, bytes] | None:
     """A chunked body as our reader reads it, in pieces of these sizes, and what it leaves; None where it refuses it."""
-    lines = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]  # it only has to be readable
+    lines = cast("io.BufferedReader", io.BufferedReader(io.BytesIO(data)))
     body = Body(lines, Framing(None, chunked=True, closing=False), LIMIT)
     try:
         parts = [body.read1(size) for size in sizes or ()]

@@ -208,18 +208,19 @@ class Connection(HTTPConnection):
             sock.paused = False
 
     def close(self) -> None:
-        self._lines = self._asked = None
+        sock, self._lines, self._asked = self.sock, None, None
         super().close()
+        if isinstance(sock, BoundedSocket):
+            sock.raw.close()
 
 
 class SecureConnection(Connection, HTTPSConnection):
     """The same over TLS."""
 
     def connect(self) -> None:
-        if self.server_hostname is None and not self.proxy_is_tunneling:
-            self.server_hostname = (
-                self.host
-            )  # the certificate is for the name, not for the address that is tried
+        # The certificate is for the name, not for the address that is tried. Behind a proxy it is for the tunnel's end.
+        if self.server_hostname is None and self.proxy is None:
+            self.server_hostname = self.host
         super().connect()
 
 

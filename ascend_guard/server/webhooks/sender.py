@@ -124,7 +124,8 @@ class Sender:
     ) -> webhooks.Attempt:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.auto_open = 0  # only ever over the connection made here
-        with BoundedSocket(self._connect(target, addresses, bounds), bounds) as connection.sock:
+        with self._connect(target, addresses, bounds) as raw:
+            connection.sock = BoundedSocket(raw, bounds)
             connection.putrequest("POST", target.path, skip_host=True, skip_accept_encoding=True)
             for name, value in {
                 "Host": target.header,
@@ -136,12 +137,12 @@ class Sender:
             }.items():
                 connection.putheader(name, value)
             connection.endheaders(body)
-            response = connection.getresponse()
-            status, after = response.status, response.getheader("Retry-After")
-            try:
-                response.read()  # a receiver that is cut off while it answers may count that as a failure
-            except (OSError, http.client.HTTPException, TooLarge, ValueError):
-                pass  # the status is what counts
+            with connection.getresponse() as response:
+                status, after = response.status, response.getheader("Retry-After")
+                try:
+                    response.read()  # a receiver that is cut off while it answers may count that as a failure
+                except (OSError, http.client.HTTPException, TooLarge, ValueError):
+                    pass  # the status is what counts
         error = None if 200 <= status < 300 else f"The receiver answered {status}."
         return webhooks.Attempt(status, error, after)
 
