@@ -1181,7 +1181,7 @@ def test_a_stream_that_breaks_says_so(server: FaultServer, then: str) -> None:
     stream = Transport(server.url).open("/events", silence=0.1)
     got = []
     with pytest.raises(
-        NetworkError, match="sent nothing for" if then == "silent" else "broke the stream off"
+        NetworkError, match="sent nothing for" if then == "silent" else "ended the stream early"
     ):
         got += list(stream)
     assert list(stream) == []

@@ -1,4 +1,4 @@
-"""Where the control plane is, under which settings it is asked, and what may be sent there at all."""
+"""The address of a server, the settings under which it is called, and which requests may be sent to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .connection import Connection, SecureConnection
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[ -~\xa0-\xff]*")
-_SEGMENT = r"/(?!(?:\.|%2[eE]){1,2}(?:[/?]|\Z))[!\"$-.0->@-\[\]-~]*"  # no dots, by which a server would climb
+_SEGMENT = r"/(?!(?:\.|%2[eE]){1,2}(?:[/?]|\Z))[!\"$-.0->@-\[\]-~]*"  # no dot segments, which would lead out of the prefix
 _PATH = re.compile(rf"(?:{_SEGMENT})+(?:\?[!\"$-~]*)?")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
@@ -81,12 +81,12 @@ class Peer:
         self.proxy = ""
 
     def url(self, path: str) -> str:
-        """The whole URL of a path; through a plain proxy the prefix is one already."""
+        """The whole URL of a path. For a plain proxy the prefix is a whole URL already."""
         return self.prefix + path if "://" in self.prefix else self.origin + self.prefix + path
 
 
 def is_local(host: str) -> bool:
-    """Whether a host's name can only mean this machine."""
+    """Whether a host's name always means this machine."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -95,15 +95,15 @@ def is_local(host: str) -> bool:
 
 
 def check_target(method: str, path: str) -> None:
-    """Refuse what would be another request than the one that was meant.
+    """Refuse a method or a path that would make another request.
 
     Raises:
-        ValidationError: no method, or no path on this server.
+        ValidationError: it is not a method, or not a path on this server.
     """
     if not _NAME.fullmatch(method):
-        raise ValidationError(f"{method!r} is no HTTP method.")
+        raise ValidationError(f"{method!r} is not an HTTP method.")
     if not _PATH.fullmatch(path):
-        raise ValidationError(f"{path!r} is not a path: it begins with /, and what is in it is quoted.")
+        raise ValidationError(f"{path!r} is not a path. A path begins with / and is quoted.")
 
 
 def checked(headers: Mapping[str, str]) -> dict[str, str]:
@@ -128,13 +128,13 @@ def checked(headers: Mapping[str, str]) -> dict[str, str]:
 def settle(
     peer: Peer, session: requests.Session | None, headers: dict[str, str]
 ) -> tuple[urllib3.HTTPConnectionPool, dict[str, str]]:
-    """Ask requests, once, how this peer is reached.
+    """Ask requests, once, how to reach a server.
 
     Returns:
         A pool to copy, not to use, and the headers of every request.
 
     Raises:
-        ConfigurationError: the session, or the environment, cannot be used for this peer.
+        ConfigurationError: the settings of the session or of the environment cannot be used for it.
     """
     try:
         if session is not None:
@@ -144,7 +144,7 @@ def settle(
     except AscendError:
         raise
     except Exception as error:
-        # requests' own texts may quote headers; what the system says is about files.
+        # The messages of requests may quote headers; those of the system are about files.
         said = f" ({error})" if type(error) is OSError else ""
         raise ConfigurationError(
             f"The session's settings cannot be used for {peer.name}: {type(error).__name__}{said}. "
@@ -160,7 +160,7 @@ def _settle(
     verify, cert, proxies = settings["verify"], settings["cert"], settings["proxies"]
     proxy = select_proxy(url, proxies)
     if proxy and not peer.secure and not is_local(urlsplit(proxy).hostname or ""):
-        proxies = {}  # "localhost" means another machine there, and the keys would travel in clear text
+        proxies = {}  # "localhost" would be the proxy's machine, and the keys would be sent in clear text
     # This keeps requests from looking into ~/.netrc. The session's own auth is asked for each request (``authenticated``).
     request = requests.Request("GET", url, headers=headers, auth=lambda prepared: prepared)
     prepared = session.prepare_request(request)
@@ -183,7 +183,8 @@ def _settle(
     )
     if peer.secure and not peer.local and unverified:
         raise ConfigurationError(
-            f"The session does not verify the certificate of {peer.name} (verify=False): anybody could answer for it. "
+            f"The session does not verify the certificate of {peer.name} (verify=False): "
+            "another server could answer in its place. "
             "Set session.verify, or REQUESTS_CA_BUNDLE, to your CA's bundle."
         )
     kind = SecureConnection if peer.secure else Connection
@@ -200,7 +201,7 @@ def _settle(
 def authenticated(
     session: requests.Session, method: str, url: str, headers: dict[str, str], body: bytes | None
 ) -> dict[str, str]:
-    """The headers of a request with what the session's authentication sets now: a token may have been renewed.
+    """The headers of a request with those that the session's authentication sets: a token may have been renewed.
 
     Raises:
         ConfigurationError: the authentication failed, or changed more than headers.

@@ -50,7 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
     """What the server answered.
 
     Args:
-        status: the HTTP status; a redirect too is only an answer.
+        status: the HTTP status. A redirect is an answer like any other.
         headers: by lower-case name; several of one name are joined by a comma.
         body: all of it.
     """
@@ -61,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Stream:
-    """A long answer as it comes, as for server-sent events: iterate for chunks of bytes.
+    """A long answer, such as server-sent events. Iterate over it for chunks of bytes.
 
     The iteration ends with the answer, or when the stream is closed. It raises ``NetworkError`` when nothing came for
     ``silence`` seconds, or the connection broke.
@@ -82,7 +82,7 @@ class Stream:
 
     def __next__(self) -> bytes:
         if self._made_in is not this_process():
-            raise NetworkError("This stream is the parent process's. Open one of your own.")
+            raise NetworkError("This stream belongs to the parent process. Open another one in this process.")
         with self._reading:
             data = b""
             try:
@@ -101,21 +101,21 @@ class Stream:
         return data
 
     def close(self) -> None:
-        """End it, from any thread: one that waits for a chunk wakes. Closing twice is no error."""
+        """End it, from any thread. A thread that waits for a chunk wakes. Closing twice is allowed."""
         self._closed = True
         if self._made_in is this_process() and self._call.sock is not None:
             try:
                 self._call.sock.shutdown()
             except OSError:
                 pass  # the peer was first
-        if self._reading.acquire(blocking=False):  # else whoever reads closes
+        if self._reading.acquire(blocking=False):  # else the thread that reads closes it
             try:
                 self._response.close()
             finally:
                 self._reading.release()
 
     def abandon(self) -> None:
-        """In a forked child: close its copy of the connection. The parent's stays as it is."""
+        """In a forked child: close its copy of the connection. The parent's is not affected."""
         sock = self._call.sock
         if sock is not None:
             try:
@@ -129,12 +129,12 @@ class Transport:
 
     Args:
         base_url: https, or http on this machine; a path in it goes before every call's.
-        headers: sent with every request. They win over the session's; what ``session.auth`` sets wins over them.
-        timeout: seconds for a whole call, from looking up the host to the last byte; a day at most.
-        session: where proxies, CA bundle, client certificate, authentication and headers come from; without one, the
-            environment as requests reads it. It is read here, once, and not changed; its authentication is asked for
-            each request. ``~/.netrc`` is left alone.
-        pool: how many connections are kept for the next calls; more may be open.
+        headers: sent with every request. They replace the session's; those that ``session.auth`` sets replace them.
+        timeout: seconds for a whole call, from looking up the host to the last byte; one day at most.
+        session: gives proxies, CA bundle, client certificate, authentication and headers. Without one, the environment is
+            used as requests reads it. It is read once, here, and not changed; its authentication is called for each
+            request. ``~/.netrc`` is not used.
+        pool: number of connections that are kept for the next calls; more may be open.
         limit: bytes a body may have.
         setting: what errors name as the place where the URL is set.
 
@@ -168,7 +168,7 @@ class Transport:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin with no connection. Called by itself in forked children."""
+        """Start without connections. Called automatically in forked children."""
         pool = copy.copy(self._template)
         idle = Idle(self._size)
         pool.pool = idle  # type: ignore[assignment]  # urllib3 names a queue, and uses of it what Idle has
@@ -188,9 +188,9 @@ class Transport:
 
         Args:
             method: as in "POST".
-            path: from "/" on, already quoted; it may have a query.
-            body: sent as it is; say its content type in the headers.
-            headers: of this request; they win over all others but what ``session.auth`` sets.
+            path: begins with "/", is quoted, and may have a query.
+            body: sent unchanged; the headers should name its content type.
+            headers: of this request; they replace all others except those that ``session.auth`` sets.
             timeout: seconds for this call instead of the transport's.
 
         Raises:
@@ -206,18 +206,18 @@ class Transport:
         return Answer(response.status, call.fields, response.data)
 
     def open(self, path: str, *, headers: Mapping[str, str] = _NONE, silence: float) -> Stream:
-        """A long-lived GET. Until the head of its answer came it is like ``send``, and raises the same.
+        """A long-lived GET. Until the head of the answer has come, it behaves like ``send`` and raises the same errors.
 
         Args:
-            silence: seconds without a byte after which the stream counts as broken.
+            silence: seconds without any byte after which the stream counts as broken.
         """
         if not silence > 0:
-            raise ValidationError("The silence a stream may keep must be more than 0 seconds.")
+            raise ValidationError("The silence that a stream may have must be more than 0 seconds.")
         call = RequestProgress(self._timeout, float("inf"), silence)
         return Stream(self._peer, self._ask(call, "GET", path, None, headers, preload=False), call)
 
     def close(self) -> None:
-        """Close idle connections; those in use close when their calls end. Closing twice is no error."""
+        """Close idle connections; those in use close when their calls end. Closing twice is allowed."""
         self._closed = True
         self._pool.close()
 
@@ -255,7 +255,7 @@ class Transport:
         except Exception as error:
             failure = explain(self._peer, error, call)
             outcome = type(failure).__name__
-            raise failure from None  # what urllib3 says may have the server's text in it
+            raise failure from None  # urllib3's message may contain the server's text
         finally:
             current.reset(token)
             if _log.isEnabledFor(logging.DEBUG):
@@ -263,5 +263,5 @@ class Transport:
 
     def _live(self) -> urllib3.HTTPConnectionPool:
         if self._closed:
-            raise ConfigurationError("This client is closed. Make a new one.")
+            raise ConfigurationError("This client is closed. Create a new one.")
         return self._pool

@@ -43,16 +43,16 @@ def explain(peer: Peer, error: Exception, call: RequestProgress) -> AscendError:
         return ServerError(f"{peer.name} answered with more than {call.limit:,.0f} bytes.")
     cause = _cause(error)
     if isinstance(cause, urllib3.exceptions.ClosedPoolError):
-        return ConfigurationError("This client was closed while it was called. Make a new one.")
+        return ConfigurationError("This client was closed during the call. Create a new one.")
     if call.silence is not None and not call.head:
         if isinstance(cause, socket.timeout):
             return NetworkError(f"{peer.name} sent nothing for {call.silence:g} s. Connect again.")
-        return NetworkError(f"{peer.name} broke the stream off ({type(cause).__name__}). Connect again.")
+        return NetworkError(f"{peer.name} ended the stream early ({type(cause).__name__}). Connect again.")
     if call.over():
         fate = "It may have received the request." if call.sent else "Nothing was sent."
         return TimeoutError(
-            f"{peer.name} did not answer within {call.seconds:g} s. Is it overloaded, or is something between "
-            f"that swallows packets? Check {peer.setting}, or allow a longer timeout. {fate}"
+            f"{peer.name} did not answer within {call.seconds:g} s. Is it overloaded, or does something in "
+            f"between drop packets? Check {peer.setting}, or allow a longer timeout. {fate}"
         )
     if call.sent:
         return NetworkError(f"{peer.name} {_broken(peer, cause)} It may have received the request.")
@@ -62,7 +62,7 @@ def explain(peer: Peer, error: Exception, call: RequestProgress) -> AscendError:
 def _unreachable(peer: Peer, cause: BaseException) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
-            f"The certificate of {peer.name} is not to be trusted: {cause.verify_message.rstrip('.')}. "
+            f"The certificate of {peer.name} is not trusted: {cause.verify_message.rstrip('.')}. "
             f"Check {peer.setting}; if the CA is your own, name its bundle in REQUESTS_CA_BUNDLE."
         )
     if isinstance(cause, (ssl.SSLError, urllib3.exceptions.SSLError, ssl.CertificateError)):
@@ -82,7 +82,7 @@ def _unreachable(peer: Peer, cause: BaseException) -> str:
 
 def _broken(peer: Peer, cause: BaseException) -> str:
     if isinstance(cause, (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)):
-        return "ended in the middle of its answer."
+        return "closed the connection in the middle of its answer."
     if isinstance(cause, ssl.SSLError):
         return f"ended the TLS connection ({cause.reason}): does it want a client certificate?"
     if isinstance(cause, OSError):  # http.client.RemoteDisconnected is one
@@ -91,7 +91,7 @@ def _broken(peer: Peer, cause: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What urllib3 wrapped, and wrapped again."""
+    """The error that urllib3 wrapped, possibly several times."""
     while True:
         inner = next((part for part in error.args if isinstance(part, BaseException)), error.__cause__)
         if inner is None:

@@ -1,7 +1,12 @@
-"""The way to a webhook's receiver, which an organization chose and so is not to be trusted.
+"""One request to a webhook's receiver. Organizations choose receivers, so the server does not trust their addresses.
 
-An address must be public, is looked up anew for each request, and the request goes to the very address that was checked:
-a name that leads elsewhere a moment later (DNS rebinding) leads nowhere. No redirect is followed and no proxy used.
+Rules (promises 8 and 9: a receiver must not lead the server to what is private):
+
+1. An address must be public. It is looked up again for each request.
+2. The request goes to the address that was checked. A name that leads elsewhere a moment later (DNS rebinding) changes
+   nothing.
+3. No redirect is followed and no proxy is used.
+4. One deadline holds from the look-up to the end of the answer, and the answer is bounded (``bounded_socket``).
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from ascend_guard.engine import webhooks
 from ascend_guard.errors import ValidationError
 
 TIMEOUT = 10.0
-"""Seconds that one request may take, from looking the name up to the end of the answer."""
+"""Seconds that one request may take, from looking up the name to the end of the answer."""
 
 LARGEST_ANSWER = 65_536
 """Bytes that are read of an answer, headers included."""
@@ -57,7 +62,7 @@ Resolve = Callable[[str, int], list[str]]
 
 
 class Target(Struct, frozen=True):
-    """Where a URL leads, taken apart."""
+    """The parts of a receiver's URL."""
 
     secure: bool
     host: str
@@ -84,7 +89,7 @@ class Sender:
         return ssl.create_default_context()
 
     def check(self, url: str) -> tuple[Target, list[str]]:
-        """Where a URL leads, and the addresses that were found good.
+        """Where a URL leads, and the addresses that may be used.
 
         Raises:
             ValidationError: it may not lead there, or leads nowhere.
@@ -105,7 +110,7 @@ class Sender:
         return target, list(dict.fromkeys(map(str, found)))[:4]
 
     def send(self, url: str, headers: dict[str, str], body: bytes) -> webhooks.Attempt:
-        """Post a body, once. Never raises: what went wrong is in the answer."""
+        """Post a body, once. It never raises: the result says what went wrong."""
         bounds = Bounds(time.monotonic() + TIMEOUT, LARGEST_ANSWER)
         try:
             target, addresses = self.check(url)
@@ -123,7 +128,7 @@ class Sender:
         self, target: Target, addresses: list[str], headers: dict[str, str], body: bytes, bounds: Bounds
     ) -> webhooks.Attempt:
         connection = http.client.HTTPConnection(target.host, target.port)
-        connection.auto_open = 0  # only ever over the connection made here
+        connection.auto_open = 0  # only the connection that is made here is used
         with self._connect(target, addresses, bounds) as raw:
             connection.sock = BoundedSocket(raw, bounds)
             connection.putrequest("POST", target.path, skip_host=True, skip_accept_encoding=True)
@@ -163,7 +168,7 @@ class Sender:
 
 
 def parse(url: str, *, private: bool = False) -> Target:
-    """Take a webhook's URL apart, strictly: what two readers could understand differently is refused.
+    """Split a webhook's URL, strictly: a URL that two readers could understand differently is refused.
 
     Raises:
         ValidationError: it is not one a webhook may have.
@@ -229,7 +234,7 @@ def _looked_up(host: str, port: int) -> list[str]:
 
 
 def message(secret: str, delivery: webhooks.Delivery, now: float) -> tuple[dict[str, str], bytes]:
-    """The headers and the body that tell a receiver of an event; the body is the same on every try."""
+    """The headers and the body that report an event to a receiver; every attempt has the same body."""
     told = {
         "id": delivery.delivery_id,
         "event": delivery.event,
