@@ -17,7 +17,7 @@ import ascend_guard
 PACKAGE = Path(ascend_guard.__file__).parent
 
 LAYERS = (
-    ("processes", "event_stream"),
+    ("processes", "event_stream", "bounded_socket"),
     ("_version", "calling.discarded", "redaction.decodings", "redaction.hidden", "interrupts"),
     ("errors", "model", "redaction.names", "redaction.values", "printable", "durations"),
     ("errors.remedies", "kill_switch", "callables.type_hints", "calling.governable"),

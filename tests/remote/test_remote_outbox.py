@@ -190,7 +190,7 @@ def test_a_forked_child(leave: str) -> None:
             class Slow(Wire):
                 def send(self, method, path, **how):
                     go.wait(30)
-                    print(os.getpid() == parent, path, flush=True)
+                    print(f"{{os.getpid() == parent}} {{path}}\\n", end="", flush=True)
                     return super().send(method, path, **how)
             go, parent = threading.Event(), os.getpid()
             outbox = Outbox(Slow([]))

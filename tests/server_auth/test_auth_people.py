@@ -555,7 +555,7 @@ def test_an_issuer_that_takes_its_time_holds_up_nobody(
     assert issuer.asked == ["/keys"]
 
 
-@pytest.mark.parametrize("part", ["nothing", "body"])
+@pytest.mark.parametrize("part", ["nothing", "body", "head"])
 def test_an_issuer_that_took_its_time_is_asked_again(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:

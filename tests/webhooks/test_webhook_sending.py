@@ -117,6 +117,35 @@ def test_no_more_is_read_than_the_bound() -> None:
 
 
 @pytest.mark.parametrize(
+    "length", [b"Content-Length: 50000\r\n", b"Connection: close\r\nContent-Length: 50000\r\n", b""]
+)
+def test_an_answer_is_read_to_its_end(length: bytes) -> None:
+    """The receiver sees an orderly end of the connection, not a reset while it answers."""
+    ends: list[bytes | OSError] = []
+
+    def serve(listening: socket.socket) -> None:
+        peer, _ = listening.accept()
+        with peer:
+            request = b""
+            while not request.endswith(b"{}"):
+                request += peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\n%b\r\n" % length + b"x" * 50_000)
+            if not length:
+                peer.shutdown(socket.SHUT_WR)
+            try:
+                ends.append(peer.recv(1))
+            except OSError as error:
+                ends.append(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        assert Sender(private=True).send(f"http://127.0.0.1:{listening.getsockname()[1]}/", {}, b"{}").ok
+        thread.join()
+    assert ends == [b""]
+
+
+@pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1", b"garbage\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n", b"\x16\x03\x01\x00"]
 )
 def test_no_http_is_no_answer(world: World, answer: bytes) -> None:

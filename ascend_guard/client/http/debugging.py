@@ -20,11 +20,11 @@ _MOST = 4000
 
 
 class Logged:
-    """Stands before a transport and logs what passes.
+    """Wraps a transport and logs requests and answers.
 
     Args:
-        sender: what sends.
-        secrets: what may not be shown, besides whatever looks like a secret.
+        sender: the transport.
+        secrets: texts that must not be shown, in addition to everything that looks like a secret.
     """
 
     def __init__(self, sender: Sender, secrets: Sequence[str]) -> None:

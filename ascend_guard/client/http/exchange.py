@@ -1,7 +1,12 @@
-"""One request and its resends, without I/O: a generator of effects, and two small drivers that perform them.
+"""One request and its retries, without I/O: a generator of effects, and two small drivers that perform them.
 
-This is the only place where anything is sent again. What may not happen twice is resent only when the server certainly did
-nothing with it.
+Rules (promise 3: a retry never runs anything twice):
+
+1. Only this module sends anything again.
+2. A request that may happen twice (GET, PUT, DELETE, or with an idempotency key) is sent again after each status of the
+   policy.
+3. Any other request is sent again only after 429 and 503, which say that the server did nothing, or if it was not sent.
+4. No pause begins that would end after the deadline.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from .transport import Answer, Unsent
 R = TypeVar("R")
 
 SAID_FROM = 5.0
-"""Seconds of a pause from which on it is logged."""
+"""Pauses of so many seconds or more are logged."""
 
 _log = logging.getLogger("ascend_guard.client")
 
@@ -42,13 +47,13 @@ _NOT_DONE = frozenset({429, 503})
 
 
 class Send(Struct, frozen=True):
-    """Send a request; the reply is the ``Answer``.
+    """Send a request. The reply is the ``Answer``.
 
     Args:
         method: HTTP method.
         path: with its query, quoted.
-        body: sent as it is.
-        headers: besides the transport's own.
+        body: sent unchanged.
+        headers: in addition to the transport's own.
         timeout: seconds; the transport's own when None.
     """
 
@@ -66,7 +71,7 @@ class Send(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True):
-    """Wait this many seconds; the reply is None. ``why`` is for the log."""
+    """Wait for this many seconds. The reply is None. ``why`` is logged."""
 
     seconds: float
     why: str = ""
@@ -76,7 +81,7 @@ Exchange: TypeAlias = Generator[Send | Pause, Answer | None, R]
 
 
 class Sender(Protocol):
-    """Who performs a ``Send``: a ``Transport``, or what stands before one."""
+    """Performs a ``Send``: a ``Transport``, or a wrapper around one."""
 
     def send(
         self,
@@ -92,14 +97,14 @@ class Sender(Protocol):
 
 
 class Retry(Struct, frozen=True, kw_only=True):
-    """What is sent again, and when.
+    """Which requests are sent again, and when.
 
     Args:
-        attempts: how often a request is sent at most.
-        statuses: answers that are worth another attempt.
+        attempts: the number of times a request is sent at most.
+        statuses: of answers after which there is another attempt.
         base: seconds before the second attempt.
         factor: how many times longer each next pause is.
-        jitter: the share of a pause that chance may add to it.
+        jitter: the largest random addition, as a share of the pause.
         network: whether a request is sent again, once, after a failure of the network.
     """
 
@@ -123,7 +128,7 @@ DOCUMENTED = Retry(attempts=4, statuses=frozenset({429, 500, 502, 503, 504}), ba
 """SDK document, "Retry Behavior": three retries, backoff factor 0.5 s."""
 
 LOST_CONNECTION = Retry(attempts=2, base=0.0, jitter=0.0)
-"""Once more after a connection that had been closed meanwhile, and nothing else."""
+"""Sent once more if the connection was closed in the meantime, and after no answer."""
 
 ONCE = Retry(attempts=1)
 """Nothing is sent again."""
@@ -143,29 +148,28 @@ def exchange(
     random: Callable[[], float] = _random.random,
     clock: Callable[[], float] = time.monotonic,
 ) -> Exchange[Answer]:
-    """Ask one endpoint; the result is the answer of a success.
+    """Send a request to one endpoint. The result is a successful answer.
 
-    A request that may happen twice (GET, PUT, DELETE, or with an ``Idempotency-Key``) is sent again after any status of
-    the policy; any other only after 429 and 503. After a failure of the network it is sent again once, when it may happen
-    twice or was certainly not sent. ``Retry-After`` replaces the pause. A pause that would end too late is not begun: the
-    error is raised at once, and says how long the server asked to wait.
+    The rules of this module say when it is sent again. After a network failure that is once at most. ``Retry-After``
+    replaces the pause. If the pause would end too late, the error is raised at once and says how long the server asked to
+    wait.
 
     Args:
         endpoint: a row of the table.
         parameters: of its path.
-        body: of its type or a mapping for it, encoded here; bytes are sent as they are.
-        query: of its address; what is None is left out.
+        body: of its type, or a mapping with the same fields, which is encoded here; bytes are sent unchanged.
+        query: of its URL; values that are None are left out.
         headers: of this request.
-        retry: what is sent again.
-        deadline: a moment of ``clock`` by which this ends, attempts included.
+        retry: when it is sent again.
+        deadline: a moment of ``clock`` by which it ends, with all attempts.
         until: a moment of ``clock`` by which pauses end; without it and a deadline, ``RETRY_FOR`` from now.
         timeout: seconds one attempt may take, if less than what is left until the deadline.
         random: from 0 to 1, for the jitter.
         clock: seconds.
 
     Raises:
-        ValidationError: it cannot be sent as it stands, or the server says so.
-        AscendError: any other answer than a success, as ``failure_of`` names it; what the transport raises.
+        ValidationError: the request is not valid, here or for the server.
+        AscendError: an answer that is not a success (``failure_of``), or an error of the transport.
     """
     raw = body if isinstance(body, bytes) else encoded(endpoint, body)
     path = address(endpoint, parameters, query)
@@ -208,10 +212,10 @@ def exchange(
 
 
 def encoded(endpoint: Endpoint, body: Any) -> bytes | None:
-    """A body as JSON, checked against its endpoint before anything is sent.
+    """A body as JSON, checked against the endpoint's type before anything is sent.
 
     Raises:
-        ValidationError: it does not fit; the message says where.
+        ValidationError: it does not fit the type; the message says where.
     """
     if body is None:
         return None
@@ -237,7 +241,7 @@ def address(endpoint: Endpoint, parameters: Mapping[str, Any], query: Mapping[st
     """The path and the query of a request.
 
     Raises:
-        ValidationError: a parameter is no identifier. An empty one would lead to another endpoint.
+        ValidationError: a parameter is not an identifier. An empty one would lead to another endpoint.
     """
     for name, value in parameters.items():
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
@@ -273,9 +277,9 @@ def run(flow: Exchange[R], transport: Sender, sleep: Callable[[float], None] = t
 async def arun(flow: Exchange[R], transport: Sender, pool: Executor) -> R:
     """Perform an exchange on the running event loop: sends in a thread of ``pool``, pauses in none.
 
-    A cancelled call ends at once; what its thread has under way ends by its own time-out.
+    A cancelled call ends at once. The request that its thread is sending ends by its own time-out.
     """
-    import asyncio  # who calls from threads need not load it
+    import asyncio  # blocking callers need not load it
 
     loop = asyncio.get_running_loop()
 
@@ -290,7 +294,7 @@ async def arun(flow: Exchange[R], transport: Sender, pool: Executor) -> R:
 
 
 def _say(pause: Pause) -> None:
-    """A caller that waits long is told what for."""
+    """Log a long pause with its reason."""
     if pause.why and pause.seconds >= SAID_FROM:
         _log.warning("%s", pause.why)
 

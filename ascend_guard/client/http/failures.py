@@ -1,4 +1,4 @@
-"""An answer that is no success, as an error of the tree: what was refused, why, the remedy, and the correlation id."""
+"""The error for an answer that is not a success: what was refused, why, how to fix it, and the correlation id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ascend_guard.redaction import scrub
 from .transport import Answer
 
 MOST_WORDS = 400
-"""Characters of the server's own words that a message carries."""
+"""Characters of the server's own text that a message may contain."""
 
 _MOST_BYTES = 1 << 16
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -61,12 +61,12 @@ _PEOPLE_ONLY = "This needs a person's token, never an API key: pass token= with 
 def failure_of(
     endpoint: Endpoint, answer: Answer, sent: Mapping[str, str], action_id: str | None = None
 ) -> AscendError:
-    """The error for an answer that is no success (REST API document, "Error Responses").
+    """The error for an answer that is not a success (REST API document, "Error Responses").
 
     Args:
-        endpoint: what was asked.
-        answer: what came.
-        sent: the request's headers: its correlation id, and the secrets no message may repeat.
+        endpoint: that was called.
+        answer: of the server.
+        sent: the request's headers, for its correlation id and for the secrets that no message may repeat.
         action_id: the action it was about.
     """
     secrets = [value.removeprefix("Bearer ") for name, value in sent.items() if name.lower() in _CREDENTIALS]
@@ -83,9 +83,9 @@ def failure_of(
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Seconds the server asks to wait, given as seconds or as an HTTP date; None when it does not say, or not well.
+    """Seconds the server asks to wait, given as seconds or as an HTTP date; None if it does not say, or not in a valid form.
 
-    A date counts from the answer's own ``Date`` where there is one: the two clocks need not agree.
+    A date is compared with the answer's own ``Date`` if it has one: the two clocks may differ.
     """
     value = answer.headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
@@ -97,7 +97,7 @@ def retry_after(answer: Answer) -> float | None:
 
 
 def readable(text: str, secrets: list[str]) -> str:
-    """A server's words for a message: one line, bounded, without control characters and secrets."""
+    """A server's text for a message: one line, bounded, without control characters and secrets."""
     plain = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
     clean = " ".join(scrub(plain, secrets).split())
     return clean if len(clean) <= MOST_WORDS else f"{clean[: MOST_WORDS - 1]}…"

@@ -1,4 +1,4 @@
-"""Who a client is and where it asks: argument, then environment, then default; and the headers that say so."""
+"""A client's settings (arguments, then the environment, then defaults) and the headers made from them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DEFAULT_URL = "https://pilot.owkai.app"
 """SDK document, "Constructor Options"."""
 
 RETRY_FOR = 300.0
-"""Seconds within which an exchange's last pause ends where the caller does not say: several windows of a minute, after which
-the documented rate limits free up, and not one of an hour, for which no caller is kept waiting unasked."""
+"""Seconds within which an exchange's last pause ends if the caller does not say. The documented rate limits per minute reset
+several times within it. A limit per hour does not: no caller waits that long without asking for it."""
 
 _PREFIXES = ("ask_", "owkai_")
 _SHORTEST_KEY = 16
@@ -40,7 +40,7 @@ def _no_stream() -> None: ...
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """Who asks, and how.
+    """Who sends requests, and with which settings.
 
     Args:
         api_key: begins with ``ask_`` or ``owkai_``.
@@ -77,15 +77,15 @@ class Identity(Struct, frozen=True, kw_only=True):
         return [("api_key", self.masked()), ("api_url", self.api_url), ("agent_id", self.agent_id)]
 
     def masked(self) -> str:
-        """The key as it may be shown: what kind it is, and nothing of it."""
+        """The key's prefix, which may be shown."""
         return f"{self.api_key.partition('_')[0]}_***"
 
     def secrets(self) -> list[str]:
-        """What no log may show."""
+        """Texts that no log may show."""
         return [secret for secret in (self.api_key, self.signing_secret) if secret]
 
     def headers(self) -> dict[str, str]:
-        """Those of every request."""
+        """The headers of every request."""
         return {
             "User-Agent": f"ascend-guard/{__version__} Python",
             "X-SDK-Version": __version__,
@@ -93,14 +93,14 @@ class Identity(Struct, frozen=True, kw_only=True):
         }
 
     def call_headers(self, body: bytes | None, token: str | None = None) -> dict[str, str]:
-        """Those of one request: who asks, its correlation id, when, and the signature.
+        """The headers of one request: credentials, correlation id, time and signature.
 
         Args:
-            body: as it is sent.
-            token: a person's, sent instead of the key.
+            body: the bytes that are sent.
+            token: a person's token, sent instead of the key.
 
         Raises:
-            ValidationError: the token is no token.
+            ValidationError: the token does not have the form of one.
         """
         timestamp = self.now()
         headers = {
@@ -123,12 +123,12 @@ class Identity(Struct, frozen=True, kw_only=True):
         return iso(time.time())
 
     def agent(self) -> tuple[str, str]:
-        """The identifier and the name that actions are asked under."""
+        """The identifier and the name of the agent that actions are submitted for."""
         agent_id = self.agent_id or "default-agent"
         return agent_id, self.agent_name or agent_id
 
     def require_agent(self, agent_id: str | None) -> str:
-        """The agent that a call is about: the one it names, or the client's own.
+        """The agent of a call: the one it names, or the client's own.
 
         Raises:
             ValidationError: neither names one.
@@ -156,8 +156,8 @@ def identity_of(
     """Arguments first, the environment second (SDK document, "Environment Variables"), defaults last.
 
     Raises:
-        AuthenticationError: there is no key, or it is not formed like one. The message does not show it.
-        ConfigurationError: another value cannot be used.
+        AuthenticationError: there is no key, or it does not have the form of one. The message does not show it.
+        ConfigurationError: another value is not valid.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise ConfigurationError("timeout must be a number of seconds greater than 0.")

@@ -1,4 +1,4 @@
-"""Where the control plane is, under which settings it is asked, and what may be sent there at all."""
+"""The address of a server, the settings under which it is called, and which requests may be sent to it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
-from requests.utils import default_headers, select_proxy, to_native_string
+from requests.utils import default_headers, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ascend_guard.errors import AscendError, ConfigurationError, ValidationError
 
-from .reading import Connection, SecureConnection
+from .connection import Connection, SecureConnection
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[ -~\xa0-\xff]*")
-_SEGMENT = r"/(?!(?:\.|%2[eE]){1,2}(?:[/?]|\Z))[!\"$-.0->@-\[\]-~]*"  # no dots, by which a server would climb
+_SEGMENT = r"/(?!(?:\.|%2[eE]){1,2}(?:[/?]|\Z))[!\"$-.0->@-\[\]-~]*"  # no dot segments, which would lead out of the prefix
 _PATH = re.compile(rf"(?:{_SEGMENT})+(?:\?[!\"$-~]*)?")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
@@ -35,19 +35,20 @@ _FRAMING = frozenset(
 
 
 class Peer:
-    """A control plane's address.
+    """The address of a control plane, or of another server that is asked in the same way.
 
     Args:
         url: https, or http on this machine.
+        setting: what errors name as the place where it is set.
 
     Raises:
         ConfigurationError: it is something else; the message names the remedy.
     """
 
-    def __init__(self, url: str) -> None:
-        remedy = "Set ASCEND_API_URL (or base_url) to one like https://ascend.example.com."
+    def __init__(self, url: str, setting: str) -> None:
+        remedy = f"Set {setting} to one like https://ascend.example.com."
         if "@" in url:
-            raise ConfigurationError(f"The control plane's URL must have no user or password in it. {remedy}")
+            raise ConfigurationError(f"The server's URL must have no user or password in it. {remedy}")
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -62,7 +63,8 @@ class Peer:
             or (path and not _PATH.fullmatch(path))
             or parts.scheme not in ("https", "http")
         ):
-            raise ConfigurationError(f"{url!r} is not a URL of a control plane. {remedy}")
+            raise ConfigurationError(f"{url!r} is not a server's URL. {remedy}")
+        self.setting = setting
         self.secure = parts.scheme == "https"
         self.local = is_local(host)
         if not self.secure and not self.local:
@@ -79,12 +81,12 @@ class Peer:
         self.proxy = ""
 
     def url(self, path: str) -> str:
-        """The whole URL of a path; through a plain proxy the prefix is one already."""
+        """The whole URL of a path. For a plain proxy the prefix is a whole URL already."""
         return self.prefix + path if "://" in self.prefix else self.origin + self.prefix + path
 
 
 def is_local(host: str) -> bool:
-    """Whether a host's name can only mean this machine."""
+    """Whether a host's name always means this machine."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -93,15 +95,15 @@ def is_local(host: str) -> bool:
 
 
 def check_target(method: str, path: str) -> None:
-    """Refuse what would be another request than the one that was meant.
+    """Refuse a method or a path that would make another request.
 
     Raises:
-        ValidationError: no method, or no path on this server.
+        ValidationError: it is not a method, or not a path on this server.
     """
     if not _NAME.fullmatch(method):
-        raise ValidationError(f"{method!r} is no HTTP method.")
+        raise ValidationError(f"{method!r} is not an HTTP method.")
     if not _PATH.fullmatch(path):
-        raise ValidationError(f"{path!r} is not a path: it begins with /, and what is in it is quoted.")
+        raise ValidationError(f"{path!r} is not a path. A path begins with / and is quoted.")
 
 
 def checked(headers: Mapping[str, str]) -> dict[str, str]:
@@ -126,13 +128,13 @@ def checked(headers: Mapping[str, str]) -> dict[str, str]:
 def settle(
     peer: Peer, session: requests.Session | None, headers: dict[str, str]
 ) -> tuple[urllib3.HTTPConnectionPool, dict[str, str]]:
-    """Ask requests, once, how this peer is reached.
+    """Ask requests, once, how to reach a server.
 
     Returns:
         A pool to copy, not to use, and the headers of every request.
 
     Raises:
-        ConfigurationError: the session, or the environment, cannot be used for this peer.
+        ConfigurationError: the settings of the session or of the environment cannot be used for it.
     """
     try:
         if session is not None:
@@ -142,7 +144,7 @@ def settle(
     except AscendError:
         raise
     except Exception as error:
-        # requests' own texts may quote headers; what the system says is about files.
+        # The messages of requests may quote headers; those of the system are about files.
         said = f" ({error})" if type(error) is OSError else ""
         raise ConfigurationError(
             f"The session's settings cannot be used for {peer.name}: {type(error).__name__}{said}. "
@@ -158,7 +160,7 @@ def _settle(
     verify, cert, proxies = settings["verify"], settings["cert"], settings["proxies"]
     proxy = select_proxy(url, proxies)
     if proxy and not peer.secure and not is_local(urlsplit(proxy).hostname or ""):
-        proxies = {}  # "localhost" means another machine there, and the keys would travel in clear text
+        proxies = {}  # "localhost" would be the proxy's machine, and the keys would be sent in clear text
     # This keeps requests from looking into ~/.netrc. The session's own auth is asked for each request (``authenticated``).
     request = requests.Request("GET", url, headers=headers, auth=lambda prepared: prepared)
     prepared = session.prepare_request(request)
@@ -167,7 +169,7 @@ def _settle(
         raise ConfigurationError(f"The session's adapter for {peer.origin} must be a requests HTTPAdapter.")
     found = adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies, cert=cert)
     pool = copy.copy(cast("urllib3.HTTPConnectionPool", found))
-    adapter.cert_verify(pool, url, verify, cert)  # type: ignore[no-untyped-call]
+    adapter.cert_verify(pool, url, verify, cert)  # type: ignore[no-untyped-call]  # the stubs of requests have no types here
     if pool.ConnectionCls not in (HTTPConnection, HTTPSConnection) or (
         pool.proxy is not None and pool.proxy.scheme != "http"
     ):
@@ -181,26 +183,25 @@ def _settle(
     )
     if peer.secure and not peer.local and unverified:
         raise ConfigurationError(
-            f"The session does not verify the certificate of {peer.name} (verify=False): anybody could answer for it. "
+            f"The session does not verify the certificate of {peer.name} (verify=False): "
+            "another server could answer in its place. "
             "Set session.verify, or REQUESTS_CA_BUNDLE, to your CA's bundle."
         )
     kind = SecureConnection if peer.secure else Connection
+    # urllib3 names a protocol here, with attributes of certificates that it does not ask for.
     pool.ConnectionCls = kind  # pyright: ignore[reportAttributeAccessIssue]
     if pool.proxy is not None:
         peer.proxy = f"{pool.proxy.host}:{pool.proxy.port}"
         if not peer.secure:
             peer.prefix = url
-    pool.proxy_headers = {
-        name: to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
-        for name, value in pool.proxy_headers.items()
-    }
+    pool.proxy_headers = {name: _text(value) for name, value in pool.proxy_headers.items()}
     return pool, {"host": peer.host, **_merged(prepared)}
 
 
 def authenticated(
     session: requests.Session, method: str, url: str, headers: dict[str, str], body: bytes | None
 ) -> dict[str, str]:
-    """The headers of a request with what the session's authentication sets now: a token may have been renewed.
+    """The headers of a request with those that the session's authentication sets: a token may have been renewed.
 
     Raises:
         ConfigurationError: the authentication failed, or changed more than headers.
@@ -221,7 +222,7 @@ def authenticated(
         raise ConfigurationError(
             "The session's auth changed the URL, the method or the body. It may set headers only."
         )
-    kept = {name: to_native_string(value, "latin-1") for name, value in prepared.headers.items()}  # type: ignore[no-untyped-call]
+    kept = {name: _text(value) for name, value in prepared.headers.items()}
     framing = {name: value for name, value in headers.items() if name in _FRAMING}
     return framing | checked({name: value for name, value in kept.items() if name.lower() not in _FRAMING})
 
@@ -230,7 +231,12 @@ def _merged(prepared: requests.PreparedRequest) -> dict[str, str]:
     usual = default_headers()
     kept = {}
     for name, value in prepared.headers.items():
-        text = to_native_string(value, "latin-1")  # type: ignore[no-untyped-call]
+        text = _text(value)
         if usual.get(name) != text and name.lower() not in _FRAMING:
             kept[name] = text
     return {"accept-encoding": "identity", "user-agent": "ascend-guard", **checked(kept)}
+
+
+def _text(value: str | bytes) -> str:
+    """A header's value; requests lets it be bytes."""
+    return value if isinstance(value, str) else value.decode("latin-1")

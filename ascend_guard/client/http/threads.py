@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Threads:
-    """A pool that is made when it is first used. A forked child, which has none of its parent's threads, makes its own.
+    """A pool that is made when it is first used. A forked child has none of its parent's threads and makes its own.
 
     Args:
         most: how many threads there are at most.
@@ -25,7 +25,7 @@ class Threads:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin without threads. Called by itself in forked children."""
+        """Start without threads. Called automatically in forked children."""
         self._pool: ThreadPoolExecutor | None = None
 
     def pool(self) -> ThreadPoolExecutor:
@@ -37,7 +37,7 @@ class Threads:
         return self._pool
 
     def close(self) -> None:
-        """Let the threads go, without waiting for what they do. Closing twice is no error."""
+        """End the threads without waiting for their work. Closing twice is allowed."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)

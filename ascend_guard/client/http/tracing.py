@@ -1,4 +1,4 @@
-"""The caller's trace, so that the server's spans go on with it (W3C Trace Context). Costs nothing without an SDK."""
+"""The caller's trace context, so that the server's spans continue the trace (W3C Trace Context). Free without an SDK."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _modules = sys.modules
 
 
 def trace_headers() -> dict[str, str]:
-    """``traceparent`` and what else the configured propagators carry; nothing when nobody traces."""
+    """``traceparent`` and the other headers of the configured propagators; empty if tracing is not configured."""
     trace = _modules.get("opentelemetry.trace")
     if trace is None or getattr(trace, "_TRACER_PROVIDER", trace) is None:
         return {}

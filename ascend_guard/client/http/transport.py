@@ -1,18 +1,21 @@
 """HTTP to the control plane: a requests session's settings, a urllib3 pool, one deadline for the whole call.
 
-requests knows the settings (proxies, certificates) and is asked once; the calls go straight to a pool of
-our own, which costs less than half. Nothing is retried, no redirect is followed, no cookie is kept: what may be sent again
-is decided above, where there is an idempotency key.
+requests decides the settings (proxies, certificates) once, when a transport is made. The calls use a urllib3 pool directly,
+which costs less than half of a call of requests.
+
+Rules (promise 1: any fault is an error; promise 3: no request is repeated unnoticed; promise 8: keys go nowhere else):
+
+1. Nothing is sent again here. ``exchange`` decides that, where there is an idempotency key.
+2. No redirect is followed and no cookie is kept: nobody else gets the request and its keys.
+3. A call ends by its deadline, with a bounded answer or an error of the tree (``connection``, ``reading``).
+4. A forked child starts with no connection.
 """
 
 from __future__ import annotations
 
 import copy
-import http.client
 import logging
 import os
-import socket
-import ssl
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -23,18 +26,16 @@ import requests
 import urllib3
 
 from ascend_guard.errors import (
-    AscendError,
     ConfigurationError,
     NetworkError,
-    ServerError,
-    TimeoutError,
     ValidationError,
 )
 from ascend_guard.processes import renewed_in_children, this_process
 from ascend_guard.redaction.hidden import masks
 
-from .reading import AnswerRefused, Idle, RequestProgress, current
+from .connection import Idle, RequestProgress, current
 from .settings import Peer, authenticated, check_target, checked, settle
+from .unanswered import Unsent, explain
 
 __all__ = ["Answer", "Stream", "Transport", "Unsent"]
 
@@ -44,16 +45,12 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 _CHUNK = 64 << 10
 
 
-class Unsent(NetworkError):
-    """The request certainly did not reach the server: no such host, refused, no TLS. Sending it again is safe."""
-
-
 @masks("headers", "body")
 class Answer(msgspec.Struct, frozen=True):
     """What the server answered.
 
     Args:
-        status: the HTTP status; a redirect too is only an answer.
+        status: the HTTP status. A redirect is an answer like any other.
         headers: by lower-case name; several of one name are joined by a comma.
         body: all of it.
     """
@@ -64,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Stream:
-    """A long answer as it comes, as for server-sent events: iterate for chunks of bytes.
+    """A long answer, such as server-sent events. Iterate over it for chunks of bytes.
 
     The iteration ends with the answer, or when the stream is closed. It raises ``NetworkError`` when nothing came for
     ``silence`` seconds, or the connection broke.
@@ -85,7 +82,7 @@ class Stream:
 
     def __next__(self) -> bytes:
         if self._made_in is not this_process():
-            raise NetworkError("This stream is the parent process's. Open one of your own.")
+            raise NetworkError("This stream belongs to the parent process. Open another one in this process.")
         with self._reading:
             data = b""
             try:
@@ -93,7 +90,7 @@ class Stream:
                     data = self._response.read1(_CHUNK, decode_content=False)
             except Exception as error:
                 if not self._closed:
-                    raise _explain(self._peer, error, self._call) from None
+                    raise explain(self._peer, error, self._call) from None
                 data = b""
             finally:
                 if self._closed or not data:
@@ -104,26 +101,25 @@ class Stream:
         return data
 
     def close(self) -> None:
-        """End it, from any thread: one that waits for a chunk wakes. Closing twice is no error."""
+        """End it, from any thread. A thread that waits for a chunk wakes. Closing twice is allowed."""
         self._closed = True
         if self._made_in is this_process() and self._call.sock is not None:
             try:
-                # Not SSLSocket's own shutdown, which makes a read that is going on elsewhere continue without TLS.
-                socket.socket.shutdown(self._call.sock, socket.SHUT_RDWR)
+                self._call.sock.shutdown()
             except OSError:
                 pass  # the peer was first
-        if self._reading.acquire(blocking=False):  # else whoever reads closes
+        if self._reading.acquire(blocking=False):  # else the thread that reads closes it
             try:
                 self._response.close()
             finally:
                 self._reading.release()
 
     def abandon(self) -> None:
-        """In a forked child: close its copy of the connection. The parent's stays as it is."""
+        """In a forked child: close its copy of the connection. The parent's is not affected."""
         sock = self._call.sock
         if sock is not None:
             try:
-                os.close(sock.detach())
+                os.close(sock.raw.detach())
             except OSError:
                 pass  # the parent had closed it
 
@@ -133,13 +129,14 @@ class Transport:
 
     Args:
         base_url: https, or http on this machine; a path in it goes before every call's.
-        headers: sent with every request. They win over the session's; what ``session.auth`` sets wins over them.
-        timeout: seconds for a whole call, from looking up the host to the last byte; a day at most.
-        session: where proxies, CA bundle, client certificate, authentication and headers come from; without one, the
-            environment as requests reads it. It is read here, once, and not changed; its authentication is asked for
-            each request. ``~/.netrc`` is left alone.
-        pool: how many connections are kept for the next calls; more may be open.
+        headers: sent with every request. They replace the session's; those that ``session.auth`` sets replace them.
+        timeout: seconds for a whole call, from looking up the host to the last byte; one day at most.
+        session: gives proxies, CA bundle, client certificate, authentication and headers. Without one, the environment is
+            used as requests reads it. It is read once, here, and not changed; its authentication is called for each
+            request. ``~/.netrc`` is not used.
+        pool: number of connections that are kept for the next calls; more may be open.
         limit: bytes a body may have.
+        setting: what errors name as the place where the URL is set.
 
     Raises:
         ConfigurationError: the URL or the session cannot be used; the message names the remedy.
@@ -155,10 +152,11 @@ class Transport:
         session: requests.Session | None = None,
         pool: int = 32,
         limit: int = 8 << 20,
+        setting: str = "ASCEND_API_URL",
     ) -> None:
         if not timeout > 0:
             raise ConfigurationError("The timeout must be more than 0 seconds.")
-        self._peer = Peer(base_url)
+        self._peer = Peer(base_url, setting)
         self._template, self._headers = settle(self._peer, session, checked(headers))
         self._session = session
         self._timeout = timeout
@@ -170,11 +168,11 @@ class Transport:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin with no connection. Called by itself in forked children."""
+        """Start without connections. Called automatically in forked children."""
         pool = copy.copy(self._template)
         idle = Idle(self._size)
-        pool.pool = idle  # type: ignore[assignment]
-        weakref.finalize(pool, idle.empty)
+        pool.pool = idle  # type: ignore[assignment]  # urllib3 names a queue, and uses of it what Idle has
+        weakref.finalize(pool, idle.close)
         self._pool = pool
 
     def send(
@@ -190,9 +188,9 @@ class Transport:
 
         Args:
             method: as in "POST".
-            path: from "/" on, already quoted; it may have a query.
-            body: sent as it is; say its content type in the headers.
-            headers: of this request; they win over all others but what ``session.auth`` sets.
+            path: begins with "/", is quoted, and may have a query.
+            body: sent unchanged; the headers should name its content type.
+            headers: of this request; they replace all others except those that ``session.auth`` sets.
             timeout: seconds for this call instead of the transport's.
 
         Raises:
@@ -208,18 +206,18 @@ class Transport:
         return Answer(response.status, call.fields, response.data)
 
     def open(self, path: str, *, headers: Mapping[str, str] = _NONE, silence: float) -> Stream:
-        """A long-lived GET. Until the head of its answer came it is like ``send``, and raises the same.
+        """A long-lived GET. Until the head of the answer has come, it behaves like ``send`` and raises the same errors.
 
         Args:
-            silence: seconds without a byte after which the stream counts as broken.
+            silence: seconds without any byte after which the stream counts as broken.
         """
         if not silence > 0:
-            raise ValidationError("The silence a stream may keep must be more than 0 seconds.")
+            raise ValidationError("The silence that a stream may have must be more than 0 seconds.")
         call = RequestProgress(self._timeout, float("inf"), silence)
         return Stream(self._peer, self._ask(call, "GET", path, None, headers, preload=False), call)
 
     def close(self) -> None:
-        """Close idle connections; those in use close when their calls end. Closing twice is no error."""
+        """Close idle connections; those in use close when their calls end. Closing twice is allowed."""
         self._closed = True
         self._pool.close()
 
@@ -255,9 +253,9 @@ class Transport:
             outcome = response.status
             return response
         except Exception as error:
-            failure = _explain(self._peer, error, call)
+            failure = explain(self._peer, error, call)
             outcome = type(failure).__name__
-            raise failure from None  # what urllib3 says may have the server's text in it
+            raise failure from None  # urllib3's message may contain the server's text
         finally:
             current.reset(token)
             if _log.isEnabledFor(logging.DEBUG):
@@ -265,69 +263,5 @@ class Transport:
 
     def _live(self) -> urllib3.HTTPConnectionPool:
         if self._closed:
-            raise ConfigurationError("This client is closed. Make a new one.")
+            raise ConfigurationError("This client is closed. Create a new one.")
         return self._pool
-
-
-def _explain(peer: Peer, error: Exception, call: RequestProgress) -> AscendError:
-    """What happened, in the words of who configures this; never with text from the server."""
-    if isinstance(error, AscendError):
-        return error
-    if isinstance(error, AnswerRefused):
-        return ServerError(f"{peer.name} {error}")
-    cause = _cause(error)
-    if isinstance(cause, urllib3.exceptions.ClosedPoolError):
-        return ConfigurationError("This client was closed while it was called. Make a new one.")
-    if call.silence is not None and not call.head:
-        if isinstance(cause, socket.timeout):
-            return NetworkError(f"{peer.name} sent nothing for {call.silence:g} s. Connect again.")
-        return NetworkError(f"{peer.name} broke the stream off ({type(cause).__name__}). Connect again.")
-    if call.over():
-        fate = "It may have received the request." if call.sent else "Nothing was sent."
-        return TimeoutError(
-            f"{peer.name} did not answer within {call.seconds:g} s. Is it overloaded, or is something between "
-            f"that swallows packets? Check ASCEND_API_URL, or allow a longer timeout. {fate}"
-        )
-    if call.sent:
-        return NetworkError(f"{peer.name} {_broken(cause)} It may have received the request.")
-    return Unsent(f"{_unreachable(peer, cause)} Nothing was sent.")
-
-
-def _unreachable(peer: Peer, cause: BaseException) -> str:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
-            f"The certificate of {peer.name} is not to be trusted: {cause.verify_message.rstrip('.')}. "
-            "Check ASCEND_API_URL; if the CA is your own, name its bundle in REQUESTS_CA_BUNDLE."
-        )
-    if isinstance(cause, (ssl.SSLError, urllib3.exceptions.SSLError, ssl.CertificateError)):
-        why = getattr(cause, "reason", None) or type(cause).__name__
-        return f"No TLS connection to {peer.name} ({why}). Check that ASCEND_API_URL is an https server's."
-    who, through, remedy = peer.name, "", "Check ASCEND_API_URL: is the server running?"
-    if peer.proxy:
-        who, remedy = f"the proxy {peer.proxy}", "Check HTTPS_PROXY, or put the host into NO_PROXY."
-        through = f" through {who}"
-    if isinstance(cause, (socket.gaierror, UnicodeError)):
-        return f"There is no address for {who}. {remedy}"
-    if isinstance(cause, ConnectionRefusedError):
-        return f"Nobody listens at {who}. {remedy}"
-    why = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else "no connection"
-    return f"No way to {peer.name}{through} ({why}). {remedy}"
-
-
-def _broken(cause: BaseException) -> str:
-    if isinstance(cause, (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)):
-        return "ended in the middle of its answer."
-    if isinstance(cause, ssl.SSLError):
-        return f"ended the TLS connection ({cause.reason}): does it want a client certificate?"
-    if isinstance(cause, OSError):  # http.client.RemoteDisconnected is one
-        return "closed the connection before its answer was complete: is it restarting?"
-    return f"sent no HTTP answer ({type(cause).__name__}): check that ASCEND_API_URL is a control plane's."
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What urllib3 wrapped, and wrapped again."""
-    while True:
-        inner = next((part for part in error.args if isinstance(part, BaseException)), None)
-        if inner is None:
-            return error
-        error = inner

@@ -249,27 +249,25 @@ def _key(data: dict[str, Any], algorithm: str) -> jwt.PyJWK | None:
 
 
 def _get(url: str, kind: type[T]) -> T:
-    """What a GET of this address answers, decoded. Redirects are not followed, and it must be soon and short."""
-    import requests  # needs a moment to load, which only the thread waits for
+    """GET an address and decode its answer, as the client asks a control plane: no redirect is followed, one deadline holds
+    for all of it, and it is bounded."""
+    from ascend_guard.client.http.transport import Transport  # takes a moment to load: only this thread waits
 
-    until = time.monotonic() + _TIMEOUT
-    with requests.get(
-        url,
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        timeout=(_TIMEOUT, _TIMEOUT),
-        allow_redirects=False,
-        stream=True,
-    ) as response:
-        if response.status_code != 200:
-            raise ValueError(f"{url} answered {response.status_code}")
-        body = b""
-        while part := response.raw.read1(_LARGEST, decode_content=False):
-            body += part
-            if len(body) > _LARGEST:
-                raise ValueError(f"{url} answered more than {_LARGEST} bytes")
-            if time.monotonic() > until:
-                raise TimeoutError(f"{url} took more than {_TIMEOUT:g} s")
-    return msgspec.json.decode(body, type=kind)
+    parts = urlsplit(url)
+    transport = Transport(
+        f"{parts.scheme}://{parts.netloc}",
+        headers={"Accept": "application/json"},
+        timeout=_TIMEOUT,
+        limit=_LARGEST,
+        setting="the issuer's address",
+    )
+    try:
+        answer = transport.send("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    finally:
+        transport.close()
+    if answer.status != 200:
+        raise ValueError(f"{url} answered {answer.status}")
+    return msgspec.json.decode(answer.body, type=kind)
 
 
 def _require_address(url: str) -> None:

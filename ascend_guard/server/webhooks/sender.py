@@ -1,13 +1,17 @@
-"""The way to a webhook's receiver, which an organization chose and so is not to be trusted.
+"""One request to a webhook's receiver. Organizations choose receivers, so the server does not trust their addresses.
 
-An address must be public, is looked up anew for each request, and the request goes to the very address that was checked:
-a name that leads elsewhere a moment later (DNS rebinding) leads nowhere. No redirect is followed and no proxy used.
+Rules (promises 8 and 9: a receiver must not lead the server to what is private):
+
+1. An address must be public. It is looked up again for each request.
+2. The request goes to the address that was checked. A name that leads elsewhere a moment later (DNS rebinding) changes
+   nothing.
+3. No redirect is followed and no proxy is used.
+4. One deadline holds from the look-up to the end of the answer, and the answer is bounded (``bounded_socket``).
 """
 
 from __future__ import annotations
 
 import http.client
-import io
 import re
 import socket
 import ssl
@@ -15,17 +19,17 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from ascend_guard._version import __version__
+from ascend_guard.bounded_socket import BoundedSocket, Bounds, TooLarge, first_reachable
 from ascend_guard.engine import webhooks
 from ascend_guard.errors import ValidationError
 
 TIMEOUT = 10.0
-"""Seconds that one request may take, from looking the name up to the end of the answer."""
+"""Seconds that one request may take, from looking up the name to the end of the answer."""
 
 LARGEST_ANSWER = 65_536
 """Bytes that are read of an answer, headers included."""
@@ -58,7 +62,7 @@ Resolve = Callable[[str, int], list[str]]
 
 
 class Target(Struct, frozen=True):
-    """Where a URL leads, taken apart."""
+    """The parts of a receiver's URL."""
 
     secure: bool
     host: str
@@ -85,7 +89,7 @@ class Sender:
         return ssl.create_default_context()
 
     def check(self, url: str) -> tuple[Target, list[str]]:
-        """Where a URL leads, and the addresses that were found good.
+        """Where a URL leads, and the addresses that may be used.
 
         Raises:
             ValidationError: it may not lead there, or leads nowhere.
@@ -106,27 +110,27 @@ class Sender:
         return target, list(dict.fromkeys(map(str, found)))[:4]
 
     def send(self, url: str, headers: dict[str, str], body: bytes) -> webhooks.Attempt:
-        """Post a body, once. Never raises: what went wrong is in the answer."""
-        deadline = time.monotonic() + TIMEOUT
+        """Post a body, once. It never raises: the result says what went wrong."""
+        bounds = Bounds(time.monotonic() + TIMEOUT, LARGEST_ANSWER)
         try:
             target, addresses = self.check(url)
-            return self._post(target, addresses, headers, body, deadline)
+            return self._post(target, addresses, headers, body, bounds)
         except ValidationError as error:
             return webhooks.Attempt(None, error.message)
         except TimeoutError:
             return webhooks.Attempt(None, f"The receiver did not answer within {TIMEOUT:g} seconds.")
         except ssl.SSLCertVerificationError as error:
             return webhooks.Attempt(None, f"The receiver's certificate is not good: {error.verify_message}")
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, TooLarge, ValueError) as error:
             return webhooks.Attempt(None, f"The receiver could not be reached: {type(error).__name__}.")
 
     def _post(
-        self, target: Target, addresses: list[str], headers: dict[str, str], body: bytes, deadline: float
+        self, target: Target, addresses: list[str], headers: dict[str, str], body: bytes, bounds: Bounds
     ) -> webhooks.Attempt:
         connection = http.client.HTTPConnection(target.host, target.port)
-        connection.auto_open = 0  # only ever over the connection made here
-        with self._connect(target, addresses, deadline) as raw:
-            connection.sock = _Bounded(raw, deadline)
+        connection.auto_open = 0  # only the connection that is made here is used
+        with self._connect(target, addresses, bounds) as raw:
+            connection.sock = BoundedSocket(raw, bounds)
             connection.putrequest("POST", target.path, skip_host=True, skip_accept_encoding=True)
             for name, value in {
                 "Host": target.header,
@@ -138,65 +142,33 @@ class Sender:
             }.items():
                 connection.putheader(name, value)
             connection.endheaders(body)
-            response = connection.getresponse()
-            status, after = response.status, response.getheader("Retry-After")
-            try:
-                response.read()  # a receiver that is cut off while it answers may count that as a failure
-            except (OSError, http.client.HTTPException, ValueError):
-                pass  # the status is what counts
+            with connection.getresponse() as response:
+                status, after = response.status, response.getheader("Retry-After")
+                try:
+                    response.read()  # a receiver that is cut off while it answers may count that as a failure
+                except (OSError, http.client.HTTPException, TooLarge, ValueError):
+                    pass  # the status is what counts
         error = None if 200 <= status < 300 else f"The receiver answered {status}."
         return webhooks.Attempt(status, error, after)
 
-    def _connect(self, target: Target, addresses: list[str], deadline: float) -> socket.socket:
-        refused: OSError | None = None
-        for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            try:
-                raw = socket.create_connection((address, target.port), _left(deadline) / untried)
-                break
-            except OSError as error:
-                refused = error
-        else:
-            raise refused or OSError()
+    def _connect(self, target: Target, addresses: list[str], bounds: Bounds) -> socket.socket:
+        raw = first_reachable(
+            addresses,
+            bounds,
+            lambda address, seconds: socket.create_connection((address, target.port), seconds),
+        )
         if not target.secure:
             return raw
         try:
-            raw.settimeout(_left(deadline))
+            raw.settimeout(bounds.left())
             return self._context.wrap_socket(raw, server_hostname=target.host)
         except BaseException:
             raw.close()
             raise
 
 
-class _Bounded(io.RawIOBase):
-    """A socket as ``http.client`` uses it, on which nothing outlasts the deadline or the largest answer."""
-
-    def __init__(self, raw: socket.socket, deadline: float) -> None:
-        self._raw = raw
-        self._deadline = deadline
-        self._budget = LARGEST_ANSWER
-
-    def sendall(self, data: bytes) -> None:
-        self._raw.settimeout(_left(self._deadline))
-        self._raw.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def close(self) -> None:
-        """Its owner closes it."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._raw.settimeout(_left(self._deadline))
-        count = self._raw.recv_into(buffer, min(len(buffer), self._budget)) if self._budget else 0
-        self._budget -= count
-        return count
-
-
 def parse(url: str, *, private: bool = False) -> Target:
-    """Take a webhook's URL apart, strictly: what two readers could understand differently is refused.
+    """Split a webhook's URL, strictly: a URL that two readers could understand differently is refused.
 
     Raises:
         ValidationError: it is not one a webhook may have.
@@ -261,15 +233,8 @@ def _looked_up(host: str, port: int) -> list[str]:
     return [str(address[0]) for *_, address in found]
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
 def message(secret: str, delivery: webhooks.Delivery, now: float) -> tuple[dict[str, str], bytes]:
-    """The headers and the body that tell a receiver of an event; the body is the same on every try."""
+    """The headers and the body that report an event to a receiver; every attempt has the same body."""
     told = {
         "id": delivery.delivery_id,
         "event": delivery.event,
