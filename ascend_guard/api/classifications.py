@@ -11,7 +11,7 @@ from .fields import Cursor, Done, Names, Object, Plain, Text
 
 
 class ClassificationRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """How sensitive a resource is."""
+    """The sensitivity of a resource."""
 
     resource_type: Plain
     resource_id: Plain
@@ -21,7 +21,7 @@ class ClassificationRegistration(Struct, omit_defaults=True, forbid_unknown_fiel
 
 
 class ClassificationBody(Struct, kw_only=True):
-    """How sensitive a resource is."""
+    """The sensitivity of a resource."""
 
     id: int
     resource_type: str
@@ -33,7 +33,7 @@ class ClassificationBody(Struct, kw_only=True):
 
 
 class ClassificationAnswer(Struct, kw_only=True):
-    """A classification as it is after a change."""
+    """A classification after a change."""
 
     success: bool = True
     message: str = ""
@@ -41,7 +41,7 @@ class ClassificationAnswer(Struct, kw_only=True):
 
 
 class ClassificationsQuery(Struct, kw_only=True):
-    """Of which kind of resource; all of them when left out."""
+    """The kind of resource; by default all kinds."""
 
     resource_type: str | None = None
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 10_000

@@ -1,4 +1,4 @@
-"""Commands to agents: given, asked for, acknowledged."""
+"""Commands to agents: send, list, acknowledge."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .fields import Object
 
 @masks("parameters")
 class CommandIssue(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """A command to an agent, or to all."""
+    """A command to one agent, or to all agents."""
 
     command_type: Literal["BLOCK", "UNBLOCK", "SUSPEND", "RATE_LIMIT", "QUARANTINE"]
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
     parameters: Object = field(default_factory=dict)
     expires_in: Annotated[int, Meta(ge=1, le=30 * 86_400)] = 86_400
-    """Seconds for which it is delivered. What a command stopped stays stopped."""
+    """Seconds for which it is delivered. An agent that it stopped stays stopped afterwards."""
 
 
 @masks("parameters")
 class CommandBody(Struct, kw_only=True):
-    """A command as agents get it (SDK document, "Kill-switch HTTP fallback")."""
+    """A command as agents receive it (SDK document, "Kill-switch HTTP fallback")."""
 
     command_id: str
     command_type: str
@@ -41,7 +41,7 @@ class CommandBody(Struct, kw_only=True):
 
 
 class CommandAnswer(Struct, kw_only=True):
-    """A command that was given."""
+    """A command that was sent."""
 
     success: bool = True
     message: str = ""
@@ -49,13 +49,13 @@ class CommandAnswer(Struct, kw_only=True):
 
 
 class Commands(Struct):
-    """What an agent has not acknowledged yet."""
+    """The commands that an agent has not acknowledged."""
 
     commands: list[CommandBody]
 
 
 class Acknowledged(Struct, kw_only=True):
-    """That the receipt is recorded."""
+    """The acknowledgement is recorded."""
 
     success: bool = True
     command_id: str

@@ -1,4 +1,4 @@
-"""The types of fields that many bodies share, and what every page of a list says of itself."""
+"""The types of fields that many bodies share, and the common fields of every page of a list."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ Text = Annotated[str, Meta(min_length=1, max_length=255)]
 """A name or an identifier."""
 
 Prose = Annotated[str, Meta(max_length=10_000)]
-"""Words for people."""
+"""Text for people."""
 
 Limit = Annotated[int, Meta(ge=1, le=100)]
 
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
 
 Cursor = Annotated[str, Meta(max_length=2000)]
-"""Where a page begins: the ``next_cursor`` of the page before, which says nothing to a client."""
+"""The start of a page: the ``next_cursor`` of the page before. Its content has no meaning for clients."""
 
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 Object = dict[str, Any]
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/?#\x00-\x1f\x7f]+$(?!\n)")]
-"""A name that can stand in a path as it is: the published SDK does not quote it. Python's ``$`` lets a newline follow."""
+"""A name that needs no quoting in a path, because the published SDK does not quote it. ``$`` would accept a newline."""
 
 Plain = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-"""A name without control characters, which not every database takes."""
+"""A name without control characters, which not every database accepts."""
 
 Names = Annotated[list[Text], Meta(max_length=256)]
 
@@ -37,7 +37,7 @@ Place = Annotated[str, Meta(max_length=2000)]
 
 
 class Many(Struct, kw_only=True):
-    """What every page of a list says of itself. ``next_cursor`` is the ``cursor`` of the next page, when there is one."""
+    """The common fields of every page. ``next_cursor`` is the ``cursor`` of the next page, if there is one."""
 
     total: int
     limit: int
@@ -52,7 +52,7 @@ Short = Annotated[str, Meta(max_length=255)]
 
 
 class PageQuery(Struct, kw_only=True):
-    """A part of a list."""
+    """The part of a list to return."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     offset: Offset = 0
@@ -60,7 +60,7 @@ class PageQuery(Struct, kw_only=True):
 
 
 class Done(Struct, kw_only=True):
-    """That it was done."""
+    """The operation succeeded."""
 
     success: bool = True
     message: str = ""

@@ -1,4 +1,4 @@
-"""The server put together: the table's endpoints with their handlers, what runs beside them, and how it starts and ends."""
+"""The whole server: the table's endpoints with their handlers, the background tasks, start and end."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ from .webhooks.delivery import DeliveryWorker
 _log = logging.getLogger("ascend_guard.server")
 
 HOUSEKEEPING = 1.0
-"""Seconds between two looks for deadlines that have passed and processes that have died."""
+"""Seconds between two rounds of housekeeping: passed deadlines and dead processes."""
 
 
 class Server:
     """One replica.
 
     Args:
-        store: where everything is kept; closed with the server.
-        policy: what is allowed.
+        store: the store; closed with the server.
+        policy: the policy.
         settings: see ``ServerSettings``.
-        verifiers: of people's tokens, besides the local issuer.
+        verifiers: verifiers of people's tokens, besides the local issuer.
         clock: seconds since the epoch.
     """
 
@@ -91,7 +91,7 @@ class Server:
         self._starlette = self._application()
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application. A path without parameters needs no router, which would cost as much as all the rest."""
+        """The ASGI application. Paths without parameters bypass the router, which costs as much as all other work."""
         served = self._fixed.get((scope.get("method", ""), scope.get("path", "")))
         if served is None:
             await self._starlette(scope, receive, send)
@@ -152,7 +152,7 @@ class Server:
             try:
                 await asyncio.to_thread(housekeep, services.store, services.clock(), lambda: None)
             except Exception as error:
-                _log.warning("Deadlines cannot be looked after now: %s", error)
+                _log.warning("Housekeeping failed; deadlines are not checked now: %s", error)
             await asyncio.sleep(HOUSEKEEPING)
 
     def _happened(self, events: list[str]) -> None:
@@ -162,7 +162,7 @@ class Server:
 
 
 class _Route(Route):
-    """A route whose path is matched to its very end: Starlette's ``$`` lets a newline follow, which proxies' rules miss."""
+    """A route whose path is matched to its end: Starlette's ``$`` accepts a trailing newline, which proxies' rules miss."""
 
     def __init__(self, path: str, **options: Any) -> None:
         super().__init__(path, **options)
@@ -188,12 +188,12 @@ class _Stream:
                 await require_signature(caller.signing_secret, headers, b"", now, None)
 
             async def admitted() -> None:
-                with suppress(StoreError):  # the news say themselves when the database is out of reach
+                with suppress(StoreError):  # the change feed itself reports when the database is unreachable
                     await self._desk.gate.admit(headers, Access.CALLER)
 
             with self._streams.one(caller):
                 await stream(self._desk, self._change_feed, caller, headers, admitted, scope, receive, send)
-        except AscendError as error:  # it did not begin: what goes wrong later ends it
+        except AscendError as error:  # it did not begin; a later error ends it
             status, body = self._desk.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))
             await respond(send, status, body, extra)
@@ -203,7 +203,7 @@ _OPENAPI = msgspec.json.encode(document(ENDPOINTS))
 
 
 class _Open:
-    """A document that anybody may read, so many times a minute. It is written anew once a second at most."""
+    """A public document, with a rate limit. It is generated at most once a second."""
 
     def __init__(self, desk: Desk, write: Callable[[], bytes], content_type: str) -> None:
         self._desk = desk
@@ -218,7 +218,7 @@ class _Open:
         except AscendError as error:
             headers: list[tuple[bytes, bytes]] = []
             self._desk.notices.note(
-                "open documents", client[0] if client else "?", "asks too often for what anybody may read"
+                "open documents", client[0] if client else "?", "requests public documents too often"
             )
             status, body = self._desk.refused(error, "document", {}, headers)
             await respond(send, status, body, headers)
@@ -233,7 +233,7 @@ class _Open:
 
 
 async def _astray(request: Request, error: Exception) -> Response:
-    """No such path, or not with this method."""
+    """The answer for an unknown path, or an unknown method of a path."""
     assert isinstance(error, HTTPException)
     missing = error.status_code == 404
     headers = {"content-type": "application/json"}
@@ -243,7 +243,7 @@ async def _astray(request: Request, error: Exception) -> Response:
     body = ErrorBody(
         "There is no such endpoint. See /openapi.json."
         if missing
-        else "Not with this method. See /openapi.json.",
+        else "This endpoint does not have this method. See /openapi.json.",
         "NOT_FOUND" if missing else "METHOD_NOT_ALLOWED",
         error.status_code,
     )

@@ -215,7 +215,7 @@ def test_a_verdict_in_the_body(world: World, verdict: dict[str, Any], path: str)
     token = world.server.token()
     for prefix in ("/api/actions", "/api/governance/workflows"):
         said = refused(world.server.ask("POST", f"{prefix}/{action}/{path}", token, verdict))
-        assert "The path alone says what is decided" in said
+        assert "Only the path says which decision it is" in said
     assert world.shown(action)["status"] == "pending"
 
 

@@ -1,8 +1,8 @@
 """One endpoint as an ASGI application.
 
-A request is admitted by its headers alone (who is it, may they, how often); only then its body is read, decoded to its
-endpoint's types, handled, and the answer encoded: on the event loop when that takes a moment, else in a lane. Whatever fails
-becomes the documented error body in one place.
+A request is first authenticated by its headers alone (caller, access, rate limit). Then its body is read, decoded to the
+endpoint's types and handled, and the answer encoded: on the event loop if that takes a moment, else in a lane. One place
+turns every failure into the documented error body.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Desk:
-    """What all endpoints share: who may in, and how often.
+    """What all endpoints share: authentication and rate limits.
 
     Args:
-        services: what handlers may reach.
-        gate: who may in.
-        limiter: how often.
-        notices: where it is logged that a limit was hit.
+        services: what handlers may use.
+        gate: authenticates requests.
+        limiter: counts requests.
+        notices: logs reached limits.
     """
 
     def __init__(self, services: Services, gate: Gate, limiter: RateLimiter, notices: Notices) -> None:
@@ -62,7 +62,7 @@ class Desk:
     async def admit(
         self, scope: Scope, headers: dict[str, str], access: Access, extra: list[tuple[bytes, bytes]]
     ) -> Caller:
-        """Who asks, counted against their limits. Raises ``AuthenticationError`` and what else ``Gate.admit`` raises."""
+        """Return the caller, counted against the rate limits. Raises as ``Gate.admit``, and ``TooManyRequestsError``."""
         try:
             caller = await self.gate.admit(headers, access)
         except AuthenticationError:
@@ -73,7 +73,7 @@ class Desk:
                 self.notices.note(
                     "refused keys", client[0] if client else "?", "sends keys or tokens that are refused"
                 )
-                error.retry_after = 1.0  # published clients sleep that long before they tell of the wrong key
+                error.retry_after = 1.0  # published clients sleep that long before they report a wrong key
                 raise
             raise
         stopping = STOPPING.fullmatch(scope.get("path", "")) is not None
@@ -84,13 +84,13 @@ class Desk:
     def refused(
         self, error: AscendError, name: str, headers: dict[str, str], extra: list[tuple[bytes, bytes]]
     ) -> tuple[int, bytes]:
-        """The status and the body of a refusal; headers it needs are added to ``extra``."""
+        """Return the status and the body of a refusal; headers that it needs are added to ``extra``."""
         status, code, detail = classified(error)
         if status >= 500 and not isinstance(error, RequestRefused):
             _log.error("%s failed: %s", name, error)
         published = headers.get("user-agent", "").startswith("ascend-sdk/")
         if status == 409 and name == "register_agent" and published:
-            status = 400  # its clients read a duplicate's words from a 400 only
+            status = 400  # its clients read the text of a duplicate only from a 400
         if isinstance(error, RateLimitError):
             for header, value in getattr(error, "headers", {}).items():
                 extra.append((header.lower().encode(), value.encode()))
@@ -143,7 +143,7 @@ class Served:
         self, caller: Caller, scope: Scope, receive: Receive, headers: dict[str, str], correlation: str
     ) -> bytes:
         desk = self._desk
-        if not _announces_body(headers):  # then none is waited for
+        if not _announces_body(headers):  # then the server does not wait for one
             handle = partial(self._handled, caller, scope, b"", headers, correlation)
             return await (self._on_loop if self._light else self._in_lane)(caller, handle)
         with desk.room.held(caller, headers):
