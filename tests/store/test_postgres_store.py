@@ -360,7 +360,7 @@ def test_tables_that_are_not_ours_are_left_alone(server: PostgresServer) -> None
     with server.database(template="template0") as url:
         name = url.rpartition("/")[2]
         server.execute("CREATE TABLE actions (theirs text)", "CREATE SCHEMA ascend", name=name)
-        assert "not ours" in refusal(url)
+        assert "tables of another program" in refusal(url)
         with opened(f"{url}?options=-csearch_path%3Dascend") as store:
             store.write(insert)
             assert whole(store)

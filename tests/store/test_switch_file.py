@@ -372,7 +372,7 @@ def test_nothing_can_be_written_at_all(tmp_path: Path) -> None:
     switch_path(tmp_path / "a.db").unlink()
     foreign = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
     foreign.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StoreError, match="not kept"):
+    with pytest.raises(StoreError, match="not stored"):
         plane.kill(reason="fire", by="ann")
     assert plane.store.stopped("local", "worker") is not None
     foreign.execute("ROLLBACK")

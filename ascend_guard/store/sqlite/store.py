@@ -1,7 +1,7 @@
 """The embedded store: one SQLite file in WAL mode, shared by threads, tasks and processes.
 
-Every write passes the group commit of its process and then the turnstile between processes, so nobody ever meets
-``database is locked``. Readers need neither. The kill switch needs nothing of the database; see ``barrier``.
+Every write passes the group commit of its process and then the lock between processes, so no caller ever gets
+``database is locked``. Readers need neither. The kill switch does not need the database; see ``barrier``.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class SQLiteStore(OpenedStore):
     """A store in one file.
 
     Args:
-        path: the database file; it and its folder are made when missing, readable by their owner only.
+        path: the database file; it and its folder are created when missing, readable by their owner only.
         durability: ``power``: a decision survives a power cut (fsync before the tool starts). ``process``: it survives
             the death of every process, but not of the machine; several times faster.
         clock: seconds since the epoch.
 
     Raises:
-        StoreError: the file cannot be opened, read or written; the message names the remedy.
+        StoreError: the file cannot be opened, read or written; the message says how to fix it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SQLiteStore(OpenedStore):
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         ignore = folder / ".gitignore"
         if folder.name == ".ascend" and not (ignore.exists() and ignore.stat().st_size):
-            ignore.write_text("*\n")  # nobody should publish the key by accident
+            ignore.write_text("*\n")  # prevents publishing the key by accident
         self._turnstile = Turnstile(self._beside(".lock"))
         undo.append(self._turnstile.close)
         key = self._beside(".key")
@@ -135,7 +135,7 @@ class SQLiteStore(OpenedStore):
             self._connection, self.secret, self.path, self._switches, self._runners
         )
         self._committer = Committer(transaction, self.clock, self._explain)
-        present = self._runners / self._presence.name  # without it others believe that this process is dead
+        present = self._runners / self._presence.name  # without it this process seems dead
         self._files = Watched(folder, (self.path, *map(self._beside, BESIDE), present))
 
     def _beside(self, suffix: str) -> Path:
@@ -183,7 +183,7 @@ class SQLiteStore(OpenedStore):
         if latest:
             self._writer.flush()
         try:
-            # Interrupted in the middle of an answer, the connection would go on showing that moment's state.
+            # Interrupted in the middle of a read, the connection would keep that moment's snapshot.
             with uninterrupted(), self._reader_lock:
                 if self._state is not OPEN:
                     raise self._gone()
@@ -193,7 +193,7 @@ class SQLiteStore(OpenedStore):
             raise explain(error, self.path) from error
 
     async def aread(self, work: Callable[[Reader], R]) -> R:
-        # Microseconds: a thread switch would take longer. Waiting for a commit that is under way would take longer still.
+        # Microseconds: a thread switch would take longer. Waiting for a commit in progress would take even longer.
         return self.read(work, latest=False)
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
@@ -230,7 +230,7 @@ class SQLiteStore(OpenedStore):
 
     @property
     def runner(self) -> str:
-        """This process, by the name other processes know it by."""
+        """This process's name for other processes."""
         if self._state is FORKED:
             self._reopen()
         return self._presence.name
@@ -289,10 +289,10 @@ class SQLiteStore(OpenedStore):
             forget(self)
 
     def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
-        if last is not None:  # nothing can be committed any more but this
+        if last is not None:  # nothing else can be committed any more
             begun = self._presence.slots.begun
             self._commit([Ticket(lambda tx: last(tx, begun))])
-        # Under every lock: a connection closed while another thread uses it takes the process down.
+        # With every lock held: closing a connection that another thread uses crashes the process.
         with self._reader_lock, self._watch_lock:
             self._state = CLOSED
             for connection in (self._watch_connection, self._reader_connection, self._connection):
@@ -318,7 +318,7 @@ class SQLiteStore(OpenedStore):
     # --- forking -------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Come to rest: a transaction that is open while the process forks would stay open in the child for ever."""
+        """Pause: a transaction that is open during a fork would stay open in the child for ever."""
         if self._state is not OPEN:
             return False
         self._writer.hold()
@@ -327,16 +327,16 @@ class SQLiteStore(OpenedStore):
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
         self._watch_lock.release()
         self._reader_lock.release()
         self._writer.let_go()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's connections and locks.
+        """Release the parent's connections and locks.
 
-        No connection may cross a fork: SQLite would believe that this process holds the locks of its parent, whose
-        closing would then take the write-ahead log away from under us. Idle ones can be closed without harm.
+        No connection may be shared across a fork: SQLite would assume that this process holds the locks of its parent, and
+        closing them would remove the write-ahead log that the parent uses. Idle connections can be closed safely.
         """
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
