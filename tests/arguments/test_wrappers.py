@@ -535,7 +535,7 @@ def test_a_wrapper_that_skips_one_is_not_followed_past_it() -> None:
         wrapper.__dict__.update(function.__dict__)
         return wrapper
 
-    with pytest.raises(ConfigurationError, match="it cannot be seen what"):
+    with pytest.raises(ConfigurationError, match="it is unknown what"):
         governed("order_read", vouch_for=(copying,))(copying(injecting(lambda order: None)))
 
 
