@@ -36,7 +36,7 @@ PROOFS = {
     "waiting": r"pending  rule big-refunds: .+\n.*✓  nothing has left: .+ 0 requests",
     "another process": r"finance  \$ ascend-guard approvals approve \d+ .+\n"
     r" +process (\d+); the agent is process (?!\1\b)\d+",
-    "resumed": r"approved  by \S+\n +✓  the waiting call went on \d+ ms later",
+    "resumed": r"approved  by \S+\n +✓  the waiting call continued \d+ ms later",
     "refund": r'✓  POST /refunds \{"order_id": "7731", "amount": 940\.0\} arrived, once',
     "delete": r"denied  rule no-deletes: Agents do not delete\..+(\n.+)+✓  the row is still there: 1 ",
     "changed": r"blocked  arguments changed .+\n +✓  two lines were approved, .+ nothing was sent",
@@ -151,5 +151,5 @@ def test_it_claims_nothing_that_is_not_so(
     assert demo() == 1
     shown: Any = capsys.readouterr().out
     assert FAILURES[what] in " ".join(shown.split())
-    assert shown.rstrip().endswith("Please report what is above.")
+    assert shown.rstrip().endswith("Please report the text above.")
     assert "Next" not in shown
