@@ -199,7 +199,7 @@ def test_a_caller_can_ask_for_more_than_the_policy_does(engine: Engine) -> None:
     action = refund(50.0, context={"require_human_approval": True})
     verdict = decide.judge(action, engine.policy).verdict
     assert (verdict.effect, verdict.rule) == (RuleEffect.REQUIRE_APPROVAL, "small")
-    assert verdict.reason == "The caller asks for a person's approval."
+    assert verdict.reason == "The caller requires a person's approval."
     assert verdict.rules == decide.judge(refund(50.0), engine.policy).verdict.rules
     assert verdict.timeout == DEFAULT_TIMEOUT
     assert verdict.requirements == (Requirement("require_human_approval", (), 1),)

@@ -151,7 +151,7 @@ def test_an_opaque_argument_says_so(plane: EmbeddedControlPlane) -> None:
     ran: list[object] = []
     tool = governed("refund", on_pending="raise")(lambda amount, client: ran.append(client))
     client = Client()
-    with pytest.raises(ActionPendingError, match="content cannot be seen") as first:
+    with pytest.raises(ActionPendingError, match="content cannot be read") as first:
         tool(900.0, client)
     with pytest.raises(ActionPendingError, match='on_pending="wait"') as second:
         tool(900.0, client)

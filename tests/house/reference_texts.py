@@ -102,7 +102,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "`configure(secret_key=)`: the key of PostgreSQL's audit trail, 64 hexadecimal digits",
     ),
     "ASCEND_DURABILITY": ("agents, commands, server", "`configure(durability=)`: `power` or `process`"),
-    "ASCEND_AGENT_ID": ("agents, client", "`configure(agent_id=)`: the agent that calls are made for"),
+    "ASCEND_AGENT_ID": ("agents, client", "`configure(agent_id=)`: the agent of its calls"),
     "ASCEND_AGENT_NAME": ("agents, client", "`configure(agent_name=)`: its name for people"),
     "ASCEND_API_KEY": ("agents, client", "`configure(api_key=)`: an API key; a server decides"),
     "ASCEND_API_URL": ("agents, client", "`configure(api_url=)`: the server"),
@@ -118,7 +118,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "ASCEND_OIDC_ISSUER": (
         "server",
-        "`serve --oidc-issuer`: the OpenID Connect issuer whose tokens sign people in",
+        "`serve --oidc-issuer`: the OpenID Connect issuer of people's tokens",
     ),
     "ASCEND_OIDC_AUDIENCE": (
         "server",

@@ -1,4 +1,4 @@
-"""What an organization registers (agents, MCP servers, components) and what is kept of it, as generators of effects."""
+"""Operations on what an organization registers (agents, MCP servers, components), as generators of effects."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def register_agent(
     """Register an agent.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
         display_name: its name for people.
         agent_type: such as ``supervised``.
-        environment: the client's own when left out.
+        environment: by default the client's own.
         capabilities: such as ``data_access``.
         allowed_resources: what it may use.
-        metadata: anything else to keep with it.
+        metadata: other data to store.
 
     Raises:
-        ConflictError: it is registered already.
+        ConflictError: the agent is already registered.
     """
     found = api.require_agent(agent_id)
     own = api.agent_name if found == api.agent_id else None
@@ -54,10 +54,10 @@ def register_agent(
 
 
 def get_agent(api: Identity, /, agent_id: str | None = None) -> Exchange[Data]:
-    """A registered agent: ``status``, ``trust_level``, ``action_count``, ``denial_count``.
+    """Return a registered agent: ``status``, ``trust_level``, ``action_count``, ``denial_count``.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
     """
     return (yield from told(api, "get_agent", agent_id=api.require_agent(agent_id)))
 
@@ -73,16 +73,16 @@ def update_agent(
     allowed_resources: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Exchange[Data]:
-    """Change a registered agent; what is left out stays as it is.
+    """Change a registered agent. Fields that are left out stay unchanged.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
         display_name: its name for people.
         agent_type: such as ``supervised``.
         environment: where it runs.
         capabilities: such as ``data_access``.
         allowed_resources: what it may use.
-        metadata: anything else to keep with it.
+        metadata: other data to store.
     """
     body = present(
         display_name=display_name,
@@ -96,19 +96,19 @@ def update_agent(
 
 
 def deregister_agent(api: Identity, /, agent_id: str | None = None) -> Exchange[Data]:
-    """Forget an agent. Its actions stay.
+    """Remove an agent from the registry. Its actions stay.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
     """
     return (yield from told(api, "deregister_agent", agent_id=api.require_agent(agent_id)))
 
 
 def link_model_to_agent(api: Identity, /, agent_id: str, model_id: int) -> Exchange[Data]:
-    """Say which registered model is behind an agent: ``{"success", "agent", "message"}``.
+    """Set the registered model of an agent: ``{"success", "agent", "message"}``.
 
     Args:
-        agent_id: the agent's.
+        agent_id: the agent's id.
         model_id: the model's number in the registry.
     """
     return (yield from told(api, "update_agent", body={"model_id": model_id}, agent_id=agent_id))
@@ -122,13 +122,13 @@ def heartbeat(
     error_rate: float | None = None,
     requests_count: int | None = None,
 ) -> Exchange[Data]:
-    """Say that an agent lives.
+    """Report that an agent is alive.
 
     Args:
-        agent_id: the client's own agent when left out.
-        response_time_ms: mean milliseconds of its answers.
+        agent_id: by default the client's own agent.
+        response_time_ms: mean response time in milliseconds.
         error_rate: 0 to 1.
-        requests_count: how many it had.
+        requests_count: how many requests it had.
     """
     body = present(
         agent_id=api.require_agent(agent_id),
@@ -142,10 +142,10 @@ def heartbeat(
 
 
 def get_pending_commands(api: Identity, /, agent_id: str | None = None) -> Exchange[list[Data]]:
-    """Commands for an agent and for all of them: BLOCK, UNBLOCK, SUSPEND, RATE_LIMIT, QUARANTINE.
+    """Return the commands for an agent and for all agents: BLOCK, UNBLOCK, SUSPEND, RATE_LIMIT, QUARANTINE.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
     """
     parameters = {"agent_id": api.require_agent(agent_id)}
     answer = yield from ask(api, "list_commands", parameters=parameters)
@@ -153,11 +153,11 @@ def get_pending_commands(api: Identity, /, agent_id: str | None = None) -> Excha
 
 
 def ack_command(api: Identity, /, command_id: str, agent_id: str | None = None) -> Exchange[bool]:
-    """Say that a command was received; whether the server took it.
+    """Acknowledge a command, and return whether the server accepted that.
 
     Args:
-        command_id: the command's.
-        agent_id: the client's own agent when left out.
+        command_id: the command's id.
+        agent_id: by default the client's own agent.
     """
     parameters = {"command_id": command_id, "agent_id": api.require_agent(agent_id)}
     answer = yield from ask(api, "acknowledge_command", body={}, parameters=parameters)
@@ -181,21 +181,21 @@ def register_supply_chain_component(
     package_name: str | None = None,
     package_ecosystem: str | None = None,
 ) -> Exchange[Data]:
-    """Record an external component an organization depends on. An admin's key is needed.
+    """Register an external component that the organization depends on. Needs an admin's key.
 
     Args:
         component_id: its identifier.
         component_name: its name.
         component_type: library, model, dataset, framework, tool or service.
-        provider: who makes it.
-        version: the one in use.
-        latest_version: the newest there is.
+        provider: its producer.
+        version: the version in use.
+        latest_version: the newest version.
         license_type: such as ``Apache-2.0``.
-        source_url: where it comes from.
+        source_url: its source.
         provenance_verified: whether its origin was checked.
         risk_level: low, medium, high or critical.
         compliance_notes: for people.
-        package_name: of the package it is part of.
+        package_name: the package that contains it.
         package_ecosystem: such as ``pypi``.
     """
     body = present(
@@ -230,13 +230,13 @@ def register_mcp_server(
     blocked_tools: Sequence[str] | None = None,
     tool_risk_overrides: Mapping[str, int] | None = None,
 ) -> Exchange[Data]:
-    """Register an MCP server, so that calls of its tools may be allowed. Names are matched exactly.
+    """Register an MCP server, so that calls of its tools can be allowed. Names are matched exactly.
 
     Args:
         server_name: its name.
         display_name: its name for people.
-        description: what it is for.
-        server_url: where it is.
+        description: its purpose.
+        server_url: its address.
         transport_type: such as ``stdio``.
         connection_config: how it is connected; no secrets.
         governance_enabled: whether calls of its tools are judged.
@@ -260,33 +260,33 @@ def register_mcp_server(
 
 
 def list_mcp_servers(api: Identity, /) -> Exchange[Data]:
-    """The organization's MCP servers."""
+    """Return the organization's MCP servers."""
     return (yield from told(api, "list_mcp_servers"))
 
 
 def get_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
-    """A registered MCP server.
+    """Return a registered MCP server.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
     """
     return (yield from told(api, "get_mcp_server", server_name=server_name))
 
 
 def activate_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
-    """Let calls of a server's tools be judged again.
+    """Activate a server: calls of its tools are judged again.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
     """
     return (yield from told(api, "activate_mcp_server", server_name=server_name))
 
 
 def deactivate_mcp_server(api: Identity, /, server_name: str, reason: str | None = None) -> Exchange[Data]:
-    """Refuse every call of a server's tools.
+    """Deactivate a server: every call of its tools is refused.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
         reason: for the audit trail.
     """
     body = present(reason=reason) or None
@@ -294,10 +294,10 @@ def deactivate_mcp_server(api: Identity, /, server_name: str, reason: str | None
 
 
 def delete_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
-    """Forget an MCP server.
+    """Remove an MCP server from the registry.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
     """
     return (yield from told(api, "delete_mcp_server", server_name=server_name))
 
@@ -305,18 +305,18 @@ def delete_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
 def register_topology(
     api: Identity, /, orchestrator_agent_id: str, worker_agent_ids: Sequence[str]
 ) -> Exchange[Data]:
-    """Say which agents an orchestrator delegates to.
+    """Set the agents to which an orchestrator delegates.
 
     Args:
-        orchestrator_agent_id: the orchestrator's.
-        worker_agent_ids: 1 to 20.
+        orchestrator_agent_id: the orchestrator's agent id.
+        worker_agent_ids: 1 to 20 agent ids.
     """
     body = {"orchestrator_agent_id": orchestrator_agent_id, "worker_agent_ids": list(worker_agent_ids)}
     return (yield from told(api, "register_topology", body=body))
 
 
 def get_orchestration_session(api: Identity, /, session_id: str) -> Exchange[Data]:
-    """The actions of an orchestration session.
+    """Return the actions of an orchestration session.
 
     Args:
         session_id: its ``orchestration_session_id``.
@@ -325,7 +325,7 @@ def get_orchestration_session(api: Identity, /, session_id: str) -> Exchange[Dat
 
 
 def get_orchestration_session_risk(api: Identity, /, session_id: str) -> Exchange[Data]:
-    """The risk of an orchestration session as a whole.
+    """Return the risk of an orchestration session as a whole.
 
     Args:
         session_id: its ``orchestration_session_id``.
@@ -334,26 +334,26 @@ def get_orchestration_session_risk(api: Identity, /, session_id: str) -> Exchang
 
 
 def get_orchestration_stats(api: Identity, /) -> Exchange[Data]:
-    """Numbers of the organization's orchestration sessions."""
+    """Return statistics of the organization's orchestration sessions."""
     return (yield from told(api, "get_orchestration_stats"))
 
 
 def scan_output(
     api: Identity, /, content: str, agent_id: str | None = None, action_id: int | None = None
 ) -> Exchange[Data]:
-    """Look for sensitive and dangerous patterns in what an agent put out.
+    """Scan an agent's output for sensitive and dangerous patterns.
 
     Args:
         content: the output.
-        agent_id: the client's own agent when left out.
-        action_id: the action it came from.
+        agent_id: by default the client's own agent.
+        action_id: the action that produced the output.
     """
     body = present(content=content, agent_id=api.require_agent(agent_id), action_id=action_id)
     return (yield from told(api, "scan_output", body=body))
 
 
 def get_resource_classifications(api: Identity, /, resource_type: str) -> Exchange[list[Data]]:
-    """How sensitive resources of a type are: ``sensitivity_level``, ``compliance_tags``.
+    """Return how sensitive resources of a type are: ``sensitivity_level``, ``compliance_tags``.
 
     Args:
         resource_type: such as ``database``.
