@@ -172,7 +172,7 @@ class World:
         self.store._presence.abandon()
         # What is posted may or may not survive a crash; here it does, so that runs can be compared.
         self.store._writer.close(self.store._close_connections)
-        self.store._turnstile.close()
+        self.store._fair_lock.close()
         self.start()
 
     def close(self) -> None:

@@ -241,7 +241,7 @@ def died(plane: EmbeddedControlPlane) -> None:
     assert isinstance(store, SQLiteStore)
     store._presence.abandon()
     store._writer.close(store._close_connections)
-    store._turnstile.close()
+    store._fair_lock.close()
 
 
 def test_random_turns_agree_with_a_model() -> None:

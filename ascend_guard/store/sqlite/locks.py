@@ -12,7 +12,7 @@ from ascend_guard.interrupts import interruptibly
 from .slots import Slots
 
 
-class Turnstile:
+class FairLock:
     """A mutual exclusion between processes without starvation.
 
     SQLite's own busy handler sleeps and retries, so a busy writer is overtaken for seconds. Here a process first takes the

@@ -31,7 +31,7 @@ from ascend_guard.store.writer import GroupCommit, Ticket
 
 from . import barrier
 from .keyfile import load_secret
-from .locks import Presence, Turnstile, alive
+from .locks import FairLock, Presence, alive
 from .queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
 from .turning import Place, turn_on
@@ -97,10 +97,10 @@ class SQLiteStore(OpenedStore):
         ignore = folder / ".gitignore"
         if folder.name == ".ascend" and not (ignore.exists() and ignore.stat().st_size):
             ignore.write_text("*\n")  # prevents publishing the key by accident
-        self._turnstile = Turnstile(self._beside(".lock"))
-        undo.append(self._turnstile.close)
+        self._fair_lock = FairLock(self._beside(".lock"))
+        undo.append(self._fair_lock.close)
         key = self._beside(".key")
-        with self._turnstile:
+        with self._fair_lock:
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             elif key.exists() and self.path.stat().st_size == 0:
@@ -284,7 +284,7 @@ class SQLiteStore(OpenedStore):
                 barrier.shut(self._presence)
                 self._writer.close(lambda: self._close_connections(last))
                 self._presence.leave()
-                self._turnstile.close()
+                self._fair_lock.close()
             self._state = CLOSED
             forget(self)
 
@@ -305,7 +305,7 @@ class SQLiteStore(OpenedStore):
             fail(group, self._gone())
             return
         try:
-            with self._turnstile:
+            with self._fair_lock:
                 self._require_files()
                 if len(group) == 1 or not self._committer.together(group):
                     self._committer.one_by_one(group)
@@ -340,7 +340,7 @@ class SQLiteStore(OpenedStore):
         """
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
-        self._turnstile.close()
+        self._fair_lock.close()
         self._presence.abandon()
         self._forget(FORKED)
 
