@@ -169,7 +169,7 @@ class World:
     def crash(self) -> None:
         """It dies without a word, and another one starts."""
         self.plane._waits._waiting.clear()  # its thread ends
-        self.store._presence.abandon()
+        self.store._liveness.abandon()
         # What is posted may or may not survive a crash; here it does, so that runs can be compared.
         self.store._writer.close(self.store._close_connections)
         self.store._fair_lock.close()

@@ -142,7 +142,7 @@ def test_stopped_overdue_and_dead(shop: Any) -> None:
     assert running.claimed
     shop.plane.store.write(lambda tx: tx.update_action(int(waiting.action_id), expires_at=1.0))
     shop.plane.kill(reason="fire", by="carol")
-    fcntl.flock(shop.plane.store._presence._file, fcntl.LOCK_UN)
+    fcntl.flock(shop.plane.store._liveness._file, fcntl.LOCK_UN)
     answer = shop.run("doctor --json")
     assert answer.code == 0
     looked = checks(answer)

@@ -288,7 +288,7 @@ def test_a_child_that_leaves_its_parents_body(
 
 
 def test_a_process_that_nobody_can_see(tmp_path: Path, person: EmbeddedControlPlane) -> None:
-    """Its presence file was deleted, so no killer could find its calls: none is made."""
+    """Its liveness file was deleted, so no killer could find its calls: none is made."""
     tool = governed("work")(lambda: "ran")
     assert tool() == "ran"
     for path in (tmp_path / "ascend.db.runners").iterdir():

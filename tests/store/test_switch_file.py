@@ -239,7 +239,7 @@ def died(plane: EmbeddedControlPlane) -> None:
     """The process ends without a word; the kernel lets go of its locks."""
     store = plane.store
     assert isinstance(store, SQLiteStore)
-    store._presence.abandon()
+    store._liveness.abandon()
     store._writer.close(store._close_connections)
     store._fair_lock.close()
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from ascend_guard.errors import StoreError
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
 
-from .locks import Presence
+from .locks import LivenessFile
 from .slots import CHECKING, IDLE, SETTLING, Seen, Table, tables
 from .switch_file import SwitchFile
 from .switch_records import EVERYONE, turned_on
@@ -51,15 +51,15 @@ class Closing(Exception):
 
 
 def begin(
-    file: SwitchFile, presence: Presence, organization: str, agent_id: str, action_id: str
+    file: SwitchFile, liveness: LivenessFile, organization: str, agent_id: str, action_id: str
 ) -> KillSwitchState | None:
     """Make the last check of one call: None when it has begun, else what blocks it. Raises ``OSError``, ``Closing``."""
-    slots = presence.slots
+    slots = liveness.slots
     at = slots.announce(organization, agent_id, action_id)
     state = None
     begun = False
     try:
-        if presence.closing:
+        if liveness.closing:
             raise Closing
         state = file.stopped(organization, agent_id)
         begun = state is None and slots.passed(at)
@@ -70,15 +70,15 @@ def begin(
             )
     finally:
         if not begun:
-            presence.ended(action_id)
+            liveness.ended(action_id)
     return state
 
 
-def shut(presence: Presence) -> None:
+def shut(liveness: LivenessFile) -> None:
     """Prevent calls of this process from beginning, and wait until calls at their last check have begun, or have not."""
-    presence.closing = True
+    liveness.closing = True
     ends = time.monotonic() + 10 * PATIENCE
-    while presence.slots.checking() and time.monotonic() < ends:
+    while liveness.slots.checking() and time.monotonic() < ends:
         time.sleep(SETTLING)
 
 
@@ -88,7 +88,7 @@ def kill(
     """Turn a switch on, and wait until no call that it stops can pass its last check.
 
     file: the switch file.
-    folder: the folder of the presence files.
+    folder: the folder of the liveness files.
     organization: the organization of the agents.
     agent_id: ``''`` is every agent.
     reason: the reason.
@@ -155,7 +155,7 @@ def still_running(folder: Path, organization: str, agent_id: str) -> list[Runnin
     """Make steps 2 to 6 of a killer: return the calls of this agent, or of every agent, that may still act.
 
     Args:
-        folder: the folder of the presence files.
+        folder: the folder of the liveness files.
         organization: the organization of the agents.
         agent_id: ``''`` is every agent.
     """
@@ -209,5 +209,5 @@ def _mapped(folder: Path) -> Iterator[list[Table]]:
 
 
 def runners_path(database: Path) -> Path:
-    """Return the folder of the presence files of a database's processes."""
+    """Return the folder of the liveness files of a database's processes."""
     return database.with_name(os.fspath(database.name) + ".runners")

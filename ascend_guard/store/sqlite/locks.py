@@ -54,7 +54,7 @@ def _take(file: int) -> None:
         interruptibly(fcntl.flock, file, fcntl.LOCK_EX)
 
 
-class Presence:
+class LivenessFile:
     """Shows other processes that this one is alive: a file that it keeps locked as long as it runs.
 
     A process identifier is reused; a lock is not. ``name`` names the file, and a process that can lock it knows that its

@@ -1,6 +1,6 @@
 """A process's running calls, in a table that other processes map: so a killer learns which calls had begun.
 
-The table is in the process's presence file, in entries of 128 bytes, of which the first is a header::
+The table is in the process's liveness file, in entries of 128 bytes, of which the first is a header::
 
     header   magic, process id, start time of the process in clock ticks, its pid namespace's inode, turn, 0 ...
     slot     word, revoked, action id, began at (nanoseconds since the epoch), organization and agent (tags),
@@ -52,7 +52,7 @@ class Slots:
     """The table of this process.
 
     Args:
-        path: the presence file, empty. It is opened again: a mapping keeps its descriptor, which must not hold the lock.
+        path: the liveness file, empty. It is opened again: a mapping keeps its descriptor, which must not hold the lock.
 
         Raises:
             OSError: there is no space for it.
@@ -163,7 +163,7 @@ class Table:
     """Another process's table, as a killer maps it.
 
     Args:
-        file: its presence file, opened for reading, and for writing if permitted.
+        file: its liveness file, opened for reading, and for writing if permitted.
         writable: whether writing is permitted.
     """
 
@@ -238,7 +238,7 @@ class Seen(Struct, frozen=True):
 
 
 def tables(folder: Path) -> Iterator[Table]:
-    """Yield the tables of all living processes: those that hold the lock of their presence file."""
+    """Yield the tables of all living processes: those that hold the lock of their liveness file."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:

@@ -31,7 +31,7 @@ from ascend_guard.store.writer import GroupCommit, Ticket
 
 from . import barrier
 from .keyfile import load_secret
-from .locks import FairLock, Presence, alive
+from .locks import FairLock, LivenessFile, alive
 from .queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
 from .turning import Place, turn_on
@@ -110,16 +110,16 @@ class SQLiteStore(OpenedStore):
             migrate(self._connection, self.path)
             begun = self._connection.execute("SELECT 1 FROM head").fetchone() is not None
             self.secret: bytes = HiddenKey(load_secret(key, may_make=not begun))
-            self._presence = Presence(self._runners, uuid.uuid4().hex)
-            undo.append(self._presence.leave)
-            self._forget_dead_presences()
+            self._liveness = LivenessFile(self._runners, uuid.uuid4().hex)
+            undo.append(self._liveness.leave)
+            self._forget_dead_liveness_files()
             self._found_trail()
             self._switches = SwitchFile(
                 switch_path(self.path),
                 self.secret,
                 sync=self.durability == "power",
                 confirm=partial(foreign, self.path),
-                turn=self._presence.slots.turn,
+                turn=self._liveness.slots.turn,
             )
             found_switches(self._connection, self._switches)
         self._reader_connection = self._connect()
@@ -135,7 +135,7 @@ class SQLiteStore(OpenedStore):
             self._connection, self.secret, self.path, self._switches, self._runners
         )
         self._committer = Committer(transaction, self.clock, self._explain)
-        present = self._runners / self._presence.name  # without it this process seems dead
+        present = self._runners / self._liveness.name  # without it this process seems dead
         self._files = Watched(folder, (self.path, *map(self._beside, BESIDE), present))
 
     def _beside(self, suffix: str) -> Path:
@@ -170,9 +170,9 @@ class SQLiteStore(OpenedStore):
         elif not sealed(self.secret, *row):
             raise tampered(self.path)
 
-    def _forget_dead_presences(self) -> None:
+    def _forget_dead_liveness_files(self) -> None:
         for name in os.listdir(self._runners):
-            if name != self._presence.name:
+            if name != self._liveness.name:
                 alive(self._runners, name)
 
     # --- use -----------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class SQLiteStore(OpenedStore):
         """This process's name for other processes."""
         if self._state is FORKED:
             self._reopen()
-        return self._presence.name
+        return self._liveness.name
 
     def alive(self, runner: str) -> bool:
         return runner == self.runner or alive(self._runners, runner)
@@ -255,7 +255,7 @@ class SQLiteStore(OpenedStore):
         if self._state is not OPEN:
             self._reopen()
         try:
-            state = barrier.begin(self._switches, self._presence, organization, agent_id, action_id)
+            state = barrier.begin(self._switches, self._liveness, organization, agent_id, action_id)
         except barrier.Closing:
             raise self._gone() from None
         except OSError as error:
@@ -263,7 +263,7 @@ class SQLiteStore(OpenedStore):
         return state
 
     def ended(self, action_id: str) -> None:
-        self._presence.ended(action_id)
+        self._liveness.ended(action_id)
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         if self._state is not OPEN:
@@ -281,16 +281,16 @@ class SQLiteStore(OpenedStore):
     def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         with uninterrupted():
             if self._state is OPEN:
-                barrier.shut(self._presence)
+                barrier.shut(self._liveness)
                 self._writer.close(lambda: self._close_connections(last))
-                self._presence.leave()
+                self._liveness.leave()
                 self._fair_lock.close()
             self._state = CLOSED
             forget(self)
 
     def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         if last is not None:  # nothing else can be committed any more
-            begun = self._presence.slots.begun
+            begun = self._liveness.slots.begun
             self._commit([Ticket(lambda tx: last(tx, begun))])
         # With every lock held: closing a connection that another thread uses crashes the process.
         with self._reader_lock, self._watch_lock:
@@ -341,7 +341,7 @@ class SQLiteStore(OpenedStore):
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
         self._fair_lock.close()
-        self._presence.abandon()
+        self._liveness.abandon()
         self._forget(FORKED)
 
     def _gone(self) -> StoreError:
