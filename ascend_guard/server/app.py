@@ -42,7 +42,7 @@ from .metrics import Meter
 from .openapi import document
 from .requests.asgi import Receive, Scope, Send, correlation_of, heads, require_once, respond
 from .requests.doors import Streams
-from .requests.endpoint import Desk, Served
+from .requests.endpoint import EndpointContext, Served
 from .stream import stream
 from .webhooks.delivery import DeliveryWorker
 
@@ -85,7 +85,7 @@ class Server:
 
         self.notices = Notices()
         limiter = RateLimiter(tier, clock, local=settings.tier, shelf=Shared(store))
-        self._desk = Desk(self.services, self.gate, limiter, self.notices)
+        self._context = EndpointContext(self.services, self.gate, limiter, self.notices)
         self.change_feed.watch(self._happened)
         self._fixed: dict[tuple[str, str], Served] = {}
         self._starlette = self._application()
@@ -100,24 +100,24 @@ class Server:
         await served(scope, receive, send)
 
     def _application(self) -> Starlette:
-        desk = self._desk
+        context = self._context
         routes = []
         for endpoint in ENDPOINTS:
-            served = Served(endpoint, HANDLERS[endpoint.name], desk)
+            served = Served(endpoint, HANDLERS[endpoint.name], context)
             for path in (endpoint.path, *endpoint.aliases):
                 routes.append(_Route(path, endpoint=served, methods=[endpoint.method]))
                 if "{" not in path:
                     self._fixed[endpoint.method, path] = served
         routes += [
-            _Route("/api/v1/stream", endpoint=_Stream(desk, self.change_feed), methods=["GET"]),
+            _Route("/api/v1/stream", endpoint=_Stream(context, self.change_feed), methods=["GET"]),
             _Route(
                 "/openapi.json",
-                endpoint=_Open(desk, self._document, "application/json"),
+                endpoint=_Open(context, self._document, "application/json"),
                 methods=["GET"],
             ),
             _Route(
                 "/metrics",
-                endpoint=_Open(desk, self.services.meter.exposition, Meter.content_type),
+                endpoint=_Open(context, self.services.meter.exposition, Meter.content_type),
                 methods=["GET"],
             ),
         ]
@@ -143,7 +143,7 @@ class Server:
             for task in beside:
                 with suppress(asyncio.CancelledError):
                     await task
-            self._desk.lanes.close()
+            self._context.lanes.close()
             await asyncio.to_thread(self.services.store.close)
 
     async def _housekeep(self) -> None:
@@ -172,29 +172,31 @@ class _Route(Route):
 class _Stream:
     """The pushed stream's endpoint."""
 
-    def __init__(self, desk: Desk, change_feed: ChangeFeed) -> None:
-        self._desk = desk
+    def __init__(self, context: EndpointContext, change_feed: ChangeFeed) -> None:
+        self._context = context
         self._change_feed = change_feed
-        self._streams = Streams(desk.notices, desk.services.settings.streams_per_key)
+        self._streams = Streams(context.notices, context.services.settings.streams_per_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, twice = heads(scope)
         extra: list[tuple[bytes, bytes]] = []
         try:
             require_once(twice)
-            caller = await self._desk.admit(scope, headers, Access.CALLER, extra)
+            caller = await self._context.admit(scope, headers, Access.CALLER, extra)
             if caller.signing_secret is not None:
-                now = self._desk.services.clock()
+                now = self._context.services.clock()
                 await require_signature(caller.signing_secret, headers, b"", now, None)
 
             async def admitted() -> None:
                 with suppress(StoreError):  # the change feed itself reports when the database is unreachable
-                    await self._desk.gate.admit(headers, Access.CALLER)
+                    await self._context.gate.admit(headers, Access.CALLER)
 
             with self._streams.one(caller):
-                await stream(self._desk, self._change_feed, caller, headers, admitted, scope, receive, send)
+                await stream(
+                    self._context, self._change_feed, caller, headers, admitted, scope, receive, send
+                )
         except AscendError as error:  # it did not begin; a later error ends it
-            status, body = self._desk.refused(error, "stream", headers, extra)
+            status, body = self._context.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))
             await respond(send, status, body, extra)
 
@@ -205,8 +207,8 @@ _OPENAPI = msgspec.json.encode(document(ENDPOINTS))
 class _Open:
     """A public document, with a rate limit. It is generated at most once a second."""
 
-    def __init__(self, desk: Desk, write: Callable[[], bytes], content_type: str) -> None:
-        self._desk = desk
+    def __init__(self, context: EndpointContext, write: Callable[[], bytes], content_type: str) -> None:
+        self._context = context
         self._write = write
         self._type = content_type.encode()
         self._written: tuple[float, bytes] | None = None
@@ -214,13 +216,13 @@ class _Open:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         try:
-            self._desk.limiter.hit_open(client[0] if client else "")
+            self._context.limiter.hit_open(client[0] if client else "")
         except AscendError as error:
             headers: list[tuple[bytes, bytes]] = []
-            self._desk.notices.note(
+            self._context.notices.note(
                 "open documents", client[0] if client else "?", "requests public documents too often"
             )
-            status, body = self._desk.refused(error, "document", {}, headers)
+            status, body = self._context.refused(error, "document", {}, headers)
             await respond(send, status, body, headers)
             return
         await respond(send, 200, self._now(), [], self._type)

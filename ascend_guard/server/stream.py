@@ -30,7 +30,7 @@ from ascend_guard.store.port import Reader
 from .change_feed import ChangeFeed, Listener, message, told_of
 from .handling import Caller, Services
 from .requests.asgi import Receive, Scope, Send
-from .requests.endpoint import Desk
+from .requests.endpoint import EndpointContext
 
 MOST_MISSED = 5_000
 """The most audit records that are searched for what a client missed."""
@@ -47,7 +47,7 @@ _HEADERS = [
 
 
 async def stream(
-    desk: Desk,
+    context: EndpointContext,
     feed: ChangeFeed,
     caller: Caller,
     headers: dict[str, str],
@@ -57,7 +57,7 @@ async def stream(
     send: Send,
 ) -> None:
     """Serve one connection until either side ends it, or ``admitted`` raises ``AscendError``."""
-    services = desk.services
+    services = context.services
     listener = Listener(caller.organization, caller.agent_id)
     feed.add(listener)
     services.meter.streams += 1
@@ -65,7 +65,9 @@ async def stream(
     try:
         look = partial(_opening, services=services, listener=listener, headers=headers)
         if "last-event-id" in headers:  # there may be much to send
-            opening, on = await desk.lanes.run(caller, lambda: services.store.apart(look), most=sys.maxsize)
+            opening, on = await context.lanes.run(
+                caller, lambda: services.store.apart(look), most=sys.maxsize
+            )
         else:
             opening, on = await services.store.aread(look)
         if not listener.opened(on):

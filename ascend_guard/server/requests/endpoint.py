@@ -40,7 +40,7 @@ _log = logging.getLogger("ascend_guard.server")
 _encode = msgspec.json.Encoder().encode
 
 
-class Desk:
+class EndpointContext:
     """What all endpoints share: authentication and rate limits.
 
     Args:
@@ -108,10 +108,10 @@ _Handle = Callable[[Services], Coroutine[Any, Any, bytes]]
 class Served:
     """One endpoint as an ASGI application."""
 
-    def __init__(self, endpoint: Endpoint, handler: Handler, desk: Desk) -> None:
+    def __init__(self, endpoint: Endpoint, handler: Handler, context: EndpointContext) -> None:
         self.endpoint = endpoint
         self._handler = handler
-        self._desk = desk
+        self._context = context
         self._decoder = Decoder(endpoint)
         self._light = endpoint.name in LIGHT
 
@@ -123,42 +123,42 @@ class Served:
         with traced(self.endpoint, headers, correlation) as span:
             try:
                 require_once(twice)
-                caller = await self._desk.admit(scope, headers, self.endpoint.access, extra)
+                caller = await self._context.admit(scope, headers, self.endpoint.access, extra)
                 answer = await self._answered(caller, scope, receive, headers, correlation)
                 status = self.endpoint.status
             except AscendError as error:
-                status, answer = self._desk.refused(error, self.endpoint.name, headers, extra)
+                status, answer = self._context.refused(error, self.endpoint.name, headers, extra)
             except Exception:
                 _log.exception("%s failed (%s)", self.endpoint.name, correlation)
                 unexpected = ServerError(
                     "Internal error. The server's log has the details under this correlation id."
                 )
-                status, answer = self._desk.refused(unexpected, self.endpoint.name, headers, extra)
+                status, answer = self._context.refused(unexpected, self.endpoint.name, headers, extra)
             span(status)
-        self._desk.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)
+        self._context.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)
         extra.append((b"x-correlation-id", correlation.encode()))
         await respond(send, status, answer, extra)
 
     async def _answered(
         self, caller: Caller, scope: Scope, receive: Receive, headers: dict[str, str], correlation: str
     ) -> bytes:
-        desk = self._desk
+        context = self._context
         if not _announces_body(headers):  # then the server does not wait for one
             handle = partial(self._handled, caller, scope, b"", headers, correlation)
             return await (self._on_loop if self._light else self._in_lane)(caller, handle)
-        with desk.room.held(caller, headers):
+        with context.room.held(caller, headers):
             body = await read_body(receive, headers)
             handle = partial(self._handled, caller, scope, body, headers, correlation)
             light = self._light and len(body) <= SMALL
             return await (self._on_loop if light else self._in_lane)(caller, handle)
 
     async def _on_loop(self, caller: Caller, handle: _Handle) -> bytes:
-        self._desk.lanes.answers(caller)
-        return await handle(self._desk.services)
+        self._context.lanes.answers(caller)
+        return await handle(self._context.services)
 
     async def _in_lane(self, caller: Caller, handle: _Handle) -> bytes:
-        desk = self._desk
-        return await desk.lanes.run(caller, lambda: asyncio.run(handle(desk.apart)))
+        context = self._context
+        return await context.lanes.run(caller, lambda: asyncio.run(handle(context.apart)))
 
     async def _handled(
         self,
