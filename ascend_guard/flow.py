@@ -86,7 +86,7 @@ class Submit(Effect[ActionResult]):
         digest: keyed digest of the arguments; an approval is valid for these arguments only.
         identity: the digest without the order of dict keys, which identifies the same call when it is made again;
             ``digest`` when left out. A callable is called only when the identity is needed, which is rare.
-        parked: no call will wait for a person. A pending or approved action for the same call is resumed.
+        detached: no call will wait for a person. A pending or approved action for the same call is resumed.
         repeatable: the same call made later gives the same digest, so it can resume the action.
         call_id: identifies this call where its caller may repeat it, as an interrupted graph does. Another call with
             the same arguments is then another action, and a person's denial answers all repetitions.
@@ -96,14 +96,14 @@ class Submit(Effect[ActionResult]):
     An action approved at once is claimed in the same step (``ActionResult.claimed``), if the control plane supports that.
     """
 
-    __slots__ = ("_identity", "action", "call_id", "digest", "once", "parked", "repeatable")
+    __slots__ = ("_identity", "action", "call_id", "detached", "digest", "once", "repeatable")
 
     def __init__(
         self,
         action: AgentAction,
         digest: str,
         *,
-        parked: bool,
+        detached: bool,
         repeatable: bool,
         call_id: str | None = None,
         identity: str | Callable[[], str] | None = None,
@@ -112,7 +112,7 @@ class Submit(Effect[ActionResult]):
         self.action = action
         self.digest = digest
         self._identity = digest if identity is None else identity
-        self.parked = parked
+        self.detached = detached
         self.repeatable = repeatable
         self.call_id = call_id
         self.once = once
@@ -330,7 +330,7 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
     submit = Submit(
         call.action,
         approved,
-        parked=call.on_pending == "raise",
+        detached=call.on_pending == "raise",
         repeatable=call.repeatable,
         call_id=call.call_id,
         identity=call.identity if call.repeatable else None,

@@ -123,7 +123,7 @@ class ScriptedControlPlane:
         decision, reason = self._answers.get(action.action_type) or self._answers.get("*") or denied
         with self._lock:
             for result in self._results.values():
-                if effect.parked and self._same(result, effect) and result.action_id not in self._claimed:
+                if effect.detached and self._same(result, effect) and result.action_id not in self._claimed:
                     return result
             self.asked.append(action)
             action_id = str(len(self.asked))

@@ -52,7 +52,7 @@ class SubmitBody(Struct, omit_defaults=True):
     mcp_server_name: Text | None = None
     model_id: Text | None = None
     digest: Hex | None = None
-    parked: bool = False
+    detached: bool = False
     repeatable: bool = False
     runner: Runner | None = None
     call_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None

@@ -157,7 +157,7 @@ def submit(
         row.quorum = verdict.quorum
         row.timeout = verdict.timeout
         row.expires_at = None if verdict.timeout is None else tx.now + verdict.timeout
-        row.waiter = None if effect.parked else runner
+        row.waiter = None if effect.detached else runner
     elif status is Decision.APPROVED:
         row.runner = runner
         row.claimed_at = tx.now
@@ -232,7 +232,7 @@ def _resume(
         if row.status == "approved" and row.edits is None:
             take(tx, row, runner, row.digest)
             return result_of(row, claimed=True)
-        row.waiter = None if effect.parked else runner
+        row.waiter = None if effect.detached else runner
         tx.update_action(row.id, waiter=row.waiter)
         return result_of(row)
     return None

@@ -52,7 +52,7 @@ SUBMIT: Final[dict[str, Place]] = {
     "identity": "in",
     "digest": "approval",
     "call_id": "approval",
-    "parked": "out",
+    "detached": "out",
     "repeatable": "out",
     "once": "out",
 }

@@ -20,7 +20,7 @@ from submission import SUBMISSION
 
 url, key, connections, expected, kind = sys.argv[1:]
 address = urlsplit(url)
-own = {"digest": "0" * 64, "parked": False, "repeatable": True, "runner": uuid.uuid4().hex}
+own = {"digest": "0" * 64, "detached": False, "repeatable": True, "runner": uuid.uuid4().hex}
 body = json.dumps({**SUBMISSION, **(own if kind == "own" else {})}).encode()
 HEAD = (
     f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nX-API-Key: {key}\r\n"

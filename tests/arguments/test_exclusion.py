@@ -417,7 +417,9 @@ def test_it_is_sent_over_http_and_read_there() -> None:
         vouched_decorators=("shop.log_calls",),
     )
     for claims in (True, False):
-        sent = submission(Submit(action, "0" * 64, parked=False, repeatable=True), Features(claims), "a" * 32)
+        sent = submission(
+            Submit(action, "0" * 64, detached=False, repeatable=True), Features(claims), "a" * 32
+        )
         body = msgspec.convert(msgspec.json.decode(msgspec.json.encode(sent)), SubmitBody)
         read, _ = asked(body, Caller("local", "key:1"), b"key")
         assert (read.excluded, read.vouched_decorators) == (action.excluded, action.vouched_decorators)

@@ -235,8 +235,8 @@ def test_a_wait_that_was_given_up_is_taken_up(plane: EmbeddedControlPlane, how: 
     assert len(rows(plane)) == 1
 
 
-def test_a_waiting_call_takes_up_what_was_parked(plane: EmbeddedControlPlane) -> None:
-    """The two ways of pending share actions: parked first, waited for later."""
+def test_a_waiting_call_resumes_what_was_detached(plane: EmbeddedControlPlane) -> None:
+    """The two ways of pending share actions: detached first, waited for later."""
     ran: list[int] = []
 
     def body(amount: float) -> None:

@@ -212,7 +212,7 @@ def test_a_child_is_not_its_parent(tmp_path: Path, person: EmbeddedControlPlane)
 def test_a_child_does_not_inherit_a_permit(tmp_path: Path, person: EmbeddedControlPlane) -> None:
     """A call that was decided and had not begun when its process forked: it begins in the parent alone."""
     action = AgentAction("worker", "worker", "work", "work", "work")
-    permit = person.perform(Submit(action, "00" * 32, parked=False, repeatable=False))
+    permit = person.perform(Submit(action, "00" * 32, detached=False, repeatable=False))
     assert permit.claimed
     child = os.fork()
     if child == 0:

@@ -82,7 +82,7 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
     if features.claims:
         body |= {
             "digest": effect.digest,
-            "parked": effect.parked,
+            "detached": effect.detached,
             "repeatable": effect.repeatable,
             "runner": runner,
         }

@@ -68,7 +68,7 @@ async def _decide(
     effect = Submit(
         action,
         digest,
-        parked=named and body.parked,
+        detached=named and body.detached,
         repeatable=named and body.repeatable,
         call_id=body.call_id,
         identity=body.identity,
