@@ -22,7 +22,7 @@ from ascend_guard.server.limit_log import Notices
 
 from .asgi import LARGEST_BODY
 from .doors import Doors
-from .protocol import LARGEST_HEAD, Protocol
+from .http_protocol import LARGEST_HEAD, Protocol
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
