@@ -405,7 +405,7 @@ def test_it_is_sent_over_http_and_read_there() -> None:
     import msgspec
 
     from ascend_guard.api.actions import SubmitBody
-    from ascend_guard.client.guard.protocol import Features, submission
+    from ascend_guard.client.guard.wire_format import Features, submission
     from ascend_guard.flow import Submit
     from ascend_guard.server.handlers.incoming import asked
     from ascend_guard.server.handling import Caller

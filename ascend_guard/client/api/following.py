@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ascend_guard.client.guard.feed import Feed
-from ascend_guard.client.guard.protocol import features_of
+from ascend_guard.client.guard.wire_format import features_of
 from ascend_guard.client.http.exchange import ONCE, run
 from ascend_guard.client.http.identity import Identity
 from ascend_guard.client.http.transport import Stream, Transport

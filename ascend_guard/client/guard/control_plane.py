@@ -48,13 +48,13 @@ from ascend_guard.kill_switch import ANSWER_SECONDS, is_off
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.processes import renewed_in_children
 
-from . import protocol
+from . import wire_format
 from .feed import Feed, LastWord, News
 from .grants import Grants, Underway
 from .outbox import Outbox
 from .outcomes import Outcomes, reported
-from .protocol import Features
 from .waiting import Inbox, Listen, Waiting, aplay, play
+from .wire_format import Features
 
 if TYPE_CHECKING:
     import requests
@@ -240,7 +240,7 @@ class RemoteControlPlane:
         if self._features is None:
             try:
                 answer = yield from ask(self._api, "deployment_info", retry=self._retry)
-                self._features = protocol.features_of(answer.body)
+                self._features = wire_format.features_of(answer.body)
             except NotFoundError:
                 self._features = Features()
         if self._push and self._features.stream:
@@ -255,7 +255,7 @@ class RemoteControlPlane:
 
     def _submit(self, effect: Submit) -> Exchange[ActionResult]:
         features = yield from self._known()
-        body = protocol.submission(effect, features, self.runner)
+        body = wire_format.submission(effect, features, self.runner)
         answer = yield from ask(
             self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=self._retry
         )
@@ -278,10 +278,10 @@ class RemoteControlPlane:
         features = yield from self._known()
         if not features.claims:
             if effect.edits:
-                yield from self._withdraw(Withdraw(effect.action_id, protocol.NOT_JUDGED))
-                raise protocol.not_judged(effect)
+                yield from self._withdraw(Withdraw(effect.action_id, wire_format.NOT_JUDGED))
+                raise wire_format.not_judged(effect)
             return self._grants.take(effect.action_id)
-        path, body = {"action_id": effect.action_id}, protocol.claiming(effect, self.runner)
+        path, body = {"action_id": effect.action_id}, wire_format.claiming(effect, self.runner)
         answer = yield from ask(
             self._api, "claim_action", parameters=path, body=body, key=uuid.uuid4().hex, retry=self._retry
         )
@@ -336,7 +336,7 @@ class RemoteControlPlane:
                     if ends is not None and clock() >= ends:
                         raise
                     if clock() - max(known, self._feed.heard) > self._feed.patience:
-                        raise protocol.nobody_knows(effect, error) from error
+                        raise wire_format.nobody_knows(effect, error) from error
                 while True:
                     if isinstance(news, KillSwitchState):
                         raise kill_switch_error(effect.action, news, effect.action_id, "start")

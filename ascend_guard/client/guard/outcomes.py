@@ -27,7 +27,7 @@ from ascend_guard.flow import Settle
 from ascend_guard.processes import renewed_in_children
 
 from .outbox import TRANSIENT, Outbox
-from .protocol import Features, outcome_item, outcome_request
+from .wire_format import Features, outcome_item, outcome_request
 
 _log = logging.getLogger("ascend_guard.client")
 
