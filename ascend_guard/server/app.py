@@ -42,7 +42,7 @@ from .metrics import Meter
 from .openapi import document
 from .requests.asgi import Receive, Scope, Send, correlation_of, heads, require_once, respond
 from .requests.doors import Streams
-from .requests.endpoint import EndpointContext, Served
+from .requests.endpoint_app import EndpointContext, Served
 from .stream import stream
 from .webhooks.delivery import DeliveryWorker
 

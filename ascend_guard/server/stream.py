@@ -30,7 +30,7 @@ from ascend_guard.store.port import Reader
 from .change_feed import ChangeFeed, Listener, message, told_of
 from .handling import Caller, Services
 from .requests.asgi import Receive, Scope, Send
-from .requests.endpoint import EndpointContext
+from .requests.endpoint_app import EndpointContext
 
 MOST_MISSED = 5_000
 """The most audit records that are searched for what a client missed."""
