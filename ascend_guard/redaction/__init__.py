@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from .names import is_secret_name
+from .secret_names import is_secret_name
 
 __all__ = [
     "REDACTED",

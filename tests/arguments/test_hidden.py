@@ -28,7 +28,7 @@ from ascend_guard import ActionResult, Decision, Permit
 from ascend_guard.arguments import Arguments, normalise
 from ascend_guard.arguments.walk import Walk
 from ascend_guard.redaction.hidden import MASK, HiddenKey, Secrets, masks
-from ascend_guard.redaction.names import is_secret_name
+from ascend_guard.redaction.secret_names import is_secret_name
 
 SECRET = "Zq7-TOPSECRET"
 

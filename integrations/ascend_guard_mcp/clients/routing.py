@@ -17,7 +17,7 @@ from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 from ascend_guard.errors import ConfigurationError
-from ascend_guard.redaction.names import is_secret_name
+from ascend_guard.redaction.secret_names import is_secret_name
 from ascend_guard_mcp.proxy.options import is_loopback, require_headers, require_url
 
 from .configuration import VARIABLE
