@@ -140,7 +140,7 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
 def _known(text: str, secrets: Sequence[str]) -> Iterator[tuple[int, int]]:
     if secrets and text:
         # Needed for an error message only, so it is not imported at the top.
-        from .values import find_secrets
+        from .secret_values import find_secrets
 
         yield from find_secrets(text, secrets)
 
