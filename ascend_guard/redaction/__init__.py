@@ -122,7 +122,7 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
     """Return free text (an exception's message, a rendered template) without its secrets.
 
     Removes every given secret in any case and in the usual encodings, parts of it, and everything that has the shape of a
-    credential; the rules are in ``values``. Linear in the length of the text.
+    credential; the rules are in ``secret_values``. Linear in the length of the text.
 
     Args:
         text: any text.

@@ -24,7 +24,7 @@ import msgspec
 
 from ascend_guard.api.actions import SubmitBody
 from ascend_guard.api.endpoint import Endpoint
-from ascend_guard.api.names import LONGEST, letters, meant, nearest
+from ascend_guard.api.misspellings import LONGEST, letters, meant, nearest
 from ascend_guard.errors import ValidationError
 from ascend_guard.redaction import scrub
 
