@@ -28,7 +28,7 @@ from ascend_guard.callables.type_hints import JSON, UNDECLARED, Hint, declared_t
 from ascend_guard.errors import ValidationError
 
 from .places import aligned, members, same, shown_of
-from .records import NONE, fields_of, rebuilt
+from .record_types import NONE, fields_of, rebuilt
 from .values import LEAVES, Unfit, path, require, unfit
 
 __all__ = ["converted"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from ascend_guard.arguments import normalise
 
-from .records import NONE
+from .record_types import NONE
 from .values import LEAVES, unfit
 
 __all__ = ["aligned", "members", "same", "shown_of"]
