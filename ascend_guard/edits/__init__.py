@@ -27,9 +27,9 @@ from ascend_guard.arguments import normalise
 from ascend_guard.callables.type_hints import JSON, UNDECLARED, Hint, declared_types
 from ascend_guard.errors import ValidationError
 
+from .conversions import LEAVES, Unfit, path, require, unfit
 from .places import aligned, members, same, shown_of
 from .record_types import NONE, fields_of, rebuilt
-from .values import LEAVES, Unfit, path, require, unfit
 
 __all__ = ["converted"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ascend_guard.arguments import normalise
 
+from .conversions import LEAVES, unfit
 from .record_types import NONE
-from .values import LEAVES, unfit
 
 __all__ = ["aligned", "members", "same", "shown_of"]
 
