@@ -13,7 +13,7 @@ from opentelemetry.metrics import Meter, MeterProvider, NoOpMeter
 from ascend_guard._version import __version__
 from ascend_guard.model import AgentAction
 
-from .names import (
+from .attribute_names import (
     ACTION_TYPE,
     AGENT_NAME,
     DECISION,

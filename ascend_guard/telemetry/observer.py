@@ -35,7 +35,7 @@ from ascend_guard.errors import (
 from ascend_guard.flow import AwaitDecision, Begin, CheckKillSwitch, Claim, ControlPlane, Effect, Submit
 from ascend_guard.model import ActionResult, AgentAction, Decision, Outcome
 
-from . import names
+from . import attribute_names
 from .content import arguments_of, captures_content
 from .failing import swallow
 from .instruments import Instruments, instruments_of
@@ -223,7 +223,10 @@ class Observer:
         if self._span is not None and self._span.is_recording():
             self._span.add_event(
                 "ascend.kill_switch",
-                {names.KILL_SWITCH_STAGE: effect.stage, names.KILL_SWITCH_BLOCKED: blocked},
+                {
+                    attribute_names.KILL_SWITCH_STAGE: effect.stage,
+                    attribute_names.KILL_SWITCH_BLOCKED: blocked,
+                },
             )
 
     # --- the call's span ------------------------------------------------------------------------------------
@@ -236,7 +239,7 @@ class Observer:
             self._span, self._own = current, False
             return
         self._span = span = tracer.start_span(
-            f"{names.EXECUTE_TOOL} {self._action.tool_name}", attributes=attributes
+            f"{attribute_names.EXECUTE_TOOL} {self._action.tool_name}", attributes=attributes
         )
         if not getattr(span, "attributes", True):
             span.set_attributes(attributes)  # a sampler did not pass them on
@@ -254,26 +257,26 @@ class Observer:
         rule = None if refusal is None else refusal.rule
         message: str | None = None
         if self._verdict is not None:
-            attributes[names.DECISION] = self._verdict
+            attributes[attribute_names.DECISION] = self._verdict
         if result is not None:
-            attributes[names.ACTION_ID] = result.action_id
-            attributes[names.RISK_SCORE] = result.risk_score
-            attributes[names.RISK_LEVEL] = str(result.risk_level)
+            attributes[attribute_names.ACTION_ID] = result.action_id
+            attributes[attribute_names.RISK_SCORE] = result.risk_score
+            attributes[attribute_names.RISK_LEVEL] = str(result.risk_level)
             rule = result.policy_matched or rule
         if rule is not None:
-            attributes[names.POLICY_RULE] = rule
+            attributes[attribute_names.POLICY_RULE] = rule
         if outcome is not None:
-            attributes[names.OUTCOME] = str(outcome.status)
+            attributes[attribute_names.OUTCOME] = str(outcome.status)
         if error_type is not None:
-            attributes[names.ERROR_TYPE] = error_type
+            attributes[attribute_names.ERROR_TYPE] = error_type
         if captures_content():
             if outcome is not None:
                 message = outcome.error
             elif refusal is not None:
                 message = refusal.reason
-            attributes[names.TOOL_ARGUMENTS] = arguments_of(self._action, self._edited)
+            attributes[attribute_names.TOOL_ARGUMENTS] = arguments_of(self._action, self._edited)
             if result is not None and result.decided_by is not None:
-                attributes[names.DECIDED_BY] = result.decided_by
+                attributes[attribute_names.DECIDED_BY] = result.decided_by
         span.set_attributes(attributes)
         if error is not None:
             span.set_status(StatusCode.ERROR, message)  # no message without content: it may quote arguments
@@ -339,9 +342,9 @@ class Step:
         if self.span is None:
             return
         if isinstance(reply, ActionResult):
-            self.span.set_attribute(names.DECISION, str(reply.status))
+            self.span.set_attribute(attribute_names.DECISION, str(reply.status))
         if error is not None:
-            self.span.set_attribute(names.ERROR_TYPE, type(error).__name__)
+            self.span.set_attribute(attribute_names.ERROR_TYPE, type(error).__name__)
             self.span.set_status(StatusCode.ERROR)
 
     @harmless
