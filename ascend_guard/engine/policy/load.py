@@ -16,7 +16,7 @@ from ascend_guard.errors import PolicyError
 from .check import Mistake, find_mistakes
 from .conditions import Condition, ConditionError, compile_condition
 from .evaluate import DEFAULT_TIMEOUT, DENIALS_LAST, Policy, Rule, RuleEffect
-from .tree import KINDS, List, Map, Node, Scalar, Unreadable, described, read_tree, shown
+from .yaml_tree import KINDS, List, Map, Node, Scalar, Unreadable, described, read_tree, shown
 
 __all__ = ["load_policy", "parse_policy", "starter_policy"]
 
