@@ -116,7 +116,7 @@ def approve(
     yes: YesOption = False,
 ) -> None:
     """Approve an action. Shows what will run and asks for confirmation."""
-    from ascend_guard.cli.screen.tree import Brief
+    from ascend_guard.cli.screen.argument_tree import Brief
     from ascend_guard.cli.screen.views import action_view
 
     edits = typed_edits(set_ or [])

@@ -21,10 +21,10 @@ from ascend_guard.cli.command import typed_edits
 from ascend_guard.cli.output import shown
 from ascend_guard.errors import AscendError
 
+from .argument_tree import Brief
 from .details import details_of
 from .lookup import find_row
 from .terminal import DOWN, END, ENTER, ESCAPE, GONE, HOME, MOVES, PAGE_DOWN, PAGE_UP, UP, Drawn, Terminal
-from .tree import Brief
 from .views import action_view
 
 if TYPE_CHECKING:
