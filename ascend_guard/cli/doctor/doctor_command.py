@@ -21,7 +21,7 @@ from .checks import Check, what_and_remedy
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
 
-    from .tools import Tool
+    from .tool_checks import Tool
 
 _VARIABLES = {
     "ASCEND_POLICY": "the policy file",
@@ -71,7 +71,7 @@ def doctor(
     checks: list[Check] = []
     tools: list[Tool] | None = None
     if agent or server:  # first: imported code may set variables, as in its own process
-        from .tools import look
+        from .tool_checks import look
 
         checks, tools = look(agent or [], server or [], strict=strict)
     checks = [*_here(), *_variables(), *_configuration(run), *checks]
@@ -114,7 +114,7 @@ def _say(run: Run, checks: list[Check], wrong: int, tools: list[Tool] | None) ->
         grid.add_row(Text.assemble((mark, colour), " ", check.name), detail)
     run.say(grid, "")
     if tools:
-        from .tools import table
+        from .tool_checks import table
 
         run.say(table(tools), "")
     if wrong:
