@@ -17,7 +17,7 @@ import pytest
 
 from ascend_guard.calling.bound_call import BoundCall
 from ascend_guard.calling.execution import Execution
-from ascend_guard.cli.demo import demo, scenes, tools, world
+from ascend_guard.cli.demo import demo, demo_tools, scenes, world
 from ascend_guard.engine import audit
 
 COMMAND = [sys.executable, "-c", "from ascend_guard.cli import main; raise SystemExit(main())", "demo"]
@@ -116,10 +116,10 @@ def test_a_terminal_of_80_columns(tmp_path: Path) -> None:
 
 def _unguarded(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "deletes are allowed":
-        monkeypatch.setattr(tools, "POLICY", tools.POLICY.replace("effect: deny\n", "effect: allow\n"))
+        monkeypatch.setattr(tools, "POLICY", demo_tools.POLICY.replace("effect: deny\n", "effect: allow\n"))
     elif what == "nobody is asked":
         monkeypatch.setattr(
-            tools, "POLICY", tools.POLICY.replace("> 500", "> 5000").replace("<= 500", "<= 5000")
+            tools, "POLICY", demo_tools.POLICY.replace("> 500", "> 5000").replace("<= 500", "<= 5000")
         )
     elif what == "changes go unnoticed":
         monkeypatch.setattr(BoundCall, "unchanged", lambda self: True)

@@ -25,9 +25,9 @@ def _play(as_json: bool) -> int:
     from ascend_guard import AscendError, configure
     from ascend_guard.config import Settings
 
+    from .demo_tools import POLICY
     from .scenes import Play, database_url
     from .stage import Stage, Unproven
-    from .tools import POLICY
     from .world import World
 
     stage = Stage(silent=as_json)

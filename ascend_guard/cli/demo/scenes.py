@@ -17,9 +17,9 @@ from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwi
 from ascend_guard.cli.output import badge
 from ascend_guard.store.port import ActionRow, Reader
 
+from .demo_tools import Line, Tools
 from .people import Call, Person
 from .stage import Stage, Unproven
-from .tools import Line, Tools
 from .world import CUSTOMERS, World
 
 R = TypeVar("R")
