@@ -29,7 +29,7 @@ from ascend_guard.config import default_control_plane
 from ascend_guard.errors import AlreadyRanError, AscendError, ConfigurationError
 
 from ._arguments import HANDS_ON, OneCall, ToolArguments, target_of
-from ._names import name_in_task
+from ._call_names import name_in_task
 from ._told import Changes, message
 
 OnDenied = Literal["message", "raise"]

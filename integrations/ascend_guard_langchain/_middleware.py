@@ -24,8 +24,8 @@ from ascend_guard.errors import ActionPendingError, AlreadyRanError, AscendError
 from ascend_guard.flow import OnPending
 from ascend_guard.model import Permit
 
+from ._call_names import name_in_thread, request_in_thread
 from ._gate import OnDenied, calling, gate_of
-from ._names import name_in_thread, request_in_thread
 from ._told import Changes, message
 from ._tools import govern_tool, is_governed
 
