@@ -374,7 +374,7 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
 
 
 def _decided(call: GovernedCall, result: ActionResult) -> Flow[ActionResult]:
-    """Return people's decision on a pending action; raise when the call does not wait, or nobody decides in time."""
+    """Return people's decision on a pending action; raise when the call does not wait, or no decision is made in time."""
     call.held(result)
     if call.on_pending == "raise":
         raise not_run.pending(call.action, result, call.repeatable)

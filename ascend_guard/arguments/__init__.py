@@ -1,7 +1,7 @@
 """One walk over a call's arguments: the view that people may see, and a digest of the real values.
 
 The digest is HMAC-SHA256 (RFC 2104) over a typed, length-prefixed encoding. So arguments that a tool could distinguish have
-different digests, and without the key nobody can test guesses of a secret against it.
+different digests, and without the key it is impossible to test guesses of a secret against it.
 """
 
 from __future__ import annotations

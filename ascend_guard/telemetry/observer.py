@@ -126,7 +126,7 @@ class Observer:
         if tracer is not None:
             self._open(tracer)
 
-    # --- for whoever runs the call --------------------------------------------------------------------------
+    # --- for the runner of the call --------------------------------------------------------------------------
 
     def watch(self, plane: ControlPlane) -> ControlPlane:
         """Return the same control plane with observation of its work."""

@@ -30,7 +30,7 @@ MOST = 100_000
 """The most objects that are inspected: an agent that refers to more refers to large data."""
 
 _MIDDLEWARE = "GovernanceMiddleware"
-_MEND = (
+_REMEDY = (
     "Put GovernanceMiddleware last in create_agent(middleware=[...]), or give the agent govern_tools(tools); sub-agents "
     "need it as well."
 )
@@ -138,7 +138,7 @@ def require_governed(agent: object) -> None:
             f"{tool.name!a} ({tool.where!a}{'; ' + tool.note if tool.note else ''})" for tool in loose
         )
         raise ConfigurationError(
-            f"{len(loose)} of {len(found.tools)} tools would run without a decision: {listed}. {_MEND}"
+            f"{len(loose)} of {len(found.tools)} tools would run without a decision: {listed}. {_REMEDY}"
         )
 
 

@@ -16,7 +16,7 @@ from .servers import handlers_of, is_fastmcp, low_level
 EVERY_TOOL = "*"
 """Stands for the tools of a server that does not list them."""
 
-_MEND = "Call govern_server(server) where the server is created."
+_REMEDY = "Call govern_server(server) where the server is created."
 _ALL = "all tools: the server does not list them without a client"
 _HIDDEN = "not listed to every client"
 
@@ -99,7 +99,7 @@ def require_governed(server: object) -> None:
     if unasked:
         listed = ", ".join(f"{tool.name!a}{f' ({tool.note})' if tool.note else ''}" for tool in unasked)
         raise ConfigurationError(
-            f"{len(unasked)} of {len(tools)} tools would run without a decision: {listed}. {_MEND}"
+            f"{len(unasked)} of {len(tools)} tools would run without a decision: {listed}. {_REMEDY}"
         )
 
 

@@ -392,7 +392,7 @@ def test_both_dialects_have_the_same_tables(url: str, tmp_path: Path) -> None:
     connection.close()
 
 
-def test_without_the_driver_the_mend_is_named() -> None:
+def test_without_the_driver_the_remedy_is_named() -> None:
     """It is an extra."""
     program = """
 import sys

@@ -29,7 +29,7 @@ Kind = Literal["agent", "server"]
 
 _FRAMEWORKS = {"agent": ("langchain", "langchain_core", "langgraph"), "server": ("mcp", "fastmcp")}
 _EXTRA = {"agent": "langchain", "server": "mcp"}
-_MENDS = {
+_REMEDIES = {
     "agent": "Put GovernanceMiddleware last in create_agent(middleware=[...]), or give the agent govern_tools(tools).",
     "server": "Call govern_server(server) where the server is created.",
 }
@@ -129,7 +129,7 @@ def _judged(kind: Kind, target: str, tools: list[Tool], *, strict: bool) -> Chec
     names += ", …" if len(loose) > _SHOWN else ""
     run = "runs" if len(loose) == 1 else "run"
     what = f"{target}: {len(loose)} of {count} {run} without a decision: {_one_line(names)}"
-    return Check("tools", "wrong" if strict else "warning", what, _MENDS[kind])
+    return Check("tools", "wrong" if strict else "warning", what, _REMEDIES[kind])
 
 
 def _tools(kind: Kind, target: str, *, strict: bool) -> tuple[list[Tool], list[Check]]:

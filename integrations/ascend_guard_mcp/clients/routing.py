@@ -76,7 +76,7 @@ class Route:
 
 
 def route_of(entry: object) -> Route | None:
-    """Return how this server goes through the proxy, whoever wrote the entry; None when it does not."""
+    """Return how this server goes through the proxy, by any author; None when it does not."""
     command = entry.get("command") if isinstance(entry, Mapping) else None
     args = entry.get("args") if isinstance(entry, Mapping) else None
     if not isinstance(command, str) or not isinstance(args, list):
