@@ -116,10 +116,12 @@ def test_a_terminal_of_80_columns(tmp_path: Path) -> None:
 
 def _unguarded(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "deletes are allowed":
-        monkeypatch.setattr(tools, "POLICY", demo_tools.POLICY.replace("effect: deny\n", "effect: allow\n"))
+        monkeypatch.setattr(
+            demo_tools, "POLICY", demo_tools.POLICY.replace("effect: deny\n", "effect: allow\n")
+        )
     elif what == "nobody is asked":
         monkeypatch.setattr(
-            tools, "POLICY", demo_tools.POLICY.replace("> 500", "> 5000").replace("<= 500", "<= 5000")
+            demo_tools, "POLICY", demo_tools.POLICY.replace("> 500", "> 5000").replace("<= 500", "<= 5000")
         )
     elif what == "changes go unnoticed":
         monkeypatch.setattr(BoundCall, "unchanged", lambda self: True)

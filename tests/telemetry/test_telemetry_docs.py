@@ -10,7 +10,7 @@ from pathlib import Path
 from listening import Heard, Script
 
 from ascend_guard import AscendError, governed
-from ascend_guard.telemetry import content
+from ascend_guard.telemetry import attribute_names, content
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "telemetry.md").read_text()
