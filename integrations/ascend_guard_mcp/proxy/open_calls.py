@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ascend_guard.event_stream import Events
 
-from .governed_calls import Background, Call, Log
+from .governed_calls import Background, Log, ProxiedCall
 from .jsonrpc import Key, key_of, responses
 
 _MOST_KEPT = 1000
@@ -41,7 +41,7 @@ class Open:
     def __init__(self, log: Log) -> None:
         self.background = Background(log)
         self._waiting: dict[tuple[Party, Key], asyncio.Task[object]] = {}
-        self._running: dict[Party, dict[Key, Call]] = {}
+        self._running: dict[Party, dict[Key, ProxiedCall]] = {}
 
     def has(self, party: Party | None, key: Key) -> bool:
         """Return whether that id is in use."""
@@ -67,12 +67,12 @@ class Open:
         waiting.cancel()
         return True
 
-    def run(self, party: Party | None, key: Key, call: Call) -> None:
+    def run(self, party: Party | None, key: Key, call: ProxiedCall) -> None:
         """Note that it was forwarded."""
         if party is not None:
             self._running.setdefault(party, {})[key] = call
 
-    def running(self, party: Party | None) -> dict[Key, Call]:
+    def running(self, party: Party | None) -> dict[Key, ProxiedCall]:
         """Return the calls of a session that were forwarded and not answered."""
         return {} if party is None else self._running.get(party, {})
 
@@ -114,7 +114,7 @@ class Tap:
     """
 
     def __init__(
-        self, calls: Open, party: Party | None, *, events: bool, own: tuple[Key, Call] | None
+        self, calls: Open, party: Party | None, *, events: bool, own: tuple[Key, ProxiedCall] | None
     ) -> None:
         self._calls = calls
         self._party = party
@@ -150,6 +150,6 @@ class Tap:
             elif key is not None and (call := self._calls.running(self._party).get(key)) is not None:
                 self._settle(key, call, response)
 
-    def _settle(self, key: Key, call: Call, response: dict[str, object]) -> None:
+    def _settle(self, key: Key, call: ProxiedCall, response: dict[str, object]) -> None:
         self._calls.ended(self._party, key)
         self._calls.background.start(call.answered(response))

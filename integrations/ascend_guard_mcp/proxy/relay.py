@@ -9,7 +9,7 @@ from typing import Protocol
 from ascend_guard.errors import AscendError
 from ascend_guard_mcp.gate import ToolGate
 
-from .governed_calls import Background, Call, Log
+from .governed_calls import Background, Log, ProxiedCall
 from .hidden_tools import without
 from .jsonrpc import (
     CANCELLED,
@@ -34,12 +34,12 @@ Write = Callable[[bytes], Awaitable[None]]
 class Server(Protocol):
     """The connection to the server."""
 
-    async def send(self, message: Message, call: Call | None = None) -> None:
+    async def send(self, message: Message, call: ProxiedCall | None = None) -> None:
         """Send it a message, in the order of the calls.
 
         Args:
             message: the message.
-            call: the tool call of the message, if it is one: it makes its last check (``Call.leave``) immediately before
+            call: the tool call of the message, if it is one: it makes its last check (``ProxiedCall.leave``) immediately before
                 the first byte is sent.
 
         Raises:
@@ -70,7 +70,9 @@ class Relay:
         self._write = write
         self._log = log
         self._hide = hide
-        self._open: dict[Key, Call | str] = {}  # requests without an answer: tool calls, and others by method
+        self._open: dict[
+            Key, ProxiedCall | str
+        ] = {}  # requests without an answer: tool calls, and others by method
         self._waits: dict[Key, asyncio.Task[None]] = {}
         self._background = Background(log)
 
@@ -113,10 +115,10 @@ class Relay:
     def _begin(self, message: Message) -> None:
         key = key_of(message.id)
         assert key is not None
-        call = self._open[key] = Call(message)
+        call = self._open[key] = ProxiedCall(message)
         self._waits[key] = self._background.start(self._govern(key, call))
 
-    async def _govern(self, key: Key, call: Call) -> None:
+    async def _govern(self, key: Key, call: ProxiedCall) -> None:
         forward = await call.admit(self._gate)
         del self._waits[key]
         if isinstance(forward, str):
@@ -137,7 +139,7 @@ class Relay:
             found = None if key is None else self._open.get(key)
             if key is None or not self._server.abandon(key):
                 await self._server.send(message)
-            if key is not None and isinstance(found, Call):
+            if key is not None and isinstance(found, ProxiedCall):
                 self._settle_lost(
                     found, "the client cancelled the call while it ran; the tool may have acted"
                 )
@@ -151,7 +153,7 @@ class Relay:
 
     async def from_server(self, raw: bytes) -> None:
         """Pass one line of the server to the client unchanged."""
-        answered: list[tuple[Call | str, dict[str, object]]] = []
+        answered: list[tuple[ProxiedCall | str, dict[str, object]]] = []
         if self._open:
             for response in responses(raw):
                 key = key_of(response["id"])
@@ -162,15 +164,19 @@ class Relay:
                 raw = await without(self._gate, raw)
             raw = noted(
                 raw,
-                {key_of(answer["id"]): found.note for found, answer in answered if isinstance(found, Call)},
+                {
+                    key_of(answer["id"]): found.note
+                    for found, answer in answered
+                    if isinstance(found, ProxiedCall)
+                },
             )
             await self._write(raw + b"\n")
         finally:  # it has run, even if the client does not receive the answer
             for found, response in answered:
-                if isinstance(found, Call):
+                if isinstance(found, ProxiedCall):
                     self._background.start(found.answered(response))
 
-    async def refused(self, key: Key, call: Call, error: AscendError) -> None:
+    async def refused(self, key: Key, call: ProxiedCall, error: AscendError) -> None:
         """Answer a call that was not sent, because its last check was not passed."""
         self._open.pop(key, None)
         await self._write(await call.refused(error) + b"\n")
@@ -188,9 +194,9 @@ class Relay:
         """
         for key in keys:
             found, told = self._open.get(key), why
-            if isinstance(found, Call) and turned_away:
+            if isinstance(found, ProxiedCall) and turned_away:
                 self._background.start(found.failed(why))
-            elif isinstance(found, Call):
+            elif isinstance(found, ProxiedCall):
                 self._background.start(found.lost(why))
                 told += "; the tool may have acted" if found.left else "; the tool did not run"
             await self.from_server(encode(error_value(key[1], code, told)))
@@ -205,10 +211,10 @@ class Relay:
         """The connection ended: end all waits, and record the outcome of all other calls as unknown."""
         self.stop_waiting()
         for found in self._open.values():
-            if isinstance(found, Call):
+            if isinstance(found, ProxiedCall):
                 self._settle_lost(found, why)
         await self._background.finish(5.0)
 
-    def _settle_lost(self, call: Call, why: str) -> None:
+    def _settle_lost(self, call: ProxiedCall, why: str) -> None:
         if call.running:
             self._background.start(call.lost(why))

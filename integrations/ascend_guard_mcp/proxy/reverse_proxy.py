@@ -11,7 +11,7 @@ from ascend_guard.errors import AscendError
 from ascend_guard.event_stream import Events
 from ascend_guard_mcp.gate import ToolGate
 
-from .governed_calls import Call, Log, turned_away
+from .governed_calls import Log, ProxiedCall, turned_away
 from .hidden_tools import without
 from .http_admission import Turned, forwarded, require_local, require_plain, returned, single
 from .jsonrpc import (
@@ -192,7 +192,7 @@ class _Exchange:
         assert key is not None
         if calls.has(self._party, key):
             raise Turned(400, INVALID_REQUEST, "the id of a request that is still open")
-        call = Call(message)
+        call = ProxiedCall(message)
         admitting = asyncio.create_task(call.admit(self._app.gate, self._conversation))
         calls.wait(self._party, key, admitting)
         try:
@@ -226,7 +226,7 @@ class _Exchange:
         finally:
             self._conclude(key, call)
 
-    def _conclude(self, key: Key, call: Call) -> None:
+    def _conclude(self, key: Key, call: ProxiedCall) -> None:
         calls, tap = self._app.calls, self._tap
         if tap is not None and tap.answered:
             return
@@ -254,7 +254,7 @@ class _Exchange:
     async def _forward(
         self,
         message: Message | None,
-        own: tuple[Key, Call] | None = None,
+        own: tuple[Key, ProxiedCall] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         app = self._app
@@ -291,12 +291,12 @@ class _Exchange:
         """Return the same message without the tools that are always denied."""
         return await without(self._app.gate, raw)
 
-    def _answered(self, own: tuple[Key, Call] | None) -> dict[Key, Call]:
+    def _answered(self, own: tuple[Key, ProxiedCall] | None) -> dict[Key, ProxiedCall]:
         """Return the calls that this answer may answer."""
         running = self._app.calls.running(self._party)
         return running if own is None else {**running, own[0]: own[1]}
 
-    def _noted(self, own: tuple[Key, Call] | None) -> Callable[[bytes], Awaitable[bytes]]:
+    def _noted(self, own: tuple[Key, ProxiedCall] | None) -> Callable[[bytes], Awaitable[bytes]]:
         """Return a function that adds notes on an approver's changes to answers."""
 
         async def say(raw: bytes) -> bytes:

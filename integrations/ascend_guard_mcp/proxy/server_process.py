@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ascend_guard.errors import ConfigurationError
 
-from .governed_calls import Call, Log
+from .governed_calls import Log, ProxiedCall
 from .jsonrpc import Key, Message
 from .relay import Relay
 from .standard_streams import pump
@@ -64,7 +64,7 @@ class Process:
                 f"a client may differ from your shell's, write its absolute path."
             ) from None
 
-    async def send(self, message: Message, call: Call | None = None) -> None:
+    async def send(self, message: Message, call: ProxiedCall | None = None) -> None:
         """Write one line to its standard input."""
         stdin = self._process.stdin
         assert stdin is not None

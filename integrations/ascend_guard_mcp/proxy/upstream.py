@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ascend_guard.errors import AscendError
 from ascend_guard.event_stream import Event, Events, one_line
 
-from .governed_calls import Background, Call, Log, turned_away
+from .governed_calls import Background, Log, ProxiedCall, turned_away
 from .jsonrpc import FAILED, INVALID_REQUEST, Key, Message, encode, key_of, responses
 from .mcp_headers import SESSION, VERSION, Parameters, learn, lists_tools, routing
 from .options import is_loopback
@@ -79,7 +79,7 @@ class Upstream:
 
     # --- what the client sends ----------------------------------------------------------------------------------
 
-    async def send(self, message: Message, call: Call | None = None) -> None:
+    async def send(self, message: Message, call: ProxiedCall | None = None) -> None:
         """A request is answered later; any other message was accepted when this returns, unless the server hangs."""
         if message.method == "initialize":
             self._version, self._session = None, None
@@ -109,7 +109,7 @@ class Upstream:
         task.cancel()
         return True
 
-    async def _post(self, message: Message, call: Call | None = None) -> None:
+    async def _post(self, message: Message, call: ProxiedCall | None = None) -> None:
         import httpx
 
         asked = {key for key, _ in message.requests}
