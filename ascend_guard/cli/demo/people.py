@@ -57,7 +57,7 @@ class Person:
             raise Unproven(f"`{self.command}` ended with status {self._process.returncode} and said: {said}")
 
 
-class Call(Generic[R]):
+class BackgroundCall(Generic[R]):
     """A tool call in its own thread, so that the demo can observe its wait."""
 
     def __init__(self, tool: Callable[..., R], arguments: dict[str, Any]) -> None:

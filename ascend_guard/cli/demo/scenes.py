@@ -18,7 +18,7 @@ from ascend_guard.cli.output import badge
 from ascend_guard.store.port import ActionRow, Reader
 
 from .demo_tools import Line, Tools
-from .people import Call, Person
+from .people import BackgroundCall, Person
 from .stage import Stage, Unproven
 from .world import CUSTOMERS, World
 
@@ -241,10 +241,10 @@ class Play:
         self.stage.call(tool.__name__, arguments)
         return tool(**arguments)
 
-    def start(self, tool: Callable[..., R], **arguments: Any) -> Call[R]:
+    def start(self, tool: Callable[..., R], **arguments: Any) -> BackgroundCall[R]:
         """Show a call and make it in its own thread."""
         self.stage.call(tool.__name__, arguments)
-        return Call(tool, arguments)
+        return BackgroundCall(tool, arguments)
 
     def refused(self, act: Callable[[], object]) -> AuthorizationDeniedError:
         """Return the error that blocked this call."""
@@ -254,7 +254,7 @@ class Play:
             return error
         raise Unproven(f"the call should have been blocked, but it returned {result!r}")
 
-    def held(self, call: Call[Any]) -> ActionRow:
+    def held(self, call: BackgroundCall[Any]) -> ActionRow:
         """Return the pending action of a waiting call."""
         deadline = time.monotonic() + _PATIENCE
         while True:
