@@ -44,7 +44,7 @@ PATHS = (
 """Every method that calls a tool. In LangChain's own version all of them end in ``_run`` or ``_arun``."""
 
 
-def with_gate(tool: BaseTool, gate: ToolGate) -> BaseTool:
+def with_gate(tool: BaseTool, gate: LangChainGate) -> BaseTool:
     """Return a copy of a tool that has this gate.
 
     Raises:
@@ -65,12 +65,12 @@ def with_gate(tool: BaseTool, gate: ToolGate) -> BaseTool:
     return copied
 
 
-def gate_of(tool: BaseTool) -> ToolGate | None:
+def gate_of(tool: BaseTool) -> LangChainGate | None:
     """Return the gate of a copy from ``with_gate``."""
     return (tool.__pydantic_private__ or {}).get(_GATE) if isinstance(tool, BaseTool) else None
 
 
-class ToolGate:
+class LangChainGate:
     """The gate of one governed copy.
 
     Args:
@@ -136,8 +136,8 @@ class ToolGate:
             raise error
         return message(error, tool_call_id, tool.name)
 
-    def __deepcopy__(self, memo: dict[int, object]) -> ToolGate:
-        return ToolGate(self.kind, self.declared, self.on_denied)
+    def __deepcopy__(self, memo: dict[int, object]) -> LangChainGate:
+        return LangChainGate(self.kind, self.declared, self.on_denied)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_arguments": {}}
@@ -281,7 +281,7 @@ class _Call:
         hands_on: the body may pass this same call on to ``_run``, once.
     """
 
-    def __init__(self, gate: ToolGate, method: str, tool: BaseTool, *, hands_on: bool) -> None:
+    def __init__(self, gate: LangChainGate, method: str, tool: BaseTool, *, hands_on: bool) -> None:
         self._hands_on = hands_on
         self._gate = gate
         self._method = method
@@ -376,7 +376,7 @@ def _require_paths(tool: BaseTool) -> None:
         )
 
 
-def _required(tool: BaseTool) -> ToolGate:
+def _required(tool: BaseTool) -> LangChainGate:
     gate = gate_of(tool)
     if gate is None:
         raise _lost(tool)

@@ -14,7 +14,7 @@ from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
 from ._arguments import HANDS_ON
-from ._gate import OnDenied, ToolGate, gate_of, with_gate
+from ._gate import LangChainGate, OnDenied, gate_of, with_gate
 
 T = TypeVar("T", bound=BaseTool)
 
@@ -60,7 +60,7 @@ def _governed(
             f"govern_tool needs a LangChain tool, not {type(tool).__name__}: put @tool on the function first, or "
             "govern the function with ascend_guard.governed."
         )
-    if isinstance(gate_of(tool), ToolGate):
+    if isinstance(gate_of(tool), LangChainGate):
         raise ConfigurationError(f"The tool {tool.name!r} is already governed; govern it once.")
     if on_denied not in ("message", "raise"):
         raise ConfigurationError(f"on_denied must be 'message' or 'raise', not {on_denied!r}.")
@@ -73,7 +73,7 @@ def _governed(
         chosen = None
     else:
         chosen = options(action_type or _LANGCHAIN + tool.name, tool_name or tool.name, declared)
-    return cast(T, with_gate(tool, ToolGate(type(tool), chosen, on_denied)))
+    return cast(T, with_gate(tool, LangChainGate(type(tool), chosen, on_denied)))
 
 
 def _require_names(declared: Declaration, tools: list[BaseTool]) -> None:
@@ -130,7 +130,7 @@ def govern_tools(
 def is_governed(tool: BaseTool) -> bool:
     """Return whether this tool runs only after a decision: it is a copy from ``govern_tool``, or its functions are
     ``@governed``."""
-    return isinstance(gate_of(tool), ToolGate) or decided_inside(tool)
+    return isinstance(gate_of(tool), LangChainGate) or decided_inside(tool)
 
 
 def decided_inside(tool: BaseTool) -> bool:

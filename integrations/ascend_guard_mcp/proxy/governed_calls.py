@@ -1,7 +1,8 @@
 """Tool calls in the proxy: each gets its permit, and each permit its outcome, once.
 
 The outcome of a call:
-1. The last check is made immediately before the message leaves (``ProxiedCall.leave``); a call that does not pass it is not sent.
+1. The last check is made immediately before the message leaves (``ProxiedCall.leave``). A call that does not pass it is
+   not sent.
 2. An answer of the server says whether the call completed or failed.
 3. Without an answer, a call that has left is ``unknown``: the server may have acted. One that never left failed, as not
    started. The last check alone distinguishes the two.

@@ -39,8 +39,8 @@ class Server(Protocol):
 
         Args:
             message: the message.
-            call: the tool call of the message, if it is one: it makes its last check (``ProxiedCall.leave``) immediately before
-                the first byte is sent.
+            call: the tool call of the message, if it is one: it makes its last check (``ProxiedCall.leave``)
+                immediately before the first byte is sent.
 
         Raises:
             OSError: it cannot be reached any more.
