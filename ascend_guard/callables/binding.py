@@ -54,9 +54,9 @@ def compile_binder(
             arguments.
         vouching: the decorators for which a user vouches.
 
-        Raises:
-            TypeError: it cannot be called.
-            ConfigurationError: it is a wrapper that may change the call.
+    Raises:
+        TypeError: it cannot be called.
+        ConfigurationError: it is a wrapper that may change the call.
     """
     vouching = vouching or Vouching()
     target: Any = function

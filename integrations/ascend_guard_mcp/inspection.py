@@ -91,8 +91,8 @@ def require_governed(server: object) -> None:
     Args:
         server: an object that ``govern_server`` accepts.
 
-        Raises:
-            ConfigurationError: a tool is not governed (the message lists them), or this is not an MCP server.
+    Raises:
+        ConfigurationError: a tool is not governed (the message lists them), or this is not an MCP server.
     """
     tools = tools_of(server)
     unasked = [tool for tool in tools if not tool.governed]

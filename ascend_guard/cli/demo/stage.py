@@ -143,11 +143,11 @@ class Stage:
 
         Args:
             holds: whether it is true.
-                claim: its text.
-                otherwise: what was found instead.
+            claim: its text.
+            otherwise: what was found instead.
 
-            Raises:
-                Unproven: it is not true.
+        Raises:
+            Unproven: it is not true.
         """
         if not holds:
             raise Unproven(f"expected: {claim}; found: {otherwise}")

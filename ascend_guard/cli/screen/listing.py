@@ -64,8 +64,9 @@ class Column(NamedTuple):
 class Row(NamedTuple):
     """A row of a list.
 
-    lines: its lines, each with one cell for each column.
-    below: a cell under all of them, from the second column to the right edge.
+    Args:
+        lines: its lines, each with one cell for each column.
+        below: a cell under all of them, from the second column to the right edge.
     """
 
     lines: Sequence[Sequence[Cell]]

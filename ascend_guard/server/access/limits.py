@@ -141,15 +141,14 @@ class RateLimiter:
 
         Args:
             caller: the caller.
-                stopping: whether it turns a kill switch on, which agents' requests must not prevent.
+            stopping: whether it turns a kill switch on, which agents' requests must not prevent.
 
-            Returns:
-                The headers ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` for the window with the least left.
-                Reset is
-                when more will be allowed: seconds since the epoch.
+        Returns:
+            The headers ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` for the window with the least left. Reset
+            is when more will be allowed: seconds since the epoch.
 
-            Raises:
-                TooManyRequestsError: there were too many; this one is not counted.
+        Raises:
+            TooManyRequestsError: there were too many; this one is not counted.
         """
         if not caller.organization:  # an anonymous caller at a public endpoint
             return {}

@@ -87,19 +87,20 @@ def kill(
 ) -> Killed | None:
     """Turn a switch on, and wait until no call that it stops can pass its last check.
 
-    file: the switch file.
-    folder: the folder of the liveness files.
-    organization: the organization of the agents.
-    agent_id: ``''`` is every agent.
-    reason: the reason.
-    by: who turns it on.
-    at: seconds since the epoch.
+    Args:
+        file: the switch file.
+        folder: the folder of the liveness files.
+        organization: the organization of the agents.
+        agent_id: ``''`` is every agent.
+        reason: the reason.
+        by: who turns it on.
+        at: seconds since the epoch.
 
     Returns:
         None when the file is damaged beyond repair: every agent is stopped, but this switch must be stored elsewhere.
 
-        Raises:
-            StoreError: nothing could be written, and agents are not stopped.
+    Raises:
+        StoreError: nothing could be written, and agents are not stopped.
     """
     entry = turned_on(organization, agent_id, reason, by, at)
     remark = None

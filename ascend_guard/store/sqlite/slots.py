@@ -54,8 +54,8 @@ class Slots:
     Args:
         path: the liveness file, empty. It is opened again: a mapping keeps its descriptor, which must not hold the lock.
 
-        Raises:
-            OSError: there is no space for it.
+    Raises:
+        OSError: there is no space for it.
     """
 
     def __init__(self, path: Path) -> None:

@@ -32,8 +32,8 @@ class Watched:
         files: files that must stay the same.
         clock: seconds since the epoch, by the clock that file systems use.
 
-        Raises:
-            OSError: a file does not exist.
+    Raises:
+        OSError: a file does not exist.
     """
 
     def __init__(self, folder: Path, files: Iterable[Path], clock: Callable[[], float] = time.time) -> None:
