@@ -108,7 +108,7 @@ def _unusable(action: AgentAction, action_id: str | None, fault: str) -> ServerE
     about = f" (action {action_id})" if action_id else ""
     return ServerError(
         f"Blocked: {not_run.what(action)}{about} did not run, because the control plane's reply cannot be used: {fault}. "
-        f"Nothing was executed; repair the control plane and call again.",
+        f"Repair the control plane, then call again.",
         action_id=action_id,
         remedy=remedies.inspect(action_id) if action_id else None,
     )

@@ -308,7 +308,7 @@ def test_a_submission_says_each_thing_once(
     pairs.insert(data.draw(st.integers(0, len(pairs))), f'"action_details": {{{text}}}')
     answer = world.send("POST", SUBMIT, f"{{{', '.join(pairs)}}}".encode(), world.key)
     if double:
-        assert "`amount` is given twice" in refused(answer)
+        assert "`amount` occurs twice" in refused(answer)
     else:
         assert answer.status_code == 200, answer.text
 
