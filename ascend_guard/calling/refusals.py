@@ -38,7 +38,7 @@ def refusal(error: AscendError) -> str:
     about = _about(error)
     if error.half_way:
         return (
-            f"Failed: this tool ran, but something it does was held back{_because(error)}.{about} What it did before that "
+            f"Failed: this tool ran, but a call inside it was blocked{_because(error)}.{about} What it did before that "
             "is done. Do not simply call it again: tell the user."
         )
     if isinstance(error, AlreadyRanError):
@@ -49,12 +49,12 @@ def refusal(error: AscendError) -> str:
     if isinstance(error, KillSwitchError):
         return (
             f"Stopped: the kill switch is on, so this tool did not run{_because(error)}.{about} "
-            "No tool runs until a person turns it off: stop, and say so."
+            "No tool runs until a person turns it off: stop, and tell the user."
         )
     if isinstance(error, ActionPendingError) and not error.repeatable:
         return (
             f"Pending: a person must approve this call; it has not run.{about} Its arguments cannot be recognised when "
-            "they are sent again: tell the user, and go on without it."
+            "they are sent again: tell the user, and continue without it."
         )
     if is_pending(error):
         asked = _because(error) if isinstance(error, ActionPendingError) else ""
@@ -64,14 +64,14 @@ def refusal(error: AscendError) -> str:
         )
     if isinstance(error, AuthorizationDeniedError):
         return (
-            f"Denied: this tool did not run{_because(error)}.{about} Do not make the same call again, for the answer "
-            "would be the same: do it another way, or tell the user."
+            f"Denied: this tool did not run{_because(error)}.{about} Do not make the same call again, because "
+            "the answer would be the same: find another way, or tell the user."
         )
     if isinstance(error, ValidationError):
         why = error.message.removeprefix("Blocked: ")
         return f"Blocked: this call cannot be judged, so the tool did not run. {why[:1].upper()}{why[1:]}"
     return (
-        f"Blocked: this tool did not run, because the control plane could not be asked ({type(error).__name__}).{about} "
+        f"Blocked: this tool did not run, because the control plane did not decide ({type(error).__name__}).{about} "
         "This is not a decision about the call. Tell the user; it may work later."
     )
 

@@ -166,7 +166,7 @@ def inherited(action: AgentAction, action_id: str) -> ConflictError:
     """The error for a call whose permit was taken by the process that this one was forked from."""
     return ConflictError(
         f"Blocked: {what(action)} (action {action_id}) did not run here. Its permit was taken by the parent of this "
-        f"process, which goes on with it. Call again to request approval again.",
+        f"process, which continues the call. Call again to request approval again.",
         action_id=action_id,
         reason="the permit is another process's",
     )

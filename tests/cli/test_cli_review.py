@@ -101,7 +101,7 @@ def test_what_changed_meanwhile_is_said_and_decides_nothing(shop: Any, size: tup
     screen = Screen("approvals", "review", size=size)
     screen.to_the_end()
     shop.plane.approve(asked.action_id, approver="mallory", arguments={"amount": 9000})
-    screen.ready("The action changed while you were", keys="Enter goes on")
+    screen.ready("The action changed while you were", keys="Enter continue")
     screen.type("a")
     screen.reads(1.0)
     assert row(shop, asked).status == "pending"
@@ -125,7 +125,7 @@ def test_decided_meanwhile(shop: Any, how: str, word: str) -> None:
     else:
         getattr(shop.plane, how)(asked.action_id, approver="carol")
     screen.shows(
-        f"Meanwhile action {asked.action_id} was {word}", "Nothing was decided here", "Enter goes on"
+        f"Meanwhile action {asked.action_id} was {word}", "Nothing was decided here", "Enter continue"
     )
     screen.press("a", "d", "\r")
     assert screen.end() == 0
@@ -292,7 +292,7 @@ def test_quorum_and_kill_switch(shop: Any) -> None:
     screen.ready(
         "the kill switch changed while you were looking",
         "Kill switch on for every agent: fire",
-        keys="Enter goes on",
+        keys="Enter continue",
     )
     screen.type("\r")
     screen.ready(keys="a approve")

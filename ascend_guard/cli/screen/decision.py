@@ -146,7 +146,7 @@ class Decision:
 
     def _keys(self) -> Text:
         if self._to_confirm:
-            return hints([("Enter", "goes on")], self._size[0])
+            return hints([("Enter", "continue")], self._size[0])
         offered = [("d", "deny"), ("e", "edit"), ("s", "skip"), ("q", "quit")]
         if self._edits:
             offered.insert(2, ("u", "undo"))
