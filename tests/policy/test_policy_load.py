@@ -90,7 +90,7 @@ MISTAKES = {
     "  effect: deny\n  colour: red": "no field 'colour'",
     "  effect: deny\n  actions: []": "empty list",
     "  effect: deny\n  when: args.x >": "does not compile",
-    "  effect: allow\n  quorum: 2": "`quorum` means nothing",
+    "  effect: allow\n  quorum: 2": "`quorum` has no meaning",
     "  effect: require_approval\n  timeout: 5": "`timeout`",
 }
 
