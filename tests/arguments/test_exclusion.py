@@ -296,7 +296,7 @@ def test_an_edit_cannot_touch_what_is_excluded(plane: EmbeddedControlPlane) -> N
 
     with pytest.raises(ActionPendingError):
         refund("context", 900.0)
-    with pytest.raises(ValidationError, match="'ctx' of action 1 is left out of the decision"):
+    with pytest.raises(ValidationError, match="'ctx' of action 1 is excluded from the decision"):
         _approved(plane, {"ctx": "mine"})
 
 
@@ -348,7 +348,7 @@ def test_a_resource_is_described_by_what_is_judged(plane: EmbeddedControlPlane) 
     governed("order_read", resource=describe, exclude=("ctx",))(_by_option)(1, "o-1")
     assert seen == [["order"]]
     context = context_type("agents.tool_context.ToolContext")()
-    with pytest.raises(ValidationError, match="described by 'ctx'"):
+    with pytest.raises(ValidationError, match="its template uses 'ctx'"):
         governed("order_read", resource="{ctx}")(_by_option)(context, "o-1")
 
 

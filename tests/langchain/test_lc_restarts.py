@@ -85,7 +85,7 @@ def test_a_process_that_dies_in_the_tool(world: World) -> None:
     assert ran(world.folder) == ["5"]
     said = step(world.folder, "go on")
     assert said.startswith("Already ran, action 1:")
-    assert "how it ended is unknown" in said
+    assert "How it ended is unknown" in said
     assert ran(world.folder) == ["5"]
     world.plane.housekeep()
     assert [row.outcome for row in world.rows()] == ["unknown"]
