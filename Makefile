@@ -49,7 +49,7 @@ test: $(DEV_READY)  ## the tests, in minutes
 test-full: $(DEV_READY)  ## the tests with the long schedules
 	ASCEND_TEST_PROFILE=full $(BIN)/python $(PYTEST) --timeout 3000
 
-mutants: $(DEV_READY)  ## small faults in security-critical modules, each of which must fail a test (make mutants ONLY=flow)
+mutants: $(DEV_READY)  ## put small faults into security-critical modules; each must fail a test (make mutants ONLY=flow)
 	$(BIN)/python mutants $(ONLY)
 
 test-matrix: $(DEV_READY)  ## all tests on every Python, and against the lowest and the newest dependencies (hours)
@@ -82,7 +82,7 @@ lock: $(BIN)/python  ## renew requirements-dev.lock with the newest allowed vers
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \
 	  --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements-dev.lock
 
-bench: $(DEV_READY)  ## what a governed call costs, as ratios measured in one run
+bench: $(DEV_READY)  ## measure the cost of a governed call, as ratios within one run
 	$(BIN)/python -m benchmarks
 
 model:  ## check the model of the governed call and the kill switch (needs spin)

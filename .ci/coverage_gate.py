@@ -1,4 +1,4 @@
-"""The coverage gate: fails when the core or everything together is below its floor.
+"""The coverage gate: fails when the coverage of the core, or of all modules, is below its floor.
 
 Usage: python .ci/coverage_gate.py COVERAGE_JSON. Counts lines and branches together, as coverage.py's own total does.
 """
@@ -31,11 +31,11 @@ FLOORS = {"core": 95.0, "overall": 90.0}
 """Per cent."""
 
 EXCEPTIONS: dict[str, str] = {}
-"""Modules that no total counts, each with the reason. Lines are left out by ``exclude_also`` in pyproject.toml."""
+"""Modules that no total includes, each with the reason. ``exclude_also`` in pyproject.toml excludes single lines."""
 
 
 def percent(files: list[dict[str, Any]]) -> float:
-    """Covered lines and branches of all lines and branches."""
+    """Return the percentage of covered lines and branches."""
     seen = [file["summary"] for file in files]
     covered = sum(one["covered_lines"] + one["covered_branches"] for one in seen)
     total = sum(one["num_statements"] + one["num_branches"] for one in seen)
@@ -43,7 +43,7 @@ def percent(files: list[dict[str, Any]]) -> float:
 
 
 def main(report: Path) -> int:
-    """Print the totals and the modules with the largest gaps; the exit status."""
+    """Print the totals and the modules with the largest gaps; return the exit status."""
     measured = json.loads(report.read_text())["files"]
     unknown = sorted(set(EXCEPTIONS) - set(measured))
     counted = {name: file for name, file in measured.items() if name not in EXCEPTIONS}
@@ -54,7 +54,7 @@ def main(report: Path) -> int:
         summary = counted[name]["summary"]
         return int(summary["missing_lines"] + summary["missing_branches"])
 
-    print("Largest gaps, in lines and branches that were not reached:")
+    print("Largest gaps, in uncovered lines and branches:")
     for name in sorted(counted, key=gap, reverse=True)[:20]:
         print(f"  {gap(name):5}  {percent([counted[name]]):5.1f} %  {name}")
     for name, value in totals.items():

@@ -1,6 +1,6 @@
 """ascend-guard: nothing an AI agent does takes effect before a decision allows it.
 
-The public names are resolved when first used, so ``import ascend_guard`` costs next to nothing.
+The public names are resolved when they are first used, so ``import ascend_guard`` is cheap.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-if not TYPE_CHECKING:  # they go by the imports above, and would understand nothing but a list written out
+if not TYPE_CHECKING:  # type checkers read the imports above, and understand only a list that is written out
     __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605 - the names are in one table
 
 

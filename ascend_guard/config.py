@@ -28,24 +28,24 @@ _default: ControlPlane | None = None
 _lock = threading.Lock()
 
 NOTHING_CONFIGURED = """\
-Nothing is configured, so nothing may run. Either decide in this process, by a policy file:
+Nothing is configured, so no governed tool may run. Either decide in this process, with a policy file:
     ascend-guard init                      # writes a commented ascend-policy.yaml
     export ASCEND_POLICY=ascend-policy.yaml
 or in code, before the first governed call:
     ascend_guard.configure(policy="ascend-policy.yaml")
-or on a server (`ascend-guard serve` starts one), with a key it made:
+or on a server (`ascend-guard serve` starts one), with its API key:
     export ASCEND_API_KEY=owkai_... ASCEND_API_URL=https://..."""
 
 
 class Sources(TypedDict, total=False):
-    """What can be configured; the environment variable in brackets is read for what is left out.
+    """What can be configured; what is left out comes from the environment variable in parentheses.
 
     ``policy``: path of a policy file (``ASCEND_POLICY``). ``database_url``: ``sqlite:///path`` or ``postgresql://...``
-    (``ASCEND_DATABASE_URL``); ``.ascend/ascend.db`` beside the policy when left out. ``secret_key``: of PostgreSQL's audit
-    trail, 64 hexadecimal digits (``ASCEND_SECRET_KEY``); a key file beside the policy when left out. ``durability``:
-    ``power`` or ``process`` (``ASCEND_DURABILITY``), see ``SQLiteStore``. ``agent_id`` and ``agent_name``: for whom
-    calls are made (``ASCEND_AGENT_ID``, ``ASCEND_AGENT_NAME``). ``api_key`` and ``api_url``: a server (``ASCEND_API_KEY``,
-    ``ASCEND_API_URL``).
+    (``ASCEND_DATABASE_URL``); by default ``.ascend/ascend.db`` beside the policy. ``secret_key``: the key of the audit
+    trail on PostgreSQL, 64 hexadecimal digits (``ASCEND_SECRET_KEY``); by default a key file beside the policy.
+    ``durability``: ``power`` or ``process`` (``ASCEND_DURABILITY``), see ``SQLiteStore``. ``agent_id`` and
+    ``agent_name``: the agent that calls are made for (``ASCEND_AGENT_ID``, ``ASCEND_AGENT_NAME``). ``api_key`` and
+    ``api_url``: a server (``ASCEND_API_KEY``, ``ASCEND_API_URL``).
     """
 
     policy: str | os.PathLike[str] | None
@@ -59,7 +59,7 @@ class Sources(TypedDict, total=False):
 
 
 class Settings:
-    """What was asked for, from arguments first and the environment second; see ``Sources``.
+    """The effective settings, from arguments first and the environment second; see ``Sources``.
 
     Raises:
         ConfigurationError: a value is of the wrong type.
@@ -79,7 +79,7 @@ class Settings:
                 raise kind(f"configure cannot use this: {error}") from None
             return str(text)
 
-        # What is said in code stands: a key in the environment does not override a policy in an argument.
+        # Arguments win: an API key in the environment does not override a policy in an argument.
         embedded = sources.get("policy") is not None or sources.get("database_url") is not None
         self.policy = given("policy", sources.get("policy"))
         self.database_url = given("database_url", sources.get("database_url"))
@@ -92,19 +92,20 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Where what belongs to the policy is kept. Raises ``ConfigurationError`` where the current folder is gone."""
+        """The folder for files that belong to the policy. Raises ``ConfigurationError`` if the current folder was
+        deleted."""
         return absolute(self.policy or "policy").parent / ".ascend"
 
     @property
     def remote(self) -> bool:
-        """Whether a server decides."""
+        """Return whether a server decides."""
         return self.api_key is not None
 
     def database(self) -> tuple[Path, dict[str, str]]:
-        """The database file, and the options in its address.
+        """Return the database file, and the options in its address.
 
         Raises:
-            ConfigurationError: nothing says where it is, or the address is of no kind we know.
+            ConfigurationError: no address is configured, or it is of an unknown kind.
         """
         if self.database_url is None:
             if self.policy is None:
@@ -123,20 +124,20 @@ class Settings:
 
     @property
     def postgres(self) -> bool:
-        """Whether the database is PostgreSQL."""
+        """Return whether the database is PostgreSQL."""
         return (self.database_url or "").startswith(("postgresql://", "postgres://"))
 
     @property
     def place(self) -> str:
-        """Where the database is, for people. Raises as ``database``."""
+        """Where the database is, as text for people. Raises as ``database``."""
         return _masked(self.database_url or "") if self.postgres else str(self.database()[0])
 
     def store(self) -> Store:
         """Open the database.
 
         Raises:
-            ConfigurationError: nothing says where it is, or the address is of no kind we know.
-            StoreError: it cannot be used.
+            ConfigurationError: no address is configured, or it is of an unknown kind.
+            StoreError: the database cannot be used.
         """
         if self.postgres:
             from ascend_guard.store.postgres.store import PostgresStore
@@ -154,13 +155,13 @@ class Settings:
         return SQLiteStore(path, durability=durability)
 
     def control_plane(self, *, needs_policy: bool = True) -> EmbeddedControlPlane | RemoteControlPlane:
-        """Build what is configured.
+        """Build the configured control plane.
 
         Args:
-            needs_policy: False for tools that only look or approve.
+            needs_policy: False for programs that only read or approve.
 
         Raises:
-            ConfigurationError: nothing is, or it is wrong; PolicyError when the policy file does not load.
+            ConfigurationError: nothing is configured, or it is wrong; PolicyError when the policy file does not load.
             StoreError: the database cannot be used.
         """
         if self.remote:
@@ -172,7 +173,7 @@ class Settings:
         return self.embedded(needs_policy=needs_policy)
 
     def embedded(self, *, needs_policy: bool = True) -> EmbeddedControlPlane:
-        """Build a control plane in this process, whatever else is configured. Raises as ``control_plane``."""
+        """Build a control plane in this process, even if a server is configured. Raises as ``control_plane``."""
         if self.policy is None and (needs_policy or self.database_url is None):
             raise ConfigurationError(NOTHING_CONFIGURED)
         from .engine.control_plane import EmbeddedControlPlane
@@ -229,9 +230,9 @@ def configure(
     """Set the default control plane, from arguments first and the environment second, and return it.
 
     Args:
-        control_plane: one built already, to use as it is.
-        waiting: how a call that waits for a person is reported: ``terminal`` (a log record, and a line on the terminal where
-            the log does not show it there), ``log`` (the record alone) or ``off``; ``ASCEND_WAITING`` when left out.
+        control_plane: an existing control plane, used as it is.
+        waiting: how a call that waits for a person is reported: ``terminal`` (a log record, and a line on the terminal
+            if the log does not show it there), ``log`` (the record alone) or ``off``; by default ``ASCEND_WAITING``.
         **sources: see ``Sources``.
 
     Raises:
@@ -255,11 +256,11 @@ def _new_lock() -> None:
     _lock = threading.Lock()
 
 
-call_in_children(_new_lock)  # another thread of the parent may have held it
+call_in_children(_new_lock)  # another thread of the parent may have held the lock
 
 
 def default_control_plane() -> ControlPlane:
-    """The configured control plane; on first use, what the environment says.
+    """Return the configured control plane. At first use it is built from the environment.
 
     Raises:
         ConfigurationError: nothing is configured.
@@ -272,10 +273,10 @@ def default_control_plane() -> ControlPlane:
 
 
 def absolute(path: str) -> Path:
-    """The path, wherever the process goes later.
+    """Return the absolute path, valid also after the process changes its folder.
 
     Raises:
-        ConfigurationError: it is relative, and the folder that this process is in was deleted.
+        ConfigurationError: the path is relative, and the current folder was deleted.
     """
     try:
         return Path(path).absolute()

@@ -1,4 +1,4 @@
-"""Two drivers that perform the effects of a generator, one sync, one async; and a flow's, through a control plane."""
+"""Two drivers that perform the effects of a generator, one sync, one async; and the same for a flow and a control plane."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def arun(flow: Flow[R], plane: ControlPlane) -> R:
 
 
 def drive(flow: Generator[E, Any, R], perform: Callable[[E], Any]) -> R:
-    """Perform one effect after the other; what ``perform`` raises is thrown into the flow."""
+    """Perform one effect after the other. What ``perform`` raises is thrown into the flow."""
     try:
         effect = next(flow)
         while True:

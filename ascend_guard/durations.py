@@ -7,7 +7,7 @@ import re
 __all__ = ["EXAMPLES", "duration"]
 
 EXAMPLES = "90s, 15m, 2h, 1d or 1h30m"
-"""What to write, for help and for errors."""
+"""Examples for help texts and errors."""
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _UNITS = {
@@ -31,12 +31,12 @@ _PART = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([a-z]+)\s*")
 
 
 def duration(text: str) -> float | None:
-    """Seconds; None for what is no length of time, such as a number without a unit."""
+    """Return seconds; None for text that is not a length of time, such as a number without a unit."""
     left, seconds, smallest = text.strip().lower(), 0.0, float("inf")
     while left:
         found = _PART.match(left)
         unit = _UNITS.get(found[2]) if found else None
-        # 1h30m goes from large to small: 30m1h is a slip of the hand, and so is 1h2h.
+        # 1h30m is ordered from large to small: 30m1h is a mistake, and so is 1h2h.
         if found is None or unit is None or _SECONDS[unit] >= smallest:
             return None
         smallest = _SECONDS[unit]

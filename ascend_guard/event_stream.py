@@ -1,7 +1,7 @@
-"""Server-sent events out of a stream of bytes (WHATWG HTML, "Server-sent events"), for the client's feed and the MCP proxy.
+"""Parse server-sent events from a stream of bytes (WHATWG HTML, "Server-sent events"), for client and MCP proxy.
 
-A line is ended by LF, CR LF or CR, however the stream is cut into chunks. An event without the empty line at its end has not
-been said. The bytes of each event stay as they are beside what they mean, so that a proxy can hand them on.
+A line ends with LF, CR LF or CR, however the stream is cut into chunks. An event without the empty line at its end is not
+delivered. Each event keeps its raw bytes beside its parsed fields, so that a proxy can pass them on.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class TooLarge(ValueError):
-    """An event has more bytes than its reader takes."""
+    """An event has more bytes than the limit."""
 
 
 class Event(NamedTuple):
     """One event, or a comment.
 
     Attributes:
-        raw: its bytes, its end included.
-        name: ``message`` unless it says otherwise.
-        data: its lines of data, joined by line breaks; None when it has none.
-        id: what to resume after, when it says.
-        retry: milliseconds to wait before resuming, when it says.
+        raw: its bytes, including its end.
+        name: by default ``message``.
+        data: its lines of data, joined by line breaks; None if it has none.
+        id: the event id to resume after, or None.
+        retry: milliseconds to wait before resuming, or None.
     """
 
     raw: bytes
@@ -36,22 +36,22 @@ class Event(NamedTuple):
 
     @property
     def message(self) -> bytes | None:
-        """The JSON message that it carries, on one line; None when it carries none."""
+        """The JSON message in the event, on one line; None if it has none."""
         return one_line(self.data) if self.name == "message" and self.data else None
 
     def saying(self, data: bytes) -> bytes:
-        """The bytes of the same event with other data."""
+        """Return the bytes of the same event with other data."""
         kept = [line for line in self.raw.splitlines() if line and not line.startswith(b"data")]
         return b"\n".join([*kept, b"data: " + data]) + b"\n\n"
 
 
 class Events:
-    """Cuts a stream into events.
+    """Splits a stream into events.
 
     Args:
-        most: bytes that one event may have.
-        heard: called for each whole line. What is cut off in the middle is no sign of life: it may be the very news that
-            nobody should miss.
+        most: the most bytes of one event.
+        heard: called for each whole line. An incomplete line is no sign of life, because it may be an event that must
+            not be missed.
     """
 
     def __init__(self, most: float = math.inf, heard: Callable[[], None] = lambda: None) -> None:
@@ -70,16 +70,16 @@ class Events:
 
     @property
     def rest(self) -> bytes:
-        """Bytes of an event that has not ended."""
+        """The bytes of an event that has not ended."""
         return bytes(self._raw + self._line)
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that end in this chunk.
+        """Yield the events that end in this chunk.
 
         Raises:
             TooLarge: an event has more than ``most`` bytes.
         """
-        if self._halved and chunk.startswith(b"\n"):  # the second half of a line's end
+        if self._halved and chunk.startswith(b"\n"):  # the second byte of a line end
             self._raw += b"\n"
             chunk, self._halved = chunk[1:], False
         if chunk:
@@ -99,7 +99,7 @@ class Events:
             raise TooLarge
 
     def _read(self, line: bytearray) -> Event | None:
-        """Take in a whole line; the event that it ends."""
+        """Read a whole line; return the event that it ends, or None."""
         self._heard()
         self._raw += line
         self._limit()
@@ -125,5 +125,5 @@ class Events:
 
 
 def one_line(raw: bytes) -> bytes:
-    """JSON on one line: outside of text a line break is a blank, and inside there is none."""
+    """Return JSON on one line: outside of strings a line break becomes a blank, and strings contain none."""
     return raw.replace(b"\r", b" ").replace(b"\n", b" ")

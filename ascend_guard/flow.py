@@ -1,10 +1,11 @@
 """The governed call, with no I/O in it.
 
-Three generators of effects and a function say what must happen and in which order: ``authorize`` before the tool runs,
-``begin`` immediately before its first statement, ``check_running`` between the chunks of one that streams, ``settle`` after
-it. A driver performs the effects through a control plane and sends the answers back, or throws the failure in.
+Three generators of effects and one function define what must happen, and in which order: ``authorize`` before the tool
+runs, ``begin`` immediately before its first statement, ``check_running`` between the chunks of a stream, ``settle`` after
+the tool. A driver performs the effects through a control plane. It sends each answer, or throws each failure, into the
+flow.
 
-The rules, the promises they keep, and the tests that hold them (``tests/promises``, ``tests/faults``):
+The rules, their promises, and the tests that check them (``tests/promises``, ``tests/faults``):
 
 1. A permit exists only if a control plane answered APPROVED and ``claimed``, and every failure before that raises an
    ``AscendError``. This is the one place that fails closed; ``replies`` says which answers count (promise 1;
@@ -15,10 +16,10 @@ The rules, the promises they keep, and the tests that hold them (``tests/promise
    as on. ``kill_switch`` has this rule, for the documented client too (promise 4; test_schedules, test_kill_barrier).
 4. Arguments are compared with the decided digest before the claim and again in ``begin``. Edited arguments are taken only
    through a claim, which judges the edited call (promise 2; test_schedules, test_edits).
-5. An approval that its call cannot use is withdrawn; a permit whose body never begins is settled as not started
+5. An approval that its call cannot use is withdrawn. A permit whose body never begins is settled as not started
    (promises 3 and 5).
-6. Once the tool has run, a failure to record the outcome is returned, not raised: raising would invite the caller to act
-   twice (promise 5).
+6. Once the tool has run, a failure to record the outcome is returned, not raised: the caller might repeat the call if it
+   were raised (promise 5).
 
 No clock, randomness, sleep, span or context variable is used here: these are effects, or belong to the entry points.
 """
@@ -43,17 +44,17 @@ R_co = TypeVar("R_co", covariant=True)
 OnPending = Literal["wait", "raise"]
 
 _MOST_ROUNDS = 16
-"""How often one call may go back to people, because an edit needs other approval than was given."""
+"""How often the approvers of one call may edit it so that it needs another approval."""
 
 
 class Effect(Generic[R_co]):
-    """Something a control plane does for the flow; ``R_co`` is what it answers."""
+    """An operation that a control plane performs for the flow; ``R_co`` is the type of its answer."""
 
     __slots__ = ()
 
 
 class CheckKillSwitch(Effect[KillSwitchState]):
-    """Is this agent stopped? ``stage`` is ``submit``, ``start`` or ``stream``."""
+    """Get the state of the kill switch for this agent. ``stage`` is ``submit``, ``start`` or ``stream``."""
 
     __slots__ = ("action", "action_id", "stage")
 
@@ -64,10 +65,10 @@ class CheckKillSwitch(Effect[KillSwitchState]):
 
 
 class Begin(CheckKillSwitch):
-    """The last look at the kill switch before the tool's first statement. A call that passed it has begun.
+    """The last check of the kill switch, before the tool's first statement. A call that passed it has begun.
 
-    It is performed synchronously, in coroutines too, so that nothing else can happen between it and the body. A control
-    plane must therefore answer it from memory or with a system call, not from a network. ``digest`` is the permit's.
+    It is performed synchronously, in coroutines too, so that nothing can happen between it and the body. So a control plane
+    must answer it from memory or with a system call, not over a network. ``digest`` is the permit's.
     """
 
     __slots__ = ("digest",)
@@ -81,28 +82,28 @@ class Submit(Effect[ActionResult]):
     """Decide this action and record the decision durably.
 
     Args:
-        action: what is asked.
-        digest: keyed digest of the arguments; whatever is approved is approved for these alone.
-        identity: the digest without the order of dict keys, by which the same call is recognised when it is made again;
-            ``digest`` when left out. A callable is asked for it when it is needed, which is for few calls.
-        parked: nobody will wait for a person. A pending or approved action for the very same call is taken up again.
-        repeatable: the same call made later gives the same digest, so it can be taken up again.
-        call_id: names this very call where its caller may repeat it, as a graph does that was interrupted. Another call
-            with the same arguments is then another action, and a person's no holds however often it is repeated.
-        once: names this very call where it may run at most once. When a call of this agent with that name has begun,
+        action: the action to decide.
+        digest: keyed digest of the arguments; an approval is valid for these arguments only.
+        identity: the digest without the order of dict keys, which identifies the same call when it is made again;
+            ``digest`` when left out. A callable is called only when the identity is needed, which is rare.
+        detached: no call will wait for a person. A pending or approved action for the same call is resumed.
+        repeatable: the same call made later gives the same digest, so it can resume the action.
+        call_id: identifies this call where its caller may repeat it, as an interrupted graph does. Another call with
+            the same arguments is then another action, and a person's denial answers all repetitions.
+        once: identifies this call where it may run at most once. When a call of this agent with that name has begun,
             the answer is a denial whose metadata has ``already_ran``, and nothing is recorded.
 
-    An action approved at once is claimed in the same step (``ActionResult.claimed``) where the control plane can.
+    An action approved at once is claimed in the same step (``ActionResult.claimed``), if the control plane supports that.
     """
 
-    __slots__ = ("_identity", "action", "call_id", "digest", "once", "parked", "repeatable")
+    __slots__ = ("_identity", "action", "call_id", "detached", "digest", "once", "repeatable")
 
     def __init__(
         self,
         action: AgentAction,
         digest: str,
         *,
-        parked: bool,
+        detached: bool,
         repeatable: bool,
         call_id: str | None = None,
         identity: str | Callable[[], str] | None = None,
@@ -111,21 +112,21 @@ class Submit(Effect[ActionResult]):
         self.action = action
         self.digest = digest
         self._identity = digest if identity is None else identity
-        self.parked = parked
+        self.detached = detached
         self.repeatable = repeatable
         self.call_id = call_id
         self.once = once
 
     @property
     def identity(self) -> str:
-        """See above."""
+        """The digest without the order of dict keys; see the class."""
         return self._identity if isinstance(self._identity, str) else self._identity()
 
 
 class AwaitDecision(Effect[ActionResult]):
-    """Wait for a person, at most ``timeout`` seconds; the answer is still pending when nobody decided.
+    """Wait for a person, at most ``timeout`` seconds. The answer is still pending when no decision was made.
 
-    Raises ``KillSwitchError`` into the flow as soon as the kill switch goes on.
+    Raises ``KillSwitchError`` into the flow as soon as the kill switch is turned on.
     """
 
     __slots__ = ("action", "action_id", "timeout")
@@ -137,18 +138,18 @@ class AwaitDecision(Effect[ActionResult]):
 
 
 class Claim(Effect[ActionResult]):
-    """Take the one permit an approval is good for.
+    """Use the approval: take its only permit.
 
     Args:
-        action: the whole call as it will run, described again where an approver edited it.
+        action: the whole call as it will run, described again if an approver edited it.
         action_id: the approved action.
-        digest: of the arguments it was submitted with.
-        running: of the arguments that will run.
+        digest: the digest of the submitted arguments.
+        running: the digest of the arguments that will run.
         once: as in ``Submit``.
-        edits: the approver's values that ``action`` was made with.
+        edits: the approver's values that are in ``action``.
 
-    An edited call is judged again. When it needs other approval than was given, the answer is pending: people decide it
-    anew, under the same identifier, and it is claimed after that.
+    An edited call is judged again. When it needs another approval than it has, the answer is pending: people decide it
+    again, under the same identifier, and it is claimed after that.
     """
 
     __slots__ = ("action", "action_id", "digest", "edits", "once", "running")
@@ -171,7 +172,7 @@ class Claim(Effect[ActionResult]):
 
 
 class Withdraw(Effect[None]):
-    """An approved action will not be run as it was approved: record why, and let nobody use the approval."""
+    """An approved action will not run as approved: record why, and invalidate the approval."""
 
     __slots__ = ("action_id", "reason")
 
@@ -181,12 +182,12 @@ class Withdraw(Effect[None]):
 
 
 class Settle(Effect[None]):
-    """Record what came of a started action.
+    """Record the outcome of an action that has begun.
 
     Args:
         action_id: the action.
-        outcome: what came of it.
-        beside: return at once, take no lock and wait for nothing: whoever asks may be a finaliser.
+        outcome: its outcome.
+        beside: return at once, take no lock and do not wait: the caller may be a finaliser.
     """
 
     __slots__ = ("action_id", "beside", "outcome")
@@ -201,11 +202,11 @@ Flow = Generator[Effect[Any], Any, R]
 
 
 class ControlPlane(Protocol):
-    """What decides: the embedded engine, a server, or a script in a test.
+    """Decides and records actions: the embedded engine, a server, or a script in a test.
 
     Attributes:
-        digest_key: secret key of argument digests, so that a stored digest does not help to guess a redacted value.
-        agent_id: the agent its calls are made for, unless the call or its scope says otherwise.
+        digest_key: secret key of argument digests, so that a stored digest cannot be used to guess a redacted value.
+        agent_id: the agent of its calls, unless the call or its scope names another.
         agent_name: that agent's name for people.
     """
 
@@ -223,7 +224,7 @@ class ControlPlane(Protocol):
 
 
 class GovernedCall(Protocol):
-    """One call, bound to its arguments, as the flow needs it."""
+    """One call, bound to its arguments: the interface that the flow needs."""
 
     action: AgentAction
     digest: str
@@ -234,24 +235,24 @@ class GovernedCall(Protocol):
     timeout: float | None
 
     def identity(self) -> str:
-        """``digest`` without the order of dict keys; it recognises the same call, and never guards what runs."""
+        """``digest`` without the order of dict keys. It identifies the same call, and never protects what runs."""
         ...
 
     def unchanged(self) -> bool:
-        """Whether the arguments that would run now still have this digest."""
+        """Return whether the arguments that would run now still have this digest."""
         ...
 
     def edit(self, values: dict[str, Any]) -> None:
-        """Replace arguments by an approver's values, each converted to its parameter's type. ``digest`` and ``action``
-        become those of what will run now: resource and resource id are described again.
+        """Replace arguments by an approver's values, each converted to its parameter's type. ``digest`` and ``action`` then
+        describe the call that will run; resource and resource id are described again.
 
         Raises:
-            AscendError: a value cannot be converted, or the call cannot be described any more.
+            AscendError: a value cannot be converted, or the edited call cannot be described.
         """
         ...
 
     def held(self, result: ActionResult) -> None:
-        """It waits for a person: tell whoever operates the agent."""
+        """The call waits for a person: report it to the operator of the agent."""
         ...
 
     def parameters(self) -> dict[str, Any]:
@@ -260,20 +261,20 @@ class GovernedCall(Protocol):
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The named arguments that will run as they may be shown: plain JSON data, redacted."""
+        """The named arguments that will run, as plain, redacted JSON data."""
         ...
 
 
 def do(effect: Effect[R]) -> Flow[R]:
-    """Yield one effect; the type of its answer is known to both checkers."""
+    """Yield one effect. Both type checkers know the type of its answer."""
     reply: R = yield effect
     return reply
 
 
 def authorize(call: GovernedCall) -> Flow[Permit]:
-    """Everything that must have happened before the tool's body runs; returns the permit to run it once.
+    """Do everything that must happen before the tool's body runs, and return the permit to run it once.
 
-    Any failure whatsoever leaves as an ``AscendError``, and then nothing may run."""
+    Every failure leaves as an ``AscendError``; then the tool must not run."""
     try:
         return (yield from _authorize(call))
     except AscendError:
@@ -281,14 +282,14 @@ def authorize(call: GovernedCall) -> Flow[Permit]:
     except Exception as error:
         raise ServerError(
             f"Blocked: {not_run.what(call.action)} did not run, because the control plane failed "
-            f"({type(error).__name__}: {error}). Nothing was executed; repair the control plane and call again."
+            f"({type(error).__name__}: {error}). Repair the control plane, then call again."
         ) from error
 
 
 def begin(call: GovernedCall, permit: Permit, perform: Callable[[Effect[Any]], Any]) -> None:
-    """The last check, immediately before the tool's first statement: the kill switch is off, and the arguments that will
-    run are those that were decided on. When it raises, the tool must not run, and the action is settled as not started.
-    No generator: its one effect is performed synchronously, in coroutines too."""
+    """Make the last check, immediately before the tool's first statement: the kill switch is off, and the arguments that
+    will run are those that were decided. When it raises, the tool must not run, and the action is settled as not started.
+    It is no generator: its one effect is performed synchronously, in coroutines too."""
     check = Begin(call.action, permit.action_id, permit.digest)
     try:
         _require_off(check, perform(check))
@@ -299,12 +300,12 @@ def begin(call: GovernedCall, permit: Permit, perform: Callable[[Effect[Any]], A
 
 
 def settle(permit: Permit, outcome: Outcome, *, beside: bool = False) -> Flow[Exception | None]:
-    """Record the outcome of a call that ran. The tool has acted by now, so a failure is returned, not raised:
-    raising would invite the caller to act twice. The action then shows as ``unknown``.
+    """Record the outcome of a call that ran. The tool has acted, so a failure is returned, not raised: the caller might
+    repeat the call if it were raised. The action then shows as ``unknown``.
 
     Args:
-        permit: the call's.
-        outcome: what came of it.
+        permit: the permit of the call.
+        outcome: its outcome.
         beside: as in ``Settle``.
     """
     try:
@@ -315,21 +316,21 @@ def settle(permit: Permit, outcome: Outcome, *, beside: bool = False) -> Flow[Ex
 
 
 def check_running(call: GovernedCall, permit: Permit, *, begun: bool = True) -> Flow[None]:
-    """Between two chunks of a streaming tool, and before the first step of work that was handed back (``begun`` is False):
-    go on only while the kill switch is known to be off."""
+    """Check between two chunks of a streaming tool, and before the first step of a deferred result (``begun`` is False):
+    continue only while the kill switch is known to be off."""
     yield from _check_kill_switch(
         CheckKillSwitch(call.action, "stream" if begun else "start", permit.action_id)
     )
 
 
 def _authorize(call: GovernedCall) -> Flow[Permit]:
-    # Kill switch, then submit. An approval without people comes back claimed, in the transaction that recorded it.
+    # Kill switch, then submit. An approval without people is returned claimed, by the transaction that recorded it.
     yield from _check_kill_switch(CheckKillSwitch(call.action, "submit"))
     approved, asked = call.digest, call.plain
     submit = Submit(
         call.action,
         approved,
-        parked=call.on_pending == "raise",
+        detached=call.on_pending == "raise",
         repeatable=call.repeatable,
         call_id=call.call_id,
         identity=call.identity if call.repeatable else None,
@@ -337,7 +338,7 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
     )
     result = accepted(call.action, (yield from do(submit)))
     waited = result.status is Decision.PENDING
-    # Decision and claim. An edited call may be held again for other approvers, so there can be several rounds.
+    # Decision and claim. An edited call may need other approvers, so there can be several rounds.
     for _ in range(_MOST_ROUNDS):
         if result.status is Decision.PENDING:
             result = yield from _decided(call, result)
@@ -350,7 +351,7 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
         edits = result.modified_arguments
         result = yield from _claimed(call, result, approved)
         if result.status is Decision.PENDING and edits:
-            continue  # the edited call needs other approval than was given
+            continue  # the edited call needs another approval
         if result.status is not Decision.APPROVED or not result.claimed:
             raise not_run.denied(call.action, result)
         if edits:
@@ -365,14 +366,15 @@ def _authorize(call: GovernedCall) -> Flow[Permit]:
         except GeneratorExit:
             raise
         except BaseException as error:
-            # Claimed but never begun, be it for a cancelled task: say so, or it would count as running for ever.
+            # Claimed but never begun, for example because the task was cancelled: record that, or it would count as
+            # running.
             yield from do(Settle(result.action_id, not_run.not_started(error)))
             raise
     return Permit.of(result, call.digest, call.parameters(), result.modified_arguments, asked, call.plain)
 
 
 def _decided(call: GovernedCall, result: ActionResult) -> Flow[ActionResult]:
-    """What people decide on a pending action; an error when nobody waits for them, or nobody decides in time."""
+    """Return people's decision on a pending action; raise when the call does not wait, or no decision is made in time."""
     call.held(result)
     if call.on_pending == "raise":
         raise not_run.pending(call.action, result, call.repeatable)
@@ -384,13 +386,13 @@ def _decided(call: GovernedCall, result: ActionResult) -> Flow[ActionResult]:
 
 
 def _refuse_unjudged(call: GovernedCall, result: ActionResult) -> Flow[None]:
-    """Edited arguments are judged when they are claimed, so a permit for them cannot come before that."""
+    """Refuse a permit before the claim: edited arguments are judged when they are claimed."""
     yield from do(Settle(result.action_id, not_run.not_started(not_run.UNJUDGED)))
     raise not_run.unjudged(call.action, result)
 
 
 def _claimed(call: GovernedCall, result: ActionResult, approved: str) -> Flow[ActionResult]:
-    """Take the permit for the call as it will run, with the approver's values in it."""
+    """Take the permit for the call as it will run, including the approver's values."""
     edits = result.modified_arguments
     try:
         if not call.unchanged():
@@ -405,7 +407,7 @@ def _claimed(call: GovernedCall, result: ActionResult, approved: str) -> Flow[Ac
 
 
 def _check_kill_switch(check: CheckKillSwitch) -> Flow[None]:
-    """Go on only when the kill switch is known to be off."""
+    """Continue only when the kill switch is known to be off."""
     try:
         _require_off(check, (yield from do(check)))
     except Exception as error:
@@ -422,5 +424,5 @@ def _not_known_to_be_off(check: CheckKillSwitch, error: Exception) -> NoReturn:
         error,
         before=f"{not_run.ended(check.action, check.stage)}, because ",
         action_id=check.action_id,
-        explained=(ConflictError,) if isinstance(check, Begin) else (),  # the permit is another process's
+        explained=(ConflictError,) if isinstance(check, Begin) else (),  # another process has the permit
     )

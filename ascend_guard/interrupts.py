@@ -1,20 +1,21 @@
 """Defer Python's signal handlers while the main thread is in a section that must not be left half done.
 
 A signal handler may raise at any bytecode of the main thread: KeyboardInterrupt by Ctrl-C, ``SystemExit`` from a SIGTERM
-handler, a worker's time limit. Python has no switch that defers them. The rules here, and the promise each keeps:
+handler, a worker's time limit. Python has no switch that defers them. The rules, and the promise of each:
 
-1. Only the main thread runs Python signal handlers, so only its sections cost anything; other threads pass through.
-2. Between ``hold`` and ``release`` every Python-level handler is replaced by one that takes a note (promises 3 and 5: a
-   commit is done or not done, and its lock is given back).
-3. ``release`` runs the noted handlers while the section is still held. What one of them raises is raised once the section
-   has undone what its caller will not get (promise 5: only the interrupted call notices).
+1. Only the main thread runs Python signal handlers, so only its sections have a cost; other threads pass through.
+2. Between ``hold`` and ``release`` every Python-level handler is replaced by one that notes the signal (promises 3 and 5: a
+   commit is done or not done, and its lock is released).
+3. ``release`` runs the handlers of noted signals while the section is still held. The exception of a handler is raised
+   after the section has undone what its caller will not receive (promise 5: only the interrupted call notices).
 4. A wait of unknown length inside a section is made with ``interruptibly``: there handlers run at once and may raise. The
-   waiter undoes the wait whether or not it had just succeeded. What a handler raises there goes up as ``Interrupted``, so
-   that nobody inside takes it for a failure of their own; the end of the outermost section raises what was raised.
-5. A noted signal is never dropped, and a replacement that was left behind (the exception of another handler can come in
-   the middle of putting them back) hands its signal on, so it behaves as the handler it replaced.
-6. Between sections nothing refers to a handler that may refer to more, as asyncio's does to the task it runs: work that
-   was dropped must be collected, and recorded, when it is dropped (promise 5).
+   waiter undoes the wait even if it had just succeeded. The exception of a handler is passed on there as
+   ``Interrupted``, so that no code inside takes it for its own failure; the end of the outermost section raises the
+   original exception.
+5. A noted signal is never dropped. A replacement that was left behind (the exception of another handler can come in the
+   middle of restoring them) passes its signal on, so it behaves as the handler that it replaced.
+6. Between sections nothing keeps a reference to a handler that may refer to more, as asyncio's handler does to its task:
+   dropped work must be collected, and recorded, when it is dropped (promise 5).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ascend_guard.processes import call_in_children
 
 R = TypeVar("R")
 
-# The C functions: those of ``signal`` make enumeration members, which takes twenty times as long for each signal.
+# The C functions: those of ``signal`` create enumeration members, which takes twenty times as long for each signal.
 _signal = import_module("_signal")
 _get: Callable[[int], Any] = _signal.getsignal
 _set: Callable[[int, Any], Any] = _signal.signal
@@ -53,7 +54,7 @@ class Interrupted(BaseException):
 
 
 class _Deferred:
-    """Stands in for one signal's handler during a section."""
+    """Replaces one signal's handler during a section."""
 
     __slots__ = ("number", "original")
 
@@ -74,7 +75,7 @@ class _Deferred:
 
 
 class _Main:
-    """The state of the main thread, which alone reads and changes it."""
+    """The state of the main thread; only the main thread reads and changes it."""
 
     __slots__ = ("handlers", "ident", "lasting", "mode", "noted", "partial", "plan")
 
@@ -92,13 +93,13 @@ _main = _Main()
 
 
 def hold(*, soon_again: bool = False) -> int:
-    """Begin a section, which may lie in another one. The answer belongs to the ``release`` that ends it.
+    """Begin a section, which may be nested. Pass the result to the ``release`` that ends it.
 
-    An exception of a handler leaves from here only if the section has not begun.
+    The exception of a handler is raised here only if the section has not begun.
 
     Args:
-        soon_again: the section before was a moment ago, and nothing of anybody else depends on this one: handlers for
-            signals that had none then are not looked for, which is most of the time that a section takes.
+        soon_again: the previous section was a moment ago, and no other work depends on this one: signals that had no
+            handler then are not checked again, which is most of the time that a section takes.
     """
     main = _main
     if get_ident() != main.ident:
@@ -120,10 +121,10 @@ def hold(*, soon_again: bool = False) -> int:
     try:
         for deferred in main.plan:
             _set(deferred.number, deferred)
-    except ValueError:  # a main thread that Python does not run signal handlers in: a subinterpreter's
+    except ValueError:  # a main thread in which Python runs no signal handlers: a subinterpreter's
         main.ident, main.mode = None, OPEN
         return ELSEWHERE
-    except BaseException as error:  # of a handler that was not replaced yet
+    except BaseException as error:  # from a handler that was not replaced yet
         release(OPEN, error)
     return OPEN
 
@@ -134,12 +135,12 @@ def release(
     """End a section.
 
     Args:
-        before: what ``hold`` answered.
-        error: what the section ended with; raised from here.
+        before: the result of ``hold``.
+        error: the exception with which the section ended; raised from here.
         interrupted: called, still inside the section, when a noted handler raises: the caller will not get a result.
 
     Raises:
-        BaseException: ``error``, or what a noted handler raised.
+        BaseException: ``error``, or the exception of a noted handler.
     """
     main = _main
     if before == OPEN:
@@ -159,7 +160,7 @@ def release(
                 _set(deferred.number, deferred.original)
         if not main.lasting:
             main.handlers = main.plan = ()
-        while isinstance(error, Interrupted):  # one in another: a handler may itself be interrupted
+        while isinstance(error, Interrupted):  # nested: a handler may itself be interrupted
             error = error.raised
     elif before != ELSEWHERE:
         main.mode = before
@@ -170,7 +171,7 @@ def release(
 def interruptibly(wait: Callable[..., R], *arguments: Any) -> R:
     """Wait, in a section or not, so that a signal handler can end the wait with an exception.
 
-    The exception may come when the wait has just succeeded: undo it in either case. The section goes on being held.
+    The exception may come when the wait has just succeeded: undo the wait in either case. The section stays held.
     """
     main = _main
     if get_ident() != main.ident or main.mode == OPEN:
@@ -186,14 +187,14 @@ def interruptibly(wait: Callable[..., R], *arguments: Any) -> R:
                 break
         return wait(*arguments)
     finally:
-        # The first thing that happens after an exception, with no call before it at which another one could be raised.
+        # The first operation after an exception, with no call before it at which another one could be raised.
         main.mode = HELD
 
 
 class StepByStep:
     """Awaits a coroutine with each of its steps in a section; between them the event loop runs as usual.
 
-    What a handler raises is raised inside the coroutine where it waits, or from here when it has ended.
+    The exception of a handler is raised inside the coroutine where it waits, or from here when it has ended.
     """
 
     __slots__ = ("_coroutine",)
@@ -207,7 +208,7 @@ class StepByStep:
         awaited: Any = None
         while True:
             error: BaseException | None = None
-            before = hold(soon_again=awaited is not None)  # a commit is made by another thread
+            before = hold(soon_again=awaited is not None)  # another thread makes the commit
             try:
                 awaited = step(given)
             except StopIteration as end:
@@ -226,7 +227,7 @@ class StepByStep:
 
 
 class uninterrupted:
-    """A section as a context manager, for what is not done in every call."""
+    """A section as a context manager, for work that is not done in every call."""
 
     __slots__ = ("_before",)
 
@@ -238,7 +239,7 @@ class uninterrupted:
 
 
 def _plan(handlers: tuple[Any, ...]) -> list[_Deferred]:
-    """Stand-ins for the handlers that are Python's; one that was left behind is used again."""
+    """Return replacements for the Python-level handlers; a replacement that was left behind is used again."""
     return [
         handler if isinstance(handler, _Deferred) else _Deferred(number, handler)
         for number, handler in zip(_SIGNALS, handlers, strict=True)
@@ -247,22 +248,22 @@ def _plan(handlers: tuple[Any, ...]) -> list[_Deferred]:
 
 
 def _refers_to_nothing(handler: object) -> bool:
-    """Whether keeping this handler keeps nothing else alive: a function without a closure."""
+    """Return whether a reference to this handler keeps nothing else alive: it is a function without a closure."""
     return type(handler) is BuiltinFunctionType or (type(handler) is FunctionType and not handler.__closure__)
 
 
 def _stale(plan: tuple[_Deferred, ...]) -> bool:
-    for deferred in plan:  # noqa: SIM110 - a generator would take longer than what it looks at
+    for deferred in plan:  # noqa: SIM110 - a generator would take longer than the check itself
         if _get(deferred.number) is not deferred.original:
             return True
     return False
 
 
 def _complete() -> None:
-    """Replace the handlers, too, that a section which was begun ``soon_again`` has not looked for."""
+    """Replace also the handlers that a section with ``soon_again`` did not check."""
     main = _main
     main.partial = False
-    main.handlers = ()  # the next section looks at all of them again
+    main.handlers = ()  # the next section checks all of them again
     main.lasting = False
     main.plan = tuple(_plan(tuple(map(_get, _SIGNALS))))
     for deferred in main.plan:
@@ -270,7 +271,7 @@ def _complete() -> None:
 
 
 def _run_noted() -> BaseException | None:
-    """Run the handlers of what was noted; the last exception, which has the ones before it as its context."""
+    """Run the handlers of noted signals; return the last exception, with the earlier ones as its context."""
     error: BaseException | None = None
     noted = _main.noted
     while noted:
@@ -287,7 +288,7 @@ def _run_noted() -> BaseException | None:
 
 
 def _after_fork_in_child() -> None:
-    """A child that another thread forked: its only thread is the main one now, and nothing is held."""
+    """In a child that another thread forked: its only thread is the main thread now, and nothing is held."""
     main = _main
     if get_ident() == main.ident:
         return

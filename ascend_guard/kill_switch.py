@@ -1,12 +1,12 @@
-"""The fail-closed rule of the kill switch, for a governed call and for the documented client (promise 4).
+"""The fail-closed rule of the kill switch, for governed calls and for the documented client (promise 4).
 
-1. A call goes on only when the state says that ``blocked`` is False. Every other value stops it.
+1. A call continues only when the state says that ``blocked`` is False. Every other value stops it.
 2. A state that cannot be known counts as on (REST API document, "Fail-closed requirement"): the call ends with a
    ``KillSwitchError`` whose reason is ``UNKNOWN``.
-3. An error that says itself what to repair keeps its type; it stops the call as well.
-4. A server has ``ANSWER_SECONDS`` to say how the switch stands.
+3. An error that already says what to repair keeps its type; it stops the call as well.
+4. A server has ``ANSWER_SECONDS`` to answer with the state.
 
-``tests/promises`` and ``tests/client_api/test_operations.py`` hold them.
+``tests/promises`` and ``tests/client_api/test_operations.py`` check these rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ANSWER_SECONDS = 5.0
 """Seconds the kill switch may take to answer (REST API document, "Fail-Closed Reference Implementations")."""
 
 UNKNOWN = "kill switch state unknown"
-"""The reason of what is blocked because nobody knows how the switch stands."""
+"""The reason of a call that is blocked because the state of the switch is unknown."""
 
 COUNTS_AS_ON = "the state of the kill switch cannot be known, which counts as on"
 
@@ -36,7 +36,7 @@ EXPLAINED = (AuthorizationDeniedError, AuthenticationError, ConfigurationError, 
 
 
 def is_off(state: KillSwitchState) -> bool:
-    """Whether a call may go on."""
+    """Return whether a call may continue."""
     return state.blocked is False
 
 
@@ -50,13 +50,13 @@ def block_unknown(
     """Stop a call because asking for the state failed.
 
     Args:
-        error: how it failed.
-        before: what is said before the reason.
-        action_id: the action's, where there is one.
-        explained: errors that keep their type besides ``EXPLAINED``.
+        error: the failure.
+        before: the beginning of the message, before the reason.
+        action_id: the action's id, if there is an action.
+        explained: further error types that keep their type, besides ``EXPLAINED``.
 
     Raises:
-        KillSwitchError: or ``error`` itself, where it says what to repair.
+        KillSwitchError: or ``error`` itself, if it already says what to repair.
     """
     if isinstance(error, (*EXPLAINED, *explained)):
         raise error

@@ -1,4 +1,4 @@
-"""Kill-switch commands for MCP servers, under the name that the SDK document imports them by ("MCP governance")."""
+"""Kill-switch commands for MCP servers, under the module name that the SDK document imports ("MCP governance")."""
 
 from .client.guard.kill_switch_commands import MCPKillSwitchConsumer
 

@@ -1,4 +1,4 @@
-"""The words of the system as strict types: what is asked, what was decided, what came of it.
+"""The types of the system: actions, decisions, permits and outcomes.
 
 Field names are the Ascend API's own (SDK document, "AgentAction Model" and "ActionResult Response").
 """
@@ -28,25 +28,25 @@ __all__ = [
 ]
 
 NOT_STARTED = "not started: "
-"""How the recorded error of an action begins whose permit was taken and whose body never began."""
+"""The beginning of the recorded error of an action whose permit was taken and whose body never began."""
 
 SUSPENDED = "Suspended: something inside it waits; the graph runs it again when it is resumed"
-"""The recorded error of an action inside of which a graph was interrupted."""
+"""The recorded error of an action inside which a graph was interrupted."""
 
 ALREADY_RAN = "already_ran"
-"""In a result's metadata: this very call has begun before (``Submit.once``), as ``action_id``, and ended as ``outcome``."""
+"""In a result's metadata: this call has begun before (``Submit.once``), as ``action_id``, and ended as ``outcome``."""
 
 MAX_ORCHESTRATION_DEPTH = 5
-"""Deepest nesting of governed calls (SDK document, "Multi-agent orchestration": depth 0..5)."""
+"""The deepest nesting of governed calls (SDK document, "Multi-agent orchestration": depth 0..5)."""
 
 
 def iso(seconds: float) -> str:
-    """Seconds since the epoch as the API writes a time: ISO 8601, UTC."""
+    """Return seconds since the epoch in the API's time format: ISO 8601, UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 class Decision(StrEnum):
-    """What the control plane says of an action."""
+    """The control plane's decision on an action."""
 
     APPROVED = "approved"
     DENIED = "denied"
@@ -92,13 +92,13 @@ _LEVELS = ((40.0, RiskLevel.LOW), (70.0, RiskLevel.MEDIUM), (90.0, RiskLevel.HIG
 
 
 def level_of(score: float) -> RiskLevel:
-    """The band a score of 0 to 100 falls in."""
+    """Return the band of a score of 0 to 100."""
     return next((level for below, level in _LEVELS if score < below), RiskLevel.CRITICAL)
 
 
 class OutcomeStatus(StrEnum):
-    """What came of an action that was started. One that never reported back is ``unknown``; one whose tool handed back work
-    that cannot be followed to its end is ``handed_over``."""
+    """The outcome of a started action. An action that never reported back is ``unknown``; one whose tool returned work that
+    cannot be followed to its end is ``handed_over``."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -107,26 +107,26 @@ class OutcomeStatus(StrEnum):
 
 
 class AgentAction(Struct, frozen=True, omit_defaults=True):
-    """What an agent asks to do.
+    """A call of a tool, as submitted for a decision.
 
     Args:
         agent_id: unique agent identifier.
         agent_name: human-readable agent name.
         action_type: action category, such as ``database_write`` or ``refund``.
-        resource: what is being done, or to what, in words or as a path.
-        tool_name: the tool or service used.
+        resource: what the action does or acts on, as text or as a path.
+        tool_name: the tool or service.
         resource_id: target resource identifier.
         action_details: the call's named arguments, redacted, as plain JSON data. Policies see them as ``args``.
-        context: execution context (``environment``, and whatever the caller's scope carries).
+        context: execution context (``environment``, and the values of the caller's scope).
         risk_indicators: pre-computed risk signals (``data_classification``, ...).
-        model_id: the model behind the agent, as registered.
-        mcp_server_name: the MCP server the tool belongs to, as registered.
+        model_id: the registered id of the agent's model.
+        mcp_server_name: the registered name of the tool's MCP server.
         session_id: the conversation this call belongs to.
-        orchestration_session_id: groups a root call with every call made inside it.
-        parent_action_id: the governed call this one was made in.
+        orchestration_session_id: groups a root call with every call inside it.
+        parent_action_id: the governed call in which this one was made.
         orchestration_depth: 0 for a root call, at most 5.
-        excluded: names of arguments that were passed to the tool and left out of the decision and the record.
-        vouched_decorators: decorators between the gate and the tool that its developer vouches for.
+        excluded: names of arguments that were passed to the tool, but excluded from the decision and the record.
+        vouched_decorators: decorators between ``governed`` and the tool for which its developer vouches.
     """
 
     agent_id: str
@@ -160,9 +160,9 @@ class ActionResult(Struct, frozen=True, omit_defaults=True):
         policy_matched: name of the rule that decided.
         timestamp: ISO 8601, UTC.
         metadata: additional answer data (``pending_approvers``, ``cvss_vector``, ...).
-        claimed: the one permit this approval is good for was taken in the same step.
-        modified_arguments: argument values an approver changed; they replace the caller's.
-        decided_by: who decided, when a person did.
+        claimed: the only permit of this approval was taken in the same step.
+        modified_arguments: argument values that an approver changed; they replace the caller's.
+        decided_by: the person who decided, or None.
     """
 
     action_id: str
@@ -184,20 +184,20 @@ class ActionResult(Struct, frozen=True, omit_defaults=True):
 
     @property
     def mcp_governance(self) -> dict[str, Any] | None:
-        """What the registry of MCP servers said, when a server was named (SDK document, "Model & MCP Governance")."""
+        """The result of the registry of MCP servers, if a server was named (SDK document, "Model & MCP Governance")."""
         return self.metadata.get("mcp_governance")
 
     @property
     def model_governance(self) -> dict[str, Any] | None:
-        """What the model registry said, when there is a model behind the agent."""
+        """The result of the model registry, if the agent has a model."""
         return self.metadata.get("model_governance")
 
     def is_approved(self) -> bool:
-        """True when the action may go ahead."""
+        """True when the action may run."""
         return self.status is Decision.APPROVED
 
     def is_denied(self) -> bool:
-        """True when the action was refused."""
+        """True when the action was denied."""
         return self.status is Decision.DENIED
 
     def is_pending(self) -> bool:
@@ -210,10 +210,10 @@ class KillSwitchState(Struct, frozen=True, omit_defaults=True):
 
     Args:
         blocked: True when it is stopped.
-        reason: why, in the words of whoever pulled it.
-        agent_id: the agent it was pulled for; None when it was pulled for the whole organization.
+        reason: the reason, as written by the person who turned the switch on.
+        agent_id: the agent that it stops; None for every agent of the organization.
         activated_at: ISO 8601, UTC.
-        activated_by: who pulled it.
+        activated_by: who turned it on.
     """
 
     blocked: bool
@@ -229,10 +229,11 @@ class RunningCall(Struct, frozen=True, omit_defaults=True):
     Args:
         action_id: its action.
         agent_id: its agent.
-        begun: it had passed its last check, so it may act. False: it was held up there, and is blocked when it goes on.
+        begun: it had passed its last check, so it may act. False: it was held there, and is blocked when it continues.
         since: when it reached its last check, or claimed its permit, ISO 8601, UTC.
-        pid: its process; None when it runs behind HTTP or on another machine.
-        state: of its process: ``running``, ``sleeping``, ``stopped`` (goes on when it is resumed), ``ended``, ``unknown``.
+        pid: its process id; None when it runs behind HTTP or on another machine.
+        state: the state of its process: ``running``, ``sleeping``, ``stopped`` (it continues when resumed), ``ended``,
+            ``unknown``.
     """
 
     action_id: str
@@ -249,7 +250,7 @@ class Killed(KillSwitchState, frozen=True, omit_defaults=True):
     Args:
         running: the calls that had begun, and may still act.
         recorded: the audit trail has it. False: the next process that writes to the database records it.
-        remark: what else a person must know, such as that the disk is full.
+        remark: further information for people, such as that the disk is full.
     """
 
     running: tuple[RunningCall, ...] = ()
@@ -261,8 +262,8 @@ class Edit(Struct, frozen=True):
     """An argument that an approver changed, as it may be shown: plain JSON data, redacted.
 
     Args:
-        before: what the agent asked for.
-        after: what runs.
+        before: the agent's value.
+        after: the value that runs.
     """
 
     before: Any
@@ -270,17 +271,17 @@ class Edit(Struct, frozen=True):
 
 
 class Permit:
-    """Leave to run one call once, with these arguments and no others.
+    """The right to run one call once, with exactly these arguments.
 
-    It holds the arguments as they are, secrets included. So it is no structure whose fields a library would print or
-    encode, and it cannot be pickled: nothing but ``permit.parameters`` shows them.
+    It contains the real arguments, including secrets. So it is no structure whose fields a library would print or
+    encode, and it cannot be pickled: only ``permit.parameters`` shows them.
 
     Args:
-        action_id: the action it was given for.
+        action_id: the action.
         digest: the keyed digest of the arguments that will run, in hexadecimal.
-        result: the decision behind it.
-        parameters: the named arguments that will run, an approver's edits included.
-        edits: the arguments an approver changed, by name.
+        result: the decision.
+        parameters: the named arguments that will run, including an approver's edits.
+        edits: the arguments that an approver changed, by name.
     """
 
     __slots__ = ("_parameters", "action_id", "digest", "edits", "result")
@@ -315,20 +316,20 @@ class Permit:
         asked: dict[str, Any],
         running: dict[str, Any],
     ) -> Permit:
-        """The permit of a decision.
+        """Return the permit of a decision.
 
         Args:
-            result, digest, parameters: see above.
-            edited: names of the arguments an approver changed.
-            asked: the arguments as the agent asked, as they may be shown.
-            running: the same as they run.
+            result, digest, parameters: see the class.
+            edited: names of the arguments that an approver changed.
+            asked: the agent's arguments, as they may be shown.
+            running: the arguments that run, as they may be shown.
         """
         edits = {name: Edit(asked.get(name), running.get(name)) for name in edited} if edited else {}
         return cls(result.action_id, digest, result, parameters, edits)
 
     @property
     def edited(self) -> frozenset[str]:
-        """Names of the arguments an approver changed."""
+        """Names of the arguments that an approver changed."""
         return frozenset(self.edits)
 
     @property
@@ -338,10 +339,10 @@ class Permit:
         return parameters
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"A permit does not change: {name!r} cannot be set.")
+        raise AttributeError(f"A permit is immutable: {name!r} cannot be set.")
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"A permit does not change: {name!r} cannot be deleted.")
+        raise AttributeError(f"A permit is immutable: {name!r} cannot be deleted.")
 
     def __repr__(self) -> str:
         return f"Permit(action_id={self.action_id!r}, digest={self.digest[:12]!r}...)"
@@ -357,18 +358,18 @@ class Permit:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
-            "A permit cannot be pickled: it is good for one run, in this process. Pass its action_id instead."
+            "A permit cannot be pickled: it is valid for one run, in this process. Pass its action_id instead."
         )
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):
-    """What came of a started call.
+    """The outcome of a started call.
 
     Args:
         status: completed, failed or handed_over; unknown when it was lost.
-        duration: seconds the tool ran.
+        duration: seconds that the tool ran.
         error: type and redacted message of the exception, when it failed.
-        detail: how it ended, when that is worth saying (a stream closed early, ...).
+        detail: a note on how it ended (a stream closed early, ...), or None.
     """
 
     status: OutcomeStatus

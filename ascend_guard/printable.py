@@ -1,7 +1,7 @@
-"""Text that may be printed: nothing in it acts on a terminal, writes a line of its own, or hides what is beside it.
+"""Make text safe to print: nothing in it controls a terminal, starts a line, or hides the text beside it.
 
-Names, arguments, reasons and comments come from agents, and from servers that agents use. Whoever wrote them may want a
-person to see something else than what is there.
+Names, arguments, reasons and comments come from agents, and from servers that agents use. Their author may want a person to
+see something else than the real text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 __all__ = ["pieces", "safe"]
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Printable as far as Unicode goes, but nothing is seen of them: joiners, fillers, selectors, blank Braille.
+# Printable according to Unicode, but invisible: joiners, fillers, selectors, blank Braille.
 _INVISIBLE = frozenset(
     map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0))
 ) | frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
@@ -21,15 +21,15 @@ _OVERLAY = 1
 
 
 def safe(text: str, *, table: bool = False) -> str:
-    """The text as it may be shown: one line, with escapes for whatever a terminal would act upon or hide.
+    """Return the text for display: one line, with escapes for everything that a terminal would act upon or hide.
 
     Escaped are control and format characters (ESC, bidirectional controls, zero-width characters, ...), line
     breaks, spaces other than the plain one, unassigned and private characters, lone surrogates, letters
-    without an image, and marks that would cover or bury what stands before them.
+    without an image, and marks that would cover the text before them.
 
     Args:
         text: any text.
-        table: it goes beside other text, where right-to-left letters would swap it with its neighbours on
+        table: it is shown beside other text, where right-to-left letters would change places with their neighbours on
             terminals that reorder; they are escaped too.
     """
     if text.isascii() and text.isprintable():
@@ -38,8 +38,8 @@ def safe(text: str, *, table: bool = False) -> str:
 
 
 def pieces(text: str, table: bool) -> Iterator[tuple[str, bool]]:
-    """The text as ``safe`` gives it, in pieces, each with whether it is an escape."""
-    marks = 1 + _MOST_MARKS  # a mark in front would sit on what is printed before the text
+    """Yield the text of ``safe`` in pieces, each with whether it is an escape."""
+    marks = 1 + _MOST_MARKS  # a mark at the beginning would combine with what is printed before the text
     for char in text:
         plain = char.isprintable() and char not in _INVISIBLE
         if plain and not char.isascii():

@@ -1,12 +1,12 @@
-"""What belongs to the process that made it, and what a forked child must make anew.
+"""Objects that belong to one process, and what a forked child must create anew.
 
-Rules (promise 3: a permit is used once, also across processes; promise 4: a child does not believe what its parent heard):
+Rules (promise 3: a permit is used once, also across processes; promise 4: a child does not trust its parent's state):
 
-1. ``this_process()`` is another value in every process. An object that only its own process may use keeps
-   the value that it was made with, and compares.
+1. ``this_process()`` returns another value in every process. An object that only its own process may use keeps the value
+   from its creation, and compares.
 2. In a child, the value changes first. Then everything that was registered is renewed, before any other code runs there:
    at that moment the child has one thread, so locks can be replaced safely.
-3. Nothing else in ascend-guard registers with ``os.register_at_fork`` or compares process ids, which are used again.
+3. No other module of ascend-guard registers with ``os.register_at_fork`` or compares process ids, which are reused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 
 
 class Process:
-    """Stands for one process. Two are the same only when they are the same object."""
+    """Identifies one process. Two are the same only if they are the same object."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ class Renewable(Protocol):
     """Has threads, locks, connections or a name that a forked child must not share with its parent."""
 
     def renew(self) -> None:
-        """Begin anew in a child, where this is the only thread."""
+        """Start anew in a child, where this is the only thread."""
         ...
 
 
@@ -37,24 +37,24 @@ _objects: weakref.WeakSet[Renewable] = weakref.WeakSet()
 
 
 def this_process() -> Process:
-    """The process that this code runs in."""
+    """Return the identity of the process in which this code runs."""
     return _current
 
 
 def renewed_in_children(what: Renewable) -> None:
-    """Call its ``renew`` in each process that is forked from this one, for as long as the object lives."""
+    """Call ``renew`` of this object in each process that is forked from this one, as long as the object lives."""
     _objects.add(what)
 
 
 def call_in_children(renew: Callable[[], None]) -> None:
-    """The same for what a module keeps. Functions are called before objects, in the order they were given."""
+    """The same for the state of a module. Functions are called before objects, in the order of their registration."""
     _functions.append(renew)
 
 
 def call_around_forks(
     before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]
 ) -> None:
-    """For what must come to rest while the process forks.
+    """Register functions for work that must pause while the process forks.
 
     Args:
         before: called in the parent, before it forks.

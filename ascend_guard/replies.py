@@ -1,13 +1,13 @@
-"""Which replies of a control plane the flow accepts. Any other is a fault of the control plane, and blocks (promise 1).
+"""Check which replies of a control plane the flow accepts. Any other is a control plane error, and blocks (promise 1).
 
-1. A reply is of the type its effect asks for, and each field has its declared type. A value that merely counts as true or
-   false, or equals a member of an enumeration, is not accepted.
-2. A decision is about the action that was asked about, once that action has an identifier.
-3. A permit carries no other edits than those the call was changed by (promise 2).
+1. A reply has the type that its effect requires, and each field has its declared type. A value that is merely truthy or
+   falsy, or equal to a member of an enumeration, is not accepted.
+2. A decision is about the requested action, once that action has an identifier.
+3. A permit has no other edits than those with which the call was changed (promise 2).
 4. A risk score is from 0 to 100.
 5. A kill switch that is off is off for this agent, and not for another one.
 
-What an accepted reply means is decided in ``flow``. Held by ``tests/promises/test_faulty_plane.py``.
+``flow`` decides what an accepted reply means. Tested by ``tests/promises/test_faulty_plane.py``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _TEXT_OR_NONE = frozenset((str, type(None)))
 
 
 def accepted(action: AgentAction, reply: ActionResult, action_id: str | None = None) -> ActionResult:
-    """The decision, when it can be used.
+    """Return the decision, if it can be used.
 
     Args:
-        action: what was asked for.
-        reply: what the control plane replied; it may be anything.
-        action_id: the action it must be about; None when the control plane names it here for the first time.
+        action: the submitted action.
+        reply: the reply of the control plane; it may be anything.
+        action_id: the action that it must be about; None when the control plane gives its id here for the first time.
 
     Raises:
         ServerError: it cannot be used.
@@ -44,7 +44,7 @@ def accepted(action: AgentAction, reply: ActionResult, action_id: str | None = N
 def accepted_permit(
     action: AgentAction, reply: ActionResult, action_id: str, edits: dict[str, Any] | None
 ) -> ActionResult:
-    """The reply to a claim, when it can be used. Arguments as for ``accepted``; ``edits`` are the call's.
+    """Return the reply to a claim, if it can be used. Arguments as for ``accepted``; ``edits`` are the call's.
 
     Raises:
         ServerError: it cannot be used.
@@ -58,17 +58,17 @@ def accepted_permit(
 
 
 def accepted_state(reply: KillSwitchState, agent_id: str) -> KillSwitchState:
-    """The state of the kill switch, when it can be used.
+    """Return the state of the kill switch, if it can be used.
 
     Args:
-        reply: what the control plane replied; it may be anything.
-        agent_id: the agent that was asked about.
+        reply: the reply of the control plane; it may be anything.
+        agent_id: the agent of the request.
 
     Raises:
         ServerError: it cannot be used. The kill switch then counts as on.
     """
     if reply == _OFF and type(reply) is KillSwitchState and reply.blocked is False:
-        return reply  # by far the most frequent
+        return reply  # by far the most frequent case
     if not isinstance(reply, KillSwitchState):
         raise ServerError(f"the reply is a {type(reply).__name__}, not a state of the kill switch")
     if type(reply.blocked) is not bool:
@@ -108,7 +108,7 @@ def _unusable(action: AgentAction, action_id: str | None, fault: str) -> ServerE
     about = f" (action {action_id})" if action_id else ""
     return ServerError(
         f"Blocked: {not_run.what(action)}{about} did not run, because the control plane's reply cannot be used: {fault}. "
-        f"Nothing was executed; repair the control plane and call again.",
+        f"Repair the control plane, then call again.",
         action_id=action_id,
         remedy=remedies.inspect(action_id) if action_id else None,
     )

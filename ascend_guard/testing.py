@@ -1,4 +1,4 @@
-"""For the tests of people who use ascend-guard: a control plane that answers from a script.
+"""For tests of applications that use ascend-guard: a control plane that answers from a script.
 
 ::
 
@@ -38,12 +38,12 @@ R = TypeVar("R")
 
 
 class ScriptedControlPlane:
-    """Answers as told, and remembers what it was asked. Everything not mentioned is denied, as in production.
+    """Answers from a script, and remembers the submitted actions. Actions that the script does not mention are denied.
 
     Attributes:
-        asked: the actions submitted, in order.
-        ran: the actions whose permit was taken, by action id, an approver's edits included.
-        outcomes: what came of those that ran, by action id.
+        asked: the submitted actions, in order.
+        ran: the actions whose permit was taken, by action id, including an approver's edits.
+        outcomes: the outcomes of the actions that ran, by action id.
     """
 
     digest_key = b"scripted"
@@ -65,22 +65,22 @@ class ScriptedControlPlane:
     # --- the script ------------------------------------------------------------------------------------------------
 
     def approve(self, action_type: str = "*", reason: str = "scripted") -> None:
-        """Approve actions of this type (``*``: any not mentioned otherwise)."""
+        """Approve actions of this type (``*``: every type that is not mentioned otherwise)."""
         self._answers[action_type] = (Decision.APPROVED, reason)
 
     def deny(self, action_type: str = "*", reason: str = "scripted") -> None:
-        """Deny them."""
+        """Deny actions of this type."""
         self._answers[action_type] = (Decision.DENIED, reason)
 
     def pending(self, action_type: str = "*", reason: str = "scripted") -> None:
-        """Hold them for a person; ``decide`` is the person."""
+        """Hold actions of this type for a person; ``decide`` is the person's decision."""
         self._answers[action_type] = (Decision.PENDING, reason)
 
     def decide(self, action_id: str, decision: Decision, arguments: dict[str, Any] | None = None) -> None:
-        """Decide a held action, perhaps with other arguments.
+        """Decide a held action, optionally with other arguments.
 
         Raises:
-            ConflictError: it is not pending.
+            ConflictError: the action is not pending.
         """
         with self._decided:
             result = self._results[action_id]
@@ -98,7 +98,7 @@ class ScriptedControlPlane:
             self._decided.notify_all()
 
     def fail(self, error: Exception) -> None:
-        """From now on every question ends in this error, as if the control plane were down."""
+        """Make every later request end in this error, as if the control plane were down."""
         self._failure = error
 
     # --- the control plane -------------------------------------------------------------------------------------------
@@ -110,8 +110,8 @@ class ScriptedControlPlane:
         return cast(R, _HANDLERS[type(effect)](self, effect))
 
     async def aperform(self, effect: Effect[R]) -> R:
-        """The same on the event loop."""
-        # Only waiting blocks; a thread more or less is nothing in a test.
+        """The same, on the event loop."""
+        # Only waiting blocks; another thread is cheap enough in a test.
         return await asyncio.to_thread(self.perform, effect)
 
     def _check(self, effect: CheckKillSwitch) -> KillSwitchState:
@@ -123,7 +123,7 @@ class ScriptedControlPlane:
         decision, reason = self._answers.get(action.action_type) or self._answers.get("*") or denied
         with self._lock:
             for result in self._results.values():
-                if effect.parked and self._same(result, effect) and result.action_id not in self._claimed:
+                if effect.detached and self._same(result, effect) and result.action_id not in self._claimed:
                     return result
             self.asked.append(action)
             action_id = str(len(self.asked))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: run the groups one after the other, show what comes out."""
+"""``python -m benchmarks``: run the groups one after the other, and print the results."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ APPROVALS = 100
 WAITING, WAITING_APPROVALS = 10_000, 200
 PULLS = 40
 QUICK = 8
-"""How many times shorter everything is with ``--quick``."""
+"""How many times shorter every measurement is with ``--quick``."""
 
 Run = Callable[[Path], Group]
 
 
 def main() -> int:
-    """Run what was asked for and print it. An aim that is missed is a result, not a failure."""
+    """Run the chosen groups and print the results. A missed aim is a result, not a failure."""
     arguments = _arguments()
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
     environment = None if arguments.quick else PeerEnvironment()
     apart = PeerEnvironment(LANGCHAIN_FOLDER)
-    scratch = ROOT / ".venvs"  # on the project's own disk: a temporary folder in memory would make fsync free
+    scratch = ROOT / ".venvs"  # on the project's disk: in memory, fsync would cost nothing
     scratch.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-run-", dir=scratch))
     begin = perf_counter()
@@ -81,7 +81,7 @@ def main() -> int:
             try:
                 groups.append(runs[name](folder / name))
                 groups[-1].show(console)
-            except ContestantFailed as error:  # what the others measured is still worth showing
+            except ContestantFailed as error:  # the results of the others are still worth showing
                 failures[name] = error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,23 +135,23 @@ def _install(environment: PeerEnvironment, apart: PeerEnvironment, chosen: list[
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="everything but the peers, in about two minutes")
     parser.add_argument(
-        "--only", action="append", metavar="NAME", help="this group alone; may be given again"
+        "--quick", action="store_true", help="everything except the peers, in about two minutes"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only this group; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file")
     arguments = parser.parse_args()
     known = list(_runs(False, None, PeerEnvironment(LANGCHAIN_FOLDER)))
     for name in arguments.only or ():
         if name not in known:
-            parser.error(f"there is no group {name!r}; there are {', '.join(known)}")
+            parser.error(f"there is no group {name!r}; groups are {', '.join(known)}")
     if arguments.quick and "peers" in (arguments.only or ()):
         parser.error("--quick leaves the peers out")
     return arguments
 
 
 def _say(what: str) -> None:
-    """What goes on, on the error stream. Nothing is drawn meanwhile: that would take time from the contestants."""
+    """Print progress to standard error. Nothing is drawn meanwhile, because that would take time from the contestants."""
     print(what, file=sys.stderr, flush=True)
 
 

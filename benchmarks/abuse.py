@@ -1,7 +1,7 @@
 """``python -m benchmarks.abuse``: fifty ordinary callers of a server, alone and beside abusive ones of each kind.
 
-Prints the ordinary callers' latencies, how long the event loop was held, and what the abusive ones were answered. It is a
-measurement: nothing is asserted about time. ``--each`` runs one kind after the other instead of all at once.
+Prints the ordinary callers' latencies, how long the event loop was blocked, and the answers to the abusive ones. It only
+measures: no time is asserted. ``--each`` runs one kind after the other instead of all at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ rules:
 
 
 class World:
-    """A database with much in it, and keys: of fifty callers of ten organizations, and of an abusive one of another."""
+    """A database with much content, and keys: of fifty callers of ten organizations, and of an abusive one of another."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class World:
 
     @contextmanager
     def server(self) -> Iterator[tuple[ServerProcess, list[float]]]:
-        """A server, and the seconds that its event loop was late, once it has ended."""
+        """Yield a server, and the seconds that its event loop was late, which are known once it has ended."""
         said, lags = self.folder / "lags.json", list[float]()
         program = str(HERE / "contestants" / "watched_server.py")
         server = ServerProcess([sys.executable, program, str(self.policy), self.database, str(said)], {})
@@ -66,13 +66,13 @@ class World:
         finally:
             try:
                 server.close()
-            except ContestantFailed as complaint:  # limits that were hit are what this is about
+            except ContestantFailed as complaint:  # reached limits are what this measures
                 print(f"  the server's log ends with: {complaint}")
             lags += json.loads(said.read_text())
 
 
 def _keys(tx: Transaction) -> tuple[list[str], str]:
-    # Ten, so that the limit of an organization, which all its keys share, is not what is measured.
+    # Ten, so that the limit of one organization, which all its keys share, does not affect the result.
     names = [f"acme-{number}" for number in range(10)]
     for name in names:
         make_organization(tx, name, "enterprise", "benchmark")
@@ -100,7 +100,7 @@ def _records(tx: Transaction) -> None:
 
 
 class Seen(NamedTuple):
-    """What came of one run: the ordinary callers' seconds by request, their failures, and the abusive ones' answers."""
+    """The result of one run: the ordinary callers' seconds by request, their failures, and the abusive ones' answers."""
 
     took: dict[str, list[float]]
     failed: dict[str, int]
@@ -114,7 +114,7 @@ class Seen(NamedTuple):
 
 
 def measured(world: World, seconds: float, kinds: Sequence[str]) -> Seen:
-    """Run the ordinary callers, beside these abusive ones, and print what came of it."""
+    """Run the ordinary callers beside these abusive ones, and print the result."""
     program = str(HERE / "contestants" / "http_callers.py")
     with world.server() as (server, lags):
         arguments = [sys.executable, program]

@@ -1,4 +1,4 @@
-"""What one contestant takes beyond another, in the same rounds."""
+"""The time that one contestant takes in addition to another, in the same rounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = ["p50 µs", "p99 µs", "mean µs", "added µs", "quartiles", "ratio"]
 class Added:
     """The difference between two contestants' medians, round by round, in microseconds.
 
-    ``median`` of the rounds' differences, and the ``low`` and ``high`` quartile.
+    ``median`` is that of the rounds' differences; ``low`` and ``high`` are the quartiles.
     """
 
     def __init__(self, of: Timing, to: Timing) -> None:
@@ -27,20 +27,20 @@ class Added:
 
 
 def added_group(name: str, title: str, note: str, peer: str = "") -> Group:
-    """A table for contestants that took turns and whose calls cost something even when nobody governs them.
+    """Return a table for contestants that took turns and whose calls have a cost even without governance.
 
     Args:
         name: as in ``Group``.
         title: as in ``Group``.
         note: as in ``Group``.
-        peer: whose added time others are a share of, in the last column; there is none without.
+        peer: the peer with whose added time others are compared, in the last column; without a peer there is no column.
     """
     note += " Added: the median over rounds of the difference of that round's medians."
     return Group(name, title, [*COLUMNS, *([f"of {peer}'s added"] if peer else [])], note)
 
 
 def add_base(group: Group, name: str, timing: Timing) -> None:
-    """Add a contestant that others are compared with."""
+    """Add a contestant with which others are compared."""
     cells, values = times(timing)
     group.add(name, [*cells, "", "", "1"], **values)
 
@@ -49,10 +49,10 @@ def add_added(group: Group, name: str, timing: Timing, against: Timing, peer: Ad
     """Add a contestant.
 
     Args:
-        group: where.
-        name: what it is, and against whom where there are several.
+        group: the table.
+        name: its name, and the compared contestant if there are several.
         timing: its times.
-        against: the same call without what is measured.
+        against: the same call without the measured part.
         peer: what the peer adds; the last column is the ratio of the two medians.
     """
     added, ratio = Added(timing, against), Ratio(timing, against)
@@ -67,5 +67,5 @@ def add_added(group: Group, name: str, timing: Timing, against: Timing, peer: Ad
 
 
 def signed(value: float) -> str:
-    """As ``number``: a difference may be lost in the noise and come out below nothing."""
+    """As ``number``: a difference may be lost in the noise and be negative."""
     return number(value) if value >= 0 else f"-{number(-value)}"

@@ -1,4 +1,4 @@
-"""What governing adds to one run of a LangChain agent, beside LangChain's own HumanInTheLoopMiddleware."""
+"""The time that governing adds to one run of a LangChain agent, beside LangChain's own HumanInTheLoopMiddleware."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KINDS = {
 
 
 def agent(folder: Path, seconds: float) -> Group:
-    """Runs that nobody stops, against no middleware; runs that a person stops, against one that is only saved."""
+    """Uninterrupted runs, against no middleware; interrupted runs, against runs that are only saved."""
     timings = race({kind: Worker("agent_run", kind, folder / kind) for kind in KINDS}, seconds)
     group = added_group(
         "agent",
-        "One run of create_agent: a scripted model calls one tool and is done",
+        "One run of create_agent: a scripted model calls one tool and ends",
         "GovernanceMiddleware decides in the process, with durability 'process'. The last two runs are two invokes of one "
         "thread, stopped, approved and resumed, and compared with what is only saved. Our approval (on_pending='interrupt') "
         "is made on the control plane between the two, and recorded; LangChain's is what the graph is resumed with.",

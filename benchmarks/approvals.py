@@ -1,4 +1,4 @@
-"""From a person's click in one process to the waiting call's body in another."""
+"""The time from a person's approval in one process to the waiting call's body in another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .rounds import Worker, spread
 
 
 def approvals(folder: Path, times: int) -> Group:
-    """Approve so many waiting calls, each at a moment that has nothing to do with when it began to wait."""
+    """Approve this many waiting calls, each at a moment that is independent of when it began to wait."""
     group = Group(
         "approvals",
         "From an approval in another process to the waiting call's body running",
@@ -22,7 +22,7 @@ def approvals(folder: Path, times: int) -> Group:
     for durability in ("power", "process"):
         place = folder / durability
         waiter = Worker("waiter", durability, place)
-        waiter.ready()  # it makes the database
+        waiter.ready()  # it creates the database
         approver = Worker("approver", durability, place)
         took: list[float] = []
         try:

@@ -1,4 +1,4 @@
-"""What a decision costs by the number of rules."""
+"""The cost of a decision by the number of rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AIM = Aim(1.5)
 
 
 def decisions(seconds: float) -> Group:
-    """``Policy.decide`` at several sizes, for names it remembers and names it has never seen."""
+    """``Policy.decide`` at several sizes, for names that it remembers and for new names."""
     contestants = {f"{kind} {size}": Worker("decide", size, kind) for kind in KINDS for size in SIZES}
     timings = race(contestants, seconds)
     group = race_group(

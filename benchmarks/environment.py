@@ -1,4 +1,4 @@
-"""The throwaway environments with the published peers in them, made on first use."""
+"""Temporary environments with the published peers, created at the first use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ print(json.dumps({each.name.lower(): each.version for each in importlib.metadata
 
 
 class PeerEnvironment:
-    """Installs one by one what is asked for: a peer that cannot be had does not keep the others away."""
+    """Installs packages one by one: a peer that cannot be installed does not affect the others."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
@@ -37,9 +37,9 @@ class PeerEnvironment:
         self.missing: dict[str, str] = {}
 
     def prepare(self, wanted: Iterable[tuple[str, str]], say: Callable[[str], None]) -> None:
-        """Make the environment hold these versions; what cannot be had is in ``missing``, with why."""
+        """Install these versions in the environment; ``missing`` has those that cannot be installed, with the reason."""
         if not self.python.exists():
-            say("making an environment for the peers (once)")
+            say("creating an environment for the peers (once)")
             subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
         have = self._installed()
         for name, version in wanted:
@@ -61,7 +61,7 @@ class PeerEnvironment:
                 )
 
     def holds(self, wanted: dict[str, str]) -> bool:
-        """Whether these versions are there already."""
+        """Return whether these versions are already installed."""
         return self.python.exists() and wanted.items() <= self._installed().items()
 
     def _pip(self, *what: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What a governed call costs embedded: against its audit records in bare SQLite."""
+"""The cost of a governed call embedded: against its audit records in bare SQLite."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .rounds import Worker, race
 DURABILITIES = ("power", "process")
 FLOOR_AIM = Aim(1.5)
 BUSY_DISK = 1500.0
-"""When two synced transactions take more microseconds than this, others use the disk and no verdict is given."""
+"""If two synced transactions take more microseconds than this, others use the disk and there is no verdict."""
 
 
 def floor(folder: Path, seconds: float) -> Group:
-    """The governed call against nothing but the durable records it leaves."""
+    """The governed call against only the durable records that it leaves."""
     group = race_group(
         "floor",
         "One governed no-op call against its audit records written by bare sqlite3",

@@ -1,4 +1,4 @@
-"""What governing one call costs over HTTP: against the published SDK on the same server, and against one bare POST."""
+"""The cost of governing one call over HTTP: against the published SDK on the same server, and against one bare POST."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SDK = f"{_VERSION}: submit, outcome"
 
 
 def http_call(folder: Path, seconds: float, environment: PeerEnvironment) -> Group:
-    """One thread, one call after the other; the published SDK when it is installed."""
+    """One thread, one call after the other; the published SDK if it is installed."""
     group = race_group(
         "http_call",
         "One governed no-op call over HTTP",

@@ -1,4 +1,4 @@
-"""What ``from ascend_guard import governed`` costs, against ``import requests``, in fresh interpreters."""
+"""The cost of ``from ascend_guard import governed``, against ``import requests``, in fresh interpreters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TIMED = "from time import perf_counter as clock; begin = clock(); {}; print(clo
 
 
 def imports(seconds: float, environment: PeerEnvironment | None) -> Group:
-    """Both in turns, in one environment."""
+    """Both take turns, in one environment."""
     python = _python_with_requests(environment)
     group = Group(
         "imports",
@@ -33,10 +33,10 @@ def imports(seconds: float, environment: PeerEnvironment | None) -> Group:
         "Timed inside the interpreter.",
     )
     if python is None:
-        group.add("requests is not installed anywhere here", [""] * 6, missing="requests")
+        group.add("requests is not installed in any environment here", [""] * 6, missing="requests")
         return group
     timings = {name: Timing() for name in STATEMENTS}
-    for statement in STATEMENTS.values():  # byte code, and the disk's cache
+    for statement in STATEMENTS.values():  # fills the byte code and the disk's cache
         _run(python, statement)
     begin = perf_counter()
     rounds = 0

@@ -1,4 +1,4 @@
-"""From the kill switch's answer to the last call that still began."""
+"""The time from the kill switch's answer to the last call that still began."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .servers import GuardServer
 AIM = Aim(100, "<", "ms")
 PROCESSES, THREADS = 2, 4
 AFTERWARDS = 0.3
-"""Seconds that the agents go on trying after the switch was pulled."""
+"""Seconds for which the agents continue to try after the switch was turned on."""
 
 _REASON = {"reason": "pulled by the benchmark"}
 
 
 def kill(folder: Path, pulls: int) -> Group:
-    """Pull the switch so many times while agents start calls as fast as they can."""
+    """Turn the switch on this many times while agents start calls as fast as they can."""
     group = Group(
         "kill",
         "From the kill switch's answer to the last governed call's body that began",

@@ -1,4 +1,4 @@
-"""What governing one call of a LangChain tool costs: in the process, over HTTP, and under ascend-langchain's wrapper."""
+"""The cost of governing one call of a LangChain tool: in the process, over HTTP, and with ascend-langchain's wrapper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WRAPPED = f"{_VERSION}, wrap_tools; against that"
 
 
 def langchain(folder: Path, seconds: float, environment: PeerEnvironment) -> Group:
-    """One call after the other; the wrapper when it is installed."""
+    """One call after the other; the wrapper if it is installed."""
     group = added_group(
         "langchain",
         "One call of a LangChain tool: tool.invoke(tool_call)",

@@ -1,4 +1,4 @@
-"""What ``govern_server`` adds to one tools/call of an MCP server."""
+"""The time that ``govern_server`` adds to one tools/call of an MCP server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACES = {
 
 
 def mcp(folder: Path, seconds: float) -> Group:
-    """Every kind of server without and with governance."""
+    """Every kind of server, with and without governance."""
     contestants: dict[str, Worker] = {}
     for face in FACES:
         contestants[f"{face} ungoverned"] = _client(face)

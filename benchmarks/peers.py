@@ -1,4 +1,4 @@
-"""One governed no-op call against what published packages take for one of theirs."""
+"""One governed no-op call against the equivalent call of published packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PEERS = {
 
 
 def peers(folder: Path, seconds: float, environment: PeerEnvironment) -> Group:
-    """Ours in both durabilities, and every peer that could be installed."""
+    """Our call in both durabilities, and every peer that could be installed."""
     contestants: dict[str, Worker] = {}
     absent = dict(environment.missing)
     for name in PEERS:
@@ -46,7 +46,7 @@ def peers(folder: Path, seconds: float, environment: PeerEnvironment) -> Group:
     group = race_group(
         "peers",
         "One governed no-op call against published peers",
-        f"Ratios are to {REFERENCE}." if against else f"{REFERENCE} is not there to compare with.",
+        f"Ratios are to {REFERENCE}." if against else f"{REFERENCE} is not available for comparison.",
     )
     for name, timing in timings.items():
         if timing is against:

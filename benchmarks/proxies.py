@@ -1,4 +1,4 @@
-"""What ``ascend-guard mcp-proxy`` adds to one tools/call over stdio, against a process that only copies the lines."""
+"""The time that ``ascend-guard mcp-proxy`` adds to one tools/call over stdio, against a process that only copies lines."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _PLACES: dict[Place, tuple[str, Callable[[float, float], bool]]] = {
 
 
 class Aim:
-    """What a number should be: ``Aim(1.5)`` is at most 1.5 times as much, ``Aim(50, "<", "ms")`` below 50 ms."""
+    """The aim for a number: ``Aim(1.5)`` is at most 1.5 times as much, ``Aim(50, "<", "ms")`` below 50 ms."""
 
     def __init__(self, limit: float, place: Place = "<=", unit: str = "×") -> None:
         self.limit = limit
@@ -31,7 +31,7 @@ class Aim:
         self._sign, self._compare = _PLACES[place]
 
     def met(self, value: float) -> bool:
-        """Whether this number is what it should be."""
+        """Return whether this number meets the aim."""
         return self._compare(value, self.limit)
 
     def __str__(self) -> str:
@@ -42,10 +42,10 @@ class Group:
     """One table.
 
     Args:
-        name: what ``--only`` calls it.
+        name: its name for ``--only``.
         title: what is compared, for people.
-        columns: headings after the first; a heading that begins with ``!`` holds verdicts.
-        note: what one must know to read the table.
+        columns: headings after the first; a heading that begins with ``!`` has verdicts.
+        note: what a reader must know to understand the table.
     """
 
     def __init__(self, name: str, title: str, columns: list[str], note: str = "") -> None:
@@ -63,7 +63,7 @@ class Group:
 
     def show(self, console: Console) -> None:
         """Print it."""
-        # Markdown where it is read as text, so that it can be pasted into a document.
+        # Markdown if the output is text, so that it can be pasted into a document.
         table = Table(box=box.HEAVY_HEAD if console.is_terminal else box.MARKDOWN)
         table.add_column("")
         for heading in self.columns:
@@ -82,14 +82,14 @@ RACE_COLUMNS = ["p50 µs", "p99 µs", "mean µs", "ratio", "quartiles", "of mean
 
 
 def race_group(name: str, title: str, note: str = "") -> Group:
-    """A table for contestants that took turns."""
+    """Return a table for contestants that took turns."""
     return Group(name, title, RACE_COLUMNS, note)
 
 
 def add_timing(
     group: Group, name: str, timing: Timing, against: Timing | None, aim: Aim | None = None
 ) -> None:
-    """Add a contestant; ``against`` is whom it is compared with."""
+    """Add a contestant; ``against`` is the one with which it is compared."""
     cells, values = times(timing)
     if against is None:
         cells += ["1"] + [""] * 4
@@ -102,7 +102,7 @@ def add_timing(
 
 
 def times(timing: Timing) -> tuple[list[str], dict[str, Any]]:
-    """The cells of a contestant's own times, and the same for programs."""
+    """Return the cells of a contestant's own times, and the same for programs."""
     p50, p99, mean = timing.p50, timing.p99, timing.mean
     return [number(p50), "" if p99 is None else number(p99), number(mean)], {
         "p50_us": p50,
@@ -112,7 +112,7 @@ def times(timing: Timing) -> tuple[list[str], dict[str, Any]]:
 
 
 def verdict(aim: Aim | None, value: float, values: dict[str, Any]) -> list[str]:
-    """The cells ``aim`` and ``met``; the same goes into ``values``."""
+    """Return the cells ``aim`` and ``met``, which are also added to ``values``."""
     if aim is None:
         return ["", ""]
     values["aim"], values["met"] = str(aim), aim.met(value)
@@ -120,7 +120,7 @@ def verdict(aim: Aim | None, value: float, values: dict[str, Any]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Three digits, or all before the point."""
+    """Return three digits, or all digits before the point."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

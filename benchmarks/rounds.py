@@ -1,4 +1,4 @@
-"""Contestants that take turns, and what their times say about each other."""
+"""Contestants that take turns, and the comparison of their times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 BATCH = 0.03
-"""Seconds one contestant's turn takes: short, so that a disturbance hits a round and not a contestant."""
+"""Seconds of one contestant's turn: short, so that a disturbance affects a round and not a contestant."""
 
 
 class ContestantFailed(Exception):
@@ -22,11 +22,11 @@ class ContestantFailed(Exception):
 
 
 class Worker:
-    """A contestant: a script that runs as a process of its own, see ``contestants/serving.py``.
+    """A contestant: a script in a separate process, see ``contestants/serving.py``.
 
     Args:
         script: its file name without ``.py``.
-        arguments: for the script.
+        arguments: the script's arguments.
         python: the interpreter of its environment.
     """
 
@@ -45,7 +45,7 @@ class Worker:
     def ready(self) -> None:
         """Wait until it has warmed up."""
         while not self._is_ready:
-            self._is_ready = self.hear() == "ready"  # some packages greet
+            self._is_ready = self.hear() == "ready"  # some packages print a greeting
 
     def ask(self, line: str) -> str:
         """Send a line and return the answer."""
@@ -62,7 +62,7 @@ class Worker:
             self._fail()
 
     def hear(self) -> str:
-        """The next line it says."""
+        """Return the next line of its output."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -75,7 +75,7 @@ class Worker:
         return took
 
     def close(self) -> None:
-        """End it in good order."""
+        """End it normally."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -91,11 +91,11 @@ class Worker:
         self._process.wait(10)
         self._errors.seek(0)
         lines = [line for line in self._errors.read().splitlines() if line.strip()]
-        raise ContestantFailed(lines[-1] if lines else f"{self.script} ended without a word")
+        raise ContestantFailed(lines[-1] if lines else f"{self.script} ended without output")
 
 
 def spread(times: list[float]) -> tuple[float, float, float]:
-    """The median, what one in a hundred exceeds, and the longest."""
+    """Return the median, the time that one call in a hundred exceeds, and the longest time."""
     ordered = sorted(times)
     return median(ordered), ordered[len(ordered) * 99 // 100], ordered[-1]
 
@@ -112,18 +112,18 @@ class Timing:
 
     @property
     def p50(self) -> float:
-        """The middle call."""
+        """The median call."""
         return median(each for one in self.rounds for each in one)
 
     @property
     def p99(self) -> float | None:
-        """One call in a hundred takes longer; None when too few were timed one by one."""
+        """The time that one call in a hundred exceeds; None when too few were timed individually."""
         every = sorted(each for one in self.rounds for each in one)
         return every[len(every) * 99 // 100] if len(every) >= 500 else None
 
     @property
     def mean(self) -> float:
-        """Of all calls, with whatever disturbed them."""
+        """The mean of all calls, including disturbances."""
         every = [each for one in self.rounds for each in one]
         return sum(every) / len(every)
 
@@ -131,8 +131,8 @@ class Timing:
 class Ratio:
     """One contestant's time divided by another's, round by round.
 
-    ``median`` of the rounds' ratios of medians, the ``low`` and ``high`` quartile, and ``mean``: the ratio of
-    the means of everything, where rare slow calls weigh what they cost.
+    ``median`` is that of the rounds' ratios of medians, ``low`` and ``high`` are the quartiles, and ``mean`` is the
+    ratio of the means of all calls, which includes rare slow calls.
     """
 
     def __init__(self, of: Timing, to: Timing) -> None:
@@ -146,7 +146,7 @@ class Ratio:
 
 
 def race(contestants: dict[str, Worker], seconds: float) -> dict[str, Timing]:
-    """Let the contestants take turns, A B C A B C, for so many seconds. They are closed afterwards."""
+    """Let the contestants take turns, A B C A B C, for this many seconds. They are closed afterwards."""
     try:
         for worker in contestants.values():
             worker.ready()
@@ -157,7 +157,7 @@ def race(contestants: dict[str, Worker], seconds: float) -> dict[str, Timing]:
         while perf_counter() - begin < seconds or len(timings[order[0]].rounds) < 5:
             for name in order:
                 timings[name].add(contestants[name].batch(sizes[name]))
-            order.append(order.pop(0))  # whoever follows a contestant suffers what it left behind
+            order.append(order.pop(0))  # the next contestant suffers from what the previous one left behind
         return timings
     finally:
         for worker in contestants.values():

@@ -1,4 +1,4 @@
-"""Decisions a second of ``ascend-guard serve``, against the bare route of the framework it is made with."""
+"""Decisions a second of ``ascend-guard serve``, against the bare route of its framework."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .servers import EchoServer, GuardServer, ServerProcess, postgres
 AIM = Aim(0.4, ">=")
 CONNECTIONS = 32
 TURN = 0.5
-"""Seconds of one contestant's turn: long enough to fill every connection, short enough to share a disturbance."""
+"""Seconds of one contestant's turn: long enough to use every connection, short enough to share a disturbance."""
 
 ECHO = "bare echo route"
 PLAIN = "SQLite, power"
@@ -27,9 +27,9 @@ _APPROVED = '"status":"approved"'
 
 
 def server(folder: Path, seconds: float, *, whole: bool = True) -> Group:
-    """The load takes turns between the servers, which run side by side, each idle while it is not its turn.
+    """The load alternates between the servers, which run at the same time; each is idle during the others' turns.
 
-    ``whole`` says whether to start a PostgreSQL too, which takes longer than a short measurement.
+    ``whole`` says whether to start PostgreSQL too, which takes longer than a short measurement.
     """
     group = Group(
         "server",
@@ -66,12 +66,12 @@ def server(folder: Path, seconds: float, *, whole: bool = True) -> Group:
     for name, loaded in rounds.items():
         _add(group, name, loaded, rounds[ECHO])
     if whole and database_url is None:
-        group.add(POSTGRES, ["not to be had here"] + [""] * 8, missing="PostgreSQL")
+        group.add(POSTGRES, ["not available here"] + [""] * 8, missing="PostgreSQL")
     return group
 
 
 class _Loaded:
-    """What one contestant did, by round."""
+    """The results of one contestant, by round."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -92,7 +92,7 @@ def _race(servers: dict[str, ServerProcess], loads: dict[str, Worker], seconds: 
             loaded.cpu += servers[name].cpu() - cpu
             loaded.rates.append(len(took) / elapsed)
             loaded.times += took
-        order.append(order.pop(0))  # whoever follows a contestant suffers what it left behind
+        order.append(order.pop(0))  # the next contestant suffers from what the previous one left behind
     return rounds
 
 

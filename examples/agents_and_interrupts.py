@@ -1,7 +1,7 @@
-"""Two agents in one graph, held in the middle by LangGraph's interrupt, and gone on with by another process after a restart.
+"""Two agents in one graph, interrupted in the middle by LangGraph, and continued by another process after a restart.
 
-A supervisor hands work to a payments agent; the payments agent's tool needs a person. Nothing has to stay up while that
-person thinks: the graph is in a checkpoint, the request is in the control plane. Whoever resumes the graph decides nothing.
+A supervisor delegates work to a payments agent; the payments agent's tool needs a person. No process has to run while that
+person thinks: the graph is in a checkpoint, the request is in the control plane. Resuming the graph decides nothing.
 
 Run it from anywhere (``pip install 'ascend-guard[langchain]' langgraph-checkpoint-sqlite``)::
 
@@ -25,7 +25,7 @@ try:
     from langgraph.types import Command
 except ImportError as error:
     sys.exit(
-        f"This needs {error.name}. Type: pip install 'ascend-guard[langchain]' langgraph-checkpoint-sqlite"
+        f"This needs {error.name}. Install it: pip install 'ascend-guard[langchain]' langgraph-checkpoint-sqlite"
     )
 
 import ascend_guard
@@ -47,7 +47,7 @@ THREAD: Any = {"configurable": {"thread_id": "conversation-7"}}
 
 
 class Once(BaseChatModel):
-    """A model that makes one tool call, then repeats what the tool said. It keeps nothing, so a restart loses nothing."""
+    """A model that makes one tool call, then repeats the tool's answer. It keeps no state, so a restart loses nothing."""
 
     call: Any
 
@@ -89,7 +89,7 @@ def build(saver: SqliteSaver) -> Any:
 
     @tool
     def ask_payments(task: str) -> str:
-        """Hand something over to the payments agent."""
+        """Delegate something to the payments agent."""
         return str(payments.invoke({"messages": [HumanMessage(task)]})["messages"][-1].text)
 
     return create_agent(
@@ -101,7 +101,7 @@ def build(saver: SqliteSaver) -> Any:
 
 
 def step(folder: Path, word: str) -> None:
-    """One process: begin the conversation, or resume it with some word."""
+    """Run one process: begin the conversation, or resume it with a word."""
     plane = control_plane(folder)
     with SqliteSaver.from_conn_string(str(folder / "graph.db")) as saver:
         given: Any = (
@@ -117,7 +117,7 @@ def main(folder: Path) -> None:
     (folder / "policy.yaml").write_text(POLICY)
 
     def process(word: str) -> str:
-        """A process of its own, which ends."""
+        """Run a separate process until it ends."""
         ran = subprocess.run(
             [sys.executable, __file__, str(folder), word], capture_output=True, text=True, check=True
         )

@@ -1,4 +1,4 @@
-"""A LangChain agent whose tools are governed by one middleware: it sees denials, waits for people, and takes their edits.
+"""A LangChain agent whose tools one middleware governs: the agent sees denials, waits for people, and gets their edits.
 
 Run it from anywhere (``pip install 'ascend-guard[langchain]'``). The model is scripted: nothing goes over the network::
 
@@ -17,7 +17,7 @@ try:
     from langchain_core.messages import AIMessage, HumanMessage
     from langchain_core.tools import tool
 except ImportError as error:
-    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[langchain]'")
+    sys.exit(f"This needs {error.name}. Install it: pip install 'ascend-guard[langchain]'")
 
 import ascend_guard
 
@@ -63,7 +63,7 @@ def delete_order(order_id: str) -> str:
 
 
 class Scripted(GenericFakeChatModel):
-    """A model that says what it was told to say."""
+    """A model with scripted messages."""
 
     def bind_tools(self, tools: Any, **_: Any) -> Any:
         return self
@@ -74,7 +74,7 @@ def calls(name: str, **arguments: Any) -> AIMessage:
 
 
 def run(*script: AIMessage, middleware: GovernanceMiddleware) -> list[str]:
-    """What the tools answered to a model that follows this script."""
+    """Return the tools' answers to a model that follows this script."""
     agent = create_agent(
         Scripted(messages=iter([*script, AIMessage("Done.")])),
         tools=[find_order, refund, delete_order],
@@ -111,7 +111,7 @@ def main(folder: Path) -> None:
     print("4. Ana approved half of it, and the same call now runs with that:", edited.splitlines()[0])
 
     (again,) = run(big, middleware=governance)
-    print("5. One approval is good for one run:", again.split(";")[0])
+    print("5. One approval is valid for one run:", again.split(";")[0])
 
     report = plane.verify_audit()
     print(f"6. The audit trail has {report.records} records and is intact: {report.ok}")

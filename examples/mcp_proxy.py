@@ -1,10 +1,10 @@
-"""The proxy in front of a published MCP server, which knows nothing of it: some calls run, one is denied, one waits for ana.
+"""The proxy in front of a published, unchanged MCP server: some calls run, one is denied, one waits for ana.
 
 Run it from anywhere (``pip install 'ascend-guard[mcp]' mcp-server-git``, and git itself). Nothing goes over the network::
 
     python examples/mcp_proxy.py
 
-In an MCP client's configuration the same is one command: ``ascend-guard mcp-proxy install``.
+To do the same in an MCP client's configuration takes one command: ``ascend-guard mcp-proxy install``.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Any
 try:
     from mcp import Client, StdioServerParameters
 except ModuleNotFoundError as error:
-    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[mcp]' mcp-server-git")
+    sys.exit(f"This needs {error.name}. Install it: pip install 'ascend-guard[mcp]' mcp-server-git")
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane
@@ -49,7 +49,7 @@ rules:
 async def main(folder: Path) -> None:
     server = shutil.which("mcp-server-git")
     if server is None:
-        sys.exit("This needs a server to put the proxy in front of. Type: pip install mcp-server-git")
+        sys.exit("This needs a server to put the proxy in front of. Install it: pip install mcp-server-git")
     repository = folder / "repository"
     git("init", "--quiet", str(repository))
     git("-C", str(repository), "config", "user.name", "agent")
@@ -93,7 +93,7 @@ async def main(folder: Path) -> None:
 
 
 def first_pending(people: EmbeddedControlPlane) -> Any:
-    """What anybody with `ascend-guard approvals list` sees."""
+    """Return the first pending action, as `ascend-guard approvals list` shows it."""
     while not (waiting := people.pending()):
         time.sleep(0.02)
     return waiting[0]

@@ -16,7 +16,7 @@ try:
     from mcp import Client, StdioServerParameters
     from mcp.server.mcpserver import MCPServer
 except ImportError as error:
-    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[mcp]' 'mcp>=2'")
+    sys.exit(f"This needs {error.name}. Install it: pip install 'ascend-guard[mcp]' 'mcp>=2'")
 
 import ascend_guard
 from ascend_guard import EmbeddedControlPlane
@@ -43,7 +43,7 @@ def control_plane(folder: Path) -> EmbeddedControlPlane:
 
 
 def serve(folder: Path) -> None:
-    """The server, as anybody writes one; the line that governs it may stand before or after its tools."""
+    """An ordinary server; the line that governs it may be before or after its tools."""
     control_plane(folder)
     server = govern_server(MCPServer("orders"), wait=0.5, hide_denied=True)
 

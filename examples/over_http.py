@@ -1,10 +1,10 @@
-"""The control plane as a server: agents ask it with a key, people decide with a token, and it fails closed.
+"""The control plane as a server: agents use it with a key, people decide with a token, and it fails closed.
 
 Run it from anywhere, with the server's extra (``pip install 'ascend-guard[server]'``)::
 
     python examples/over_http.py
 
-It starts `ascend-guard serve` on a free port with a database in a temporary folder, and ends it again.
+It starts `ascend-guard serve` on a free port with a database in a temporary folder, and stops it again.
 """
 
 import json
@@ -46,12 +46,12 @@ rules:
 
 @governed("refund", "billing", resource="orders/{order_id}", timeout=30)
 def refund(order_id: str, amount: float) -> str:
-    """The tool. Nothing in it knows where its calls are decided."""
+    """The tool. Its code does not depend on where its calls are decided."""
     return f"refunded {amount:.2f} on order {order_id}"
 
 
 class Person:
-    """Somebody with a token, at the API as any console would use it."""
+    """A person with a token, who uses the API as a console does."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
@@ -75,7 +75,7 @@ def main(folder: Path) -> None:
     command = [sys.executable, "-m", "ascend_guard"]
     missing = [name for name in ("starlette", "uvicorn", "jwt", "prometheus_client") if not find_spec(name)]
     if missing:
-        sys.exit(f"This needs {missing[0]}. Type: pip install 'ascend-guard[server]'")
+        sys.exit(f"This needs {missing[0]}. Install it: pip install 'ascend-guard[server]'")
 
     def command_line(*words: str) -> Any:
         ran = subprocess.run(
@@ -89,7 +89,7 @@ def main(folder: Path) -> None:
     ]
 
     with serving(command, environment) as url:
-        # Or set ASCEND_API_KEY, ASCEND_API_URL and ASCEND_AGENT_ID, and leave this out.
+        # Or set ASCEND_API_KEY, ASCEND_API_URL and ASCEND_AGENT_ID, and remove this.
         plane = ascend_guard.configure(api_key=key, api_url=url, agent_id="billing-agent")
         ann = Person(url, token)
         print("1. The server's policy allows it:", refund("A-17", 40.0))
@@ -134,7 +134,7 @@ def main(folder: Path) -> None:
 
 @contextmanager
 def serving(command: list[str], environment: dict[str, str]) -> Iterator[str]:
-    """Run the server; where it answers."""
+    """Run the server; yields its address."""
     server = subprocess.Popen(
         [*command, "serve", "--port", "0", "--json"], env=environment, stdout=subprocess.PIPE, text=True
     )

@@ -4,7 +4,7 @@ Run it from anywhere::
 
     python examples/quickstart.py
 
-It decides in this process, by the policy below, and works in a temporary folder. Nothing else is needed.
+It decides in this process, with the policy below, and works in a temporary folder. Nothing else is needed.
 """
 
 import tempfile
@@ -44,21 +44,21 @@ orders = {"7731": 940.0, "7764": 12.5}
 
 @governed("refund", resource="orders/{order_id}", on_pending="raise")
 def refund(order_id: str, amount: float) -> str:
-    """Any function of yours. Its body runs only once this very call has been approved."""
+    """Any function of yours. Its body runs only after this call has been approved."""
     orders[order_id] -= amount
     return f"refunded {amount:.2f} on order {order_id}"
 
 
 @governed("order_delete", resource="orders/{order_id}")
 def delete_order(order_id: str) -> None:
-    """Another one, which the policy does not let run."""
+    """Another function, which the policy does not let run."""
     del orders[order_id]
 
 
 def main(folder: Path) -> None:
     policy = folder / "policy.yaml"
     policy.write_text(POLICY)
-    # Or set ASCEND_POLICY, and leave this out.
+    # Or set ASCEND_POLICY, and remove this.
     plane = ascend_guard.configure(
         policy=policy, database_url=f"sqlite:///{folder}/ascend.db", agent_id="support"
     )
@@ -77,16 +77,16 @@ def main(folder: Path) -> None:
     except ActionPendingError as error:
         print("3. A person has to decide:", error)
         assert orders["7731"] == 940.0
-        # What a person does from another terminal, with `ascend-guard approvals approve`.
+        # A person does this in another terminal, with `ascend-guard approvals approve`.
         plane.approve(str(error.action_id), approver="ana", comment="Charged twice.")
 
-    # The same call again takes the approval up, once. With on_pending="wait", which is what you get when you
-    # say nothing, the first call would simply have waited until ana had decided.
+    # The same call, made again, resumes the action and uses the approval, once. With on_pending="wait", which is the
+    # default, the first call would have waited until ana had decided.
     print("4. Approved by ana:", refund("7731", 940.0))
     try:
         refund("7731", 940.0)
     except ActionPendingError:
-        print("5. One approval is good for one run: the next refund waits again.")
+        print("5. One approval is valid for one run: the next refund waits again.")
 
     report = plane.verify_audit()
     print(f"6. The audit trail has {report.records} records and is intact: {report.ok}")

@@ -1,4 +1,4 @@
-"""Coroutines, streams, blocks and many agents in one process: the same decorator, nothing else to learn.
+"""Coroutines, streams, blocks and many agents in one process, all with the same decorator.
 
 Run it from anywhere::
 
@@ -43,14 +43,14 @@ async def send_mail(to: str, text: str) -> str:
 
 @governed("file_read", resource="{name}")
 async def read_pages(name: str, pages: int) -> AsyncIterator[str]:
-    """A stream: decided before its first chunk; the kill switch is looked at before each further one."""
+    """A stream: decided before its first chunk; the kill switch is checked before each further one."""
     for number in range(pages):
         await asyncio.sleep(0.01)
         yield f"{name}, page {number + 1}"
 
 
 async def approve_what_waits(plane: EmbeddedControlPlane) -> None:
-    """A stand-in for a person with `ascend-guard approvals watch`."""
+    """Approves like a person with `ascend-guard approvals watch`."""
     while True:
         waiting = plane.read(lambda reader: reader.actions(plane.organization, status="pending"))
         if waiting:
@@ -76,12 +76,12 @@ async def main(folder: Path) -> None:
     )
     assert isinstance(plane, EmbeddedControlPlane)
 
-    # Waiting for a person holds up nobody else.
+    # Waiting for a person blocks no other work.
     mail = asyncio.create_task(send_mail("mira@example.org", text="Your refund is on its way."))
     turns, _ = await asyncio.gather(count_while(mail), approve_what_waits(plane))
     print(f"1. Mail {await mail}; the event loop went round {turns} times while it waited.")
 
-    # A block that is no function. Use permit.parameters: an approver may have edited them.
+    # A block that is not a function. Use permit.parameters, because an approver may have edited them.
     draft = folder / "drafts" / "reply.txt"
     async with guard(
         "file_write", "drafts", resource="drafts/reply.txt", parameters={"text": "Dear Mira"}
@@ -89,13 +89,13 @@ async def main(folder: Path) -> None:
         draft.write_text(permit.parameters["text"])
     print(f"2. The block ran: {draft.read_text()!r} is in {draft.name}.")
 
-    # Many agents and conversations in one process: whatever is called inside carries these.
+    # Many agents and conversations in one process: all calls inside carry these values.
     with scope(agent_id="researcher", session_id="conversation-7"):
         pages = [page async for page in read_pages("report.pdf", pages=3)]
     latest = plane.read(lambda reader: reader.actions(plane.organization, limit=1))[0]
     print(f"3. {len(pages)} pages were read by {latest.agent_id} in {latest.session_id}.")
 
-    # A stream ends at the chunk after the kill switch is pulled, by whomever and from whatever process.
+    # A stream ends at the next chunk after the kill switch is turned on, by any person and from any process.
     read, pulled = 0, 0.0
     try:
         async for _ in read_pages("archive.pdf", pages=1000):

@@ -1,10 +1,10 @@
-"""What governed calls look like in OpenTelemetry: spans and metrics on the console.
+"""Governed calls in OpenTelemetry: spans and metrics on the console.
 
 Run it from anywhere, with the SDK (``pip install 'ascend-guard[otel]'``)::
 
     python examples/telemetry.py
 
-Nothing is switched on in ascend-guard: it tells whatever SDK the process has configured. In production this is your
+ascend-guard needs no switch for it: it uses the SDK that the process has configured. In production this is your
 OTLP exporter, or ``opentelemetry-instrument``; here it is the console, with one line for each span and measurement.
 """
 
@@ -24,7 +24,7 @@ try:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 except ModuleNotFoundError as error:
-    sys.exit(f"This needs {error.name}. Type: pip install 'ascend-guard[otel]'")
+    sys.exit(f"This needs {error.name}. Install it: pip install 'ascend-guard[otel]'")
 
 import ascend_guard
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed
@@ -58,12 +58,12 @@ def refund(order_id: str, amount: float) -> str:
 
 @governed("order_cancel", "orders", resource="orders/{order_id}")
 def cancel(order_id: str, amount: float) -> str:
-    """Makes a span ``execute_tool orders``; the refund made in here is its child, whatever comes of it."""
+    """Makes a span ``execute_tool orders``; the refund inside it is its child, whatever its outcome."""
     return refund(order_id, amount)
 
 
 def describe_span(span: ReadableSpan) -> str:
-    """One line: what, in which span, how it went. The order's number and the amount are nowhere on it."""
+    """Return one line: the span, its parent, its result. It never contains the order's number or the amount."""
     assert span.context is not None
     told = {name.removeprefix("ascend."): value for name, value in (span.attributes or {}).items()}
     kept = ("decision", "policy.rule", "risk.level", "outcome", "orchestration.depth", "error.type")
@@ -73,7 +73,7 @@ def describe_span(span: ReadableSpan) -> str:
 
 
 def describe_metrics(data: MetricsData) -> str:
-    """One line for each series."""
+    """Return one line for each series."""
     lines = []
     for resource in data.resource_metrics:
         for scope in resource.scope_metrics:

@@ -1,11 +1,11 @@
-"""How to test what your agent does when it is allowed, denied, held or stopped: no policy, no database.
+"""How to test an agent whose calls are allowed, denied, held or stopped: without policy and database.
 
-Run it with pytest (``pip install pytest``), or as it is::
+Run it with pytest (``pip install pytest``), or directly::
 
     pytest examples/testing_your_agent.py
 
-The fixture ``ascend_guard_script`` comes with ascend-guard: a ``ScriptedControlPlane`` that answers what the
-test says, denies what it does not mention, and remembers what it was asked.
+The fixture ``ascend_guard_script`` comes with ascend-guard: a ``ScriptedControlPlane`` that answers as the
+test says, denies what the test does not mention, and remembers the submitted actions.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 try:
     import pytest
 except ModuleNotFoundError as error:
-    sys.exit(f"This needs {error.name}. Type: pip install pytest")
+    sys.exit(f"This needs {error.name}. Install it: pip install pytest")
 
 from ascend_guard import ActionPendingError, AuthorizationDeniedError, Decision, governed
 from ascend_guard.testing import ScriptedControlPlane
@@ -30,7 +30,7 @@ def refund(order_id: str, amount: float) -> None:
 
 
 def settle_complaint(order_id: str, amount: float) -> str:
-    """What the agent tells the customer."""
+    """Return what the agent tells the customer."""
     try:
         refund(order_id, amount)
     except ActionPendingError:
@@ -49,7 +49,7 @@ def _empty_ledger() -> None:
 
 
 def test_an_approved_refund_is_booked(ascend_guard_script: ScriptedControlPlane) -> None:
-    """What is approved runs, once, and the control plane saw the arguments that ran."""
+    """An approved call runs, once, and the control plane saw the arguments that ran."""
     ascend_guard_script.approve("refund")
     assert settle_complaint("7764", 12.5) == "You get 12.50 back."
     assert ledger == [("7764", 12.5)]
@@ -59,14 +59,14 @@ def test_an_approved_refund_is_booked(ascend_guard_script: ScriptedControlPlane)
 
 
 def test_a_denied_refund_is_explained(ascend_guard_script: ScriptedControlPlane) -> None:
-    """The agent passes the reason on, and nothing was booked."""
+    """The agent passes the reason on, and nothing is booked."""
     ascend_guard_script.deny("refund", reason="the order is too old")
     assert settle_complaint("7764", 12.5) == "I cannot do that: the order is too old."
     assert ledger == []
 
 
 def test_a_held_refund_runs_once_somebody_agreed(ascend_guard_script: ScriptedControlPlane) -> None:
-    """The same call, made again after the approval, takes it up."""
+    """The same call, made again after the approval, resumes the action."""
     ascend_guard_script.pending("refund")
     assert settle_complaint("7731", 940.0) == "A colleague has to look at this first."
     assert ledger == []
@@ -76,7 +76,7 @@ def test_a_held_refund_runs_once_somebody_agreed(ascend_guard_script: ScriptedCo
 
 
 def test_a_stopped_agent_books_nothing(ascend_guard_script: ScriptedControlPlane) -> None:
-    """The kill switch comes before everything else."""
+    """The kill switch comes before all other decisions."""
     ascend_guard_script.approve()
     ascend_guard_script.kill("an incident")
     assert settle_complaint("7764", 12.5) == "I cannot do that: an incident."
@@ -92,7 +92,7 @@ def test_what_the_script_does_not_mention_is_denied() -> None:
 
 
 if __name__ == "__main__":
-    # Of this file alone: neither the settings of a folder around it nor what other plugins have to say.
+    # Only for this file: without the settings of a surrounding folder and the output of other plugins.
     alone = (
         "-c",
         os.devnull,

@@ -32,7 +32,7 @@ byte use[CALLERS];          /* the slot in memory: which use of it, and its stat
 byte state[CALLERS];
 byte revoked[CALLERS];      /* the use that was revoked; 0 is none */
 byte listed[CALLERS];       /* the use that the killer's answer names; 0 is none */
-bool alive[CALLERS] = true; /* holds the lock of its presence file */
+bool alive[CALLERS] = true; /* holds the lock of its liveness file */
 
 inline drain(c) {
     do

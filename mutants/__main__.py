@@ -1,4 +1,4 @@
-"""``make mutants``: every small fault that is put into a security-critical module must fail a test of its area."""
+"""``make mutants``: every small fault in a security-critical module must fail a test of its area."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(names: list[str]) -> int:
     wrong = set(names) - {target.name for target in TARGETS}
     if wrong:
         raise SystemExit(
-            f"No such module: {', '.join(sorted(wrong))}. There are {', '.join(t.name for t in TARGETS)}."
+            f"No such module: {', '.join(sorted(wrong))}. Modules are {', '.join(t.name for t in TARGETS)}."
         )
     CACHE.mkdir(exist_ok=True)
     failed = False
@@ -45,7 +45,7 @@ def main(names: list[str]) -> int:
 
 
 def session(name: str, tree: Path) -> int:
-    """The mutants of one module, in a process of their own."""
+    """Try the mutants of one module, in a separate process."""
     import pytest
     from session import Session
     from targets import TARGETS

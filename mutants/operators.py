@@ -1,6 +1,6 @@
 """The faults that are put into a module: one small change each, of the kinds that matter where a decision is enforced.
 
-The making of an error is left alone: its text may change, whether it is raised may not.
+Expressions that create an error are not changed: its text is not tested here, only whether it is raised.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Mutant:
     """One change of one module.
 
     Args:
-        name: function, kind, and the source before and after; it stays the same while the statement does.
-        lines: the first and last line of the statement that was changed, or of its head.
+        name: function, kind, and the source before and after; it stays the same as long as the statement does.
+        lines: the first and last line of the changed statement, or of its head.
         in_function: whether only the bodies of functions differ, so that a loaded module can be changed in place.
-        tree: makes the whole changed module, with every line where it was.
+        tree: makes the whole changed module, with unchanged line numbers.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Mutant:
 
 
 def mutants(source: str, by_hand: list[tuple[str, str]]) -> list[Mutant]:
-    """Every mutant of a module: first the changes of text made by hand, then those of the operators."""
+    """Return every mutant of a module: first the textual changes made by hand, then those of the operators."""
     made = []
     for old, new in by_hand:
         if source.count(old) != 1:
@@ -100,7 +100,7 @@ class _Place:
 def _places(
     node: ast.AST, statement: ast.AST | None = None, where: str = "", inside: bool = False
 ) -> Iterator[_Place]:
-    """Every node below this one that may be changed, with what puts another in its place."""
+    """Yield every node below this one that may be changed, with a function that replaces it."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         where = f"{where}.{node.name}".removeprefix(".")
     if isinstance(node, ast.Raise):
@@ -134,7 +134,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """The kinds of change of one node, and what takes its place."""
+    """Yield the kinds of change of one node, and its replacement."""
     if isinstance(node, ast.stmt):
         yield from _of_statement(node)
     elif isinstance(node, ast.ExceptHandler):

@@ -1,7 +1,7 @@
 """A pytest plugin: collects the tests of one module once, then tries every mutant of it in a process forked from there.
 
-Everything is imported and collected when a mutant's process starts, so that a mutant costs what its tests cost. The child
-exchanges the code of the functions that differ; a mutant of code that ran at import gets a new interpreter instead.
+Everything is imported and collected before a mutant's process starts, so a mutant costs only the time of its tests. The
+child replaces the code of the functions that differ; a mutant of code that ran at import gets a new interpreter instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hypothesis import Phase, settings
 from targets import TARGETS, Target
 
 SECONDS_OF_TESTS = 60.0
-"""How long the tests that one mutant is given may take together, by their times when nothing is wrong."""
+"""The most seconds for the tests of one mutant together, by their times without a fault."""
 
 
 def digest(*contents: bytes) -> str:
@@ -115,7 +115,7 @@ class Session:
         path = self.cache / f"{self.target.name}.{what}.json"
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps(kept))
-        beside.replace(path)  # an interrupted run leaves the old one whole
+        beside.replace(path)  # an interrupted run leaves the old file complete
 
     def _hash(self, nodes: list[str]) -> str:
         files = sorted({node.partition("::")[0] for node in nodes})
@@ -126,9 +126,9 @@ class Session:
     # Which tests reach which line, and how long they take.
 
     def _coverage(self) -> dict[str, Any]:
-        """The tests that pass without a mutant, each with its seconds and the lines of this module that it reaches.
+        """Return the tests that pass without a mutant, each with its seconds and the lines of this module that it reaches.
 
-        One run of a test file is measured for all modules, since several share their tests.
+        One run of a test file is measured for all modules, because several modules share their tests.
         """
         tests = self.tree / "tests"
         sources = {target.module: (self.tree / target.module).read_bytes() for target in TARGETS}
@@ -156,7 +156,7 @@ class Session:
         modules = {str(self.tree / target.module): target.module for target in TARGETS}
         lines: dict[str, set[int]] = {}
         wrong: list[str] = []
-        self.failed = wrong.append  # type: ignore[assignment]  # here the run goes on
+        self.failed = wrong.append  # type: ignore[assignment]  # here the run continues
 
         def line(frame: types.FrameType, event: str, argument: object) -> Any:
             lines.setdefault(modules[frame.f_code.co_filename], set()).add(frame.f_lineno)
@@ -179,7 +179,7 @@ class Session:
         report(json.dumps(seen))
 
     def _chosen(self, mutant: operators.Mutant, covered: dict[str, Any]) -> list[str]:
-        """The tests that reach a mutant, quick ones first, while they fit into the time."""
+        """Return the tests that reach a mutant, quick ones first, as far as the time allows."""
         first, last = mutant.lines
         chosen, spent = [], 0.0
         for node, (seconds, lines) in sorted(covered.items(), key=lambda entry: entry[1][0]):
@@ -211,7 +211,7 @@ class Session:
                 return self._in_new_interpreter(chosen, limit)
             try:
                 found = self._in_child(lambda report: self._run(code, functions, chosen, report), limit)
-            except TimeoutError:  # it hangs, which is seen as well
+            except TimeoutError:  # it hangs, which counts as killed
                 return chosen[-1], "too slow"
             if found == "other variables":
                 return self._in_new_interpreter(chosen, limit)
@@ -257,10 +257,10 @@ class Session:
         return found
 
     def _in_child(self, work: Callable[[Callable[[str], NoReturn]], None], limit: float) -> str:
-        """What a forked process reports before it ends; empty when it ended otherwise.
+        """Return what a forked process reports before it ends; empty when it ended otherwise.
 
         Raises:
-            TimeoutError: it did not end in time. It is killed then, with what it started.
+            TimeoutError: it did not end in time. It is killed then, with the processes that it started.
         """
         answer = self.cache / f"{self.target.name}.answer"
         answer.unlink(missing_ok=True)
@@ -289,7 +289,7 @@ class Session:
                 os.waitpid(child, 0)
                 raise TimeoutError
             time.sleep(0.003)
-        _kill(child)  # what it started and left
+        _kill(child)  # the processes that it started and left
         return answer.read_text() if answer.exists() else ""
 
 

@@ -13,7 +13,7 @@ class Target:
     Args:
         module: its path.
         tests: where its tests are; which of them reach a line is measured.
-        by_hand: changes that no operator makes: text of the module, and what takes its place, with as many lines.
+        by_hand: changes that no operator makes: text of the module, and its replacement, with as many lines.
     """
 
     module: str
@@ -22,12 +22,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What ``ONLY`` calls it."""
+        """Its name for ``ONLY``."""
         return Path(self.module).stem.strip("_") + ("_langchain" if "langchain" in self.module else "")
 
     @property
     def equivalent(self) -> dict[str, str]:
-        """Mutants that change nothing a test could see, with the reason."""
+        """Mutants that change nothing that a test could see, with the reason."""
         path = Path(__file__).parent / "equivalent" / f"{self.name}.txt"
         found: dict[str, str] = {}
         name = ""
@@ -43,7 +43,7 @@ class Target:
         return found
 
 
-# Quick tests that are near to the module: a mutant must not need a schedule of thousands of events to be seen.
+# Quick tests that are close to the module: a mutant must be found without a schedule of thousands of events.
 _FLOW = ("tests/flow", "tests/promises/test_permits.py")
 _ANSWERS = ("tests/flow", "tests/client_api/test_operations.py")
 _ENGINE = ("tests/engine", "tests/promises/test_permits.py", "tests/store/test_denials.py")

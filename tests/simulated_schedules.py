@@ -43,7 +43,7 @@ class Made:
     shape: str
     amount: Any
     target: str
-    parked: bool
+    detached: bool
     steps: tuple[Step, ...]
     body: str = "ok"
     """How the tool's body ends: ok, raises, crashes."""
@@ -163,7 +163,7 @@ CRASHES: tuple[tuple[Step, ...], ...] = (
 
 
 def _made(dice: random.Random, *steps: Step) -> Made:
-    return Made(dice.choice(SHAPES), dice.choice(LARGE), dice.choice("ab"), parked=False, steps=steps)
+    return Made(dice.choice(SHAPES), dice.choice(LARGE), dice.choice("ab"), detached=False, steps=steps)
 
 
 def _approve(dice: random.Random) -> Iterator[Turn]:
@@ -184,9 +184,9 @@ def _mutate(dice: random.Random) -> Iterator[Turn]:
 
 
 def _expire(dice: random.Random) -> Iterator[Turn]:
-    where = dice.choice(["parked", "wait", "claim"])
-    if where == "parked":
-        yield replace(_made(dice), parked=True), (*dice.choice([(), APPROVED]), "expire")
+    where = dice.choice(["detached", "wait", "claim"])
+    if where == "detached":
+        yield replace(_made(dice), detached=True), (*dice.choice([(), APPROVED]), "expire")
     elif where == "wait":
         yield _made(dice, Step("wait", ("expire",))), ()
     else:
@@ -211,9 +211,9 @@ def _crash(dice: random.Random) -> Iterator[Turn]:
 def _resume(dice: random.Random) -> Iterator[Turn]:
     decided = dice.choice([APPROVED, (dice.choice(EDITS), *APPROVED)])
     gone = dice.choice(["crash", "restart"])
-    parked = replace(_made(dice), parked=True)
-    yield parked, dice.choice([(gone, *decided), (*decided, gone)])
-    yield replace(parked, shape=dice.choice(SHAPES)), ()
+    detached = replace(_made(dice), detached=True)
+    yield detached, dice.choice([(gone, *decided), (*decided, gone)])
+    yield replace(detached, shape=dice.choice(SHAPES)), ()
 
 
 def _lie(dice: random.Random) -> Iterator[Turn]:
@@ -229,7 +229,7 @@ def _anything(dice: random.Random) -> Iterator[Turn]:
     made = replace(
         _made(dice, *(_any_step(dice) for _ in range(dice.randint(0, 5)))),
         amount=dice.choice(ODD),
-        parked=dice.random() < 0.5,
+        detached=dice.random() < 0.5,
         body=dice.choice([*["ok"] * 8, "raises", "crashes"]),
     )
     yield made, _people(dice)

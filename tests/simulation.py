@@ -169,10 +169,10 @@ class World:
     def crash(self) -> None:
         """It dies without a word, and another one starts."""
         self.plane._waits._waiting.clear()  # its thread ends
-        self.store._presence.abandon()
+        self.store._liveness.abandon()
         # What is posted may or may not survive a crash; here it does, so that runs can be compared.
         self.store._writer.close(self.store._close_connections)
-        self.store._turnstile.close()
+        self.store._fair_lock.close()
         self.start()
 
     def close(self) -> None:
@@ -426,12 +426,12 @@ def call_of(made: Made, call: Scheduled, *, is_async: bool) -> Callable[[], Any]
     """The call of a governed tool, ready to be made."""
     _stage.call, _stage.made, _stage.digest_key = call, made, call.world.plane.digest_key
     amount, target, items = made.amount, made.target, call.world.items
-    gate, raw = _gate(made.parked), aact if is_async else act
+    gate, raw = _gate(made.detached), aact if is_async else act
     if made.shape == "default":
         return partial(gate(_with_default(raw, target, items)), amount)
     if made.shape == "partial":
         return partial(gate(partial(raw, amount, items=items)), target=target)
-    tool = _tool(made.shape, made.parked, is_async)
+    tool = _tool(made.shape, made.detached, is_async)
     if made.shape in ("keyword", "class"):
         return partial(tool, items=items, target=target, amount=amount)
     if made.shape == "mixed":
@@ -439,16 +439,16 @@ def call_of(made: Made, call: Scheduled, *, is_async: bool) -> Callable[[], Any]
     return partial(tool, amount, target, items)
 
 
-def _gate(parked: bool) -> Any:
+def _gate(detached: bool) -> Any:
     return governed(
-        "refund", "refund", on_pending="raise" if parked else "wait", timeout=0, control_plane=_stage
+        "refund", "refund", on_pending="raise" if detached else "wait", timeout=0, control_plane=_stage
     )
 
 
 @cache
-def _tool(shape: str, parked: bool, is_async: bool) -> Any:
+def _tool(shape: str, detached: bool, is_async: bool) -> Any:
     """The governed tool of this shape."""
-    gate, raw = _gate(parked), aact if is_async else act
+    gate, raw = _gate(detached), aact if is_async else act
     if shape == "method":
         return _holder(gate(_method(is_async)))().act
     if shape == "class":
@@ -538,7 +538,7 @@ def interleave(policy: str, moves: list[Move]) -> World:
     going: list[Generator[None, None, None]] = []
     for move, what, more in moves:
         if move == "call":
-            going.append(_one_call(world, what, parked=more))
+            going.append(_one_call(world, what, detached=more))
         elif move == "people":
             world.people((what,))
         elif move == "crash":
@@ -556,12 +556,12 @@ def interleave(policy: str, moves: list[Move]) -> World:
     return world
 
 
-def _one_call(world: World, amount: Any, *, parked: bool) -> Generator[None, None, None]:
+def _one_call(world: World, amount: Any, *, detached: bool) -> Generator[None, None, None]:
     plane = world.plane
 
     def raw(amount: Any, target: str, items: list[int]) -> None: ...
 
-    declared = options("refund", "refund", {"on_pending": "raise" if parked else "wait"})
+    declared = options("refund", "refund", {"on_pending": "raise" if detached else "wait"})
     binder = compile_binder(raw)
     args = (amount, "a", world.items)
     call = BoundCall(declared, plane, binder.bind(args, {}), binder, args, {})

@@ -1,1 +1,1 @@
-"""The Ascend REST API as data: its wire types, and one table of its endpoints for both clients and the server."""
+"""The Ascend REST API as data: its wire types, and one table of its endpoints, for the clients and the server."""

@@ -1,4 +1,4 @@
-"""Actions: submit, look, claim, withdraw; and what a policy would decide (REST API document, "Action Endpoints")."""
+"""Actions: submit, get, claim, withdraw, evaluate (REST API document, "Action Endpoints")."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Runner = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
 
 @masks("action_details", "parameters", "context", "risk_indicators")
 class SubmitBody(Struct, omit_defaults=True):
-    """What an agent asks to do, in either of its two shapes: ``description`` and ``tool_name`` (REST API document), or
-    ``resource`` (what the published SDK sends).
+    """The action that an agent submits, in either of its two forms: ``description`` and ``tool_name`` (REST API document),
+    or ``resource`` (sent by the published SDK).
 
-    ``parameters`` says the same as ``action_details``. ``digest``, ``identity``, ``parked``, ``repeatable``, ``runner`` and
-    ``call_id`` come from ascend-guard's own client: ``digest`` binds the approval to the arguments that will run,
-    ``identity`` recognises the same call whatever the order of its keys (``digest`` when left out), ``runner`` is the
-    process that will run them and takes the permit with the answer, ``call_id`` tells a call that is repeated from another
-    with the same arguments, ``once`` names a call that may begin at most once. ``excluded`` and ``vouched_decorators`` say
-    what the client left out of the arguments, and for which decorators its developer vouches.
+    ``parameters`` means the same as ``action_details``. ascend-guard's own client sends further fields: ``digest``
+    binds the approval to the arguments that will run; ``identity`` identifies the same call in any order of its keys
+    (by default ``digest``); ``runner`` is the process that will run the call and takes the permit with the answer;
+    ``call_id`` distinguishes a repeated call from another call with the same arguments; ``once`` names a call that may
+    begin at most once. ``excluded`` and ``vouched_decorators`` list the arguments that the client excluded, and the
+    decorators for which the tool's developer vouches.
     """
 
     agent_id: Text
@@ -52,7 +52,7 @@ class SubmitBody(Struct, omit_defaults=True):
     mcp_server_name: Text | None = None
     model_id: Text | None = None
     digest: Hex | None = None
-    parked: bool = False
+    detached: bool = False
     repeatable: bool = False
     runner: Runner | None = None
     call_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
@@ -88,10 +88,10 @@ class McpSubmitBody(Struct, omit_defaults=True):
 
 
 class DecisionBody(Struct, kw_only=True):
-    """The decision on an action, with every field that either kind of client reads.
+    """The decision on an action, with every field that any client reads.
 
-    ``status`` is approved, denied or pending; ``decision`` says the same in the words of the published SDK: allowed,
-    denied, pending.
+    ``status`` is approved, denied or pending; ``decision`` is the same in the words of the published SDK: allowed, denied,
+    pending.
     """
 
     id: int
@@ -152,7 +152,7 @@ class DecisionBody(Struct, kw_only=True):
 
 
 class TrailEntry(Struct):
-    """One step of an action's story."""
+    """One step in the history of an action."""
 
     timestamp: str
     event: str
@@ -161,7 +161,7 @@ class TrailEntry(Struct):
 
 
 class ActionBody(Struct, kw_only=True):
-    """An action as lists show it."""
+    """An action in a list."""
 
     id: int
     action_id: str
@@ -186,10 +186,10 @@ class ActionBody(Struct, kw_only=True):
 
 
 class ActionDetailBody(ActionBody, kw_only=True):
-    """An action with its arguments, as they were submitted, and its audit trail.
+    """An action with its submitted arguments and its audit trail.
 
-    ``resource`` and ``resource_id`` are those of the call that ran, where an approver edited it; its trail says which
-    arguments ran."""
+    If an approver edited the call, ``resource`` and ``resource_id`` are those of the call that ran; the trail contains the
+    arguments that ran."""
 
     resource_id: str | None = None
     action_details: Object = field(default_factory=dict)
@@ -210,7 +210,7 @@ StatusWord = Literal["pending", "approved", "denied", "pending_approval", "auto_
 
 
 class ActionsQuery(Struct, kw_only=True):
-    """Which actions to list. ``pending_approval``: pending; ``auto_approved``: by the policy; ``executed``: completed."""
+    """Filters for actions. ``pending_approval``: pending; ``auto_approved``: by the policy; ``executed``: completed."""
 
     limit: Limit = 50
     offset: Offset = 0
@@ -231,9 +231,10 @@ class ActionPage(Struct):
 
 
 class ClaimBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Take the permit of an approved action: ``digest`` is what was approved, ``running`` what will run, ``once`` as when
-    it was submitted. The rest describes a call that an approver edited, as it will run; it is judged again.
-    ``modified_arguments``: the approver's values. When it needs other approval than was given, the answer is ``pending``."""
+    """Take the permit of an approved action: ``digest`` is the approved digest, ``running`` the digest of what will
+    run, ``once`` as submitted. The other fields describe an edited call as it will run; it is judged again.
+    ``modified_arguments``: the approver's values. When the call needs another approval than it has, the answer is
+    ``pending``."""
 
     digest: Hex
     running: Hex
@@ -246,7 +247,7 @@ class ClaimBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class DetachBody(Struct, forbid_unknown_fields=True):
-    """The process that does not wait any more."""
+    """The process that stops waiting."""
 
     runner: Runner
 
@@ -259,8 +260,8 @@ class ReasonBody(Struct, forbid_unknown_fields=True):
 
 @masks("action_details", "parameters", "context", "risk_indicators")
 class EvaluateBody(Struct, omit_defaults=True):
-    """What would be decided (a dry run: nothing is recorded as an action). Takes what a submission takes, so that a dry run
-    judges the same; ``risk_score`` is a caller's own and ignored."""
+    """A dry run: what would be decided. No action is recorded. It takes the fields of a submission, so that it is judged in
+    the same way; a caller's own ``risk_score`` is ignored."""
 
     action_type: Text
     resource: Prose
@@ -280,7 +281,7 @@ class EvaluateBody(Struct, omit_defaults=True):
 
 
 class EvaluateAnswer(Struct):
-    """What would be decided. ``always_denied``: whatever the arguments, the resource and the context."""
+    """What would be decided. ``always_denied``: with any arguments, resource and context."""
 
     decision: str
     matched_policies: list[Object]

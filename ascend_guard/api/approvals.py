@@ -12,8 +12,8 @@ from .fields import Object, Prose
 
 @masks("arguments")
 class ApproveBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Approve an action. ``arguments`` replace the caller's; the policy judges them now, and the whole edited call, with its
-    resource described again, when it runs."""
+    """Approve an action. ``arguments`` replace the caller's. The policy judges them now, and the whole edited call,
+    with its resource described again, when it runs."""
 
     comments: Prose | None = None
     comment: Prose | None = None
@@ -29,14 +29,14 @@ class DenyBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class ClearBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """End a denial: the same call made again asks people anew."""
+    """Clear a denial: the same call made again requests a new decision."""
 
     comments: Prose | None = None
     comment: Prose | None = None
 
 
 class DecidedAnswer(Struct, omit_defaults=True):
-    """What a person's decision led to; ``pending`` when more people must agree."""
+    """The result of a person's decision; ``pending`` when more people must approve."""
 
     action_id: str
     status: str
@@ -51,7 +51,7 @@ class DecidedAnswer(Struct, omit_defaults=True):
 
 
 class ApprovalBody(Struct, kw_only=True):
-    """How an approval stands (REST API document, "Check Approval Status")."""
+    """The state of an approval (REST API document, "Check Approval Status")."""
 
     approval_id: str
     approval_request_id: str

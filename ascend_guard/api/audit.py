@@ -11,7 +11,7 @@ from .fields import Cursor, Object, Offset
 
 
 class AuditQuery(Struct, kw_only=True):
-    """Which audit records to list."""
+    """Filters for audit records."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
     offset: Offset = 0
@@ -34,7 +34,7 @@ class AuditEvent(Struct, kw_only=True):
 
 
 class AuditPage(Struct, kw_only=True):
-    """Audit records, newest first, under every name that clients read."""
+    """Audit records, newest first, under every name that a client reads."""
 
     events: list[AuditEvent]
     total: int

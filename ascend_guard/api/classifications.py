@@ -11,7 +11,7 @@ from .fields import Cursor, Done, Names, Object, Plain, Text
 
 
 class ClassificationRegistration(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """How sensitive a resource is."""
+    """The sensitivity of a resource."""
 
     resource_type: Plain
     resource_id: Plain
@@ -21,7 +21,7 @@ class ClassificationRegistration(Struct, omit_defaults=True, forbid_unknown_fiel
 
 
 class ClassificationBody(Struct, kw_only=True):
-    """How sensitive a resource is."""
+    """The sensitivity of a resource."""
 
     id: int
     resource_type: str

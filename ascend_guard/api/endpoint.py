@@ -1,4 +1,4 @@
-"""What an endpoint is: one row of the table that clients send by and the server answers by."""
+"""The type of an endpoint: one row of the table that the clients and the server use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from msgspec import Struct
 
 
 class Access(StrEnum):
-    """Who may use an endpoint."""
+    """The access that an endpoint requires."""
 
-    PUBLIC = "public"  # anybody
+    PUBLIC = "public"  # anyone
     CALLER = "caller"  # an API key or a person
     ADMIN = "admin"  # an admin's API key, or a person who is an admin
     PERSON = "person"  # people only: an API key gets 401 (REST API document, "Authentication Requirements")
@@ -26,17 +26,17 @@ class Endpoint(Struct, frozen=True):
         name: its operation id.
         method: HTTP method.
         path: with ``{parameters}``.
-        answer: type of the body of a success; ``dict`` where its fields are the registered thing's own.
-        body: type of the request's body; None when it has none.
+        answer: type of a success's body; ``dict`` where the registered thing itself defines the fields.
+        body: type of the request's body; None for no body.
         query: type whose fields are the query's parameters.
-        access: who may use it.
+        access: the required access.
         status: HTTP status of a success.
-        refuses: other statuses it answers, besides those every endpoint has.
-        aliases: other paths that do the same.
+        refuses: further statuses that it answers, besides those of every endpoint.
+        aliases: other paths of the same operation.
         summary: what it does, in one line.
         body_optional: whether the body may be left out.
-        tolerant: whether fields that are unknown are let pass, because published clients send them; what resembles a known
-            field is refused all the same. Every other body may have no field but its type's.
+        tolerant: whether unknown fields are accepted, because published clients send them. A name similar to a known field
+            is refused even then. Other bodies may have only the fields of their type.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Endpoint(Struct, frozen=True):
     tolerant: bool = False
 
     def url(self, **parameters: Any) -> str:
-        """The path with its parameters filled in, each quoted whole, so that none can lead anywhere else."""
+        """Return the path with its parameters, each percent-encoded, so that no parameter can change the path."""
         filled = {name: segment(str(value)) for name, value in parameters.items()}
         return self.path.format(**filled)
 
 
 def segment(text: str) -> str:
-    """One path segment. ``.`` and ``..`` would be resolved away by servers and proxies, so they are escaped too."""
+    """Encode one path segment. ``.`` and ``..`` are escaped too, because servers and proxies would resolve them."""
     quoted = quote(text, safe="", errors="surrogatepass")
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted

@@ -13,7 +13,7 @@ from .fields import Text
 
 
 class KillSwitchBody(Struct, kw_only=True):
-    """The kill switch's state under every name that clients read: ``blocked`` is the documented one."""
+    """The state of the kill switch, under every name that a client reads; ``blocked`` is the documented one."""
 
     blocked: bool
     active: bool
@@ -25,32 +25,32 @@ class KillSwitchBody(Struct, kw_only=True):
 
 
 class KillQuery(Struct, kw_only=True):
-    """For which agent; every agent of the organization when left out."""
+    """The agent; by default every agent of the organization."""
 
     agent_id: str | None = None
 
 
 class KillBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Why the switch is turned; ``agent_id`` turns it for one agent only."""
+    """The reason for turning the switch on; with ``agent_id`` it is turned on for that agent only."""
 
     reason: Annotated[str, Meta(min_length=10, max_length=1000)]
     agent_id: Text | None = None
 
 
 class ReleaseBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Why the switch is released; ``agent_id`` releases it for one agent only, and leaving it out for every agent. Null is
-    neither."""
+    """The reason for turning the switch off; with ``agent_id`` it is turned off for that agent only, without it for every
+    agent. Null is refused."""
 
     reason: Annotated[str, Meta(min_length=10, max_length=1000)]
     agent_id: Text | UnsetType = UNSET
 
 
 class KillAnswer(Struct):
-    """That it was turned.
+    """The switch was turned on or off.
 
     Args:
         running: calls that had begun when it was turned on, and may still act.
-        recorded: whether the audit trail has it yet.
+        recorded: whether it is in the audit trail yet.
     """
 
     success: bool

@@ -1,4 +1,4 @@
-"""What came of actions."""
+"""Outcomes of actions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .fields import Prose, Text
 
 
 class OutcomeBody(Struct, omit_defaults=True):
-    """What came of an action that was started; both the published SDK's bodies and ours. ``unknown``, beside ``failed``:
-    it began, and it cannot be known how it ended."""
+    """The outcome of a started action; the body of the published SDK and of our client. ``unknown``, beside ``failed``: it
+    began, and how it ended cannot be known."""
 
     status: Literal["completed", "failed"] | None = None
     action_id: Any = None
@@ -28,7 +28,7 @@ class OutcomeBody(Struct, omit_defaults=True):
 
 
 class OutcomeItem(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One of several outcomes that are reported together; ``unknown`` as in ``OutcomeBody``."""
+    """One of several outcomes in one request; ``unknown`` as in ``OutcomeBody``."""
 
     action_id: Text
     status: OutcomeStatus
@@ -39,13 +39,13 @@ class OutcomeItem(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class OutcomesBody(Struct, forbid_unknown_fields=True):
-    """What came of several actions."""
+    """The outcomes of several actions."""
 
     outcomes: Annotated[list[OutcomeItem], Meta(min_length=1, max_length=500)]
 
 
 class OutcomeRefused(Struct):
-    """An outcome that could not be recorded: there is no such action, or it has one."""
+    """An outcome that could not be recorded: the action does not exist, or has an outcome."""
 
     action_id: str
     detail: str
@@ -59,7 +59,7 @@ class OutcomesAnswer(Struct):
 
 
 class OutcomeAnswer(Struct):
-    """That the outcome is recorded."""
+    """The outcome is recorded."""
 
     success: bool
     action_id: str

@@ -1,4 +1,4 @@
-"""The server itself: health, errors, what it is."""
+"""The server itself: health, errors, version and features."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class ErrorBody(Struct):
 
 
 class ServerHealth(Struct):
-    """That the server lives."""
+    """The server is alive."""
 
     status: str
     timestamp: str
 
 
 class DeploymentBody(Struct):
-    """What this server is, and what it can do besides the documented API (``features``)."""
+    """The server's version and environment, and its ``features`` besides the documented API."""
 
     version: str
     environment: str

@@ -1,4 +1,4 @@
-"""Every endpoint of the API, once: the clients send by these rows, the server answers by them, OpenAPI is made of them."""
+"""The table of all endpoints. The clients send by its rows, the server answers by them, OpenAPI is generated from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REGISTRY: tuple[Endpoint, ...] = (
     *alerts.ENDPOINTS,
     *classifications.ENDPOINTS,
 )
-"""The endpoints of what an organization registers."""
+"""The endpoints for what an organization registers."""
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *actions.ENDPOINTS,

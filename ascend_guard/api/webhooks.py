@@ -1,4 +1,4 @@
-"""Webhooks: who is told of which events, and how that went."""
+"""Webhooks: which address receives which events, and the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .fields import Done, PageQuery, Text
 
 @masks("secret")
 class WebhookBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Where to send which events. Without ``secret`` one is made and shown once."""
+    """The address and the events of a new webhook. Without ``secret`` one is created and returned once."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     events: Annotated[list[str], Meta(min_length=1, max_length=64)]
@@ -25,7 +25,7 @@ class WebhookBody(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 @masks("secret")
 class WebhookChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What to change of a webhook."""
+    """The fields of a webhook to change."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)] | UnsetType = UNSET
     events: Annotated[list[str], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
@@ -35,7 +35,7 @@ class WebhookChange(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 @masks("secret")
 class WebhookAnswer(Struct, kw_only=True):
-    """A webhook; ``secret`` only in the answer that made it."""
+    """A webhook; ``secret`` only in the answer to its creation."""
 
     webhook_id: str
     id: str
@@ -49,7 +49,7 @@ class WebhookAnswer(Struct, kw_only=True):
 
 
 class WebhookTest(Struct):
-    """How a test delivery went."""
+    """The result of a test delivery."""
 
     success: bool
     status_code: int | None
@@ -58,7 +58,7 @@ class WebhookTest(Struct):
 
 
 class Delivery(Struct, kw_only=True):
-    """One event on its way to a webhook."""
+    """The delivery of one event to a webhook."""
 
     delivery_id: str
     event: str

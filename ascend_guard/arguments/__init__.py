@@ -1,7 +1,7 @@
-"""One walk over a call's arguments: what people may see of them, and a digest of what they really are.
+"""One walk over a call's arguments: the view that people may see, and a digest of the real values.
 
-The digest is HMAC-SHA256 (RFC 2104) over a typed, length-prefixed encoding, so that any two arguments a tool
-could tell apart have different digests, and nobody without the key can test guesses of a secret against it.
+The digest is HMAC-SHA256 (RFC 2104) over a typed, length-prefixed encoding. So arguments that a tool could distinguish have
+different digests, and without the key it is impossible to test guesses of a secret against it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .walk import Walk, refuse_size, subject, where
 __all__ = ["Arguments", "digest_key_of", "digest_of", "normalise"]
 
 MAX_SIZE = 1 << 20
-"""Most bytes the canonical encoding of all arguments together may have, unless configured."""
+"""Default limit of the canonical encoding of all arguments together, in bytes."""
 
 MAX_DEPTH = 64
-"""Most containers that may lie inside one another in the plain view, itself included, unless configured."""
+"""Default limit of nested containers in the plain view, including the view itself."""
 
 
 NO_SECRETS = Secrets()
@@ -34,18 +34,19 @@ NO_SECRETS = Secrets()
 class Arguments(Struct, frozen=True):
     """A call's arguments, normalised.
 
-    Two things identify the arguments. ``digest`` guards "unchanged": it covers everything a tool could see, so also the
-    order of the keys of every mapping, of attributes, and of ``**kwargs``. ``identity`` recognises the same call again:
-    it is the same digest without any order, because a model that repeats a call may write its keys in another order.
+    Two values identify the arguments. ``digest`` protects "unchanged": it covers everything that a tool could see,
+    including the order of the keys of every mapping, of attributes, and of ``**kwargs``. ``identity`` recognises the
+    same call: it is the same digest without any order, because a model that repeats a call may write its keys in
+    another order.
 
     Args:
         plain: what policy, people and the store see: redacted, bounded JSON data (dict with text keys, list,
-            valid text, 64-bit int, finite float, bool, None). What that cannot say is ``{"$bytes": ...}``.
+            valid text, 64-bit int, finite float, bool, None). Other values have forms such as ``{"$bytes": ...}``.
         digest: HMAC-SHA256 over the unredacted arguments, in hexadecimal.
         mutable: something in them could change while a person decides.
-        opaque: paths, such as ``items[2].client``, of what could not be seen, or not in full.
+        opaque: paths, such as ``items[2].client``, of what could not be read, or not in full.
         secrets: the text of what was redacted, for ``scrub()``.
-        unordered: the key and the message ``identity`` is made from, when some mapping is not in the order of its keys.
+        unordered: the key and the message of ``identity``, when some mapping is not in the order of its keys.
     """
 
     plain: dict[str, Any]
@@ -58,7 +59,7 @@ class Arguments(Struct, frozen=True):
     @property
     def identity(self) -> str:
         """HMAC-SHA256 like ``digest``, without the order of any mapping; equal to it when every mapping is in the order of
-        its keys. Computed when asked for: few calls need it."""
+        its keys. Computed on request, because few calls need it."""
         return self.digest if self.unordered is None else _mac(*self.unordered)
 
     def __repr__(self) -> str:
@@ -76,18 +77,19 @@ def normalise(
     limit: int = MAX_SIZE,
     depth: int = MAX_DEPTH,
 ) -> Arguments:
-    """Read a call's named arguments once: what may be seen of them, and a digest to bind an approval to them.
+    """Read a call's named arguments once: the view that may be shown, and a digest that binds an approval to them.
 
-    Runs no code of the arguments' own classes: content is read with the base classes' methods and from where
-    it is stored. The one exception is a ``tzinfo`` written in Python, which is asked for its offset.
+    Runs no code of the arguments' own classes: content is read with the methods of the base classes and from where
+    it is stored. The one exception is a ``tzinfo`` written in Python, whose offset is requested.
 
     Args:
-        named: argument values by name, as a ``Binder`` gives them.
+        named: argument values by name, from a ``Binder``.
         key: secret key of the digest.
         redact: names to redact, besides those that look secret: parameters, and keys or fields at any depth. With dots, as
-            ``card.number``, the key in that place alone; ``*.number`` is ``number`` anywhere.
-        limit: most bytes of the canonical encoding. More is refused, never cut: padding must hide nothing.
-        depth: most containers inside one another.
+            ``card.number``, only the key at that place; ``*.number`` is ``number`` anywhere.
+        limit: most bytes of the canonical encoding. Larger arguments are refused, never cut: padding must not hide
+            anything.
+        depth: most nested containers.
 
     Raises:
         ValidationError: too large, too deep, cyclic, unreadable, or changed while being read.
@@ -111,15 +113,15 @@ def digest_of(
     limit: int = MAX_SIZE,
     depth: int = MAX_DEPTH,
 ) -> str:
-    """The digest ``normalise`` gives, to see whether arguments changed since.
+    """Return the digest that ``normalise`` returns, to find out whether arguments changed since.
 
-    Takes and raises what ``normalise`` does. What is redacted makes no difference to the digest.
+    Takes the same arguments and raises the same errors. Redaction does not affect the digest.
     """
     walk = _walk(redact, limit, depth)
     _read(walk, named)
     data = _encoded(walk)
     order = join_order(walk.order)
-    # An encoding says itself where it ends, so the order after it cannot be taken for a part of one.
+    # The encoding marks its own end, so the order after it cannot be taken for a part of it.
     return _mac(key, data + order.encode("utf-8", "surrogatepass") if order else data)
 
 
@@ -130,7 +132,7 @@ def _walk(redact: frozenset[str], limit: int, depth: int) -> Walk:
 
 @functools.lru_cache(maxsize=1024)
 def _selected(redact: frozenset[str]) -> tuple[frozenset[str], dict[str, frozenset[tuple[str, ...]]]]:
-    """Names to look for, and the places of those that are redacted in some places only."""
+    """Return the names to look for, and the places of those that are redacted in some places only."""
     paths = [tuple(name.replace("[]", "").split(".")) for name in redact]
     anywhere = {path[-1] for path in paths if len(path) == 1 or path[0] == "*"}
     places: dict[str, set[tuple[str, ...]]] = {}
@@ -138,7 +140,7 @@ def _selected(redact: frozenset[str]) -> tuple[frozenset[str], dict[str, frozens
         if path[-1] not in anywhere:
             places.setdefault(path[-1], set()).add(path)
     return (
-        frozenset(anywhere.union(places, redact)),  # a key may have dots in it
+        frozenset(anywhere.union(places, redact)),  # a key may contain dots
         {name: frozenset(found) for name, found in places.items()},
     )
 
@@ -153,7 +155,7 @@ def _read(walk: Walk, named: Mapping[str, Any]) -> dict[str, Any]:
     except (ValidationError, MemoryError):
         raise
     except Exception as error:
-        # Without its cause: what a hostile value says while it is read belongs into no log.
+        # Without its cause: text that a hostile value produces while it is read must not reach a log.
         what = "is nested too deep" if isinstance(error, RecursionError) else "could not be read"
         raise ValidationError(
             f"{subject(walk.at)} {what} ({type(error).__name__}); pass plain data instead"
@@ -177,8 +179,8 @@ def _mac(key: bytes, data: bytes) -> str:
 
 
 def digest_key_of(secret: bytes) -> bytes:
-    """The key of the digests, from the secret of a store or an API key: it is of no use to find the secret out. It is equal
-    wherever the secret is, so that a call can be recognised in another process."""
+    """Derive the key of the digests from the secret of a store or an API key; the secret cannot be found from it. It is
+    equal for equal secrets, so that a call can be recognised in another process."""
     import hmac  # needed once in a process
 
     return HiddenKey(hmac.digest(secret, b"argument digests", "sha256"))
@@ -186,7 +188,7 @@ def digest_key_of(secret: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=16)
 def _keyed(key: bytes) -> tuple[Any, Any]:
-    # hmac.digest() sets its key up on every call, which is most of its cost for so short a message.
+    # hmac.digest() prepares its key on every call, which is most of its cost for so short a message.
     from hashlib import sha256
 
     block = (sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")

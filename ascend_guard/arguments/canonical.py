@@ -1,15 +1,15 @@
 """One walk over plain values and objects that writes their canonical encoding and returns their plain view.
 
-The rules of the encoding, by which no two values that a tool could tell apart have the same one:
+The rules of the encoding, which give any two values that a tool could distinguish different encodings:
 
-1. It is text. Every value is a letter for its type and its content, and whatever varies in length has its length or
+1. It is text. Every value is a letter for its type and its content, and everything of variable length has its length or
    count in front. It is encoded to UTF-8 once, at the end.
-2. Keys of mappings, and names of attributes, are sorted; members of sets go in the order of their encodings.
-3. The order that a mapping really has is written to a second stream (``Walk.order``), and only where it is not the
-   sorted one. The first stream alone recognises the same call again; both together guard "unchanged" (promise 2).
+2. Keys of mappings, and names of attributes, are sorted; members of sets are in the order of their encodings.
+3. The real order of a mapping is written to a second stream (``Walk.order``), and only where it is not the sorted one.
+   The first stream alone recognises the same call; both together protect "unchanged" (promise 2).
 4. The order of a set is in neither stream. It depends on the hash seed of the process and on the history of the set, two
-   equal sets iterate differently, and no copy keeps it: a tool cannot be written to depend on it.
-5. No code of the values' classes runs: no comparison, hash, iteration, attribute access or ``repr`` of theirs.
+   equal sets iterate differently, and no copy keeps it: a tool cannot depend on it.
+5. No code of the values' classes runs: none of their comparisons, hashes, iterators, attribute accesses or ``repr``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _first_three = itemgetter(0, 1, 2)
 
 def visit(walk: Walk, value: Any, path: Path, depth: int) -> Any:
     """Write the encoding of any value and return its plain view."""
-    # By address: a metaclass may lie about a class's equality and hash.
+    # By address: a metaclass can misreport a class's equality and hash.
     handler = BUILTIN.get(id(type(value)))
     return (handler or walk.other)(walk, value, path, depth)
 
@@ -68,7 +68,7 @@ def _int(walk: Walk, value: int, path: Path, depth: int) -> Any:
         return value
     bits = value.bit_length()
     enter(walk, path, depth, bits >> 2)
-    # Hexadecimal is exempt from the limit on the digits of decimal integers, and linear.
+    # Hexadecimal is exempt from the limit on the digits of decimal integers, and takes linear time.
     walk.out.append(f"I{value:x};")
     # 600 digits are below the lowest limit that sys.set_int_max_str_digits accepts.
     return wrap(walk, path, depth, "$integer", str(value) if bits < 1990 else hex(value))
@@ -138,7 +138,7 @@ def _tuple(walk: Walk, value: tuple[Any, ...], path: Path, depth: int) -> Any:
 
 
 def read_items(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> list[Any]:
-    """Encode a list of the walk's own and turn it into its plain view, in place."""
+    """Encode a list that belongs to the walk and turn it into its plain view, in place."""
     out = walk.out
     out.append(f"{letter}{len(items)}:")
     for index, item in enumerate(items):
@@ -183,7 +183,7 @@ def _members(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) 
 def _dict(walk: Walk, value: dict[Any, Any], path: Path, depth: int) -> Any:
     walk.mutable = True
     enter(walk, path, depth, 3 + 2 * len(value))
-    # A snapshot: view and digest come from one and the same state, whatever other threads do meanwhile.
+    # A snapshot: view and digest come from the same state, even if other threads change it meanwhile.
     content = value.copy()
     view = read_fields(walk, content, path, depth, walk.redact)
     if len(content) != len(value):
@@ -194,7 +194,7 @@ def _dict(walk: Walk, value: dict[Any, Any], path: Path, depth: int) -> Any:
 def read_fields(
     walk: Walk, content: dict[Any, Any], path: Path, depth: int, redact: frozenset[str]
 ) -> dict[str, Any]:
-    """Encode a dict of the walk's own and turn it into its plain view, in place where its keys allow."""
+    """Encode a dict that belongs to the walk and turn it into its plain view, in place if its keys allow that."""
     for name in content:
         if type(name) is not str:
             return read_pairs(walk, [*content.items()], path, depth, redact)
@@ -246,8 +246,9 @@ _SHAPES: dict[tuple[str, ...], _Shape] = {}
 
 
 def _shape(walk: Walk, names: tuple[str, ...], path: Path) -> _Shape:
-    """What the names of a dict alone say, which is the same for every call of a tool: whether they are usual, what they
-    take of the limit, their order where it is not the sorted one, and each with its encoding and whether it is secret."""
+    """Return the properties of a dict that depend only on its names, which are the same for every call of a tool:
+    whether they are usual, their share of the limit, their order if it is not the sorted one, and each with its
+    encoding and whether it is secret."""
     size = sum(map(len, names)) + len(names)
     if size > walk.left:
         refuse_size(walk, path)
@@ -258,7 +259,7 @@ def _shape(walk: Walk, names: tuple[str, ...], path: Path) -> _Shape:
         "" if ordered == [*names] else repr(names),
         tuple((name, f"{len(name)}:{name}", is_secret_name(name)) for name in ordered),
     )
-    # Names may come from an agent's data: neither many nor long ones may fill the memory.
+    # Names may come from an agent's data: neither many names nor long ones may fill the memory.
     if size <= 512:
         if len(_SHAPES) >= 1024:
             _SHAPES.clear()
@@ -267,7 +268,7 @@ def _shape(walk: Walk, names: tuple[str, ...], path: Path) -> _Shape:
 
 
 def _redacted(walk: Walk, redact: frozenset[str], path: Path, name: str) -> bool:
-    # A class whose own annotations redact fields has a set of its own, in which the place does not matter.
+    # A class whose own annotations redact fields has its own set, in which the place does not matter.
     return redact is not walk.redact or is_redacted_here(walk, path, name)
 
 
@@ -282,7 +283,7 @@ def _unusual(name: str) -> bool:
 def read_pairs(
     walk: Walk, pairs: list[tuple[Any, Any]], path: Path, depth: int, redact: frozenset[str]
 ) -> dict[str, Any]:
-    """Encode a dict whose keys are not all text, or not such as JSON can name."""
+    """Encode a dict with keys that are not all text, or that JSON cannot use as names."""
     enter(walk, path, depth + 2, 0)
     entries = []
     outer, order = walk.out, walk.order
@@ -315,13 +316,13 @@ def read_pairs(
 
 
 def join_order(order: list[str]) -> str:
-    """The second stream as text; empty when every mapping is in the order of its keys."""
-    # One line for each mapping and set, in the order of the first stream: lines tell whose order it is.
+    """Return the second stream as text; empty when every mapping is in the order of its keys."""
+    # One line for each mapping and set, in the order of the first stream, so each line belongs to a known mapping.
     return "\n".join(order) if any(order) else ""
 
 
 def hide(walk: Walk, value: Any, path: Path, depth: int) -> str:
-    """Write the encoding of a secret, keep its text for scrubbing, and return what may be seen of it."""
+    """Write the encoding of a secret, keep its text for scrubbing, and return the view that may be shown."""
     if type(value) is str:
         walk.secrets.append(value)
     _collect(visit(walk, value, (path, HIDDEN), depth), walk.secrets)
@@ -344,7 +345,7 @@ def _collect(view: Any, secrets: list[str]) -> None:
                 secrets.append(binascii.a2b_base64(item).decode("utf-8", "backslashreplace"))
             if name not in ("$opaque", "$float"):
                 _collect(item, secrets)
-            # Keys may be secret as well, but scrubbing mere names would leave little of any message.
+            # Keys may be secret as well, but scrubbing mere names would remove most of any message.
             if name not in _RESERVED and not re.fullmatch("[A-Za-z_-]{1,24}", name):
                 secrets.append(name)
 

@@ -1,15 +1,15 @@
-"""Reads what is none of the builtin types: their subclasses, the standard library's values, enums, records, instances.
+"""Read values that are not builtin types: their subclasses, the standard library's values, enums, records, instances.
 
 The rules, which keep promises 2 (what was approved is what runs) and 8 (secrets stay home):
 
-1. Whatever has a class of its own has the class's name in its encoding, so no value passes for another kind.
-2. No code of the class runs; content comes from where it is stored (``objects``) or from the type's own C function
-   (``standard``).
-3. What cannot be read, or not in full, is marked opaque. There is no third kind of value.
-4. A plain instance is read when everything in it can be read. An instance that reaches something that cannot, such as a
-   lock, a socket or a file, and one that refers to itself or is very large, is a part of the program that changes by
-   itself, as a client does: it is opaque as a whole, and only which object it is counts. Functions, classes and modules
-   in it are opaque alone, for nothing of them changes by itself.
+1. A value with its own class has the class's name in its encoding, so no value looks like another kind.
+2. No code of the class runs; content is read from where it is stored (``objects``) or by the type's own C function
+   (``standard_library``).
+3. A value that cannot be read, or not in full, is marked opaque. There is no third kind of value.
+4. A plain instance is read when everything in it can be read. An instance that reaches something unreadable, such as a
+   lock, a socket or a file, or that refers to itself or is very large, is a part of the program that changes by itself,
+   as a client does: it is opaque as a whole, and only its identity counts. Functions, classes and modules in it are
+   opaque alone, because they do not change by themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .walk import HIDDEN, Path, Walk, enter, refuse_size, tagged, wrap
 __all__ = ["read_instance"]
 
 _MOST_INSTANCES = 1000
-"""Most plain instances an instance may reach by attributes alone and still be read."""
+"""The most plain instances that an instance may reach by attributes alone and still be read."""
 
 
 def read_instance(walk: Walk, value: Any, path: Path, depth: int) -> Any:
@@ -46,7 +46,7 @@ def _opaque(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
 
 
 class _UnreadableError(Exception):
-    """Ends the reading of the outermost plain instance: something in it cannot be read."""
+    """Ends the reading of the outermost plain instance, because something in it cannot be read."""
 
 
 def _box(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
@@ -56,7 +56,7 @@ def _box(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
 
 
 def _enum(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
-    # A member is an object with attributes like any other, though few programs change them.
+    # A member is an object with attributes like any other, although few programs change them.
     walk.mutable = True
     state = state_of(plan, value)
     name = state.get("_name_")
@@ -70,7 +70,7 @@ def _enum(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
 
 
 _KEPT_BY_ENUM = frozenset(("_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"))
-"""What ``enum`` itself keeps in a member. It fills some of it in when it is first asked for."""
+"""What ``enum`` itself stores in a member. It adds some of it at the first access."""
 
 
 def _record(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
@@ -80,7 +80,7 @@ def _record(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
     walk.out.append(tagged("O", plan.name))
     if plan.hidden:
         unseen(walk, value, path)
-    # pydantic keeps these beside the fields; which fields were set decides what a partial update writes.
+    # pydantic stores these beside the fields; which fields were set determines what a partial update writes.
     for name in ("__pydantic_extra__", "__pydantic_private__"):
         part = state.get(name, _COMPUTED)
         if part is None:
@@ -106,7 +106,7 @@ def _record(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
 
 
 class _Computed:
-    """Stands for a field that only code of its own class could tell."""
+    """Stands for a field whose value only code of its own class could compute."""
 
 
 _COMPUTED = _Computed()
@@ -135,7 +135,7 @@ def _base(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
 
 
 def _beside(walk: Walk, state: dict[str, Any], path: Path, depth: int) -> None:
-    """Encode what an instance holds beside the content that is shown; it is not shown, so the value is opaque."""
+    """Encode what an instance holds beside its shown content. That part is not shown, so the value is opaque."""
     if state:
         walk.opaque.append(path)
         walk.out.append("+")
@@ -151,7 +151,7 @@ def _wrapper(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any:
     _beside(walk, state, path, depth)
     view = visit(walk, content, path, depth + 1)
     if plan.base == "maps" and type(view) is list and all(type(each) is dict for each in view):
-        # A ChainMap answers with the first of its maps that has the key.
+        # A ChainMap returns the value of the first of its maps that has the key.
         merged: dict[str, Any] = {}
         for each in reversed(view):
             if not each.keys().isdisjoint(("$map", "$opaque")):
@@ -189,7 +189,7 @@ def _instance(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any
     except TypeError:  # an attribute whose name is not text
         return _opaque(walk, plan, value, path, depth)
     if not state:
-        # It marks something, or stands for something that is kept elsewhere: which object it is, is all there is to it.
+        # It marks something, or represents something that is stored elsewhere: only its identity matters.
         return _opaque(walk, plan, value, path, depth)
     if id(value) in walk.inside:
         raise _UnreadableError
@@ -199,7 +199,7 @@ def _instance(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any
         return _opaque(walk, plan, value, path, depth)
     out, order, left, mutable = walk.out, walk.order, walk.left, walk.mutable
     marks = [(each, len(each)) for each in (out, order, walk.opaque, walk.secrets)]
-    # At most a quarter of the limit: what is larger is an index or a cache, whoever else fills the arguments.
+    # At most a quarter of the limit: a larger object is an index or a cache, whatever else is in the arguments.
     room = walk.left = min(left, walk.limit >> 2)
     try:
         view = _attributes(walk, plan, value, state, path, depth)
@@ -209,11 +209,11 @@ def _instance(walk: Walk, plan: Plan, value: Any, path: Path, depth: int) -> Any
         if not walk.excess or (walk.excess == "size" and room == left):
             raise
     else:
-        # What is left is a lower bound of what was written, for numbers for example.
+        # The rest is a lower bound of what was written, for example for numbers.
         if sum(map(len, out[marks[0][1] :])) <= walk.limit >> 2:
             walk.left += left - room
             return view
-    # What was read in vain is charged, a byte for four values, so that many such instances cannot take for ever.
+    # Reading without a result is charged, a byte for four values, so that many such instances cannot take for ever.
     left -= (len(out) - marks[0][1]) >> 2
     walk.out, walk.order, walk.left, walk.mutable = out, order, left, mutable
     walk.excess = ""
@@ -229,7 +229,7 @@ def _attributes(walk: Walk, plan: Plan, value: Any, state: dict[str, Any], path:
     walk.out.append(tagged("O", plan.name))
     redact = walk.redact | plan.redact
     if redact:
-        # A parameter is often kept as a private attribute: note as _note, or, in a class, as __note.
+        # A parameter is often stored as a private attribute: note as _note, or, in a class, as __note.
         redact |= {name for name in state if name.rpartition("__")[2].lstrip("_") in redact}
     walk.inside.add(id(value))
     view = read_fields(walk, state, path, depth, redact)
@@ -238,8 +238,8 @@ def _attributes(walk: Walk, plan: Plan, value: Any, state: dict[str, Any], path:
 
 
 def _is_readable(state: dict[str, Any]) -> bool:
-    """Whether all that an instance reaches by attributes can be read. Breadth first, because what cannot is seldom deep,
-    and reading a client in full to find its lock takes long."""
+    """Return whether everything that an instance reaches by attributes can be read. Breadth first, because unreadable
+    values are seldom deep, and reading a whole client to find its lock takes long."""
     levels, known = [state], {0}
     for content in levels:
         for item in content.values():

@@ -1,7 +1,7 @@
-"""What an object holds, read from where it is stored, without running any code of its class.
+"""Read the state of an object from where it is stored, without running any code of its class.
 
-A property, a ``__getattr__``, a metaclass or a ``__class__`` can lie to whoever judges a call, or raise in
-the middle of judging it. The interpreter's own descriptors cannot.
+A property, a ``__getattr__``, a metaclass or a ``__class__`` can return false values while a call is judged, or raise
+in the middle of it. The interpreter's own descriptors cannot.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _MACHINERY = frozenset(
         *("threading", "unittest", "weakref"),
     )
 )
-"""Packages of the standard library whose classes change by themselves, or count who touches them, as mocks do."""
+"""Packages of the standard library whose classes change by themselves, or count accesses, as mocks do."""
 
 _MANAGED_WEAKREF, _MANAGED_DICT = 1 << 3, 1 << 4
 _SECRET_BOXES = frozenset(("SecretStr", "SecretBytes", "SecretField", "_SecretBase", "Secret"))
@@ -79,20 +79,20 @@ class Plan(Struct, frozen=True):
     """How to read the instances of one class.
 
     Args:
-        name: the class, as ``module.qualname``; one of the standard library's, as it is imported.
+        name: the class, as ``module.qualname``; for the standard library, the name under which it is imported.
         kind: ``base`` (a builtin or standard type, or derived from one), ``enum``, ``record`` (dataclass,
             attrs, msgspec, pydantic, ``SimpleNamespace``), ``box`` (pydantic's secrets), ``wrapper`` (``UserDict`` and
             its like), ``exception``, ``instance`` (of a Python class that adds nothing but attributes) or ``opaque``.
-        base: for ``base``, the type it is, or is derived from: ``str``, ``decimal.Decimal``; for ``wrapper``, the
+        base: for ``base``, the type that it is or derives from: ``str``, ``decimal.Decimal``; for ``wrapper``, the
             attribute with the content.
-        inert: opaque, but part of the program, as a function or a class is: nothing of it changes by itself.
+        inert: opaque, but part of the program, as a function or a class is: it does not change by itself.
         exact: it is that type itself.
-        fields: the field names a record or a named tuple declares.
+        fields: the field names that a record or a named tuple declares.
         redact: the fields annotated ``Redact``.
-        extensible: instances can be given attributes.
+        extensible: instances can have further attributes.
         hidden: instances hold more than can be read.
-        readers: what reads an instance's ``__dict__`` and slots, by name.
-        own: the classes it derives from, without the base and what that derives from.
+        readers: descriptors that read an instance's ``__dict__`` and slots, by name.
+        own: the classes from which it derives, without the base and the base's own bases.
     """
 
     name: str
@@ -112,7 +112,7 @@ _plans: dict[int, tuple[weakref.ref[type], Plan]] = {}
 
 
 def plan_of(kind: type) -> Plan:
-    """The plan of a class, made once. By address, since a metaclass may lie about equality and hash."""
+    """Return the plan of a class, made once. By address, because a metaclass can misreport equality and hash."""
     known = _plans.get(id(kind))
     if known is None or known[0]() is not kind:
         address = id(kind)
@@ -122,33 +122,33 @@ def plan_of(kind: type) -> Plan:
 
 
 def state_of(plan: Plan, value: Any) -> dict[str, Any]:
-    """Everything stored in an instance beyond its base's content: its ``__dict__`` and its slots."""
+    """Return everything that is stored in an instance beyond its base's content: its ``__dict__`` and its slots."""
     found: dict[str, Any] = {}
     for name, get in plan.readers:
         try:
             content = get(value)
-        except AttributeError:  # a slot nothing was put into
+        except AttributeError:  # an empty slot
             continue
         if name == "__dict__":
             for key, item in [*dict.items(content)]:
                 if type(key) is not str:
                     raise TypeError("an attribute whose name is not text")
-                # Where typing notes that the class was called as Box[int]: nothing of the instance's own.
+                # typing records here that the class was called as Box[int]: this is not the instance's own state.
                 if key != "__orig_class__":
                     found[key] = item
             continue
-        while name in found:  # a slot that a subclass's slot of the same name covers
+        while name in found:  # a slot that a subclass's slot of the same name hides
             name += "'"
         found[name] = content
     return found
 
 
 def stored_in_class(plan: Plan, name: str) -> Any:
-    """The plain value a class holds under a name, for a field whose default was never copied to the instance.
+    """Return the plain value of a class attribute, for a field whose default was never copied to the instance.
 
     Raises:
-        LookupError: there is none.
-        TypeError: there is a descriptor, such as a property, which would have to be run.
+        LookupError: there is no such attribute.
+        TypeError: it is a descriptor, such as a property, whose code would have to run.
     """
     for owner in plan.own:
         if name in _space(owner):
@@ -175,10 +175,10 @@ call_in_children(_renew)
 
 
 def identity(value: Any) -> str:
-    """Text that stands for this very object in this very process, and for no other, as long as it lives.
+    """Return text that identifies this object in this process, and no other object, as long as it lives.
 
-    An address alone is given to another object as soon as this one is gone; it is all there is only for
-    objects that take no weak reference.
+    An address alone is given to another object as soon as this one is collected; it is the only identity of objects
+    without weak references.
     """
     address = id(value)
     known = _living.get(address)
@@ -198,7 +198,7 @@ def _forget(address: int, gone: weakref.ref[Any]) -> None:
 
 
 def name_of(kind: type) -> str:
-    """A class as ``module.qualname``, always valid text."""
+    """Return a class as ``module.qualname``, always valid text."""
     parts = (_module(kind), _qualname(kind))
     return ".".join(
         str.encode(part, "utf-8", "backslashreplace").decode() if issubclass(type(part), str) else "?"
@@ -224,14 +224,14 @@ def _plan(kind: type) -> Plan:
         for name, content in space.items():
             if type(content) is types.MemberDescriptorType and content.__objclass__ is part:
                 readers.append((name, content.__get__))
-                # Only slots are known to take as much; a member of a compiled class may take less, beside what is hidden.
+                # Only slots have a known size; a member of a compiled class may be smaller, beside hidden content.
                 room += 8 * (id(part) in added and ("__slots__" in space or name == "__dict__"))
             elif type(content) is types.GetSetDescriptorType and name in ("__dict__", "__weakref__"):
                 managed = flags & (_MANAGED_DICT if name == "__dict__" else _MANAGED_WEAKREF)
                 room += 0 if managed or id(part) not in added else 8
                 if name == "__dict__":
                     readers.insert(0, (name, content.__get__))
-    # An instance larger than its slots account for has fields of a compiled class, unreadable here.
+    # An instance that is larger than its slots has fields of a compiled class, which are unreadable here.
     hidden = _size(kind) - _size(root) > room
     what = _kind(own, base, hidden)
     return Plan(
@@ -255,7 +255,7 @@ def _bases() -> dict[int, tuple[str, type]]:
         id(base): (base.__name__, base) for base in (*_BUILTIN, *_VIEWS, range, slice)
     }
     for module, names in _STANDARD.items():
-        # A module nobody imported has no instances: no import is needed to recognise them.
+        # A module that was never imported has no instances, so no import is needed to recognise them.
         loaded = sys.modules.get(module)
         for name in names:
             base = getattr(loaded, name, None)
@@ -307,7 +307,7 @@ def _declared(own: tuple[type, ...]) -> tuple[str, ...]:
     for part in own:
         space = _space(part)
         if "__dataclass_fields__" in space:
-            # Without ClassVar and InitVar, which dataclasses keeps in the same dict under another kind.
+            # Without ClassVar and InitVar, which dataclasses stores in the same dict with another kind.
             fields = space["__dataclass_fields__"].values()
             return tuple(each.name for each in fields if each._field_type.name == "_FIELD")
         if "__attrs_attrs__" in space:

@@ -1,8 +1,8 @@
-"""Reads the standard library's values, and numpy's: dates, numbers, containers, buffers, exceptions.
+"""Read the standard library's values, and numpy's: dates, numbers, containers, buffers, exceptions.
 
-Each reader takes the content with the type's own C function or descriptor, so a subclass cannot answer for it, and writes
-everything that a tool could see of it. What is changed by reading it, such as a generator, is not read at all. Modules
-are imported only to read an instance that shows they are loaded.
+Each reader gets the content with the type's own C function or descriptor, so a subclass cannot change it, and writes
+everything of it that a tool could see. Values that reading would change, such as generators, are not read. Modules are
+imported only to read an instance, whose existence shows that they are loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LENGTHS", "STANDARD", "unseen"]
 
 
 def unseen(walk: Walk, value: Any, path: Path) -> None:
-    """Mark a value whose content cannot be read, or not in full; only which object it is counts."""
+    """Mark a value that cannot be read, or not in full, as opaque; only its identity counts."""
     walk.mutable = True
     walk.opaque.append(path)
     walk.out.append(tagged("#", identity(value)))
@@ -35,18 +35,18 @@ def _mapping(walk: Walk, pairs: list[tuple[Any, Any]], path: Path, depth: int) -
 
 
 def _ordered(walk: Walk, value: Any, path: Path, depth: int) -> Any:
-    """An ``OrderedDict`` has an order of its own, which is not that of the dict it is built on."""
+    """An ``OrderedDict`` has its own order, which differs from that of the underlying dict."""
     from collections import OrderedDict
 
     pairs = [*dict.items(value)]
-    # Its iterator looks each key up, which runs the code of keys that have a hash of their own.
+    # Its iterator looks up each key, which runs the code of keys with their own hash.
     if all(_plain_key(name) for name, _ in pairs):
         content = dict(pairs)
         try:
             pairs = [(name, content.pop(name)) for name in OrderedDict.__iter__(value)]
         except (KeyError, RuntimeError):
             refuse_change(path)
-        # What was put in by dict.__setitem__ is found by name, although no iteration shows it.
+        # Items that dict.__setitem__ added can be found by name, although no iteration returns them.
         pairs += content.items()
     else:
         unseen(walk, value, path)
@@ -97,7 +97,7 @@ def _array(walk: Walk, value: Any, path: Path, depth: int) -> Any:
 
 
 def _shown(walk: Walk, value: Any, path: Path, depth: int) -> Any:
-    """The plain view of a value whose content has been written already."""
+    """Return the plain view of a value whose content is already written."""
     out, order = walk.out, walk.order
     walk.out, walk.order = [], []
     view = visit(walk, value, path, depth)
@@ -120,12 +120,12 @@ def _byte_buffer(walk: Walk, value: Any, path: Path, depth: int) -> Any:
 
 
 def _buffer(walk: Walk, kind: Any, value: Any, path: Path, depth: int) -> Any:
-    """A file in memory: content, position, newlines and attributes, as ``pickle`` would get them. Nothing moves."""
+    """Read a file in memory: content, position, newlines and attributes, as ``pickle`` gets them. The position stays."""
     walk.mutable = True
     if _get(kind, "closed", value):
         walk.out.append(tagged("J", "closed"))
         return None
-    # By name: typeshed does not know it, and an attribute of the instance could stand before it.
+    # By name: typeshed does not declare it, and an attribute of the instance could hide it.
     content, *others, attributes = kind.__dict__["__getstate__"](value)
     walk.out.append(tagged("J", *map(repr, others)))
     if attributes:
@@ -135,7 +135,7 @@ def _buffer(walk: Walk, kind: Any, value: Any, path: Path, depth: int) -> Any:
 
 
 def _members(*names: str) -> Handler:
-    """A reader of a type that is a few read-only members and nothing else."""
+    """Return a reader for a type that consists of a few read-only members."""
 
     def read(walk: Walk, value: Any, path: Path, depth: int) -> Any:
         enter(walk, path, depth, len(names))
@@ -161,13 +161,13 @@ def _partial(walk: Walk, value: Any, path: Path, depth: int) -> Any:
 
 
 def _proxy(walk: Walk, value: Any, path: Path, depth: int) -> Any:
-    """``MappingProxyType``. Its methods ask the mapping behind it, whose class may have a mind of its own."""
+    """Read a ``MappingProxyType``. Its methods call the mapping behind it, whose class may have its own code."""
     enter(walk, path, depth, 1)
     return visit(walk, _behind(value), path, depth + 1)
 
 
 def _view(walk: Walk, value: Any, path: Path, depth: int) -> Any:
-    """``dict.keys()``, ``values()`` and ``items()`` show what the dict holds later as well, so the dict is read."""
+    """Read ``dict.keys()``, ``values()`` or ``items()``. They also show later items of the dict, so the dict is read."""
     enter(walk, path, depth, 1)
     shown = visit(walk, _behind(value), path, depth + 1)
     pairs = shown["$map"] if shown.keys() == {"$map"} else [[*pair] for pair in shown.items()]
@@ -176,7 +176,7 @@ def _view(walk: Walk, value: Any, path: Path, depth: int) -> Any:
 
 
 def _behind(value: Any) -> Any:
-    # The garbage collector's own question: it runs nothing of the mapping's class.
+    # A function of the garbage collector: it runs no code of the mapping's class.
     (content,) = gc.get_referents(value)
     return content
 
@@ -216,7 +216,7 @@ def _time(walk: Walk, value: Any, path: Path, depth: int) -> str:
 
 
 def _zone(walk: Walk, zone: Any, path: Path) -> None:
-    """Two zones may agree on an offset today and differ tomorrow, so the zone itself counts."""
+    """Encode the zone itself: two zones may have the same offset today and different ones tomorrow."""
     from datetime import timezone
 
     kind = type(zone)
@@ -258,10 +258,10 @@ def _timedelta(walk: Walk, value: Any, path: Path, depth: int) -> float:
 def _decimal(walk: Walk, value: Any, path: Path, depth: int) -> Any:
     from decimal import Decimal
 
-    # A byte of it holds two digits.
+    # One byte of it holds two digits.
     if Decimal.__sizeof__(value) - 128 > walk.left:
         refuse_size(walk, path)
-    # Whether the exponent's letter is a capital is up to the caller's context.
+    # The caller's context determines whether the exponent's letter is a capital.
     text = Decimal.__str__(value).replace("e", "E")
     enter(walk, path, 0, len(text))
     walk.out.append(tagged("q", text))
@@ -299,7 +299,7 @@ def _ndarray(walk: Walk, value: Any, path: Path, depth: int) -> Any:
     walk.out.append(tagged("a", repr(dtype.descr), repr(_get(kind, "shape", value))))
     content = kind.tobytes(value)
     view = BUILTIN[id(bytes)](walk, content, path, depth)
-    # Numbers and text as lists, for policies to compare; dates and structures as the bytes they are.
+    # Numbers and text as lists, which policies can compare; dates and structures as their bytes.
     return _shown(walk, kind.tolist(value), path, depth) if dtype.kind in "biufSU" else view
 
 
@@ -307,7 +307,7 @@ def _number(walk: Walk, value: Any, path: Path, depth: int) -> Any:
     kind: Any = sys.modules["numpy"].__dict__["generic"]
     view = BUILTIN[id(bytes)](walk, kind.tobytes(value), path, depth)
     content = kind.item(value)
-    if issubclass(type(content), kind):  # a long double has no Python type to become
+    if issubclass(type(content), kind):  # a long double has no Python type
         return view
     return _shown(walk, content, path, depth)
 
@@ -325,7 +325,7 @@ def _same(value: Any) -> Any:
 
 
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
-    # Not dict.copy, which asks an overridden __iter__, and no new dict, which would hash keys of any class.
+    # Not dict.copy, which calls an overridden __iter__, and no new dict, which would hash keys of any class.
     return [*dict.items(value)]
 
 
@@ -343,7 +343,7 @@ STANDARD: dict[str, tuple[Callable[[Any], Any], Handler]] = {
     "set": (_same, BUILTIN[id(set)]),
     "frozenset": (_same, BUILTIN[id(frozenset)]),
 }
-"""By the name of the type a value is, or is derived from: what takes its content, and what reads that."""
+"""By the name of a value's type or base type: the function that gets its content, and the function that reads it."""
 
 STANDARD.update(
     (name, (_same, handler))
@@ -380,4 +380,4 @@ STANDARD.update((f"dict_{name}", (_same, _view)) for name in ("keys", "values", 
 LENGTHS: dict[str, Callable[[Any], int]] = {
     kind.__name__: kind.__len__ for kind in (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 }
-"""How long each of the builtin types is, asked before anything is copied."""
+"""The function for the length of each builtin type, which is checked before anything is copied."""

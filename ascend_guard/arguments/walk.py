@@ -1,4 +1,4 @@
-"""The state of one walk over a call's arguments: where it is, what it wrote, and what it must not exceed."""
+"""The state of one walk over a call's arguments: its position, its output, and its limits."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ __all__ = [
 ]
 
 Path = tuple[Any, Any] | None
-"""Where a value lies: the path of what it lies in, and its name or index there. None for the arguments."""
+"""The place of a value: the path of its container, and its name or index there. None for the arguments."""
 
 Handler = Callable[["Walk", Any, Path, int], Any]
-"""Writes the encoding of a value, found at a path and a depth, and returns its plain view."""
+"""Writes the encoding of a value, at a path and a depth, and returns its plain view."""
 
 _NOWHERE: Mapping[str, frozenset[tuple[str, ...]]] = MappingProxyType({})
 
 HIDDEN = object()
-"""A step of a path below which nothing is named: the inside of a redacted value."""
+"""A step of a path after which no names are given: the inside of a redacted value."""
 
 
 class Walk(Struct, gc=False):
     """The state of one walk.
 
     Args:
-        other: reads the values that are none of the builtin types.
-        redact: names to redact, besides those that look secret. Those in ``places`` only where that says.
-        limit: most bytes the whole encoding may have.
-        depth: most containers inside one another.
-        left: how much of the limit is left; what is too large is refused before it is copied.
+        other: reads values that are not builtin types.
+        redact: names to redact, besides those that look secret; names in ``places`` only at those places.
+        limit: most bytes of the whole encoding.
+        depth: most nested containers.
+        left: the rest of the limit; a value that is too large is refused before it is copied.
         at: the container or object being read, for errors.
         out: the encoding so far, in which keys are sorted.
-        order: for each mapping and set so far, the order of its keys; empty text where it is the sorted one.
-        inside: the plain instances being read, by address; a value that cannot be read ends the reading of them all.
-        excess: which bound was exceeded, ``size`` or ``depth``.
-        opaque: where something could not be seen, or not in full.
+        order: for each mapping and set so far, the order of its keys; empty text if it is the sorted one.
+        inside: the plain instances being read, by address; an unreadable value ends the reading of all of them.
+        excess: the limit that was exceeded, ``size`` or ``depth``.
+        opaque: the paths of what could not be read, or not in full.
         secrets: the text of what was redacted.
         places: the whole paths of keys that are redacted in one place only, by the key.
     """
@@ -72,7 +72,7 @@ class Walk(Struct, gc=False):
     places: Mapping[str, frozenset[tuple[str, ...]]] = _NOWHERE
 
     def __repr__(self) -> str:
-        # It is full of secrets, and a local variable wherever something may be raised.
+        # It contains secrets, and is a local variable wherever an error may be raised.
         return "Walk()"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -80,7 +80,7 @@ class Walk(Struct, gc=False):
 
 
 def where(path: Path) -> str:
-    """A path as people write it: ``items[2].client``. Nothing inside a redacted value is named."""
+    """Return a path as people write it: ``items[2].client``. Names inside a redacted value are not shown."""
     steps: list[str] = []
     while path is not None:
         path, step = path
@@ -96,7 +96,7 @@ def where(path: Path) -> str:
 
 
 def is_redacted_here(walk: Walk, path: Path, name: str) -> bool:
-    """Whether a name to redact is to be redacted in what lies at this path. The places of list items do not count."""
+    """Return whether a name is redacted at this path. The places of list items do not count."""
     places = walk.places.get(name)
     if places is None:
         return True
@@ -109,12 +109,12 @@ def is_redacted_here(walk: Walk, path: Path, name: str) -> bool:
 
 
 def subject(path: Path) -> str:
-    """The beginning of a sentence about a path."""
+    """Return the beginning of a sentence about a path."""
     return f"The argument {where(path)[:200]}" if path else "The arguments"
 
 
 def _exclude(path: Path) -> str:
-    """What a developer writes to leave out the parameter a path begins with."""
+    """Return what a developer writes to exclude the parameter with which a path begins."""
     while path is not None and path[0] is not None:
         path = path[0]
     name = path[1] if path is not None and type(path[1]) is str and path[1].isidentifier() else "name"
@@ -122,17 +122,17 @@ def _exclude(path: Path) -> str:
 
 
 def refuse_change(path: Path) -> NoReturn:
-    """Refuse a container that another thread changed in the middle of reading it."""
+    """Refuse a container that another thread changed while it was read."""
     raise ValidationError(f"{subject(path)} changed while it was read; pass a copy that nothing else changes")
 
 
 def refuse_size(walk: Walk, path: Path) -> NoReturn:
-    """Refuse a walk that went over its limit."""
+    """Refuse a walk that exceeded its limit."""
     walk.excess = "size"
     with_it = f", with {where(path)[:200]}," if path else ""
     raise ValidationError(
         f"The arguments{with_it} are larger than {walk.limit:,} bytes; "
-        "pass a reference (a path, an id) instead of the content, or leave the parameter out of the decision "
+        "pass a reference (a path, an id) instead of the content, or exclude the parameter from the decision "
         f"with {_exclude(path)}"
     )
 
@@ -143,8 +143,8 @@ def enter(walk: Walk, path: Path, depth: int, size: int) -> None:
     if depth > walk.depth:
         walk.excess = "depth"
         raise ValidationError(
-            f"{subject(path)} lies inside more than {walk.depth} containers, or in itself; pass it flatter, or "
-            f"leave the parameter out of the decision with {_exclude(path)}"
+            f"{subject(path)} is nested in more than {walk.depth} containers, or in itself; pass a flatter value, or "
+            f"exclude the parameter from the decision with {_exclude(path)}"
         )
     walk.left -= size
     if walk.left < 0:
@@ -152,11 +152,11 @@ def enter(walk: Walk, path: Path, depth: int, size: int) -> None:
 
 
 def wrap(walk: Walk, path: Path, depth: int, tag: str, content: Any) -> dict[str, Any]:
-    """The plain view of what JSON cannot say, as a container of its own."""
+    """Return the plain view of a value that JSON cannot express, as its own container."""
     enter(walk, path, depth, 0)
     return {tag: content}
 
 
 def tagged(letter: str, *texts: str) -> str:
-    """A letter and texts, each with its length in front."""
+    """Return a letter and texts, each text with its length in front."""
     return letter + "".join([f"{len(text)}:{text}" for text in texts])

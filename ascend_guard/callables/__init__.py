@@ -1,1 +1,1 @@
-"""Callables: which parameters one has, what wrappers really call, and how calls are bound to named arguments."""
+"""Callables: their parameters, the function that a wrapper really calls, and the binding of calls to named arguments."""

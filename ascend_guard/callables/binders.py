@@ -1,7 +1,7 @@
-"""What every binder does, and the binders of one signature: from a call to its named arguments, and back.
+"""The interface of binders, and the binders of one signature: from a call to its named arguments, and back.
 
-The functions that read calls are generated with the callable's own parameters, so Python itself matches arguments to names,
-and says what is wrong with a call in its own words.
+The functions that read calls are generated with the callable's own parameters. So Python itself matches arguments to names,
+and reports an invalid call in its usual words.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .type_hints import Hint, hints_of, undeclared
 __all__ = ["Binder", "BuiltinBinder", "Call", "FunctionBinder", "OpenBinder"]
 
 Call = tuple[dict[str, object], tuple[object, ...], dict[str, object]]
-"""Named arguments, and the positional and keyword arguments of the call that is made with them."""
+"""Named arguments, and the positional and keyword arguments of the call with these values."""
 
 _POSITIONAL_ONLY = Parameter.POSITIONAL_ONLY
 _KEYWORD_ONLY = Parameter.KEYWORD_ONLY
@@ -30,16 +30,16 @@ _NONE: frozenset[str] = frozenset()
 
 
 class Binder:
-    """Turns the calls of one callable into named arguments, and named arguments into a call.
+    """Converts the calls of one callable to named arguments, and named arguments to a call.
 
     Attributes:
         target: what to call; None for a method's function, which is called bound to its instance.
-        vouched: the decorators on the way that the user vouches for.
+        vouched: the decorators on the way for which the user vouches.
         redacted: parameters annotated ``Annotated[T, Redact]``.
         excluded: parameters annotated ``Annotated[T, Exclude]``, or provided by a framework.
         collected: parameters that collect others, such as ``*args``.
-        names: all names a call can have; None when any keyword can be one.
-        hint: the types that what runs declares for its parameters.
+        names: all names that a call can have; None when any keyword is possible.
+        hint: the declared types of the parameters of what runs.
     """
 
     __slots__ = ("target",)
@@ -54,29 +54,29 @@ class Binder:
     target: Callable[..., Any] | None
 
     def bind(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
-        """The named arguments of a call; see ``call``."""
+        """Return the named arguments of a call; see ``call``."""
         return self.chosen(args, kwargs).call(args, kwargs)[0]
 
     def chosen(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Binder:
-        """The binder of what this very call ends in: another one for a dispatcher."""
+        """Return the binder of the function that this call ends in; it differs from ``self`` for a dispatcher."""
         return self
 
     def call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Call:
-        """Argument values by parameter name, in the order of the signature, with defaults; and the call of ``target``
-        that passes these very values.
+        """Return argument values by parameter name, in the order of the signature, with defaults; and the call of
+        ``target`` that passes exactly these values.
 
         ``*args`` is one tuple under its own name; ``**kwargs`` are named like parameters, unless annotated
         ``Redact``: then they are one dict under its own name. A callable without a signature has ``args`` and
         ``kwargs``.
 
         Raises:
-            TypeError: the call does not fit; for a Python function in the words Python has for it.
+            TypeError: the call does not match the signature; for a Python function with Python's own message.
             ValidationError: a keyword is not text, or has the name of another parameter.
         """
         raise NotImplementedError
 
     def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
-        """A call of ``target`` with these named arguments, such as an approver edited.
+        """Return a call of ``target`` with these named arguments, which an approver may have edited.
 
         Raises:
             ValidationError: they cannot be passed: unknown, or missing.
@@ -84,7 +84,7 @@ class Binder:
         raise NotImplementedError
 
     def intact(self) -> bool:
-        """Whether everything this was compiled from is still the same."""
+        """Return whether everything from which this was compiled is unchanged."""
         return True
 
 
@@ -112,7 +112,7 @@ class _Named(Binder):
         self._explicit = explicit
         self._parameters = [parameter for parameter in parameters if parameter is not skipped]
         self._first = () if skipped is None else (None,)
-        # Kept together when redacted: its keys are not known yet, so they could not be listed as secret.
+        # Kept together when redacted: its keys are not known yet, so they cannot be listed as secret.
         flat = last and last.kind is _VAR_KEYWORD and last.name not in marks.redacted
         self._flat = last.name if last and flat else None
         self.collected = tuple(
@@ -164,13 +164,13 @@ class _Named(Binder):
 
 
 class FunctionBinder(_Named):
-    """What is written in Python: a function, a method, a class's constructor, an object's ``__call__``.
+    """Binds calls of Python code: a function, a method, a class's constructor, an object's ``__call__``.
 
     Args:
-        function: the code that gets the arguments.
+        function: the code that receives the arguments.
         target: what to call.
-        skip_first: its first parameter gets the instance.
-        found: whether it is still what a call of the target ends in.
+        skip_first: its first parameter receives the instance.
+        found: returns whether a call of the target still ends in the function.
         explicit: pass defaults as arguments.
     """
 
@@ -212,7 +212,8 @@ class FunctionBinder(_Named):
 
 
 class BuiltinBinder(_Named):
-    """What is compiled, and says what it takes. It is called as the caller wrote: it need not accept its own defaults."""
+    """Binds calls of a compiled callable with a signature. It is called as the caller wrote, since it may refuse its
+    defaults."""
 
     __slots__ = ()
 
@@ -225,7 +226,7 @@ class BuiltinBinder(_Named):
 def _generate(
     parameters: list[Parameter], skipped: Parameter | None, flat: str | None, name: str
 ) -> Callable[..., Call]:
-    """Compile the function. Defaults are passed by reference: their ``repr`` may say anything."""
+    """Compile the function. Defaults are passed by reference, because their ``repr`` may be anything."""
     merge = "_merge"
     while any(parameter.name == merge for parameter in parameters):
         merge += "_"
@@ -258,7 +259,7 @@ def _generate(
     if flat is not None:
         body = f"{merge}({body}, {flat}) if {flat} else {body}"
     call = f"({''.join(f'{each}, ' for each in args)}), {{{', '.join(kwargs)}}}"
-    # Nothing but identifiers of an existing signature goes into the text.
+    # Only identifiers of an existing signature are put into the text.
     exec(f"def bind({', '.join(head)}): return ({body}), {call}", scope)  # noqa: S102
     function: types.FunctionType = scope["bind"]
     function.__name__ = function.__qualname__ = name
@@ -266,7 +267,7 @@ def _generate(
 
 
 class OpenBinder(Binder):
-    """A callable that does not say what it takes, as some builtins."""
+    """Binds calls of a callable without a signature, such as some builtins."""
 
     __slots__ = ()
 
@@ -293,8 +294,8 @@ def _merge(named: dict[str, object], more: Mapping[str, object]) -> dict[str, ob
     for name in more:
         if name in named:
             raise ValidationError(
-                f"The keyword argument {name!r} has the name of a parameter it is not passed to, so a policy "
-                "could not tell the two apart; pass it under another name"
+                f"The keyword argument {name!r} has the name of a parameter, but is not passed to it, so a policy "
+                "could not distinguish the two; pass it under another name"
             )
     named.update(more)
     return named

@@ -1,15 +1,15 @@
-"""A call and its named arguments, back and forth; compiled once per callable.
+"""Convert a call to its named arguments and back; compiled once per callable.
 
 Rules (promises 2 and 7):
 
 1. However a call is written (positional, keyword, default, through a method or a partial), its named arguments are the
-   same, and no value that reaches the function is missing from them.
+   same, and they include every value that reaches the function.
 2. The names are those of the code that will run, never claimed ones; wrappers are followed as ``wrappers`` allows.
-3. The judged values are what is passed: a call is made of the named values, defaults included, and goes to the function
-   itself, past partials and dispatchers. So nothing that changes a default, a partial's keywords or a registered overload
-   afterwards can matter.
-4. What a binder was compiled from (code, defaults, attributes on the way) is compared again before each call
-   (``intact``), and at the last check. A change between two calls is judged anew; one during a call blocks it.
+3. The judged values are passed: the call is made with the named values, including defaults, and goes to the function
+   itself, past partials and dispatchers. So a later change of a default, a partial's keywords or a registered overload
+   has no effect.
+4. The source of a binder (code, defaults, attributes on the way) is compared again before each call (``intact``), and
+   at the last check. A change between two calls gives a new decision; a change during a call blocks it.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _BUILTIN = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
 )
-# Bound to an object as ``types.MethodType`` does. A method made of one and of its own object would be taken for the object.
+# Binds to an object as ``types.MethodType`` does. A method of a bound method and its own object would be unwrapped.
 _BOUND_LIKE_FUNCTIONS = (types.FunctionType, functools._lru_cache_wrapper)
-# From where a partial stores them: a subclass may have attributes of its own with these names.
+# Read from where a partial stores them: a subclass may have its own attributes with these names.
 _func, _args, _keywords = (functools.partial.__dict__[name].__get__ for name in ("func", "args", "keywords"))
 
 
 def compile_binder(
     function: Callable[..., Any], *, bound: bool = False, vouching: Vouching | None = None
 ) -> Binder:
-    """Make the binder of a callable: a function, a method, a partial, a class, an object with ``__call__``.
+    """Return the binder of a callable: a function, a method, a partial, a class, an object with ``__call__``.
 
     Args:
         function: what will be called.
         bound: it is the function of a method; its first parameter (``self``, ``cls``) is left out, and is not among the
-            arguments either.
-        vouching: the decorators a user vouches for.
+            arguments.
+        vouching: the decorators for which a user vouches.
 
     Raises:
         TypeError: it cannot be called.
@@ -87,7 +87,7 @@ def compile_binder(
 
 
 def takes_instance(function: object, vouching: Vouching) -> bool:
-    """Whether a method made of this has its instance as a first parameter that is no argument."""
+    """Return whether a method made from this has its instance as a first parameter that is no argument."""
     if type(function) is types.FunctionType and dispatcher_of(function) is not None:
         return False
     if isinstance(function, functools.partial | type) or type(function) in _BUILTIN:
@@ -111,13 +111,13 @@ def _method(target: Any, vouching: Vouching) -> Binder:
 def _followed(target: Any, step: Step, bound: bool, vouching: Vouching) -> Binder:
     inner = compile_binder(step.inner, bound=bound, vouching=vouching)
     if isinstance(inner, _Partial | _Dispatch):
-        # What reaches the function is not what the wrapper is called with, so it could not be passed explicitly.
+        # The function receives something else than the wrapper, so it could not be passed explicitly.
         raise refused(target)
     return _Through(None if bound else target, step, inner)
 
 
 def _class(kind: Any, vouching: Vouching) -> Binder:
-    """A class takes what its constructor takes, when that is written in Python."""
+    """Bind a class by the parameters of its constructor, if that is written in Python."""
     makers = {}
     for name in ("__init__", "__new__"):
         maker = inspect.getattr_static(kind, name, None)
@@ -135,7 +135,7 @@ def _class(kind: Any, vouching: Vouching) -> Binder:
         found = inspect.getattr_static(kind, name, None)
         return (found.__func__ if type(found) is staticmethod else found) is maker
 
-    # With both, each gets the call as it is written, and one may not take what the other has defaults for.
+    # With both, each receives the call as written, and one may refuse an argument for which the other has a default.
     return FunctionBinder(maker, kind, skip_first=True, found=intact, explicit=len(makers) == 1)
 
 
@@ -151,7 +151,7 @@ def _object(target: Any, vouching: Vouching) -> Binder:
             raise refused(target)
         return FunctionBinder(call, types.MethodType(call, target), skip_first=True, found=intact)
     if type(call) in _BOUND_LIKE_FUNCTIONS and takes_instance(call, vouching):
-        function = cast("Callable[..., Any]", call)  # isinstance would believe its __class__
+        function = cast("Callable[..., Any]", call)  # isinstance would use its __class__
         return _Through(
             types.MethodType(function, target),
             Step(call, intact),
@@ -168,7 +168,7 @@ def _open_ended(function: types.FunctionType) -> bool:
 
 
 class _Delegating(Binder):
-    """A binder with the parameters of another one."""
+    """A binder with the parameters of another binder."""
 
     __slots__ = ("_base", "collected", "excluded", "hint", "names", "redacted", "vouched")
 
@@ -183,7 +183,8 @@ class _Delegating(Binder):
 
 
 class _Partial(_Delegating):
-    """A ``functools.partial``: the parameters of what it calls, some of them given. That is what is called."""
+    """Binds calls of a ``functools.partial``: the parameters of its function, some of them given. That function is
+    called."""
 
     __slots__ = ("_called", "_partial")
 
@@ -204,7 +205,7 @@ class _Partial(_Delegating):
     def _together(
         self, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> tuple[tuple[object, ...], dict[str, object]]:
-        """The call's arguments after the partial's; a keyword of the call goes before one of the partial."""
+        """Return the call's arguments after the partial's; a keyword of the call replaces one of the partial."""
         given = _args(self._partial)
         gaps = sum(value is _PLACEHOLDER for value in given)
         if gaps:
@@ -220,7 +221,7 @@ class _Partial(_Delegating):
 
 
 class _Through(_Delegating):
-    """A wrapper that passes its arguments through: the parameters of what it calls. The wrapper is what is called."""
+    """A wrapper that passes its arguments through: it has the parameters of its function, and the wrapper is called."""
 
     __slots__ = ("_step",)
 
@@ -239,7 +240,8 @@ class _Through(_Delegating):
 
 
 class _Dispatch(_Delegating):
-    """What ``functools.singledispatch`` makes: each call ends in the overload that is registered for its first argument."""
+    """Binds calls of a ``functools.singledispatch`` function: each ends in the overload registered for its first
+    argument."""
 
     __slots__ = ("_binders", "_choose", "_vouching")
 
@@ -259,7 +261,7 @@ class _Dispatch(_Delegating):
         if known is None or known[0] is not overload or not known[1].intact():
             binder = compile_binder(overload, vouching=self._vouching)
             known = (overload, _Overload(binder, self._choose, overload))
-            if type(overload) is types.FunctionType:  # a bound one is made anew for each call
+            if type(overload) is types.FunctionType:  # a bound one is new for each call
                 self._binders[id(overload)] = known
         return known[1].chosen(args, kwargs)
 
@@ -268,7 +270,7 @@ class _Dispatch(_Delegating):
 
 
 class _Overload(_Delegating):
-    """One overload. A call that is made again with other values must still be one that it is registered for."""
+    """Binds one overload. A call that is repeated with other values must still end in the same overload."""
 
     __slots__ = ("_choose", "_overload")
 
@@ -287,8 +289,8 @@ class _Overload(_Delegating):
         args, kwargs = self._base.unbind(named)
         if not args or self._choose(args) != self._overload:
             raise ValidationError(
-                "Blocked: with the approver's values the call ends in another overload than the one that was decided on. "
-                "Nothing ran. Make the call again; it needs a new decision.",
+                "Blocked: with the approver's values the call ends in another overload than the one that was decided. "
+                "The tool did not run. Make the call again; it needs a new decision.",
                 reason="the edited call ends in another overload",
             )
         return args, kwargs

@@ -1,11 +1,11 @@
-"""What is passed to a tool without being judged: excluded parameters, and the context objects of agent frameworks.
+"""Arguments that are passed to a tool without being judged: excluded parameters, and framework context objects.
 
 Rules (promises 2 and 8):
 
-1. A parameter is excluded because its developer said so (``exclude=``, ``Annotated[T, Exclude]``, or an annotation by
-   which LangGraph provides the value), or because its value is an instance of a type in ``CONTEXTS``. No text, number,
-   list or other plain value that a model can write is ever excluded by what it contains.
-2. A type counts by its exact module and qualified name, or by a base class that has them. Nothing is imported for it.
+1. A parameter is excluded because its developer declared it (``exclude=``, ``Annotated[T, Exclude]``, or an annotation
+   with which LangGraph provides the value), or because its value is an instance of a type in ``CONTEXTS``. No text, number,
+   list or other plain value that a model can write is ever excluded because of its content.
+2. A type is compared by its exact module and qualified name, also those of its base classes. Nothing is imported for that.
 3. Excluded values are passed on unchanged. They are not judged, digested, stored or shown, and an approver cannot edit
    them. The record lists their names, and policies can read the list.
 """
@@ -24,7 +24,7 @@ __all__ = ["CONTEXTS", "Exclude", "Excluded", "is_context", "is_excluded_hint", 
 
 
 class Exclude:
-    """Marks a parameter that is passed to the tool and left out of the decision and of every record:
+    """Marks a parameter that is passed to the tool, but excluded from the decision and from every record:
     ``Annotated[Session, Exclude]`` or ``Annotated[Session, Exclude()]``."""
 
     __slots__ = ()
@@ -57,7 +57,7 @@ CONTEXTS = frozenset(
         "agent_framework._middleware.FunctionInvocationContext",
         "agent_framework._workflows._functional.RunContext",
         "agent_framework._workflows._workflow_context.WorkflowContext",
-        # strands, which passes the agent itself too
+        # strands, which also passes the agent itself
         "strands.types.tools.ToolContext",
         "strands.agent.agent.Agent",
         # langchain and langgraph
@@ -72,7 +72,7 @@ CONTEXTS = frozenset(
         "fastmcp.server.context.Context",
     )
 )
-"""The context types of agent frameworks, one a line: ``module.qualname`` as the framework defines them."""
+"""The context types of agent frameworks, one a line: ``module.qualname`` as defined by the framework."""
 
 _PROVIDED = frozenset(
     (
@@ -82,7 +82,7 @@ _PROVIDED = frozenset(
     )
 )
 """Annotations of parameters whose values LangGraph provides, whatever the model wrote. A plain ``InjectedToolArg`` is not
-among them: the caller gives it a value, and the caller may be a model."""
+one of them: the caller provides its value, and the caller may be a model."""
 
 _CONFIG_KEYS = frozenset(
     (
@@ -107,7 +107,8 @@ _known: dict[int, tuple[weakref.ref[type], bool]] = {}
 
 
 def is_context(kind: type) -> bool:
-    """Whether instances of this class are a framework's context. Read from where classes store their names, once a class."""
+    """Return whether instances of this class are a framework's context. The names are read from the class's storage,
+    once."""
     known = _known.get(id(kind))
     if known is None or known[0]() is not kind:
         address = id(kind)
@@ -121,7 +122,7 @@ def _is_one_of(kind: type, names: frozenset[str]) -> bool:
 
 
 def _is_config(value: dict[object, object]) -> bool:
-    """A LangChain run configuration: a dict with the callback manager that only LangChain itself puts there."""
+    """Return whether it is a LangChain run configuration: a dict with a callback manager, which only LangChain adds."""
     manager = value.get("callbacks")
     return (
         type(manager) not in _PLAIN
@@ -131,10 +132,10 @@ def _is_config(value: dict[object, object]) -> bool:
 
 
 class Excluded(Struct, frozen=True):
-    """What was left out of one call's arguments.
+    """The excluded part of one call's arguments.
 
     Args:
-        names: as they are recorded: ``ctx``, or ``args[0]`` for one of ``*args``.
+        names: as recorded: ``ctx``, or ``args[0]`` for one of ``*args``.
         whole: excluded arguments by name.
         order: the names of all arguments, in the order of the call.
         inside: excluded items of ``*args`` by index, of a collected ``**kwargs`` by key; by the name of the parameter.
@@ -146,7 +147,7 @@ class Excluded(Struct, frozen=True):
     order: tuple[str, ...] = ()
 
     def restore(self, judged: dict[str, object]) -> dict[str, object]:
-        """Named arguments with what was left out among them again."""
+        """Return named arguments with the excluded ones added again."""
         named = {**judged, **self.whole}
         for name, items in self.inside.items():
             rest = named.get(name)
@@ -164,12 +165,12 @@ class Excluded(Struct, frozen=True):
 def separate(
     named: dict[str, Any], names: frozenset[str], collected: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], Excluded | None]:
-    """The arguments to judge, and what is left out of them; None when that is nothing.
+    """Return the arguments to judge, and the excluded ones; None when there are none.
 
     Args:
         named: argument values by name.
         names: parameters that are excluded by name.
-        collected: parameters that collect others: ``*args``, or ``**kwargs`` that are kept together.
+        collected: parameters that collect others: ``*args``, or a ``**kwargs`` that is kept together.
     """
     if names and not names.isdisjoint(named):
         return _separated(named, names, collected)
@@ -217,13 +218,13 @@ def _is_context_value(value: Any) -> bool:
 
 
 def is_excluded_hint(hint: object, names: Mapping[str, object], local: Mapping[str, object]) -> bool:
-    """Whether a parameter's annotation excludes it: a mark of the parameter itself, not of something inside its type.
+    """Return whether a parameter's annotation excludes it: a mark on the parameter itself, not inside its type.
 
     Args:
-        hint: an annotation, evaluated or still text. Names that are not there when the program runs, because they are
+        hint: an annotation, evaluated or still text. Names that do not exist at run time, because they are
             imported for type checkers only, do not matter; text that cannot be evaluated excludes nothing.
-        names: the globals to evaluate text in.
-        local: names that go before those globals, as a closure's do.
+        names: the globals in which text is evaluated.
+        local: names that come before those globals, such as a closure's.
     """
     pending, looked = [hint], 0
     while pending and looked < 100:
@@ -232,9 +233,9 @@ def is_excluded_hint(hint: object, names: Mapping[str, object], local: Mapping[s
         text = hint if isinstance(hint, str) else getattr(hint, "__forward_arg__", None)
         if isinstance(text, str):
             try:
-                # The developer's own annotation, evaluated as typing.get_type_hints would.
+                # The developer's own annotation, evaluated as by typing.get_type_hints.
                 hint = eval(text, {}, _Names(names, local))  # noqa: S307
-            except Exception:  # noqa: S112  # anything may be written in an annotation
+            except Exception:  # noqa: S112  # an annotation may contain anything
                 continue
             if isinstance(hint, str):
                 continue
@@ -253,19 +254,19 @@ def _excludes(mark: object) -> bool:
 
 
 def _parts(hint: Any) -> Iterator[Any]:
-    """What an annotation is another name or a choice of."""
+    """Yield the annotations that an alias or a union stands for."""
     origin = getattr(hint, "__origin__", None)
     if type(hint) is types.UnionType or origin is Union:
         yield from hint.__args__
     elif type(hint).__name__ == "TypeAliasType":
         try:
             yield hint.__value__
-        except Exception:  # evaluated when it is read; nothing that cannot be read excludes
+        except Exception:  # evaluated when it is read; an unreadable annotation excludes nothing
             return
 
 
 class _Names(dict[str, Any]):
-    """The names an annotation may use; one that is missing is an unknown type."""
+    """The names that an annotation may use; a missing one is an unknown type."""
 
     def __init__(self, names: Mapping[str, object], local: Mapping[str, object]) -> None:
         super().__init__()
@@ -289,4 +290,4 @@ class _UnknownKind(type):
 
 
 class _Unknown(metaclass=_UnknownKind):
-    """Stands for a type that is not there when the program runs."""
+    """Stands for a type that does not exist at run time."""

@@ -1,10 +1,10 @@
-"""Whether the first argument of a call is what a method is called on, decided by how its class binds the method.
+"""Find out whether the first argument of a call is the object of a method call, by how its class binds the method.
 
-A governed function is bound by its own ``__get__`` wherever Python looks it up on a class. It is called with the instance as
-a plain first argument where something else was bound instead: a decorator above ``@governed``, a property, or, from Python
-3.13 on, ``classmethod``. Then the class of that argument is asked: when it holds this very tool, under such wrappers, as a
-method, the first argument is what it is called on. What a parameter is called (``self``, ``cls``) does not matter, and
-under ``staticmethod`` every argument is one.
+A governed function is bound by its own ``__get__`` when Python looks it up on a class. It receives the instance as a plain
+first argument if something else was bound instead: a decorator above ``@governed``, a property, or, from Python 3.13 on,
+``classmethod``. Then the class of that argument is checked: if it holds this tool, under such wrappers, as a method,
+the first argument is the object of the call. The name of the parameter (``self``, ``cls``) does not matter, and with
+``staticmethod`` every argument is an ordinary one.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _space: Callable[[type], Any] = type.__dict__["__dict__"].__get__
 _flags: Callable[[type], int] = type.__dict__["__flags__"].__get__
 _PLAIN = frozenset((str, int, float, bool, bytes, type(None), list, dict, tuple))
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was made by a class statement
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class from a class statement
 _LINKS = ("__wrapped__", "__func__", "func", "fget", "fset", "fdel")
-"""Where descriptors and wrappers keep what they call."""
+"""Attributes in which descriptors and wrappers store what they call."""
 
 
 class Receivers:
-    """Knows for one governed tool on what its calls as a method are made.
+    """Finds the objects of a governed tool's method calls.
 
     Args:
         tool: the governed tool.
@@ -40,11 +40,11 @@ class Receivers:
         self._known: dict[int, tuple[weakref.ref[type], Any]] = {}
 
     def include(self, first: object) -> bool:
-        """Whether a call with this first argument is a call of a method on it."""
+        """Return whether a call with this first argument is a method call on it."""
         if type(first) in _PLAIN:
             return False
-        # Not isinstance, which asks the argument what it is: its own code would run before the decision.
-        if issubclass(type(first), type) and self._binds(first, True):  # type: ignore[arg-type]  # checked by the line itself
+        # Not isinstance, which uses the argument's __class__: its own code would run before the decision.
+        if issubclass(type(first), type) and self._binds(first, True):  # type: ignore[arg-type]  # checked by this line
             return True
         return self._binds(type(first), False)
 
@@ -64,10 +64,10 @@ class Receivers:
         return self._binds(kind, of_class)
 
     def _place(self, kind: type, of_class: bool) -> tuple[type, str, object] | None:
-        """Where a class holds the tool as such a method; None when it does not, or as a static method as well."""
+        """Return where a class holds the tool as such a method; None if it does not, or also as a static method."""
         tool, found = self._tool(), None
         for owner in _mro(kind):
-            if not _flags(owner) & _HEAP:  # nobody can put a tool on a builtin class
+            if not _flags(owner) & _HEAP:  # a tool cannot be set on a builtin class
                 continue
             for name, value in tuple(_space(owner).items()):
                 if not _leads_to(value, tool):
@@ -97,7 +97,7 @@ def _inside(value: object) -> Iterator[object]:
             if inner is not None:
                 yield inner
         return
-    inner = inspect.getattr_static(value, "__wrapped__", None)  # runs nothing of the value's own
+    inner = inspect.getattr_static(value, "__wrapped__", None)  # runs no code of the value
     if inner is not None:
         yield inner
 

@@ -1,7 +1,7 @@
-"""Which parameters a callable has, and which of them its annotations mark.
+"""Read the parameters of a callable, and the marks in their annotations.
 
-Only those of the callable that is really called, read from its code. What it claims (``__wrapped__``, ``__signature__``)
-is no evidence; see ``wrappers``.
+Only the parameters of the callable that is really called are used, read from its code. Its claims (``__wrapped__``,
+``__signature__``) are no evidence; see ``wrappers``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Marks(Struct, frozen=True):
-    """What annotations say.
+    """The marks in annotations.
 
     Args:
         redacted: names of parameters annotated ``Redact``.
@@ -39,10 +39,10 @@ class Marks(Struct, frozen=True):
 
 
 def parameters_of_function(function: types.FunctionType) -> list[Parameter]:
-    """What a Python function takes, ``self`` included, with its present defaults.
+    """Return the parameters of a Python function, including ``self``, with its present defaults.
 
     Raises:
-        ConfigurationError: its defaults do not fit its parameters.
+        ConfigurationError: its defaults do not match its parameters.
     """
     bare = types.FunctionType(
         function.__code__,
@@ -55,13 +55,13 @@ def parameters_of_function(function: types.FunctionType) -> list[Parameter]:
     signature = _signature(bare)
     if signature is None:
         raise ConfigurationError(
-            f"The parameters of {function.__qualname__} cannot be read: its __defaults__ do not fit them."
+            f"The parameters of {function.__qualname__} cannot be read: its __defaults__ do not match them."
         )
     return list(signature.parameters.values())
 
 
 def parameters_of_builtin(function: Callable[..., object]) -> list[Parameter] | None:
-    """What a builtin takes, when it says so, and no parameter has a name that no Python function could have."""
+    """Return the parameters of a builtin, if it declares them and all names are possible for a Python function."""
     signature = _signature(function)
     if signature is None or any(keyword.iskeyword(name) for name in signature.parameters):
         return None
@@ -73,7 +73,7 @@ def _signature(function: Callable[..., object]) -> Signature | None:
         if sys.version_info >= (3, 14):
             import annotationlib
 
-            # Annotations are evaluated when read, and may name what is not there yet.
+            # Annotations are evaluated when they are read, and may use names that do not exist yet.
             return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
         return inspect.signature(function)
     except (TypeError, ValueError):
@@ -81,10 +81,10 @@ def _signature(function: Callable[..., object]) -> Signature | None:
 
 
 def marks_of(function: types.FunctionType) -> Marks:
-    """What a function's annotations say of its parameters.
+    """Return the marks in a function's annotations.
 
-    ``Redact`` also counts where a function says that it wraps another whose parameter of that name has it: redacting too
-    much is safe. ``Exclude`` counts on the function itself alone.
+    ``Redact`` also counts where a function claims to wrap another one whose parameter of that name has it: redacting too
+    much is safe. ``Exclude`` counts only on the function itself.
     """
     hints = annotations_of(function)
     hints.pop("return", None)
@@ -92,7 +92,7 @@ def marks_of(function: types.FunctionType) -> Marks:
     excluded = {name for name, hint in hints.items() if is_excluded_hint(hint, scope, local)}
     redacted: set[str] = set()
     wrapped: Any = function
-    for _ in range(100):  # a chain of wrappers may be a ring
+    for _ in range(100):  # a chain of wrappers may be circular
         redacted |= {name for name, hint in hints.items() if is_redacted_hint(hint, scope, local)}
         wrapped = getattr(wrapped, "__wrapped__", None)
         if wrapped is None:
@@ -108,6 +108,6 @@ def _closure(function: types.FunctionType) -> dict[str, object]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             local[name] = cell.cell_contents
-        except ValueError:  # not there yet
+        except ValueError:  # not set yet
             continue
     return local

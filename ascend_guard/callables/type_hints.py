@@ -1,4 +1,4 @@
-"""What type a tool declares for each of its parameters. Asked only when an approver edited an argument."""
+"""Return the declared type of each parameter of a tool. Used only when an approver edited an argument."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ class _Mark:
 
 
 UNDECLARED = _Mark("UNDECLARED")
-"""Nothing is declared: the type of the caller's own value decides."""
+"""No declared type: the type of the caller's own value decides."""
 
 JSON = _Mark("JSON")
-"""The same for values that came as JSON, which has one kind of number."""
+"""The same for values from JSON, which has one kind of number."""
 
 
 def undeclared(name: str) -> object:
-    """Nothing is known of any parameter."""
+    """For parameters without any declared type."""
     return UNDECLARED
 
 
 def json_value(name: str) -> object:
-    """Every argument came as JSON."""
+    """For arguments that all came as JSON."""
     return JSON
 
 
 def hints_of(tool: object) -> Hint:
-    """The declared types of a callable's parameters; read when first asked for.
+    """Return the declared types of a callable's parameters; they are read at the first use.
 
     An annotation that cannot be resolved counts as not declared.
     """
@@ -61,7 +61,7 @@ def _read(tool: object) -> dict[str, object]:
     function = _function(tool)
     try:
         parameters = inspect.signature(typing.cast(Callable[..., Any], function)).parameters.values()
-    except Exception:  # a signature is anybody's code
+    except Exception:  # a signature can run any code
         return {}
     hints = declared_types(function)
     read: dict[str, object] = {}
@@ -82,11 +82,11 @@ def _read(tool: object) -> dict[str, object]:
 
 
 def declared_types(owner: object) -> dict[str, object]:
-    """The resolved annotations of a function or a class. One that cannot be resolved, such as a name that is imported for
-    type checkers only, is left out alone: the others still count."""
+    """Return the resolved annotations of a function or a class. If one cannot be resolved, such as a name that is
+    imported for type checkers only, only that one is left out."""
     try:
         return typing.get_type_hints(owner, include_extras=True)
-    except Exception:  # annotations are anybody's code
+    except Exception:  # annotations can run any code
         found: dict[str, object] = {}
     for part in reversed(owner.__mro__) if isinstance(owner, type) else (owner,):
         if isinstance(part, type):
@@ -127,4 +127,4 @@ def _function(tool: Any) -> Any:
         elif inspect.isroutine(tool) or hasattr(tool, "__code__"):
             return inspect.unwrap(tool)
         else:
-            return getattr(type(tool), "__call__", tool)  # noqa: B004 - its own function is wanted, not whether it is callable
+            return getattr(type(tool), "__call__", tool)  # noqa: B004 - the class's function, not whether it is callable

@@ -1,8 +1,8 @@
-"""The decorators a user vouches for, and what is said about wrappers that may change a call.
+"""The decorators for which a user vouches, and the errors for wrappers that may change a call.
 
-To vouch is to say that a decorator passes its arguments on unchanged. Nothing can verify that, so it is recorded with each
-action. It counts only for wrappers that the named decorator made: their code lies inside its own, or they are instances of
-the named class.
+To vouch is to declare that a decorator passes its arguments on unchanged. Nothing can verify that, so it is recorded
+with each action. It counts only for wrappers that the named decorator made: their code is inside the decorator's code,
+or they are instances of the named class.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _INNER = (
     "retry_decorator",
     "real_decorator",
 )
-"""What the function inside a decorator with arguments is often called; for messages only."""
+"""Usual names of the function inside a decorator with arguments; for messages only."""
 
 _CONVERTING = {"pydantic._internal._validate_call": "validate_call"}
-"""Modules whose wrappers convert arguments, and the decorator that people know them by; for messages only."""
+"""Modules whose wrappers convert arguments, and the decorator's public name; for messages only."""
 
 
 class Vouching:
-    """The decorators a user vouches for, and which of them were met.
+    """The decorators for which the user vouches, and which of them were found.
 
     Args:
         entries: functions and classes.
@@ -49,7 +49,7 @@ class Vouching:
         self.used: set[int] = set()
 
     def of_code(self, code: CodeType) -> str | None:
-        """The name of the decorator whose code this is, or holds this."""
+        """Return the name of the decorator whose code is this, or contains this."""
         for index, codes in enumerate(self._codes):
             if any(code is each for each in codes):
                 self.used.add(index)
@@ -57,7 +57,7 @@ class Vouching:
         return None
 
     def of_class(self, kind: type) -> str | None:
-        """The name of the class that is this one, or whose ``__call__`` it inherits."""
+        """Return the name of the class that is this one, or from which it inherits ``__call__``."""
         for index, entry in enumerate(self.entries):
             if isinstance(entry, type) and entry in kind.__mro__ and call_of(kind) is call_of(entry):
                 self.used.add(index)
@@ -66,26 +66,26 @@ class Vouching:
 
 
 def nearest_maker(entry: Any, target: Any) -> str:
-    """Which decorator may be meant instead of one that is not there; the rest of a sentence."""
-    from difflib import get_close_matches  # needed on the way to an error only
+    """Return which decorator may be meant instead of a missing one, as the rest of a sentence."""
+    from difflib import get_close_matches  # needed for an error only
 
     makers: list[str] = []
-    while getattr(target, "__wrapped__", None) is not None and len(makers) < 100:  # a chain may be a ring
+    while getattr(target, "__wrapped__", None) is not None and len(makers) < 100:  # a chain may be circular
         makers.append(_short(_maker(target)))
         target = target.__wrapped__
     near = get_close_matches(_short(name_of(entry)), makers, 1)
     if near:
         return f"; did you mean {near[0]}?"
-    return f". There {'is' if len(makers) == 1 else 'are'} {', '.join(makers) or 'none'}."
+    return f". Decorators found: {', '.join(makers) or 'none'}."
 
 
 def name_of(decorator: object) -> str:
-    """A decorator as ``module.qualname``."""
+    """Return a decorator as ``module.qualname``."""
     return f"{getattr(decorator, '__module__', '?')}.{getattr(decorator, '__qualname__', type(decorator).__name__)}"
 
 
 def call_of(kind: type) -> object:
-    """What Python finds first on a class when one of its instances is called."""
+    """Return the ``__call__`` that Python finds first on the class of a called instance."""
     for base in kind.__mro__:
         if "__call__" in base.__dict__:
             return base.__dict__["__call__"]
@@ -93,7 +93,7 @@ def call_of(kind: type) -> object:
 
 
 def refused(target: object) -> ConfigurationError:
-    """The error for a wrapper that may change the call."""
+    """Return the error for a wrapper that may change the call."""
     name = getattr(target, "__name__", None) or type(target).__name__
     what = maker = _maker(target)
     converting = None
@@ -103,21 +103,22 @@ def refused(target: object) -> ConfigurationError:
         code = target.__code__
         what = f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
     return ConfigurationError(
-        f"governed cannot decide calls of {name}: {what} stands between @governed and the function, and may pass on other "
+        f"governed cannot decide calls of {name}: {what} is between @governed and the function, and may pass on other "
         f"arguments than those that were decided. Put @governed directly on the function, and the other decorator above "
         f"it:\n    @{_short(maker)}\n    @governed(...)\n    def {name}(...): ...\n"
         + (
-            "It converts arguments; so what it passes on is decided."
+            "It converts arguments, so the decision must be about what it passes on."
             if converting
-            else f"If you know that it passes its arguments unchanged, say so: @governed(..., vouch_for=({_short(maker)},))."
+            else f"If you know that it passes its arguments on unchanged, "
+            f"declare it: @governed(..., vouch_for=({_short(maker)},))."
         )
     )
 
 
 def _maker(target: Any) -> str:
-    """The decorator that made a wrapper, as far as the wrapper's code tells."""
+    """Return the decorator that made a wrapper, as far as the wrapper's code shows it."""
     if type(target) is FunctionType:
-        # A decorator in a function's body is found in that body: the last name before the wrapper's own.
+        # A decorator defined in a function's body: the last name before the wrapper's own.
         names = target.__code__.co_qualname.split(_LOCALS)
         outer = names[:-1] or names
         return outer[-2] if len(outer) > 1 and outer[-1].strip("_") in _INNER else outer[-1]
@@ -135,8 +136,8 @@ def _short(maker: str) -> str:
 
 def unseen(target: object, vouched: str) -> ConfigurationError:
     return ConfigurationError(
-        f"vouch_for names {vouched}, but it cannot be seen what {getattr(target, '__name__', type(target).__name__)} calls: "
-        f"neither its closure nor its attributes hold just one function. Put @governed directly on the function, and "
+        f"vouch_for names {vouched}, but it is unknown what {getattr(target, '__name__', type(target).__name__)} calls: "
+        f"neither its closure nor its attributes contain exactly one function. Put @governed directly on the function, and "
         f"@{_short(vouched)} above it."
     )
 
@@ -146,7 +147,7 @@ def codes_inside(code: CodeType) -> Iterator[CodeType]:
 
 
 def _codes_of(decorator: Any) -> Iterator[CodeType]:
-    """The code of a decorator, and of all functions defined inside it."""
+    """Yield the code of a decorator, and of all functions defined inside it."""
     while type(decorator) is not FunctionType:
         if type(decorator) is functools.partial:
             decorator = decorator.func
@@ -167,36 +168,36 @@ def _codes_of(decorator: Any) -> Iterator[CodeType]:
 
 
 def vouchers(given: object) -> tuple[Callable[..., object], ...]:
-    """What ``vouch_for`` was given, checked.
+    """Return the checked value of ``vouch_for``.
 
     Raises:
-        ConfigurationError: it is no tuple of decorators.
+        ConfigurationError: it is not a tuple of decorators.
     """
     if callable(given):
         raise ConfigurationError(
-            f"vouch_for is a tuple of decorators: write vouch_for=({getattr(given, '__name__', 'decorator')},)."
+            f"vouch_for must be a tuple of decorators: write vouch_for=({getattr(given, '__name__', 'decorator')},)."
         )
     if not isinstance(given, Collection) or isinstance(given, str) or not all(map(callable, given)):
         raise ConfigurationError(
-            f"vouch_for is a tuple of decorators (functions or classes), such as (log_calls,), not {given!r}."
+            f"vouch_for must be a tuple of decorators (functions or classes), such as (log_calls,), not {given!r}."
         )
     return tuple(given)
 
 
 def require_met(vouching: Vouching, tool: object, name: str) -> None:
-    """A decorator that is vouched for and is not there is a mistake: another one may be meant.
+    """Require that every decorator in ``vouch_for`` was found: a missing one is a mistake, and another may be meant.
 
     Args:
         vouching: after the tool's wrappers were read.
-        tool: what is decorated.
-        name: of the tool, for people.
+        tool: the decorated object.
+        name: the tool's name, for people.
 
     Raises:
-        ConfigurationError: one was not there.
+        ConfigurationError: one was not found.
     """
     for index, entry in enumerate(vouching.entries):
         if index not in vouching.used:
             raise ConfigurationError(
-                f"vouch_for names {name_of(entry)}, but no wrapper between @governed and {name} is made by it"
-                f"{nearest_maker(entry, tool)} Name the one that is there, or leave vouch_for out."
+                f"vouch_for names {name_of(entry)}, but it made no wrapper between @governed and {name}"
+                f"{nearest_maker(entry, tool)} Name a decorator that is there, or remove vouch_for."
             )

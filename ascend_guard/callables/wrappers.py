@@ -1,14 +1,14 @@
-"""What a wrapper really calls, and whether it passes its arguments through unchanged.
+"""Find the function that a wrapper really calls, and whether the wrapper passes its arguments through unchanged.
 
 Rules (promises 2 and 7):
 
 1. What a wrapper claims (``__wrapped__``, ``__signature__``, a name) is no evidence of what it does. Neither is its type: a
    ``wrapt.decorator`` may inject arguments as well.
 2. A wrapper is followed only when the code that runs is known to pass its arguments through unchanged: its code object is
-   that of a function in ``KNOWN``, or it lies inside a decorator the user vouches for.
-3. It is followed to what it calls: the content of the closure cell its code calls, not what an attribute says.
-4. What was read is checked again before each call and at the last check before it (``Step.intact``).
-5. Any other wrapper is refused when decorating. The message shows the order that works.
+   that of a function in ``KNOWN``, or it is inside a decorator for which the user vouches.
+3. It is followed to what it calls: the content of the closure cell that its code calls, not what an attribute claims.
+4. What was read is compared again before each call and at the last check before it (``Step.intact``).
+5. Any other wrapper is refused at decoration. The message shows the order that works.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Known(Struct, frozen=True):
     """A wrapper whose code passes its arguments through unchanged.
 
     Args:
-        place: the inner function as ``module:qualname``; looked for only when the module is loaded.
+        place: the inner function as ``module:qualname``; searched only when the module is loaded.
         cell: the variable of its closure that it calls.
         methods: methods of the object in its ``self`` cell that its code calls: each must be one of the functions at these
             places.
@@ -71,22 +71,22 @@ KNOWN: tuple[Known, ...] = (
     Known(f"{_STAMINA}.sync_gen_inner", "wrapped"),
     Known(f"{_STAMINA}.async_gen_inner", "wrapped"),
 )
-"""Wrappers that are followed, one a line. Add one after reading its code in every version that is supported: between its
+"""Wrappers that are followed, one a line. Add one only after reading its code in every supported version: between its
 parameters and the call nothing may be added, dropped, reordered or changed."""
 
 OWN: dict[type, Callable[[Any], object]] = {}
-"""ascend-guard's own wrappers by their type, and what finds what they call; they register themselves."""
+"""ascend-guard's own wrappers by their type, with a function that finds what they call; they register themselves."""
 
 
 class Step(Struct, frozen=True):
-    """One wrapper on the way to what is really called.
+    """One wrapper on the way to the function that is really called.
 
     Args:
-        inner: what the wrapper calls with the arguments it got.
-        intact: whether that still holds.
+        inner: what the wrapper calls with its arguments.
+        intact: returns whether that is unchanged.
         explicit: defaults may be passed to it as arguments. Not to a cache: they may not be hashable, and the key of a
-            result is the call as it is written.
-        vouched: the decorator the user vouches for, when it is followed for that.
+            result is the call as written.
+        vouched: the decorator for which the user vouches, if it is followed because of that.
     """
 
     inner: Any
@@ -96,10 +96,10 @@ class Step(Struct, frozen=True):
 
 
 def step_of(target: Any, vouching: Vouching) -> Step | None:
-    """The way through a wrapper; None when this is no wrapper and claims to be none.
+    """Return the step through a wrapper; None when this is not a wrapper and does not claim to be one.
 
     Raises:
-        ConfigurationError: it wraps something, or says so, and what it does with its arguments is not known.
+        ConfigurationError: it wraps something, or claims to, and what it does with its arguments is unknown.
     """
     kind = type(target)
     found: Step | None
@@ -122,8 +122,8 @@ def step_of(target: Any, vouching: Vouching) -> Step | None:
 
 
 def dispatcher_of(target: Any) -> Callable[[tuple[object, ...]], Any] | None:
-    """For what ``functools.singledispatch`` and ``singledispatchmethod`` make: finds what a call with these positional
-    arguments ends in. None for everything else."""
+    """For ``functools.singledispatch`` and ``singledispatchmethod``: return a function that finds what a call with these
+    positional arguments ends in. None for everything else."""
     if type(target) is not FunctionType:
         return None
     cells = _cells(target)
@@ -144,7 +144,7 @@ def dispatcher_of(target: Any) -> Callable[[tuple[object, ...]], Any] | None:
 
 
 def _claims(function: FunctionType) -> bool:
-    """Whether a function says that it is another one. A claimed signature matters only where its own says nothing."""
+    """Return whether a function claims to be another one. A claimed signature matters only if its own is unspecific."""
     open_ended = function.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
     return "__wrapped__" in function.__dict__ or ("__signature__" in function.__dict__ and bool(open_ended))
 
@@ -202,7 +202,7 @@ def _named(place: str) -> Any:
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    return found if found is not None else refused  # refused is no method of anybody
+    return found if found is not None else refused  # refused is no method of any class
 
 
 def _cells(function: FunctionType) -> dict[str, CellType]:
@@ -212,12 +212,12 @@ def _cells(function: FunctionType) -> dict[str, CellType]:
 def _content(cell: CellType) -> object:
     try:
         return cell.cell_contents
-    except ValueError:  # nothing was put into it yet
+    except ValueError:  # the cell is still empty
         return None
 
 
 def _is_code_of(function: FunctionType, place: str) -> bool:
-    """Whether this runs the code of a function inside others, such as ``contextlib:contextmanager.<locals>.helper``."""
+    """Return whether this runs the code of a nested function, such as ``contextlib:contextmanager.<locals>.helper``."""
     module, _, qualname = place.partition(":")
     outer, *inner = qualname.split(".<locals>.")
     if function.__code__.co_name != inner[-1]:
@@ -239,7 +239,7 @@ def _always() -> bool:
 
 
 def _cached(target: object) -> Step:
-    """``functools.lru_cache`` calls the function it was made with, which only the garbage collector can name."""
+    """``functools.lru_cache`` calls its function, which only the garbage collector can return."""
     inner = target.__dict__.get("__wrapped__")
     if not any(inner is held for held in gc.get_referents(target)) or inner is type(target):
         raise refused(target)
@@ -247,7 +247,7 @@ def _cached(target: object) -> Step:
 
 
 def _vouched_wrapt(target: Any, vouching: Vouching) -> Step | None:
-    """What ``wrapt.decorator`` makes: it calls a function of the decorator's, which calls what is wrapped."""
+    """``wrapt.decorator`` calls a function of the decorator, which calls the wrapped function."""
     wrapper = target._self_wrapper
     wrapper = getattr(wrapper, "__func__", wrapper)
     vouched = vouching.of_code(wrapper.__code__) if type(wrapper) is FunctionType else None
@@ -258,7 +258,7 @@ def _vouched_wrapt(target: Any, vouching: Vouching) -> Step | None:
 
 
 def _vouched_object(target: object, vouching: Vouching) -> Step | None:
-    """An object whose class is vouched for calls what it keeps in an attribute."""
+    """An object of a class that the user vouches for calls what it stores in an attribute."""
     vouched = vouching.of_class(type(target))
     if vouched is None:
         return None

@@ -1,4 +1,4 @@
-"""One governed call: what was declared about it, bound to the arguments it was made with."""
+"""One governed call: its declaration, bound to the arguments of the call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_READINGS = 3
 
 
 class Given(Struct, frozen=True):
-    """The arguments a call was made with, before anybody edited them; ``plain`` is what approvers saw."""
+    """The arguments of a call before any edit; ``plain`` is what approvers saw."""
 
     named: dict[str, object]
     plain: dict[str, object]
@@ -36,9 +36,10 @@ class BoundCall:
     """A call that the flow can authorize; see ``flow.Call``.
 
     Attributes:
-        args, kwargs: what to call the tool with, an approver's edits included.
-        action, digest: what will run, an approver's edits included.
-        approved: called with the permit before the body runs under a person's approval, when somebody wants to know.
+        args, kwargs: the arguments for the tool, including an approver's edits.
+        action, digest: describe the call that will run, including an approver's edits.
+        approved: called with the permit before the body runs under a person's approval; None when the caller does not
+            ask for it.
         secrets: values that must not appear in any text about this call.
     """
 
@@ -123,12 +124,13 @@ class BoundCall:
         )
 
     def rebase(self) -> None:
-        """What the body did to its own arguments is its doing: from now on they are compared with what it left."""
+        """Compare the arguments from now on with their present values, because the body may have changed its own
+        arguments."""
         if self._arguments.mutable:
             self.digest = digest_of(self._named, key=self._key, redact=self._redact)
 
     def edit(self, values: dict[str, object]) -> None:
-        from ascend_guard.edits import converted  # needed where an approver edited, and nowhere else
+        from ascend_guard.edits import converted  # needed only where an approver edited
 
         if self._options.fixed:
             raise _not_editable(self._options)
@@ -138,7 +140,7 @@ class BoundCall:
                     raise ValidationError(
                         f"The argument {name!r} is excluded from the decision, so an approver cannot edit it."
                     )
-        # Edited again, the values replace the caller's, not those of the earlier edit.
+        # Edited again: the values replace the caller's values, not those of the earlier edit.
         if self._given is None:
             self._given = Given(self._named, self._arguments.plain)
         given = self._given
@@ -155,7 +157,7 @@ class BoundCall:
         return named if self._excluded is None else self._excluded.restore(named)
 
     def held(self, result: ActionResult) -> None:
-        place = getattr(self._plane, "place", None)  # a control plane of somebody's own may have none
+        place = getattr(self._plane, "place", None)  # a custom control plane may have none
         waiting_notice.waits(self._key, place, self.action, result)
 
     def parameters(self) -> dict[str, object]:
@@ -166,7 +168,7 @@ class BoundCall:
         return self._arguments.plain
 
     def running(self, action_id: str) -> Running:
-        """What calls made inside this one link to."""
+        """What calls inside this one link to."""
         action = self.action
         assert action.orchestration_session_id is not None
         return Running(int(action_id), action.orchestration_session_id, action.orchestration_depth)
@@ -192,7 +194,7 @@ def _action(
         if depth > MAX_ORCHESTRATION_DEPTH:
             raise ValidationError(
                 f"Blocked: {options.action_type} by {options.tool_name} is nested {depth} governed calls deep; at most "
-                f"{MAX_ORCHESTRATION_DEPTH} are allowed. Call it from a shallower one.",
+                f"{MAX_ORCHESTRATION_DEPTH} are allowed. Reduce the nesting.",
                 reason="orchestration depth out of range",
             )
     return AgentAction(
@@ -218,17 +220,17 @@ def _action(
 
 def _not_editable(options: Options) -> AuthorizationDeniedError:
     fixed = " and ".join(options.fixed)
-    reason = f"the edited arguments cannot be judged, because the block gives its {fixed} as fixed values"
+    reason = f"the edited arguments cannot be judged, because the block declares its {fixed} as fixed values"
     return AuthorizationDeniedError(
         f"Blocked: {options.action_type} by {options.tool_name} did not run: {reason}.",
         reason=reason,
         remedy="Give resource and resource_id as callables on the parameters, such as resource=lambda args: args['path'], "
-        "and risk_indicators with @governed; or deny the action and say what to change.",
+        "and risk_indicators with @governed. Otherwise, deny the action and say what to change.",
     )
 
 
 class _Target(TypedDict):
-    """What a call acts on, as its arguments tell."""
+    """The resource of a call, its id and its risk indicators, as described from the arguments."""
 
     resource: str
     resource_id: str | None
@@ -237,11 +239,11 @@ class _Target(TypedDict):
 def _read(
     options: Options, named: dict[str, object], key: bytes, redact: frozenset[str]
 ) -> tuple[Arguments, _Target]:
-    """The arguments as they are judged, and what they act on.
+    """Return the arguments as they are judged, and what they act on.
 
-    A callable that describes the resource may change what it looks at, as the first look at a cached property does. So
-    both are read again after it, until it leaves the arguments as they were judged; one that never does is found by the
-    last check, like any other change.
+    A callable that describes the resource may change the arguments, as the first access to a cached property does. So both
+    are read again until the callable leaves the arguments unchanged. If it never does, the last check finds the change,
+    like any other change.
     """
     arguments = normalise(named, key=key, redact=redact)
     target = _target(options, named, arguments)

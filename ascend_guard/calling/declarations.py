@@ -1,4 +1,4 @@
-"""What a developer declares about a tool's calls, checked once where it is written."""
+"""What a developer declares about a tool's calls. It is checked once, at the declaration."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ OnDenied = Literal["raise", "return"]
 
 
 class Options(Struct, frozen=True):
-    """What a face declares once about all its calls; see ``governed``.
+    """The checked declaration of an entry point; see ``governed``.
 
-    ``fixed`` names what was said of one call as text, and so cannot be described again when its arguments are edited.
+    ``fixed`` names what was declared as plain text for one call. It cannot be described again when the arguments are
+    edited.
     """
 
     action_type: str
@@ -45,16 +46,16 @@ class Options(Struct, frozen=True):
 
 
 class Details(TypedDict, total=False):
-    """What can be said of a call besides its action type and tool name.
+    """What can be declared about a call besides its action type and tool name.
 
     ``resource`` and ``resource_id`` are strings, templates such as ``"customers/{customer_id}"``, or callables on the
     named arguments. ``risk_level`` is low, medium, high or critical, as policies see it in
-    ``risk.indicators.risk_level``. ``redact`` names what must not leave the call: ``"note"`` is a parameter (and any key of
-    that name inside the arguments), ``"card.number"`` a key inside one, ``"*.number"`` that key anywhere; secret-looking
-    names are redacted anyway. ``exclude`` names parameters that are passed to the tool and left out of the decision and of
-    every record, but for their names. ``timeout`` is how many seconds to wait for a person (None: as long as the approval is
-    open). ``orchestration_session_id`` and ``parent_action_id`` link a root call; nested calls link to their parent by
-    themselves. ``control_plane`` decides instead of the configured default.
+    ``risk.indicators.risk_level``. ``redact`` names the values to redact: ``"note"`` is a parameter (and any key of
+    that name inside the arguments), ``"card.number"`` is a key inside one parameter, ``"*.number"`` is that key anywhere.
+    Names that look secret are always redacted. ``exclude`` names parameters that are passed to the tool, but left out
+    of the decision and of every record; only their names are recorded. ``timeout`` is how many seconds to wait for a
+    person (None: as long as the approval is open). ``orchestration_session_id`` and ``parent_action_id`` link a root
+    call; nested calls link to their parent automatically. ``control_plane`` decides instead of the configured default.
     """
 
     resource: str | Describe | None
@@ -73,23 +74,23 @@ class Details(TypedDict, total=False):
 
 
 class Declaration(Details, total=False):
-    """What ``governed`` and ``guard`` can be told about a call: ``Details``, and ``on_pending``, which says whether to
-    ``wait`` for a person, or to ``raise`` ``ActionPendingError`` and let the same call take the action up later."""
+    """The options of ``governed`` and ``guard``: ``Details``, and ``on_pending``, which says whether to ``wait`` for a
+    person, or to ``raise`` ``ActionPendingError``; the same call made later then resumes the action."""
 
     on_pending: OnPending
 
 
 class ToolDeclaration(Declaration, total=False):
-    """What ``governed`` can be told about a tool: ``Declaration``, and ``on_denied``, which says whether a call that is
-    blocked before the tool's body began will ``raise`` its ``AscendError``, or ``return`` text for the model as the call's
-    result. A checker still sees the tool's own return type. With ``return``, a ``ConfigurationError`` and whatever leaves
-    the body are raised all the same, and tools that stream are refused."""
+    """The options of ``governed``: ``Declaration``, and ``on_denied``, which says whether a call that is blocked before the
+    tool's body began will ``raise`` its ``AscendError``, or ``return`` text for the model as the result of the call. A type
+    checker still sees the tool's own return type. With ``return``, a ``ConfigurationError`` and every exception from the
+    body are still raised, and tools that stream are refused."""
 
     on_denied: OnDenied
 
 
 _DESCRIBED = ("resource", "resource_id", "risk_indicators")
-"""What is said of a call that may follow from its arguments, and that policies judge."""
+"""Declared values that can depend on the arguments, and that policies judge."""
 
 _OPTIONS = (*Details.__annotations__, "on_pending")
 _TOOL_OPTIONS = (*_OPTIONS, "on_denied")
@@ -105,13 +106,13 @@ def options(
     literal: bool = False,
     tool: bool = False,
 ) -> Options:
-    """Check a declaration once, where it is written.
+    """Check a declaration once, where it is written, and return it.
 
     Args:
         parameters: names of the call's arguments; None when they are not known yet.
-        excluded: those that are excluded by their annotation.
-        literal: strings are themselves, not templates.
-        tool: ``on_denied`` can be said as well.
+        excluded: the parameters that are excluded by their annotation.
+        literal: strings are taken literally, not as templates.
+        tool: ``on_denied`` is allowed.
 
     Raises:
         ConfigurationError: something is of the wrong type or shape; the message says what to write instead.

@@ -1,13 +1,12 @@
-"""Work that a tool handed back undone is followed: checked before its first step, stopped between its steps, recorded by its
-own end.
+"""Follow deferred results: check before the first step, stop between steps, and record the outcome when the work ends.
 
 Each way of following keeps these rules:
 
-1. Before the first step the control plane is asked again (``Execution.check``), and the last check is made where the step
-   is entered, however long ago the decision was (promises 2 and 4).
-2. Between two chunks the kill switch is asked (promise 4).
-3. The outcome is that of the work. What cannot be followed is ``handed_over``, never ``completed`` (promise 5).
-4. Work that is given up before its first step runs nothing and is recorded as not started; ``Execution`` sees to it.
+1. Before the first step the control plane is asked again (``Execution.check``), and the last check is made where the
+   step is entered, even if the decision was made long ago (promises 2 and 4).
+2. Between two chunks the kill switch is checked (promise 4).
+3. The outcome is the outcome of the work. Work that cannot be followed is ``handed_over``, never ``completed`` (promise 5).
+4. Work that is dropped before its first step does not run, and is recorded as not started; ``Execution`` does this.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ T = TypeVar("T")
 
 
 def follow(execution: Execution, result: Any, again: Again | None = None) -> Any:
-    """What the caller gets instead of this result when its work is followed, and records the outcome by itself; None when
-    nobody else will, and the call is to be settled now.
+    """Return what the caller gets instead of this result, when its work is followed and records its own outcome. Return
+    None when the call must be settled now.
 
     Args:
         execution: the call, whose body has ended.
-        result: what it handed back.
-        again: makes the call once more, for managers that are used as decorators.
+        result: what the body returned.
+        again: makes the call once more, for context managers that are used as decorators.
     """
     what = found(result)
     if what.way is Way.DATA:
@@ -61,7 +60,7 @@ def follow(execution: Execution, result: Any, again: Again | None = None) -> Any
 
 
 async def finish(execution: Execution, work: Awaitable[T]) -> T:
-    """Await work that was handed back."""
+    """Await a deferred result."""
     try:
         await execution.acheck()
         with execution:
@@ -74,7 +73,7 @@ async def finish(execution: Execution, work: Awaitable[T]) -> T:
 
 
 async def stopped(execution: Execution, error: BaseException) -> None:
-    """Record what ended a coroutine."""
+    """Record the exception that ended a coroutine."""
     if isinstance(error, GeneratorExit):  # it is being closed, so nothing can be awaited
         execution.settle(error, beside=True)
     else:
@@ -82,7 +81,7 @@ async def stopped(execution: Execution, error: BaseException) -> None:
 
 
 async def concluded(execution: Execution, result: T) -> T:
-    """A coroutine came to its end with this result."""
+    """Record that a coroutine ended with this result."""
     if type(result) not in DATA:
         later = follow(execution, result)
         if later is not None:
@@ -92,7 +91,7 @@ async def concluded(execution: Execution, result: T) -> T:
 
 
 def _discard(execution: Execution, work: object) -> None:
-    """What never began is closed, which runs nothing of it, so that nobody is warned of it."""
+    """Close work that never began. Closing runs none of its code, and prevents a warning about a forgotten ``await``."""
     if not execution.begun and isinstance(work, CoroutineType | GeneratorType):
         work.close()
 
@@ -100,13 +99,13 @@ def _discard(execution: Execution, work: object) -> None:
 def drain(
     execution: Execution, chunks: Generator[Any, Any, T], *, first: bool = True, watch: bool = True
 ) -> Generator[Any, Any, T]:
-    """Hand out a permitted generator's chunks, checking the kill switch between them.
+    """Yield the chunks of a permitted generator, and check the kill switch between them.
 
     Args:
         execution: the call.
         chunks: the generator.
-        first: ask the control plane before the first chunk, too; False when that was done just now.
-        watch: chunks that hold work make the outcome ``handed_over``.
+        first: check before the first chunk, too; False when the control plane was asked immediately before.
+        watch: chunks that contain deferred work make the outcome ``handed_over``.
     """
     count = 0
     step: Callable[[Any], Any] = chunks.send
@@ -130,7 +129,7 @@ def drain(
                 with execution:
                     chunks.close()
                 raise
-            except BaseException as error:  # thrown in by the caller: the tool's to handle
+            except BaseException as error:  # thrown in by the caller, for the tool to handle
                 sent, step = error, chunks.throw
             execution.check()
     except GeneratorExit:
@@ -141,7 +140,7 @@ def drain(
             _discard(execution, chunks)
             execution.settle(error)
             raise
-        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
+        with execution, suppress(Exception):  # the error that stopped the stream is the one to report
             chunks.close()
         execution.settle(error, detail=f"stopped after {count} chunks")
         raise
@@ -156,7 +155,7 @@ def drain(
 def adrain_this(
     execution: Execution, chunks: AsyncGenerator[object, object], *, watch: bool = True
 ) -> AsyncGenerator[Any, Any]:
-    """The same for an async generator that was handed back."""
+    """The same for an async generator that a tool returned."""
 
     async def begin() -> tuple[Execution, AsyncGenerator[object, object]]:
         return execution, chunks
@@ -170,7 +169,7 @@ async def adrain(
     first: bool = False,
     watch: bool = True,
 ) -> AsyncGenerator[Any, Any]:
-    """The same for async generators; ``begin`` runs at the first ``anext`` and gets the permit."""
+    """The same for async generators; ``begin`` runs at the first ``anext`` and returns the permit."""
     execution, chunks = await begin()
     count = 0
     step: Callable[[Any], Any] = chunks.asend
@@ -193,7 +192,7 @@ async def adrain(
                 with execution:
                     await chunks.aclose()
                 raise
-            except BaseException as error:  # thrown in by the caller: the tool's to handle
+            except BaseException as error:  # thrown in by the caller, for the tool to handle
                 sent, step = error, chunks.athrow
             await execution.acheck()
     except GeneratorExit:
@@ -203,7 +202,7 @@ async def adrain(
         if not execution.begun:
             await stopped(execution, error)
             raise
-        with execution, suppress(Exception):  # the error that stopped the stream is the one to tell
+        with execution, suppress(Exception):  # the error that stopped the stream is the one to report
             await chunks.aclose()
         await execution.asettle(error, detail=f"stopped after {count} chunks")
         raise
@@ -211,7 +210,7 @@ async def adrain(
 
 
 def when_done(execution: Execution, future: Any) -> Any:
-    """A future keeps its identity, and may be under way: it is followed to its end alone."""
+    """Follow a future to its end. The caller gets the future itself, which may already be running."""
     from asyncio import CancelledError
 
     def settle(done: Any) -> None:
@@ -223,14 +222,14 @@ def when_done(execution: Execution, future: Any) -> Any:
     execution.may_be_dropped()
     try:
         future.add_done_callback(settle)
-    except Exception:  # whoever made it: what cannot be followed is handed over, for the tool has acted
+    except Exception:  # any other future class may raise: it cannot be followed, and the tool has acted
         execution.hand_over(f"a {type(future).__name__}")
         return None
     return future
 
 
 def _managed(execution: Execution, manager: Any, again: Again | None) -> Any:
-    """The manager of a generator is its own class's, but for what makes a new one of the raw function."""
+    """Wrap a generator's context manager. It keeps its class; only creating a new one from the raw function is replaced."""
     raw = manager.gen
     drained: Any = adrain_this if isinstance(raw, AsyncGeneratorType) else drain
     manager.gen = drained(execution, raw, watch=False)
@@ -241,24 +240,24 @@ def _managed(execution: Execution, manager: Any, again: Again | None) -> Any:
 
 
 class _Lent:
-    """What a manager knows of the call it came from."""
+    """What a context manager needs of the call that returned it."""
 
     def __init__(self, execution: Execution, again: Again | None) -> None:
-        # What to say of it, not the execution: that ends with the generator.
+        # Texts about the call, not the execution: the execution ends with the generator.
         self.error = functools.partial(not_run.used_up, execution.call.action, execution.permit.action_id)
         self.again = again
         self._fresh = [True]
         self._kept = [True]
 
     def lend(self) -> bool:
-        """Whether a decorator may use the manager itself: the first time, when it was not entered."""
+        """Return whether a decorator may use this context manager itself: once, if it was not entered."""
         try:
             return self._kept.pop() and bool(self._fresh)
         except IndexError:
             return False
 
     def enter(self) -> None:
-        """Raises ``ConflictError`` when it was entered before."""
+        """Raise ``ConflictError`` when it was entered before."""
         try:
             self._fresh.pop()  # atomic, so that of two threads one enters
         except IndexError:
@@ -267,7 +266,7 @@ class _Lent:
 
 @functools.lru_cache(maxsize=1024)
 def _once(kind: Any, later: bool) -> Any:
-    """This class of managers, of which an object is good for one body."""
+    """A subclass of this class of context managers, whose objects run one body."""
 
     class Once(kind):  # type: ignore[misc]  # the class is known when it is met
         def _recreate_cm(self) -> Any:

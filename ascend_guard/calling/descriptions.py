@@ -1,4 +1,4 @@
-"""What a declaration says of a call's arguments: the names it redacts or excludes, and the resource it is described by."""
+"""What a declaration says about a call's arguments: the names that it redacts or excludes, and the resource."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Describe = Callable[[dict[str, Any]], str]
 
 
 def checked_names(option: str, given: object, parameters: Collection[str] | None) -> frozenset[str]:
-    """The names in ``redact`` or ``exclude``.
+    """Check and return the names in ``redact`` or ``exclude``.
 
     Raises:
-        ConfigurationError: this is no collection of names, or one is no parameter's.
+        ConfigurationError: the value is not a collection of names, or a name is not a parameter.
     """
     given = given or ()
     if isinstance(given, str):
-        raise ConfigurationError(f"{option} is a tuple of parameter names: write {option}=({given!r},).")
+        raise ConfigurationError(f"{option} must be a tuple of parameter names: write {option}=({given!r},).")
     if not isinstance(given, Collection) or not all(isinstance(name, str) for name in given):
         raise ConfigurationError(
-            f"{option} is a tuple of parameter names, such as ('password',), not {given!r}."
+            f"{option} must be a tuple of parameter names, such as ('password',), not {given!r}."
         )
     for name in given:
         steps = name.replace("[]", "").split(".")
@@ -49,75 +49,75 @@ def checked_names(option: str, given: object, parameters: Collection[str] | None
 
 
 def _nearest(name: str, parameters: Collection[str]) -> str:
-    from difflib import get_close_matches  # needed on the way to an error only
+    from difflib import get_close_matches  # needed for an error only
 
     near = get_close_matches(name, parameters, 1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; there {'is' if len(parameters) == 1 else 'are'} {', '.join(sorted(parameters)) or 'none'}."
+    return f"; parameters: {', '.join(sorted(parameters)) or 'none'}."
 
 
 def described(describe: Describe, named: dict[str, object], arguments: Arguments) -> str:
-    """The description of one call, without its secrets.
+    """Return the description of one call, without its secrets.
 
     Raises:
-        ValidationError: the callable failed, or returned no text.
+        ValidationError: the callable failed, or did not return text.
     """
     if isinstance(describe, _Template):
         return describe(arguments.plain)
     try:
-        text = describe(dict(named))  # a copy: what runs is made of the named arguments
+        text = describe(dict(named))  # a copy: the tool runs with the named arguments
     except Exception as error:
         hint = (
             " It gets the judged arguments by name, without excluded ones."
             if isinstance(error, KeyError)
             else ""
         )
-        # Without its cause: what it says about the arguments may be secret.
+        # Without its cause: the text of the exception may contain secret arguments.
         raise ValidationError(
-            f"Blocked: the resource of this call cannot be told: the callable that describes it raised "
+            f"Blocked: the resource of this call cannot be described: its callable raised "
             f"{type(error).__name__}.{hint} Fix the callable."
         ) from None
     if not isinstance(text, str):
         raise ValidationError(
-            f"Blocked: the resource of this call came out as {type(text).__name__}; "
-            f"the callable that describes it must return a string."
+            f"Blocked: the callable that describes the resource returned {type(text).__name__}; "
+            f"it must return a string."
         )
     text = text.encode("utf-8", "backslashreplace").decode()
     return scrub(text, arguments.secrets)
 
 
 def is_code(describe: Describe | None) -> bool:
-    """Whether somebody's own callable describes the call, which may change what it looks at."""
+    """Return whether a developer's own callable describes the call. Such a callable may change the arguments."""
     return describe is not None and not isinstance(describe, _Template | _Literal)
 
 
 def literal(
     what: str, given: str | Describe | None, parameters: Collection[str] | None, excluded: Collection[str]
 ) -> Describe | None:
-    """As ``describe``, where strings are themselves, not templates."""
+    """As ``describe``, but strings are taken literally, not as templates."""
     return _Literal(given) if isinstance(given, str) else describe(what, given, parameters, excluded)
 
 
 def describe(
     what: str, given: str | Describe | None, parameters: Collection[str] | None, excluded: Collection[str]
 ) -> Describe | None:
-    """How to describe a call, as it was declared.
+    """Return the function that describes a call as declared.
 
     Args:
-        what: the name of what is described, for errors.
-        given: as declared.
-        parameters: names a template may use; None when they are not known.
-        excluded: those of them that are excluded from the decision.
+        what: the name of the described value, for errors.
+        given: the declared value.
+        parameters: names that a template may use; None when they are not known.
+        excluded: the parameters that are excluded from the decision.
 
     Raises:
-        ConfigurationError: it is of the wrong type, or a template that names no parameter, or an excluded one.
+        ConfigurationError: the value is of the wrong type, or a template that names an unknown or an excluded parameter.
     """
     if given is None or (callable(given) and not isinstance(given, str)):
         return given
     if not isinstance(given, str):
         raise ConfigurationError(
-            f"{what} is a string, a template such as 'customers/{{customer_id}}', or a callable."
+            f"{what} must be a string, a template such as 'customers/{{customer_id}}', or a callable."
         )
     return _Template(what, given, parameters, excluded)
 
@@ -149,23 +149,23 @@ class _Template:
                 continue
             if form or conversion:
                 raise ConfigurationError(
-                    f"The {what} template {template!r} formats {{{name}}}; only parameter names can stand in braces. "
-                    f"For more, pass a callable: {what}=lambda args: ..."
+                    f"The {what} template {template!r} formats {{{name}}}; only plain parameter names are "
+                    f"allowed in braces. For more, pass a callable: {what}=lambda args: ..."
                 )
             if not name.isidentifier():
                 raise ConfigurationError(
-                    f"The {what} template {template!r} uses {{{name}}}; only parameter names can stand in braces. "
+                    f"The {what} template {template!r} uses {{{name}}}; only parameter names are allowed in braces. "
                     f"For more, pass a callable: {what}=lambda args: ..."
                 )
             if name in excluded:
                 raise ConfigurationError(
-                    f"The {what} template {template!r} uses {{{name}}}, which is excluded from the decision; describe the "
-                    f"{what} by what is judged."
+                    f"The {what} template {template!r} uses {{{name}}}, which is excluded from the decision; use "
+                    f"parameters that are not excluded."
                 )
             if parameters is not None and name not in parameters:
                 raise ConfigurationError(
                     f"The {what} template {template!r} uses {{{name}}}, which is not a parameter; "
-                    f"there {'is' if len(parameters) == 1 else 'are'} {', '.join(sorted(parameters)) or 'none'}."
+                    f"parameters: {', '.join(sorted(parameters)) or 'none'}."
                 )
 
     def __call__(self, plain: dict[str, object]) -> str:
@@ -173,8 +173,8 @@ class _Template:
             for _, name in self._parts:
                 if name is not None and name not in plain:
                     raise ValidationError(
-                        f"Blocked: the {self._what} of this call cannot be told: it is described by {name!r}, which is not "
-                        f"among the arguments that were judged."
+                        f"Blocked: the {self._what} of this call cannot be described: its template uses {name!r}, "
+                        f"which is not among the arguments that were judged."
                     )
         return "".join(text if name is None else text + _shown(plain.get(name)) for text, name in self._parts)
 

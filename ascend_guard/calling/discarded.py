@@ -1,9 +1,9 @@
-"""Whether a call's result is thrown away where it is made: ``guard(...)`` without ``with``, ``governed(...)`` without ``@``.
+"""Find out whether the result of a call is thrown away: ``guard(...)`` without ``with``, ``governed(...)`` without ``@``.
 
-Promise 1: such a line guards nothing, and what follows it would run undecided. So it is refused when it is reached.
+Promise 1: such a line guards nothing, and the code after it would run without a decision. So the line raises an error.
 
-Read from the bytecode of the caller: an expression whose value nothing takes is followed by POP_TOP. Where that cannot be
-read (another implementation of Python), nothing is refused here.
+This is read from the bytecode of the caller: POP_TOP follows an expression whose value is not used. Where the bytecode
+cannot be read (another implementation of Python), no error is raised here.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ __all__ = ["caller_of", "is_thrown_away", "line_of"]
 
 _POP_TOP = opmap.get("POP_TOP", -1) if sys.implementation.name == "cpython" else -1
 _CACHE = opmap.get("CACHE", 0)
-"""Room for the interpreter behind an instruction; it is no instruction."""
+"""The interpreter's inline cache after an instruction. It is not an instruction itself."""
 
 
 def caller_of(made: object, frame: FrameType | None) -> FrameType | None:
-    """The frame in which an object is made: the one that called the class, past the ``__init__`` of subclasses.
+    """Return the frame in which an object is created: the caller of the class, past the ``__init__`` of subclasses.
 
     Args:
         made: the object.
-        frame: the one that called its ``__init__``.
+        frame: the frame that called its ``__init__``.
     """
     while frame is not None and frame.f_code.co_name == "__init__" and made in _first_argument(frame):
         frame = frame.f_back
@@ -32,7 +32,7 @@ def caller_of(made: object, frame: FrameType | None) -> FrameType | None:
 
 
 def is_thrown_away(frame: FrameType | None) -> bool:
-    """Whether the frame does nothing with what the call that it is in will answer."""
+    """Return whether the frame ignores the result of the call that it is making."""
     if frame is None:
         return False
     code, at = frame.f_code.co_code, frame.f_lasti + 2
@@ -42,7 +42,7 @@ def is_thrown_away(frame: FrameType | None) -> bool:
 
 
 def line_of(code: CodeType, instruction: int) -> int:
-    """The line of an instruction, for a warning that comes later."""
+    """The line of an instruction, for a warning that is issued later."""
     lines = (line for start, end, line in code.co_lines() if start <= instruction < end and line)
     return next(lines, code.co_firstlineno)
 

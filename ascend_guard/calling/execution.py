@@ -1,17 +1,17 @@
-"""What every entry point shares: run a tool's body between ``authorize`` and ``settle``, in the caller's frame.
+"""What all entry points share: run a tool's body between ``authorize`` and ``settle``, in the caller's frame.
 
 There is one ``Execution`` for one permit. Its steps have a sync and an async form that differ only in the driver they use.
-It keeps these rules, whoever uses it:
+These rules hold for every entry point:
 
-1. A body is entered only by ``with execution:``, and the last check is made there, synchronously, the first time and the
-   first time after ``defer()`` (promises 1, 2 and 4).
-2. Nothing is entered after the outcome is recorded, and one outcome is recorded (promise 3).
-3. Work that runs later, or on an event loop, and is collected without an outcome records one: "not started" when its body
-   never began, ``unknown`` when it did (promise 5).
-4. A forked child has copies of its parent's calls, and none of their permits: it runs nothing of them that it comes to,
-   and records nothing (promise 3).
-5. An exception at any point of entering or leaving, an interrupt included, leaves the context as it was before: no later
-   call of the thread counts as made inside this one.
+1. A body is entered only by ``with execution:``. The last check is made there, synchronously, at the first entry and at
+   the first entry after ``defer()`` (promises 1, 2 and 4).
+2. No body is entered after the outcome is recorded, and only one outcome is recorded (promise 3).
+3. When work that runs later, or on an event loop, is collected without an outcome, an outcome is recorded: "not started"
+   when its body never began, ``unknown`` when it did (promise 5).
+4. A forked child has copies of its parent's calls, but not their permits. It runs none of those calls and records nothing
+   for them (promise 3).
+5. An exception at any point of entering or leaving, an interrupt included, restores the previous context: no later call of
+   the thread counts as made inside this one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _log = logging.getLogger("ascend_guard")
 
 
 class Unfinished(Exception):
-    """The body began, and it cannot be known how it ended: settled with this, the outcome is ``unknown``."""
+    """The body began, and how it ended cannot be known. Settled with this error, the outcome is ``unknown``."""
 
 
 class Execution:
@@ -47,12 +47,12 @@ class Execution:
 
     Args:
         call: the bound call.
-        plane: what decides.
+        plane: the control plane.
 
     Attributes:
-        acted: some of the body has run, or may have.
-        begun: the last check has been passed, and again since ``defer()``.
-        permit: what ``authorize`` got.
+        acted: some of the body has run, or may have run.
+        begun: the last check has been passed, after ``defer()`` once more.
+        permit: the permit from ``authorize``.
     """
 
     __slots__ = (
@@ -95,11 +95,11 @@ class Execution:
     # --- before --------------------------------------------------------------------------------------------------
 
     def authorize(self, *, dropped: bool = False, enters: bool = False) -> None:
-        """Get the permit. Raises ``AscendError``, and then nothing may run.
+        """Get the permit. Raises ``AscendError``; then the tool must not run.
 
         Args:
-            dropped: its work may be dropped before it is settled, as a generator is.
-            enters: the body is entered next, so that one section reaches from here to the last check.
+            dropped: the work may be dropped before it is settled, as a generator can be.
+            enters: the body is entered next, so one section covers everything up to the last check.
         """
         before = hold() if self._in_sections else ELSEWHERE
         error: BaseException | None = None
@@ -116,17 +116,17 @@ class Execution:
         try:
             release(before, error)
         except BaseException as interrupt:
-            if error is None:  # it has a permit, which nobody will use
+            if error is None:  # it has a permit that will not be used
                 self.settle(interrupt)
             raise
 
     async def aauthorize(self) -> None:
-        """The same on the event loop."""
+        """The same, on the event loop."""
         permitted = self._apermitted()
         try:
             await (StepByStep(permitted) if self._in_sections else permitted)
         except BaseException as error:
-            if self._unsettled:  # an interrupt came with the permit, which nobody will use
+            if self._unsettled:  # an interrupt came with the permit, which will not be used
                 self.settle(error)
             else:
                 self._refused(error)
@@ -141,7 +141,7 @@ class Execution:
         self._unsettled = True
 
     def _reap(self, needed: bool) -> None:
-        """Whether to record an outcome when this is collected without one."""
+        """Set whether an outcome is recorded when this object is collected without one."""
         object.__setattr__(self, "__class__", _Reaped if needed else Execution)
 
     def _refused(self, error: BaseException) -> None:
@@ -151,11 +151,11 @@ class Execution:
     # --- during --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """The last check, the first time; then the body's frame. Governed calls made from here link to this one.
+        """Make the last check, then enter the body. Governed calls from inside the body link to this one.
 
         Raises:
-            AscendError: the body must not run. Settle with this error: it is recorded as not started.
-            ConflictError: the call has its outcome, and its permit is used; or it is another process's.
+            AscendError: the body must not run. Settle with this error: the call is recorded as not started.
+            ConflictError: the call has its outcome and its permit is used, or the permit belongs to another process.
         """
         if not self._unsettled:
             raise self.used_up()
@@ -187,7 +187,7 @@ class Execution:
         approved, self._approved = self._approved, None
         if approved is not None and self.permit.result.decided_by:
             approved(self.permit)
-        # A section: what a signal handler raises must not be taken for a kill switch whose state is not known.
+        # A section: an exception from a signal handler must not be taken for an unknown state of the kill switch.
         before, self._section = self._section, None
         if before is None:
             before = hold(soon_again=True) if self._in_sections else ELSEWHERE
@@ -201,26 +201,26 @@ class Execution:
         self.begun = self.acted = True
 
     def defer(self) -> None:
-        """The body handed work back that has not started: the last check is made again before its first step."""
+        """The body returned work that has not started: make the last check again before the first step of that work."""
         self.begun = False
         self._reap(True)
-        with suppress(Exception):  # arguments that cannot be read any more block at the first step
+        with suppress(Exception):  # arguments that can no longer be read block at the first step
             self.call.rebase()
 
     def may_be_dropped(self) -> None:
-        """Its work may be dropped from here on: when this is collected without an outcome, one is recorded."""
+        """The work may be dropped from now on: when this object is collected without an outcome, one is recorded."""
         self._reap(True)
 
     def hand_over(self, what: str) -> None:
-        """The body handed something back that cannot be followed: when all goes well, that is the outcome.
+        """The body returned something that cannot be followed: the outcome is ``handed_over``, unless the call fails.
 
         Args:
-            what: what it is, in words.
+            what: a description of what it returned.
         """
         self._handed = what
 
     def used_up(self) -> ConflictError:
-        """The error for a second use of this permit."""
+        """Return the error for a second use of this permit."""
         return not_run.used_up(self.call.action, self.permit.action_id)
 
     def __exit__(
@@ -229,7 +229,7 @@ class Execution:
         self._leave()
 
     def _leave(self) -> None:
-        """Back to the caller's context. Leaving twice does no harm, so it is repeated after an interrupt."""
+        """Restore the caller's context. It may be called twice, so it is repeated after an interrupt."""
         if self._observer is not None and self._span is not None:
             span, self._span = self._span, None
             self._observer.leave(span)
@@ -237,12 +237,12 @@ class Execution:
             leave(self._running, self._outer)
 
     def check(self) -> None:
-        """Before a deferred first step, and between two chunks: raises ``KillSwitchError`` unless the kill switch is
-        known to be off. Unlike the last check this one may ask a server."""
+        """Check before a deferred first step, and between two chunks: raise ``KillSwitchError`` unless the kill switch is
+        known to be off. Unlike the last check, this check may send a request to a server."""
         run(check_running(self.call, self.permit, begun=self.begun), self._plane)
 
     async def acheck(self) -> None:
-        """The same on the event loop."""
+        """The same, on the event loop."""
         await arun(check_running(self.call, self.permit, begun=self.begun), self._plane)
 
     # --- after ---------------------------------------------------------------------------------------------------
@@ -250,13 +250,13 @@ class Execution:
     def settle(
         self, error: BaseException | None = None, detail: str | None = None, *, beside: bool = False
     ) -> None:
-        """Record the outcome, once. Never raises an ``Exception`` of its own: the tool has acted. Without a permit there is
-        nothing to record. An interrupt from a signal handler is raised when the outcome is on its way.
+        """Record the outcome, once. Never raises an ``Exception`` of its own, because the tool has acted. Without a
+        permit there is nothing to record. An interrupt from a signal handler is raised after the outcome was passed on.
 
         Args:
-            error: what left the body; None when it ended well.
-            detail: how it ended, when that is worth saying.
-            beside: block on nothing, as in ``flow.Settle``: for finalisers, callbacks and what is being closed.
+            error: the exception that left the body; None when it ended normally.
+            detail: a note on how it ended, or None.
+            beside: do not block, as in ``flow.Settle``: for finalisers, callbacks and objects that are being closed.
         """
         if not self._unsettled or self._is_copy():
             return
@@ -276,8 +276,8 @@ class Execution:
         release(before, interrupt)
 
     async def asettle(self, error: BaseException | None = None, detail: str | None = None) -> None:
-        """The same on the event loop."""
-        if self._in_sections:  # there it waits for nothing
+        """The same, on the event loop."""
+        if self._in_sections:  # in a section it does not wait
             self.settle(error, detail)
             return
         if not self._unsettled or self._is_copy():
@@ -291,7 +291,7 @@ class Execution:
         self._settled(failure, outcome, error)
 
     def _is_copy(self) -> bool:
-        """Whether this is a forked child's copy, which ends without an outcome: its parent goes on with the call."""
+        """Return whether this is a forked child's copy. It ends without an outcome; the parent continues the call."""
         if self._made_in is this_process():
             return False
         self._leave()
@@ -299,13 +299,13 @@ class Execution:
         return True
 
     def _ended(self, error: BaseException | None, detail: str | None) -> Outcome:
-        self._leave()  # again, in case an interrupt came before it was left
-        if self._outcome is None:  # else recording it was interrupted, and it is recorded as it was
+        self._leave()  # again, in case an interrupt came before the context was left
+        if self._outcome is None:  # else recording was interrupted, and the same outcome is recorded
             self._outcome = self._outcome_of(error, detail)
         return self._outcome
 
     def _given_up(self, error: BaseException | None) -> None:
-        """Recording was interrupted: the outcome is recorded when this is collected."""
+        """Recording was interrupted: record the outcome when this object is collected."""
         if self._unsettled:
             self._reap(True)
             if self._observer is not None:
@@ -330,7 +330,7 @@ class Execution:
         return Outcome(OutcomeStatus.FAILED, duration, describe_error(error, self.call.secrets), detail)
 
     def _interrupts_graph(self, error: BaseException) -> bool:
-        """Whether the caller of this call interrupts its graph now, because something inside the body is pending."""
+        """Return whether the caller of this call interrupts its graph now, because a call inside the body is pending."""
         return self.call.call_id is not None and isinstance(error, ActionPendingError) and error.repeatable
 
     def _settled(self, failure: Exception | None, outcome: Outcome, error: BaseException | None) -> None:
@@ -348,13 +348,14 @@ class Execution:
 
 
 class _Reaped(Execution):
-    """A call whose work may be dropped before it is settled. Most calls never are, and a finaliser would run in each of
-    them, where Python swallows what a signal handler raises. So a call becomes one of these only while it needs to be."""
+    """A call whose work may be dropped before it is settled. Most calls cannot be dropped. A finaliser would run for
+    each of them, and Python discards what a signal handler raises in a finaliser. So a call has this class only while
+    it needs it."""
 
     __slots__ = ()
 
     def __del__(self) -> None:
-        # Work that was never awaited, iterated or entered; a loop that was stopped.
+        # Work that was never awaited, iterated or entered; or a loop that was stopped.
         if not self._unsettled or sys.is_finalizing() or self._is_copy():
             return
         before = hold() if self._in_sections else ELSEWHERE
@@ -377,7 +378,7 @@ class _Reaped(Execution):
 
 
 def _is_graph_interrupt(error: BaseException) -> bool:
-    """Whether this is how LangGraph leaves a tool, to run it again from its beginning; told without importing it."""
+    """Return whether LangGraph leaves a tool with this exception to run it again from its beginning. Does not import it."""
     return any(
         kind.__name__ == "GraphInterrupt" and kind.__module__ == "langgraph.errors"
         for kind in type(error).__mro__

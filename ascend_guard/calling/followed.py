@@ -1,13 +1,12 @@
-"""Objects whose work begins by a special method: iterators, awaitables and context managers that a tool handed back.
+"""Objects whose work begins in a special method: iterators, awaitables and context managers that a tool returned.
 
-The caller gets an object in front of the tool's own one. It has the same special methods and says that it is of the same
-class. The rules:
+The caller gets a proxy of the tool's object. The proxy has the same special methods and reports the same class. The rules:
 
-1. The first of them checks the kill switch and the arguments, as before any body (promises 2 and 4). A later step checks
-   the kill switch.
-2. It begins once. A second beginning is refused, or for a decorator decided anew (promise 3).
-3. The outcome is recorded when the work ends, or when the caller gives it up (promise 5).
-4. Until it has begun, nothing that could run code of the tool's own is reached through it (promise 1).
+1. The first special method that is called checks the kill switch and the arguments, as before any body (promises 2 and 4).
+   A later step checks the kill switch.
+2. The work begins once. A second beginning is refused; a decorator's second use gets a new decision (promise 3).
+3. The outcome is recorded when the work ends, or when the caller drops it (promise 5).
+4. Until the work has begun, the proxy gives access to nothing that could run the tool's own code (promise 1).
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ Finish = Callable[[Execution, Awaitable[Any]], Coroutine[Any, Any, Any]]
 
 
 class Again(Protocol):
-    """Makes the governed call that handed a manager back once more, with a decision of its own."""
+    """Makes the governed call that returned a context manager once more, with a decision of its own."""
 
     def now(self) -> object:
-        """What it hands back this time. Raises as the call."""
+        """Return the result of the new call. Raises as the call does."""
         ...
 
     def later(self) -> AbstractAsyncContextManager[object]:
-        """A manager that makes the call when it is entered, on the event loop."""
+        """Return a context manager that makes the call when it is entered, on the event loop."""
         ...
 
 
 class Handle:
-    """What stands behind one followed object.
+    """The state behind one followed object.
 
     Args:
-        execution: the call that handed it back; deferred.
+        execution: the call that returned the object; deferred.
         raw: the object.
-        again: how to make the call again; None where that cannot be done.
+        again: makes the call again; None where that is not possible.
         finish: runs an awaitable to its end and records the outcome.
     """
 
@@ -61,7 +60,7 @@ class Handle:
 
     def __init__(self, execution: Execution, raw: Any, again: Again | None, finish: Finish) -> None:
         self.iterating = self.entered = self.over = (
-            False  # first, for the finaliser of one that was not finished
+            False  # set first, for the finaliser of a handle that was not finished
         )
         self.execution = execution
         self.raw = raw
@@ -74,10 +73,10 @@ class Handle:
         self._lent = [True]
 
     def open(self) -> None:
-        """Its one beginning.
+        """Begin the work, once.
 
         Raises:
-            ConflictError: it has begun.
+            ConflictError: the work has begun before.
         """
         try:
             self._fresh.pop()  # atomic, so that of two threads one begins
@@ -85,14 +84,14 @@ class Handle:
             raise self.execution.used_up() from None
 
     def lend(self) -> bool:
-        """Whether a decorator may use this very object: the first time, when it has not begun."""
+        """Return whether a decorator may use this object itself: once, if it has not begun."""
         try:
             return self._lent.pop() and bool(self._fresh)
         except IndexError:
             return False
 
     def before_chunk(self) -> bool:
-        """Whether there may be another chunk."""
+        """Return whether there may be another chunk."""
         if not self.iterating and not self.entered:
             if not self.over:
                 self.open()
@@ -100,31 +99,31 @@ class Handle:
         return not self.over
 
     def chunk(self, chunk: object) -> None:
-        """One was handed out."""
+        """Count a chunk that was passed to the caller."""
         self.count += 1
         if type(chunk) not in DATA and holds_work(chunk):
             self.execution.hand_over("chunks that hold work of their own")
 
     def fail(self, error: BaseException) -> None:
-        """It ended in an error."""
+        """The work ended with an error."""
         self.over = True
         self.execution.settle(error, self._stopped())
 
     async def afail(self, error: BaseException) -> None:
-        """The same on the event loop."""
+        """The same, on the event loop."""
         self.over = True
-        if isinstance(error, GeneratorExit):  # what awaits it is being closed, so nothing can be awaited
+        if isinstance(error, GeneratorExit):  # the awaiting coroutine is being closed: awaiting is impossible
             self.execution.settle(error, self._stopped(), beside=True)
         else:
             await self.execution.asettle(error, self._stopped())
 
     def end(self, detail: str | None = None, *, beside: bool = False) -> None:
-        """It came to its end."""
+        """The work ended normally."""
         self.over = True
         self.execution.settle(detail=detail, beside=beside)
 
     def give_up(self) -> None:
-        """The caller wants no more of it."""
+        """The caller does not continue the work."""
         self._fresh.clear()
         begun = self.execution.begun
         self.end(f"closed by the caller after {self.count} chunks" if begun else None, beside=True)
@@ -133,21 +132,21 @@ class Handle:
         return f"stopped after {self.count} chunks" if self.iterating else None
 
     def __del__(self) -> None:
-        if not hasattr(self, "iterating"):  # an interrupt came before it was made
+        if not hasattr(self, "iterating"):  # an interrupt came before it was complete
             return
         if self.iterating and not self.over and self.execution.begun:
             self.give_up()
 
 
 class Followed:
-    """In front of what a tool handed back."""
+    """The proxy of an object that a tool returned."""
 
     __slots__ = ("__weakref__", "_handle")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
-    @property  # type: ignore[misc]  # nobody gives it another class
+    @property  # type: ignore[misc]  # the class is never assigned
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # it is only read
         return type(self._handle.raw)
 
@@ -162,4 +161,6 @@ class Followed:
         return f"<{type(self._handle.raw).__name__} that ascend_guard follows>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("what a governed tool handed back cannot be copied or pickled: it runs once")
+        raise TypeError(
+            "the result of a governed tool cannot be copied or pickled, because its work runs once"
+        )

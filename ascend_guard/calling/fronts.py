@@ -1,4 +1,4 @@
-"""The special methods of what is followed, one class for each protocol, put together for each type; see ``followed``."""
+"""The special methods of followed objects: one class for each protocol, combined for each type; see ``followed``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Iterates(Followed):
                 handle.end(f"{handle.count} chunks")
             raise
         except BaseException as error:
-            if not handle.entered:  # else the block around it tells how it ended
+            if not handle.entered:  # else the surrounding block reports how it ended
                 handle.fail(error)
             raise
         handle.chunk(chunk)
@@ -61,7 +61,7 @@ class _IteratesAsync(Followed):
                 await handle.execution.asettle(detail=f"{handle.count} chunks")
             raise
         except BaseException as error:
-            if not handle.entered:  # else the block around it tells how it ended
+            if not handle.entered:  # else the surrounding block reports how it ended
                 await handle.afail(error)
             raise
         handle.chunk(chunk)
@@ -109,7 +109,7 @@ class _Awaits(Followed):
 
 
 class _Steps(_Awaits):
-    """The same for what is a coroutine by ``collections.abc`` and more besides."""
+    """The same for objects that are coroutines according to ``collections.abc`` and have further protocols."""
 
     __slots__ = ()
 
@@ -161,7 +161,7 @@ class _Enters(Followed):
             if error is None:
                 try:
                     handle.execution.check()
-                except AscendError as stop:  # the tool is told, so that it undoes what it would have finished
+                except AscendError as stop:  # raised inside the tool, so that it rolls its work back
                     with handle.execution, suppress(Exception):
                         leave(handle.raw, type(stop), stop, stop.__traceback__)
                     raise
@@ -204,7 +204,7 @@ class _EntersAsync(Followed):
             if error is None:
                 try:
                     await handle.execution.acheck()
-                except AscendError as stop:  # the tool is told, so that it undoes what it would have finished
+                except AscendError as stop:  # raised inside the tool, so that it rolls its work back
                     with handle.execution, suppress(Exception):
                         await leave(handle.raw, type(stop), stop, stop.__traceback__)
                     raise
@@ -264,7 +264,7 @@ class _DecoratesAsync(_EntersAsync):
 def followed(
     execution: Execution, result: object, what: Found, again: Again | None, finish: Finish
 ) -> object:
-    """An object in front of this one; see the rules above."""
+    """Return the proxy of this object; see the rules in ``followed``."""
     kind: object = type(result)
     return _front(kind, what.protocols)(Handle(execution, result, again, finish))
 
@@ -287,7 +287,7 @@ def _front(kind: type, protocols: frozenset[str]) -> Callable[[Handle], Followed
     if has(kind, "aclose"):
         parts.append(_ClosesAsync)
 
-    class Front(*parts):  # type: ignore[misc]  # the parts depend on the class that is followed
+    class Front(*parts):  # type: ignore[misc]  # the bases depend on the class that is followed
         __slots__ = ()
 
     Front.__name__ = Front.__qualname__ = kind.__name__

@@ -1,8 +1,8 @@
 """What ``@governed`` refuses to wrap, and what to write instead.
 
-Promise 1: a wrapper is a gate only where every way to run the tool goes through it. A class has subclasses. A tool object of
-a framework has methods (``invoke``, ``run``, ``call``) that a wrapper of the object would pass on to the raw tool. Nothing
-is imported to recognise one: the module and name of its classes do, or that it describes itself as tools do.
+Promise 1: a wrapper works only where every way to run the tool goes through it. A class has subclasses. A tool object of
+a framework has methods (``invoke``, ``run``, ``call``) that a wrapper of the object would pass on to the raw tool. No
+framework is imported to recognise its tool objects: the module and name of their classes, or their attributes, are enough.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FRAMEWORKS = {
     "claude_agent_sdk": _UNDER.format("@tool"),
     "semantic_kernel": _UNDER.format("@kernel_function"),
 }
-"""What to write, by the package or module that a tool object's class comes from."""
+"""What to write instead, by the package or module of a tool object's class."""
 
 _SCHEMAS = (
     *(
@@ -48,19 +48,19 @@ _SCHEMAS = (
     ),
     *("inputs", "schema", "function_schema", "tool_spec", "metadata"),
 )
-"""Where tool objects describe their arguments."""
+"""The attributes in which tool objects describe their arguments."""
 
 
 def require_governable(tool: object) -> None:
-    """Refuse what a gate cannot stand before.
+    """Refuse objects that a wrapper cannot govern.
 
     Raises:
-        ConfigurationError: a class, a property, a tool object of a framework, or nothing that can be called. The message
+        ConfigurationError: the object is a class, a property, a framework's tool object, or not callable. The message
             says what to write instead.
     """
     if isinstance(tool, type):
         raise ConfigurationError(
-            f"governed cannot wrap the class {tool.__name__}: its subclasses would go round the gate. "
+            f"governed cannot wrap the class {tool.__name__}: its subclasses could be used without a decision. "
             f"Put @governed on the methods that act."
         )
     if isinstance(tool, property):
@@ -72,18 +72,18 @@ def require_governable(tool: object) -> None:
         framework, instead = found
         raise ConfigurationError(
             f"governed cannot wrap {type(tool).__name__} of {framework}: it is a finished tool, which its framework runs by "
-            f"methods that would go round the gate. Instead, {instead}."
+            f"methods that would run without a decision. Instead, {instead}."
         )
     if inspect.iscoroutine(tool):
         raise ConfigurationError(
-            f"governed wraps a function, and {tool.__qualname__}(...) was called already: leave the brackets out."
+            f"governed wraps a function, but {tool.__qualname__}(...) is already called: remove the parentheses."
         )
     if not callable(tool) and not isinstance(tool, classmethod | staticmethod):
-        raise ConfigurationError(f"governed wraps something callable, not {type(tool).__name__}.")
+        raise ConfigurationError(f"governed needs a callable, not {type(tool).__name__}.")
 
 
 def _framework_of(tool: object) -> tuple[str, str] | None:
-    """Where a tool object comes from, and what to write instead; None for anything else."""
+    """Return where a tool object comes from, and what to write instead; None for anything else."""
     if isinstance(tool, functools.partial | classmethod | staticmethod) or inspect.isroutine(tool):
         return None
     for kind in type(tool).__mro__:
@@ -98,7 +98,7 @@ def _framework_of(tool: object) -> tuple[str, str] | None:
 
 
 def _describes_itself(tool: object) -> bool:
-    """Whether it has a name, a description and a schema of its arguments, as tool objects of every framework do."""
+    """Return whether it has a name, a description and an argument schema, as every framework's tool objects have."""
 
     def has(name: str) -> bool:
         return inspect.getattr_static(tool, name, None) is not None  # runs no code of the object

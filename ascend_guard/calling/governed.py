@@ -33,9 +33,9 @@ Path = Callable[..., Any]
 
 
 class FunctionDeclaration(ToolDeclaration, total=False):
-    """What ``governed`` can be told besides ``ToolDeclaration``. ``vouch_for`` names the decorators (functions or classes)
-    under ``@governed`` that pass their arguments on unchanged, which nothing but reading their code can tell. It is
-    recorded with each action."""
+    """The options of ``governed``: ``ToolDeclaration``, and ``vouch_for``, which names the decorators (functions or
+    classes) under ``@governed`` that pass their arguments on unchanged. Only a person who reads their code can know
+    this. It is recorded with each action."""
 
     vouch_for: Collection[Callable[..., Any]]
 
@@ -53,16 +53,16 @@ def governed(
 
     Args:
         action_type: action category, such as ``refund`` or ``database_write``.
-        tool_name: the tool or service used; the function's name when left out.
+        tool_name: the tool or service; by default the function's name.
         **declared: see ``Declaration``, ``ToolDeclaration`` and ``FunctionDeclaration``.
 
     Raises:
-        ConfigurationError: the declaration is wrong, or the thing decorated cannot be governed: a class, or a function
+        ConfigurationError: the declaration is wrong, or the decorated object cannot be governed: a class, or a function
             under a decorator that may change its arguments.
     """
     if callable(action_type):
         raise ConfigurationError(
-            "governed needs an action type: write @governed('refund'), with the brackets."
+            "governed needs an action type: write @governed('refund'), with the action type in parentheses."
         )
     if is_thrown_away(sys._getframe(1)):
         raise ConfigurationError(
@@ -93,7 +93,7 @@ def governed(
 
 
 class _Decorator:
-    """What ``governed(...)`` answers. It decorates, and says so where it is used as a block."""
+    """The decorator that ``governed(...)`` returns. Using it as a block raises an error that explains how."""
 
     __slots__ = ("_decorate",)
 
@@ -117,7 +117,7 @@ class _Decorator:
 
 
 class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
-    """A governed method of one object. Equal to the same method of the same object, never to the raw one."""
+    """A governed method of one object. It equals the same method of the same object, never the raw method."""
 
     __annotations__ = ANNOTATIONS
 
@@ -125,7 +125,7 @@ class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
     def __func__(self) -> Any:
         function = cast(
             Any, self.__wrapped__
-        ).__func__  # AttributeError for what is no method, as without the gate
+        ).__func__  # AttributeError for what is not a method, as without ``governed``
         if isinstance(self._self_parent.__wrapped__, FunctionType):
             return self._self_parent
         return stand_in(function, self, skip_first=True)
@@ -171,8 +171,8 @@ class BoundGoverned(wrapt.BoundFunctionWrapper[Any, Any]):
 
 
 class Governed(wrapt.FunctionWrapper[Any, Any]):
-    """A governed tool. It looks like the tool it wraps, but is equal only to itself: a registry that cached the raw
-    function must not find it under the wrapper's key."""
+    """A governed tool. It looks like the tool that it wraps, but equals only itself: a registry that cached the raw
+    function must not find the raw function under the wrapper's key."""
 
     __bound_function_wrapper__ = BoundGoverned
     __annotations__ = ANNOTATIONS
@@ -187,7 +187,7 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
     @property
     def __func__(self) -> Any:
         wrapped: Any = self.__wrapped__
-        function = wrapped.__func__  # AttributeError for what is no method, as without the gate
+        function = wrapped.__func__  # AttributeError for what is not a method, as without ``governed``
         return stand_in(function, self, skip_first=True) if inspect.ismethod(wrapped) else function
 
     @property
@@ -214,7 +214,7 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
         return self
 
     def __reduce__(self) -> str | Args:
-        # By name, as functions are pickled: the other process finds its own governed one there, or nothing.
+        # By name, as functions are pickled: the other process must import its own governed tool.
         return self.__wrapped__.__qualname__
 
     def __reduce_ex__(self, protocol: object) -> str | Args:
@@ -222,7 +222,7 @@ class Governed(wrapt.FunctionWrapper[Any, Any]):
 
 
 def _stand_in_of(tool: Any) -> FunctionType:
-    """The function whose code and closure a governed tool shows instead of the raw ones."""
+    """Return the function whose code and closure a governed tool shows instead of the raw ones."""
     if inspect.ismethod(tool):
         function = tool.__func__
         return function if type(function) is FunctionType else _stand_in_of(function)
@@ -242,19 +242,20 @@ def _raw_function(tool: Any) -> FunctionType:
 
 
 class _Known(Struct, frozen=True):
-    """What is known of one callable: how its calls are read, and how it runs."""
+    """What is known about one callable: how its calls are bound, and how it runs."""
 
     called: Any
     binder: Binder
     path: Path
     names: tuple[str, str] | None = None
-    """A coroutine function's, for the coroutines that its calls make: Python warns by them of a forgotten ``await``."""
+    """The coroutine function's code flags, for coroutines of its calls: Python uses them to warn of a forgotten
+    ``await``."""
 
 
 class _Gate:
-    """The wrapt wrapper function of one tool: binds a call and sends it down the right path.
+    """The wrapt wrapper function of one tool: binds a call and selects the path that runs it.
 
-    What will be called decides how a call is read: ``wrapped``, as wrapt found it, a method bound to its instance included.
+    A call is bound by the signature of what will be called: ``wrapped``, as wrapt found it, which may be a bound method.
     """
 
     def __init__(self, tool: Callable[..., Any], declared: Options, vouching: Vouching) -> None:
@@ -272,7 +273,7 @@ class _Gate:
 
     def __call__(self, wrapped: Any, instance: object, args: Args, kwargs: Kwargs) -> Any:
         if type(wrapped) is wrapt.PartialCallableObjectProxy:
-            # Reached through the class, and called with the instance first.
+            # Called through the class, with the instance as the first argument.
             wrapped = MethodType(wrapped.__wrapped__, instance)
         elif self._first is not None and type(wrapped) is FunctionType and self.receivers is not None:
             if args:
@@ -290,7 +291,7 @@ class _Gate:
 
     def _prepare(self, run: Callable[..., object], instance: object, args: Args, kwargs: Kwargs) -> Execution:
         assert isinstance(run, _Run)
-        if run.path is not call_through:  # prepared later: a stream when it is first asked for a chunk
+        if run.path is not call_through:  # prepared later: a stream is prepared at its first chunk
             known = self.known(run.wrapped)
             if known.path is not run.path:
                 raise ValidationError(
@@ -305,7 +306,7 @@ class _Gate:
         return Execution(BoundCall(self._options, plane, named, binder, args, kwargs, binder.hint), plane)
 
     def known(self, wrapped: Any) -> _Known:
-        """What is known of what will be called, compiled again when it changed."""
+        """Return what is known about ``wrapped``, compiled again when it changed."""
         if type(wrapped) is MethodType:
             known, called = self._method, wrapped.__func__
             if known is not None and known.called is called and known.binder.intact():
@@ -325,9 +326,9 @@ class _Gate:
 
 
 class _Run:
-    """What runs the body of one call: the very thing it was bound to, and only while that is what was bound.
+    """Runs the body of one call: exactly the callable that the call was bound to, and only while it is unchanged.
 
-    Called by the path between its permit and the outcome.
+    The path calls it between permit and outcome.
     """
 
     __slots__ = ("binder", "path", "target", "wrapped")
@@ -340,11 +341,11 @@ class _Run:
         self.wrapped = wrapped
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
-        # A plain function is called right after the last check, which looked at the binder. The others are only made by
-        # this call, before the last check, so it must not run anything.
+        # A plain function is called right after the last check, which compared the binder. For the other kinds this
+        # call only creates the object, before the last check, so it must not run anything.
         if self.path is call_through or self.binder.intact():
             return self.target(*args, **kwargs)
-        # The last check finds that too, before the first step of what is handed to it here.
+        # The last check also finds this change, before the first step of the object that is returned here.
         return _NOTHING[self.path]()
 
 
@@ -370,11 +371,11 @@ async def _no_astream() -> AsyncIterator[object]:
 _NOTHING: dict[Path, Callable[[], Any]] = {
     path_of(nothing): nothing for nothing in (_no_coroutine, _no_stream, _no_astream)
 }
-"""What takes the place of a body that must not run, by the path it would have taken."""
+"""What replaces a body that must not run, for each path."""
 
 
 def _first_parameter(tool: object) -> str | None:
-    """The first positional parameter of a plain function, which gets the instance where it is called as a method."""
+    """The first positional parameter of a plain function. It receives the instance where the function is a method."""
     if not isinstance(tool, FunctionType) or not tool.__code__.co_argcount:
         return None
     return tool.__code__.co_varnames[0]
@@ -385,7 +386,7 @@ OWN[BoundGoverned] = lambda tool: tool.__wrapped__
 
 
 def _binder(tool: Any, vouching: Vouching) -> Binder:
-    """How calls of this will be read: as a method's where it is a function in a class's body."""
+    """Return the binder for calls of this tool. A function in a class's body is bound as a method."""
     function = tool.__func__ if isinstance(tool, staticmethod | classmethod) else tool
     bound = isinstance(tool, classmethod) and takes_instance(function, vouching)
     return compile_binder(function, bound=bound, vouching=vouching)

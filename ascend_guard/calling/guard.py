@@ -20,11 +20,11 @@ from .discarded import caller_of, is_thrown_away, line_of
 from .execution import Execution
 
 _WRITE = "Write: with guard(...) as permit:"
-_IS_A_BLOCK = "guard is for a block, with guard(...) as permit: and for a function write @governed(...)."
+_IS_A_BLOCK = "guard is for a block: with guard(...) as permit: ... For a function write @governed(...)."
 
 
 class _Made:
-    """Where a guard was made."""
+    """Where a guard was created."""
 
     __slots__ = ("_action_type", "_code", "_instruction")
 
@@ -32,9 +32,7 @@ class _Made:
         self._action_type = action_type
         self._code = code
         self._instruction = instruction
-        object.__setattr__(
-            self, "__class__", _Unused
-        )  # last, so that one that was not finished has no finaliser
+        object.__setattr__(self, "__class__", _Unused)  # last, so an unfinished object has no finaliser
 
     def used(self) -> None:
         """The guard was entered."""
@@ -42,10 +40,10 @@ class _Made:
 
 
 class _Unused(_Made):
-    """The same until the guard is entered: dropped before that, it warns.
+    """The same until the guard is entered. If it is dropped before that, it warns.
 
-    A guard itself has no finaliser. Python would run it at the end of every block, and swallow what a signal handler raises
-    in it; so this one stops having one as well.
+    The guard itself has no finaliser. Python would run it at the end of every block, and discard what a signal handler
+    raises in it. For the same reason this object loses its finaliser when the guard is entered.
     """
 
     __slots__ = ()
@@ -65,16 +63,16 @@ class guard:
         with guard("file_delete", "filesystem", resource=path, parameters={"path": path}) as permit:
             os.unlink(permit.parameters["path"])
 
-    ``async with`` does the same without blocking the event loop. What the decision was made on is
-    ``permit.parameters``: use those, an approver may have edited them. An edited call is judged again, so it does not run
-    where ``resource``, ``resource_id`` or ``risk_indicators`` were given as fixed values, which may not be true of it any
-    more; give the first two as callables (``resource=lambda args: args["path"]``) to let approvers edit.
+    ``async with`` does the same without blocking the event loop. The decided parameters are ``permit.parameters``: use
+    those, because an approver may have edited them. An edited call is judged again. It does not run where ``resource``,
+    ``resource_id`` or ``risk_indicators`` were given as fixed values, because these may be wrong for the edited call.
+    Give the first two as callables (``resource=lambda args: args["path"]``) to let approvers edit.
 
     Args:
         action_type: action category, such as ``file_delete``.
-        tool_name: the tool or service used; the action type when left out.
-        parameters: what the block acts with, by name; what is approved is approved for these.
-        **declared: see ``Declaration``; strings are taken as they are.
+        tool_name: the tool or service; by default the action type.
+        parameters: the values that the block uses, by name; an approval is valid for these only.
+        **declared: see ``Declaration``; strings are taken literally.
 
     Raises:
         ConfigurationError: the declaration is wrong.
@@ -93,7 +91,7 @@ class guard:
             raise ConfigurationError(_IS_A_BLOCK)
         if parameters is not None and not isinstance(parameters, Mapping):
             raise ConfigurationError(
-                f"parameters is a dictionary of named values, not {type(parameters).__name__}."
+                f"parameters must be a dictionary of named values, not {type(parameters).__name__}."
             )
         self._parameters = dict(parameters or {})
         self._options = options(
@@ -104,8 +102,8 @@ class guard:
         caller = caller_of(self, sys._getframe(1))
         if is_thrown_away(caller):
             raise ConfigurationError(
-                f"guard({action_type!r}) guards nothing on a line of its own: write with guard({action_type!r}, ...) as "
-                f"permit: and put what it guards inside."
+                f"guard({action_type!r}) guards nothing on a line of its own: write `with guard({action_type!r}, ...) as "
+                f"permit:` and put the guarded code inside."
             )
         if caller is not None:
             self._made = _Made(self._options.action_type, caller.f_code, caller.f_lasti)
@@ -122,16 +120,16 @@ class guard:
         raise ConfigurationError(_IS_A_BLOCK)
 
     def __bool__(self) -> NoReturn:
-        raise ConfigurationError(f"guard is neither true nor false: nothing is decided yet. {_WRITE}")
+        raise ConfigurationError(f"guard has no truth value, because nothing is decided yet. {_WRITE}")
 
     def __await__(self) -> NoReturn:
-        raise ConfigurationError("guard is not awaited by itself: write async with guard(...) as permit:")
+        raise ConfigurationError("guard cannot be awaited. Write: async with guard(...) as permit:")
 
     def __iter__(self) -> NoReturn:
-        raise ConfigurationError(f"guard is not iterated. {_WRITE}")
+        raise ConfigurationError(f"guard cannot be iterated. {_WRITE}")
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"guard has no {name!r}: what was decided is in the permit. {_WRITE}")
+        raise AttributeError(f"guard has no {name!r}: the decision is in the permit. {_WRITE}")
 
     def __enter__(self) -> Permit:
         execution = self._begin()
@@ -148,7 +146,7 @@ class guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._running().settle(error)  # which leaves it
+        self._running().settle(error)  # this also leaves the block
         self._left()
 
     async def __aenter__(self) -> Permit:
@@ -171,7 +169,7 @@ class guard:
 
     def _begin(self) -> Execution:
         if self._execution is not None:
-            raise ConfigurationError("This guard is in use: make a new one for every block.")
+            raise ConfigurationError("This guard is in use: create a new guard for every block.")
         plane = self._options.control_plane or default_control_plane()
         if self._made is not None:
             self._made.used()
@@ -184,7 +182,8 @@ class guard:
         return execution
 
     def _entered(self) -> None:
-        """An interrupt at the very beginning of ``__exit__``, before anything of it has run, leaves the block unfinished."""
+        """If an interrupt comes at the very beginning of ``__exit__``, before any of its code has run, the block is
+        unfinished."""
         execution = self._running()
         _blocks[id(execution)] = weakref.ref(self, partial(_unfinished, execution))
 
@@ -194,7 +193,7 @@ class guard:
 
 
 _blocks: dict[int, weakref.ref[guard]] = {}
-"""Those that were entered and not left. Dropping a block that was not left finishes it."""
+"""The guards that were entered and not left. Dropping such a block settles it."""
 
 
 def _unfinished(execution: Execution, block: weakref.ref[guard]) -> None:

@@ -1,14 +1,14 @@
-"""What a tool handed back: data, or work that happens later; recognised by type, once for each type.
+"""Classify a tool's result by type, once for each type: data, or deferred work.
 
-The rules, in order (``docs/deferred-results.md`` lists what they mean for common types):
+The rules, in order (``docs/deferred-results.md`` shows them for common types):
 
 1. Values and classes are data.
 2. Lists, tuples, dicts, sets and dataclasses are what they contain. Work inside them cannot be followed.
 3. Futures are followed to their end.
-4. Generators, coroutines and async generators are followed step by step, also those that are so by
-   ``collections.abc`` alone; so are the managers of ``@contextmanager`` and ``@asynccontextmanager``.
-5. Other iterators, awaitables and context managers are followed when nothing else can be done with them. With further
-   methods they cannot be followed: any of those may start the work.
+4. Generators, coroutines and async generators are followed step by step, also objects that are such only by
+   ``collections.abc``. So are the context managers of ``@contextmanager`` and ``@asynccontextmanager``.
+5. Other iterators, awaitables and context managers are followed when they have no other methods. With other methods they
+   cannot be followed, because any method may start the work.
 6. Callables, and iterables that are neither collections nor values, cannot be followed: they may run any number of times.
 """
 
@@ -47,10 +47,10 @@ DATA: frozenset[type] = frozenset(
         type(NotImplemented),
     }
 )
-"""What is data for certain: nothing more is asked of a result of these types."""
+"""Types that are always data: a result of these types is not inspected further."""
 
 LARGEST = 10_000
-"""Containers that are looked into; what lies behind that many counts as data."""
+"""Containers whose contents are inspected; at most this many levels deep, and deeper contents count as data."""
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _ENDING = frozenset({"close", "aclose"})
@@ -73,11 +73,11 @@ class Way(Enum):
 
 
 class Found(Struct, frozen=True):
-    """What a type is.
+    """The classification of a type.
 
     Args:
-        way: how it is treated.
-        protocols: for an ``OBJECT``, the special methods its work can begin by.
+        way: how a result of the type is treated.
+        protocols: for an ``OBJECT``, the special methods that can begin its work.
     """
 
     way: Way
@@ -89,7 +89,7 @@ _UNSEEN = Found(Way.OUT_OF_SIGHT)
 
 
 def found(result: object) -> Found:
-    """What this result is. It runs no code of the result's own."""
+    """Classify this result. Runs no code of the result's own."""
     kind = type(result)
     known = _found(kind)  # type: ignore[arg-type]  # mypy: type[object] is hashable
     if known.way is Way.GENERATOR and kind is GeneratorType and _awaitable(result):
@@ -98,7 +98,7 @@ def found(result: object) -> Found:
 
 
 def holds_work(result: object) -> bool:
-    """Whether this is, or contains, anything but data."""
+    """Return whether this is, or contains, anything but data."""
     if type(result) in DATA:
         return False
     known = found(result)
@@ -187,7 +187,7 @@ def _protocols(kind: type) -> frozenset[str]:
 
 
 def has(kind: type, name: str) -> bool:
-    """Whether objects of this type have such a member; its metaclass's do not count."""
+    """Return whether objects of this type have such a member; members of the metaclass do not count."""
     return next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None) is not None
 
 
@@ -196,7 +196,7 @@ def _names(kind: type) -> set[str]:
 
 
 def _does_more(kind: type) -> bool:
-    """Whether objects of this type have methods that are no part of the protocols."""
+    """Return whether objects of this type have methods that do not belong to the protocols."""
     usual = (
         _ENDING | _STEPPING
         if issubclass(kind, abc.Generator | abc.Coroutine | abc.AsyncGenerator)

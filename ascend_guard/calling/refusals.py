@@ -1,9 +1,9 @@
-"""What a model is told of a tool call that did not run, or did not run as it was asked.
+"""The texts for the model behind an agent: a tool call did not run, or ran with changed arguments.
 
 Rules:
 1. No text names a command that decides, or that releases the kill switch: an agent could run it (promise 6).
-2. What agents and people wrote is quoted as JSON, on one line, and cut: it must not read as words of ours.
-3. Values appear as they may be shown, redacted (promise 8).
+2. Text from agents and people is quoted as JSON, on one line, and cut, so that it cannot be read as our text.
+3. Values appear redacted (promise 8).
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ _LONGEST_VALUE = 120
 
 
 def refusal(error: AscendError) -> str:
-    """Text for the model behind an agent. It names neither servers nor files: a model repeats what it is told.
+    """Return the text for the model behind an agent. It names no servers and no files, because a model repeats what it
+    reads.
 
     Args:
-        error: what the governed call raised.
+        error: the error of the governed call.
     """
     about = _about(error)
     if error.half_way:
         return (
-            f"Failed: this tool ran, but something it does was held back{_because(error)}.{about} What it did before that "
+            f"Failed: this tool ran, but a call inside it was blocked{_because(error)}.{about} What it did before that "
             "is done. Do not simply call it again: tell the user."
         )
     if isinstance(error, AlreadyRanError):
@@ -48,12 +49,12 @@ def refusal(error: AscendError) -> str:
     if isinstance(error, KillSwitchError):
         return (
             f"Stopped: the kill switch is on, so this tool did not run{_because(error)}.{about} "
-            "No tool runs until a person turns it off: stop, and say so."
+            "No tool runs until a person turns it off: stop, and tell the user."
         )
     if isinstance(error, ActionPendingError) and not error.repeatable:
         return (
             f"Pending: a person must approve this call; it has not run.{about} Its arguments cannot be recognised when "
-            "they are sent again: tell the user, and go on without it."
+            "they are sent again: tell the user, and continue without it."
         )
     if is_pending(error):
         asked = _because(error) if isinstance(error, ActionPendingError) else ""
@@ -63,23 +64,23 @@ def refusal(error: AscendError) -> str:
         )
     if isinstance(error, AuthorizationDeniedError):
         return (
-            f"Denied: this tool did not run{_because(error)}.{about} Do not make the same call again, for the answer "
-            "would be the same: do it another way, or tell the user."
+            f"Denied: this tool did not run{_because(error)}.{about} Do not make the same call again, because "
+            "the answer would be the same: find another way, or tell the user."
         )
     if isinstance(error, ValidationError):
         why = error.message.removeprefix("Blocked: ")
         return f"Blocked: this call cannot be judged, so the tool did not run. {why[:1].upper()}{why[1:]}"
     return (
-        f"Blocked: this tool did not run, because the control plane could not be asked ({type(error).__name__}).{about} "
+        f"Blocked: this tool did not run, because the control plane did not decide ({type(error).__name__}).{about} "
         "This is not a decision about the call. Tell the user; it may work later."
     )
 
 
 def changed(edits: Mapping[str, Edit]) -> str | None:
-    """Text for the model behind an agent whose call ran with other arguments than it asked for; None when none differ.
+    """Return the text for the model behind an agent whose call ran with edited arguments; None when none differ.
 
     Args:
-        edits: the arguments an approver changed (``Permit.edits``).
+        edits: the arguments that an approver changed (``Permit.edits``).
     """
     said = []
     for name, edit in edits.items():
@@ -99,7 +100,7 @@ def changed(edits: Mapping[str, Edit]) -> str | None:
 
 
 def _quoted(value: object, longest: int = _LONGEST_VALUE) -> str:
-    """As JSON on one line, without invisible characters, and never cut within its quotes."""
+    """Return the value as JSON on one line, without invisible characters, and never cut inside quotes."""
     text = _json(value)
     if len(text) <= longest:
         return text
@@ -114,7 +115,7 @@ def _json(value: object) -> str:
 
 
 def is_pending(error: BaseException) -> bool:
-    """Whether the same call, made again, learns what was decided meanwhile."""
+    """Return whether the same call, made again, gets the decision made meanwhile."""
     if isinstance(error, ActionPendingError):
         return error.repeatable
     return isinstance(error, TimeoutError) and error.action_id is not None

@@ -1,4 +1,4 @@
-"""What the calls inside a block carry, and which governed call they are made in. Both follow tasks and nested calls."""
+"""What the calls inside a block carry, and the governed call that surrounds them. Tasks and nested calls inherit both."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ascend_guard.model import Permit
 from .discarded import is_thrown_away
 
 if TYPE_CHECKING:
-    from contextlib import _GeneratorContextManager  # so that checkers know that it is a decorator, too
+    from contextlib import _GeneratorContextManager  # so that type checkers accept it as a decorator, too
 
 
 class Scope(Struct, frozen=True):
-    """Who calls, and in which conversation."""
+    """The agent and the conversation of a call."""
 
     agent_id: str | None = None
     agent_name: str | None = None
@@ -39,7 +39,7 @@ class Running(Struct, frozen=True):
 
 
 class Manner(Struct, frozen=True):
-    """How the next governed call is to be made, as the framework around it wants it."""
+    """How the next governed call is made, as set by the framework around it."""
 
     on_pending: OnPending | None
     call_id: str | None
@@ -56,18 +56,18 @@ _manner: ContextVar[Manner | None] = ContextVar("ascend_guard_manner", default=N
 scoped = _scope.get
 current = _running.get
 restore = _running.set
-"""Ends whatever was entered since, by one call of a C function: an interrupt comes before or after it."""
+"""Ends every entered context with one call of a C function: an interrupt comes before or after it, never between."""
 
 
 def enter(running: Running) -> None:
-    """Calls made from here on are made inside this one."""
+    """Calls made from now on are made inside this one."""
     _running.set(running)
 
 
 def leave(running: Running, outer: Running | None) -> None:
-    """Back to the call around it. Doing it twice does no harm, so it can be repeated after an interrupt.
+    """Restore the surrounding call. It may be called twice, so it can be repeated after an interrupt.
 
-    Nothing changes in another context than it was entered in, as when somebody else closes a generator.
+    In another context than the one that was entered, nothing changes; for example, when another task closes a generator.
     """
     if _running.get() is running:
         _running.set(outer)
@@ -80,11 +80,11 @@ def in_manner(
     approved: Callable[[Permit], None] | None = None,
     once: str | None = None,
 ) -> Iterator[None]:
-    """Governed calls inside the block wait for a person, or do not, whatever they were declared to do; those made
-    inside one of them are not concerned.
+    """Governed calls inside the block use this ``on_pending``, whatever they declare. Calls that are nested inside those
+    are not affected.
 
     Args:
-        on_pending: as in ``Declaration``; None leaves each call what it was declared to do.
+        on_pending: as in ``Declaration``; None leaves each call as declared.
         call_id, once: as in ``Submit``.
         approved: called with the permit before the tool's body runs under a person's approval.
     """
@@ -92,12 +92,12 @@ def in_manner(
     try:
         yield
     finally:
-        with suppress(ValueError):  # left in another context than it was entered in
+        with suppress(ValueError):  # left in another context than the one that was entered
             _manner.reset(token)
 
 
 def manner() -> Manner | None:
-    """How a call made here is to be made; None when nobody said."""
+    """How a call made here is made; None when ``in_manner`` is not in use."""
     said = _manner.get()
     return said if said is not None and said.inside is current() else None
 
@@ -109,21 +109,21 @@ def scope(
     session_id: str | None = None,
     context: Mapping[str, object] | None = None,
 ) -> _GeneratorContextManager[None]:
-    """Set what governed calls inside the block carry. What is left out is taken from the scope around it.
+    """Set what governed calls inside the block carry. Values that are left out come from the surrounding scope.
 
     Args:
         agent_id: the agent that calls.
-        agent_name: its name for people; the id when only that is given.
+        agent_name: its name for people; the id when only the id is given.
         session_id: the conversation.
-        context: execution context, merged over the outer one's; plain data.
+        context: execution context, merged into the surrounding context; plain data.
 
     Raises:
-        ConfigurationError: nothing takes it: the calls that follow would carry another agent's name.
+        ConfigurationError: the result of ``scope(...)`` is not used, so later calls would carry another agent's name.
         ValidationError: on entering, a value is of the wrong type.
     """
     if is_thrown_away(sys._getframe(1)):
         raise ConfigurationError(
-            "scope sets nothing on a line of its own: write with scope(...): and put the calls inside."
+            "scope sets nothing on a line of its own: write `with scope(...):` and put the calls inside."
         )
     return _within(agent_id, agent_name, session_id, context)
 
@@ -150,32 +150,32 @@ def _within(
     try:
         yield
     finally:
-        with suppress(ValueError):  # left in another context than it was entered in
+        with suppress(ValueError):  # left in another context than the one that was entered
             _scope.reset(token)
 
 
 def plain_context(context: Mapping[str, object] | None) -> dict[str, object]:
-    """Context as plain, redacted JSON data."""
+    """Return the context as plain, redacted JSON data."""
     return normalise(context, key=b"").plain if context else {}
 
 
 def require_text(name: str, value: object, *, optional: bool = False) -> None:
-    """Identifiers are non-empty valid text.
+    """Check that an identifier is non-empty valid text.
 
     Args:
         name: for the message.
-        value: what the caller gave.
+        value: the caller's value.
         optional: whether it may be None.
 
     Raises:
-        ValidationError: this one is not.
+        ValidationError: the value is not such text.
     """
     if value is None and optional:
         return
     if not isinstance(value, str) or not value:
-        what = "an empty one" if value == "" else type(value).__name__
+        what = "an empty string" if value == "" else type(value).__name__
         raise ValidationError(f"{name} must be a non-empty string, not {what}.")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValidationError(f"{name} must be valid Unicode text; it has a lone surrogate.") from None
+        raise ValidationError(f"{name} must be valid Unicode text; it contains a lone surrogate.") from None

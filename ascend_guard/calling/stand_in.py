@@ -1,6 +1,6 @@
-"""The code a governed function shows: its parameters, and a body that goes through the gate.
+"""The code that a governed function shows: its parameters, and a body that makes the governed call.
 
-Frameworks copy functions out of ``__code__``, ``__defaults__`` and ``__closure__``; such a copy must not be the raw tool.
+Frameworks copy functions out of ``__code__``, ``__defaults__`` and ``__closure__``. Such a copy must not be the raw tool.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ ANNOTATIONS: Any = next(
     for owner in reversed(wrapt.FunctionWrapper.__mro__)
     if "__annotations__" in vars(owner)
 )
-"""Reads the annotations of the tool; both classes of wrappers name it. Reading the annotations of a class without any makes
-Python put an empty dict into the class, and that would hide the annotations of every governed tool from then on."""
+"""Reads the annotations of the tool; both wrapper classes use it. Reading the annotations of a class without any makes
+Python create an empty dict in the class, and that dict would hide the annotations of every governed tool from then on."""
 
 _ITERABLE_COROUTINE = inspect.CO_ITERABLE_COROUTINE
 
 
 def stand_in(function: FunctionType, gate: Callable[..., Any], *, skip_first: bool = False) -> FunctionType:
-    """A function with this one's parameters, defaults, annotations and nature that calls the gate.
+    """Return a function that calls the gate and has this function's parameters, defaults, annotations and kind.
 
     Args:
-        skip_first: the gate is bound already; what comes first is its object.
+        skip_first: the gate is already bound, so the first parameter is left out.
     """
     code = function.__code__
     head, call = _parameters(code, skip_first)
@@ -49,7 +49,7 @@ def stand_in(function: FunctionType, gate: Callable[..., Any], *, skip_first: bo
         body = f"  return {asked}\n"
     marked = "async " if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR) else ""
     scope: dict[str, Any] = {}
-    # Nothing but the identifiers of existing parameters goes into the text.
+    # Only the identifiers of existing parameters are put into the text.
     exec(f"def make({name}):\n {marked}def tool({', '.join(head)}):\n{body} return tool", scope)  # noqa: S102
     made: FunctionType = scope["make"](gate)
     shown = made.__code__.replace(
@@ -64,7 +64,7 @@ def stand_in(function: FunctionType, gate: Callable[..., Any], *, skip_first: bo
     )
     stand.__dict__ = (
         function.__dict__
-    )  # the very same: frameworks leave marks there and look for them on the tool
+    )  # the same object: frameworks put marks there and read them on the tool
     stand.__kwdefaults__ = function.__kwdefaults__
     stand.__annotations__ = function.__annotations__
     stand.__doc__, stand.__module__, stand.__qualname__ = (

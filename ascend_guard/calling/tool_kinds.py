@@ -1,4 +1,4 @@
-"""How each kind of tool runs between its permit and its outcome: functions, coroutines, streams, and work handed back."""
+"""How each kind of tool runs between its permit and its outcome: functions, coroutines, streams, and deferred results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def call_through(
             raise
         return result
     finally:
-        restore(outer)  # however often it was interrupted: this is one call of a C function
+        restore(outer)  # safe to interrupt at any time: one call of a C function
 
 
 async def call_through_async(
@@ -116,18 +116,19 @@ def _astream(
 
 
 def told(path: Path) -> Path:
-    """The same way to run a tool, where a call that is blocked before its body began answers with text for the model.
+    """Return the same way to run a tool, with text for the model as the result of a call that is blocked before its
+    body began.
 
-    A developer's mistake is raised, and so is what leaves the body, an ``AscendError`` of a governed call made inside it
-    included.
+    A developer's mistake is still raised, and so is every exception from the body, including the ``AscendError`` of a
+    governed call inside it.
 
     Raises:
-        ConfigurationError: the tool streams; no text can take the place of a stream.
+        ConfigurationError: the tool streams; text cannot replace a stream.
     """
     if path in (_stream, _astream):
         raise ConfigurationError(
-            'on_denied="return" answers with text where a tool returns something, and this one streams. '
-            "Leave on_denied out, and catch AscendError around the loop, or return a list."
+            'on_denied="return" returns text instead of the result of the tool, but this tool streams. '
+            "Remove on_denied and catch AscendError around the loop, or let the tool return a list."
         )
     return _told_async if path is call_through_async else _told
 
@@ -153,7 +154,7 @@ async def _told_async(
 
 
 class _Noted:
-    """Prepares one call, and knows whether its body began."""
+    """Prepares one call, and remembers whether its body began."""
 
     def __init__(self, prepare: Prepare) -> None:
         self._prepare = prepare
@@ -184,12 +185,12 @@ def path_of(tool: Callable[..., object]) -> Path:
 
 
 def _awaitable(function: object) -> bool:
-    """Whether this is a generator function that ``types.coroutine`` made awaitable."""
+    """Return whether this is a generator function that ``types.coroutine`` made awaitable."""
     return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 def unwrap(tool: Any) -> Any:
-    """The function at the bottom of partials, methods and callables: what decides how the tool is run."""
+    """Return the function inside partials, methods and callable objects. It determines how the tool runs."""
     while True:
         if isinstance(tool, functools.partial):
             tool = tool.func

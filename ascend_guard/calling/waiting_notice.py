@@ -1,12 +1,13 @@
-"""What is said when a call begins to wait for a person: one line, in the log and on the terminal.
+"""The notice that a call waits for a person: one line, in the log and on the terminal.
 
-1. A call that waits is never silent: a record at WARNING of the logger ``ascend_guard`` says what waits, its id, and where
-   to decide. Where no logging is configured, Python prints it on standard error.
-2. Where logging does not show it on a terminal, because it goes to a file or is off, and standard error is a terminal, the
+1. A call that waits is never silent: a WARNING of the logger ``ascend_guard`` says what waits, its id, and where to decide.
+   Where no logging is configured, Python prints it on standard error.
+2. If logging does not show it on a terminal, because it goes to a file or is off, and standard error is a terminal, the
    line is written there. It is never written twice.
-3. The arguments are in neither (promise 8), and no command that approves (promise 6): a model may read them.
-4. Names may be an attacker's: they are cut, and printed as ``printable`` does.
-5. Once for each action: a call that is repeated, or resumed, says nothing new. Saying it never fails the call.
+3. The line contains no arguments (promise 8), and no command that approves (promise 6): a model may read it.
+4. Names may come from an attacker: they are cut, and printed as ``printable`` does.
+5. There is one notice for each action: a call that is repeated, or resumed, writes no second one. A failure to write it
+   never fails the call.
 
 ``ASCEND_WAITING``, or ``configure(waiting=...)``, is ``terminal`` (all of this), ``log`` (without 2) or ``off``.
 """
@@ -37,10 +38,10 @@ _mode: str | None = None
 
 
 def set_mode(mode: str | None) -> None:
-    """Say how waiting calls are reported in this process; None leaves it to ``ASCEND_WAITING``.
+    """Set how waiting calls are reported in this process; None leaves it to ``ASCEND_WAITING``.
 
     Raises:
-        ConfigurationError: there is no such way.
+        ConfigurationError: the mode is unknown.
     """
     global _mode
     given, name = (os.environ.get("ASCEND_WAITING"), "ASCEND_WAITING") if mode is None else (mode, "waiting")
@@ -50,13 +51,13 @@ def set_mode(mode: str | None) -> None:
 
 
 def waits(plane: bytes, place: str | None, action: AgentAction, result: ActionResult) -> None:
-    """Say that an action waits.
+    """Report that an action waits.
 
     Args:
-        plane: tells control planes apart.
-        place: where it is decided: ``database /path`` or ``server https://...``; None where nobody knows.
-        action: what waits.
-        result: the answer that says so.
+        plane: identifies the control plane.
+        place: where to decide: ``database /path`` or ``server https://...``; None when unknown.
+        action: the waiting action.
+        result: the control plane's answer to it.
     """
     mode = _mode or os.environ.get("ASCEND_WAITING") or MODES[0]
     if mode == "off":
@@ -84,14 +85,14 @@ def _tell(plane: bytes, action_id: str, line: str, mode: str) -> None:
     told.append(True)
     _log.warning("%s", line)
     if mode == MODES[0] and not _on_terminal():
-        with suppress(OSError, ValueError):  # it is closed, or takes no more
+        with suppress(OSError, ValueError):  # the stream is closed, or cannot be written
             if sys.stderr is not None and sys.stderr.isatty():
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
 
 
 def _on_terminal() -> bool:
-    """Whether the log record has reached a terminal."""
+    """Return whether the log record has reached a terminal."""
     if not _log.isEnabledFor(logging.WARNING):
         return False
     logger: logging.Logger | None = _log
@@ -107,7 +108,7 @@ def _on_terminal() -> bool:
 
 
 def _is_terminal(handler: logging.Handler) -> bool:
-    # rich's handler has a console, all others that print have a stream.
+    # rich's handler has a console; all other handlers that print have a stream.
     stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
     try:
         return stream is not None and bool(stream.isatty())
@@ -120,7 +121,7 @@ def _name(text: str) -> str:
 
 
 def _until(expires_at: object) -> str:
-    """When it is denied by itself, in this machine's zone; nothing where a server says something else."""
+    """When the action is denied automatically, in local time; empty when a server sends something else."""
     try:
         at = datetime.fromisoformat(expires_at).astimezone() if isinstance(expires_at, str) else None
     except (ValueError, OverflowError, OSError):

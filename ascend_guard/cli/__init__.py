@@ -8,10 +8,10 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Its exit status: 0 done and well, 1 refused or something found wrong, 2 wrong usage.
+    """Run one command. Returns its exit status: 0 success, 1 refused or a problem was found, 2 wrong usage.
 
     Args:
-        argv: what was typed after ``ascend-guard``; the process's own arguments when left out.
+        argv: the arguments after ``ascend-guard``; by default the process's own.
     """
     from .app import run
 

@@ -1,4 +1,4 @@
-"""The commands put together, and what becomes of their failures."""
+"""The command-line application: all commands, and how their failures are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ascend_guard.errors import AscendError, StoreError
 from .command import DatabaseOption, JsonOption, PolicyOption
 from .commands import actions, approvals, audit, init, keys, kill_switch, mcp_proxy, policy, serve, token
 from .context import Declined, Refusal, error_record
-from .doctor import command as doctor
+from .doctor import doctor_command as doctor
 from .helping import simplify
 from .output import OUTPUT, Unwritable, give_up, open_streams, printing
 
@@ -40,7 +40,7 @@ init.register(app)
 
 @app.command("demo")
 def _demo(ctx: typer.Context, as_json: JsonOption = False) -> int:
-    """Watch real tool calls being approved, denied, held and stopped (seconds, no network)."""
+    """Watch real tool calls being approved, denied, held and stopped (takes seconds, no network)."""
     from .demo import demo
 
     with printing():
@@ -81,7 +81,7 @@ def _root(
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run one command and answer its exit status. No failure leaves as an exception."""
+    """Run one command and return its exit status. No failure leaves as an exception."""
     open_streams()
     streams = sys.stdout, sys.stderr
     for stream in streams:
@@ -92,7 +92,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             code = _run(list(sys.argv[1:] if argv is None else argv))
             sys.stdout.flush()
     except Unwritable as error:
-        sys.stdout, sys.stderr = streams  # typer puts its own in their place
+        sys.stdout, sys.stderr = streams  # typer replaces them
         with suppress(OSError):
             sys.stderr.write(f"Error: {error}\n")
             sys.stderr.flush()
@@ -104,7 +104,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     ours = (
         arguments[: arguments.index("--")] if "--" in arguments else arguments
-    )  # the rest is another program's
+    )  # the rest belongs to another program
     json = "--json" in ours
     standard = sys.stdout
     try:
@@ -114,7 +114,7 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except SystemExit as leaving:
-        if sys.stdout is not standard:  # what typer does when the help meets a closed pipe
+        if sys.stdout is not standard:  # typer does this when the help meets a closed pipe
             raise Unwritable(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))) from None
         return leaving.code if isinstance(leaving.code, int) else 1
     except Refusal as refusal:
@@ -133,14 +133,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _commands() -> Any:
-    """Everything that can be typed."""
+    """The application with every command."""
     commands = typer.main.get_command(app)
     simplify(commands)
     return commands
 
 
 def _explained(error: Exception) -> AscendError | None:
-    """The error of ours for one of the operating system's or of a database's; None for any other."""
+    """Return our error for one of the operating system or a database; None for any other."""
     if not isinstance(error, OSError):
         if type(error).__module__ != "sqlite3":
             return None
@@ -162,7 +162,7 @@ def _failed(message: str, record: dict[str, Any], code: int, json: bool) -> int:
     kind = record["error"]["type"]
     err = console(stderr=True)
     text = shown("" if kind == Declined.__name__ else "Error: ", "bold red")
-    # Only our own configuration messages have several lines; a line break in any other came from the data.
+    # Only our own configuration messages have several lines; a line break in any other message is data.
     for number, line in enumerate(message.split("\n") if kind in _OF_SEVERAL_LINES else [message]):
         text.append("\n" if number else "").append_text(shown(line))
     err.print(text, soft_wrap=not err.is_terminal)
@@ -188,5 +188,5 @@ def _broken(error: Exception, json: bool) -> int:
         for line in "".join(traceback.format_exception(error)).splitlines():
             sys.stderr.write(safe(line) + "\n")
     name = type(error).__name__
-    message = f"{name}: {error}. This is a fault of ascend-guard's; ASCEND_DEBUG=1 shows where it happened."
+    message = f"{name}: {error}. This is a bug in ascend-guard; ASCEND_DEBUG=1 shows where it happened."
     return _failed(message, {"error": {"type": name, "message": str(error)}}, 1, json)

@@ -1,4 +1,4 @@
-"""What a command of ours is: a function of a ``Run`` and its own options, with the shared options added."""
+"""The decorator for commands: a function of a ``Run`` and its own options, with the shared options added."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ DatabaseOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 SHARED: dict[str, Any] = {"policy": PolicyOption, "database_url": DatabaseOption, "as_json": JsonOption}
-"""The options every command takes, before its name or after it."""
+"""The options of every command, accepted before and after its name."""
 
 MAX_DEPTH = 64
-"""Most containers inside one another in JSON that was typed: as many as a call's arguments may have."""
+"""The deepest nesting of JSON in an option: the same as for a call's arguments."""
 
 
 def command(
     app: typer.Typer, name: str
 ) -> Callable[[Callable[Concatenate[Run, P], int | None]], Callable[..., int]]:
-    """Register a command: it gets a ``Run`` and its own options, and answers its exit status (None is 0).
+    """Register a command. It receives a ``Run`` and its own options, and returns its exit status (None is 0).
 
     Args:
-        app: where.
-        name: its name there.
+        app: the application.
+        name: the command's name in it.
     """
 
     def register(function: Callable[Concatenate[Run, P], int | None]) -> Callable[..., int]:
@@ -53,7 +53,7 @@ def command(
             shared = {option: given.pop(option) or outer.get(option) for option in SHARED}
             run = Run(shared["policy"], shared["database_url"], bool(shared["as_json"]))
             try:
-                with printing():  # inside: typer has a status of its own for a closed pipe
+                with printing():  # inside: typer has its own exit status for a closed pipe
                     code = function(run, **given) or 0  # type: ignore[call-arg]  # its options by name
                     if code == 0:
                         run.ended()
@@ -79,12 +79,12 @@ def command(
 
 
 def typed_duration(least: float, most: float, *, unit: str | None = None) -> Callable[[Any], float]:
-    """What reads an option that is a length of time, in seconds; use it as the option's ``parser``.
+    """Return the parser of an option that is a length of time, in seconds; use it as the option's ``parser``.
 
     Args:
         least: the shortest.
         most: the longest.
-        unit: what a number alone counts, where that is allowed for scripts that were written before.
+        unit: the unit of a bare number, where scripts of earlier versions use one.
     """
     from ascend_guard.durations import EXAMPLES, duration
 
@@ -98,19 +98,19 @@ def typed_duration(least: float, most: float, *, unit: str | None = None) -> Cal
         if seconds is None:
             raise typer.BadParameter(f"{text!r} is not a duration. Write a number and a unit: {EXAMPLES}.")
         if not least <= seconds <= most:
-            raise typer.BadParameter(f"{text!r} is not from {least:g} s to {span(most)}.")
+            raise typer.BadParameter(f"{text!r} is not between {least:g} s and {span(most)}.")
         return seconds
 
     return parse
 
 
 def typed_json(text: str, option: str, example: str) -> Any:
-    """The value of an option that is JSON.
+    """Return the value of an option that is JSON.
 
     Args:
         text: as typed.
         option: its name, for the message.
-        example: how it is written.
+        example: an example, for the message.
 
     Raises:
         typer.BadParameter: it is not JSON, or deeper than arguments may be.
@@ -120,7 +120,7 @@ def typed_json(text: str, option: str, example: str) -> Any:
     try:
         value = msgspec.json.decode(text)
         if _depth(value) > MAX_DEPTH:
-            raise RecursionError(f"more than {MAX_DEPTH} containers inside one another")
+            raise RecursionError(f"nested more than {MAX_DEPTH} levels deep")
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise typer.BadParameter(f"it is not JSON ({error}). Write {example}.", param_hint=option) from None
     return value
@@ -132,7 +132,7 @@ def _depth(value: Any) -> int:
 
 
 def typed_edits(given: list[str]) -> dict[str, Any]:
-    """Values for arguments, each written ``NAME=JSON``."""
+    """Return argument values, each written as ``NAME=JSON``."""
     edits: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""One run of a command: the control plane its options name, and the ways it answers and asks."""
+"""One run of a command: the control plane of its options, its output and its questions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Run:
     """One run of a command.
 
     Args:
-        policy: ``--policy``, as it was given; ``settings`` knows what the environment says.
+        policy: ``--policy``, as given; ``settings`` includes the environment.
         database_url: ``--database-url``, likewise.
-        json: whether a program reads the answer.
+        json: whether the output is for a program.
     """
 
     def __init__(self, policy: Path | None, database_url: str | None, json: bool) -> None:
@@ -50,7 +50,7 @@ class Run:
     # --- what it works on ---------------------------------------------------------------------------
 
     def settings(self) -> Settings:
-        """What is configured: options, then environment."""
+        """The settings: options, then environment."""
         from ascend_guard.config import Settings
 
         return Settings(policy=self.policy, database_url=self.database_url)
@@ -60,7 +60,7 @@ class Run:
         return self.settings().place
 
     def absent_policy(self) -> Refusal | None:
-        """Why the policy that is named cannot be the agents' one: it is not there. None where a database is named."""
+        """Return the refusal for a policy file that does not exist. None when it exists, or a database is named."""
         settings = self.settings()
         if settings.remote or settings.policy is None or settings.database_url is not None:
             return None
@@ -69,14 +69,14 @@ class Run:
         policy = absolute(settings.policy)
         if there(policy):
             return None
-        return no_policy(policy)  # most likely a relative path, and another folder
+        return no_policy(policy)  # most likely a relative path, in another folder
 
     def missing(self) -> Path | None:
-        """Where the database would be, if there is none yet.
+        """Return where the database would be, if it does not exist yet.
 
         Raises:
-            ConfigurationError: nothing says where it is.
-            Refusal: the policy file that says so is not there.
+            ConfigurationError: no address is configured.
+            Refusal: the policy file does not exist.
         """
         absent = self.absent_policy()
         if absent is not None:
@@ -91,17 +91,17 @@ class Run:
         return None if there(path) else path
 
     def require_database(self) -> None:
-        """See that there is a database.
+        """Require that the database exists.
 
         Raises:
-            Refusal: there is none; it names the nearest one.
+            Refusal: it does not exist; the message names the nearest one.
         """
         missing = self.missing()
         if missing is not None:
             raise nowhere(missing)
 
     def beside(self) -> Beside | None:
-        """The kill switch of a SQLite database that exists, without opening the database; None where there is none."""
+        """The kill switch of an existing SQLite database, without opening the database; None if it does not exist."""
         settings = self.settings()
         if settings.remote or settings.postgres or self._to_be_made():
             return None
@@ -113,11 +113,11 @@ class Run:
         return Beside(path, durability)
 
     def plane(self, *, judging: bool = False) -> EmbeddedControlPlane:
-        """The control plane, opened; its database is made when there is none.
+        """Open the control plane; a database that does not exist is created.
 
         Args:
             judging: the command needs the policy. Without it, a policy that does not load does not prevent the
-                command: least of all the kill switch.
+                command, and never the kill switch.
         """
         if self._plane is not None and (self._plane.policy is not None or not judging):
             return self._plane
@@ -125,7 +125,7 @@ class Run:
         settings = self.settings()
         if settings.remote:
             raise Refusal(
-                "ASCEND_API_KEY names a server, and this looks into a database. Run it where the server runs, with "
+                "ASCEND_API_KEY names a server, but this command needs a database. Run it where the server runs, with "
                 "--policy or --database-url; from elsewhere a person decides over the API, with a token "
                 "(`ascend-guard token`).",
                 1,
@@ -141,17 +141,17 @@ class Run:
         return self._plane
 
     def awaited(self) -> EmbeddedControlPlane | None:
-        """The control plane, opened, or None where there is no database yet: looking makes none."""
+        """Open the control plane; None if there is no database yet, because reading creates none."""
         return None if self.missing() else self.plane()
 
     def existing(self, *, unused: bool = False) -> EmbeddedControlPlane:
-        """The control plane, opened, of a database that agents use.
+        """Open the control plane of a database that agents use.
 
         Args:
-            unused: one that no agent has used will do as well.
+            unused: accept one that no agent has used, too.
 
         Raises:
-            Refusal: there is no such database, or no agent has used it: it is probably the wrong one.
+            Refusal: there is no such database, or no agent has used it, so it is probably the wrong one.
         """
         self.require_database()
         others = self.others()
@@ -161,7 +161,7 @@ class Run:
         return plane
 
     def others(self) -> int:
-        """How many processes have the SQLite database open, to be asked before ``plane``: agents, servers, commands."""
+        """How many processes have the SQLite database open: agents, servers, commands. Call it before ``plane``."""
         settings = self.settings()
         if settings.remote or settings.postgres:
             return 0
@@ -170,10 +170,10 @@ class Run:
         try:
             return processes(runners_path(settings.database()[0]))
         except OSError:
-            return 0  # a user who may not see them may not open the database either, which says so
+            return 0  # a user without that permission cannot open the database either, which reports it
 
     def close(self) -> None:
-        """Let go of the control plane."""
+        """Close the control plane."""
         if self._plane is not None:
             self._plane.close()
             self._plane = None
@@ -181,15 +181,15 @@ class Run:
     # --- how it answers -----------------------------------------------------------------------------
 
     def works_on(self, place: str) -> None:
-        """Note the database that the answer is about: every answer names it."""
+        """Note the database of the answer: every answer names it."""
         self._place = place
 
     def named(self) -> None:
-        """The answer has named the database."""
+        """Note that the answer has named the database."""
         self._place = None
 
     def ended(self) -> None:
-        """The command has done its work: name the database, after the answer or, where that is for programs, beside it."""
+        """The command has finished: name the database, after the answer or, if that is for programs, on standard error."""
         if self._place is None or self.json:
             return
         from .output import shown
@@ -198,33 +198,33 @@ class Run:
 
     @functools.cached_property
     def out(self) -> Console:
-        """Where the answer goes."""
+        """The console for the answer."""
         from .output import console
 
         return console()
 
     @functools.cached_property
     def err(self) -> Console:
-        """Where questions, warnings and progress go."""
+        """The console for questions, warnings and progress."""
         from .output import console
 
         return console(stderr=True)
 
     def say(self, *what: RenderableType) -> None:
-        """Print for people; nothing under ``--json``."""
+        """Print for people; nothing with ``--json``."""
         if not self.json:
             self._said = True
             for renderable in what:
                 self.out.print(renderable)
 
     def line(self, text: Text) -> None:
-        """Print one line for people, whole, because there is something in it to be copied or searched, such as a path."""
+        """Print one line for people without wrapping, because it contains something to copy or search, such as a path."""
         if not self.json:
             self._said = True
             self.out.print(text, soft_wrap=True)
 
     def stream(self, lines: Iterable[Text]) -> None:
-        """Print a list line by line, through a pager where it is longer than the screen; nothing with ``--json``."""
+        """Print a list line by line, through a pager if it is longer than the screen; nothing with ``--json``."""
         if not self.json:
             from .screen.listing import print_lines
 
@@ -239,29 +239,29 @@ class Run:
             print_json(value if self._place is None else {"database": self._place, **value})
 
     def warn(self, message: str) -> None:
-        """Say something beside the answer."""
+        """Print a warning to standard error."""
         from .output import shown
 
-        with suppress(OSError):  # what the command is for does not depend on it
+        with suppress(OSError):  # the command's work does not depend on it
             self.err.print(shown(message, "yellow"), soft_wrap=not self.err.is_terminal)
 
     def require_person(self, command: str) -> None:
-        """See that there is a terminal to ask at.
+        """Require a terminal for a question.
 
         Args:
-            command: what to type where there is none, without its ``--yes``.
+            command: the command to type without a terminal, without its ``--yes``.
 
         Raises:
-            Refusal: there is none.
+            Refusal: there is no terminal.
         """
         if sys.stdin is None or not sys.stdin.isatty() or not self.err.is_terminal:
             raise Refusal(
-                f"This asks for confirmation, and there is no terminal to ask at. Add --yes to go ahead "
-                f"without being asked: ascend-guard {command} --yes"
+                f"This asks for confirmation, but there is no terminal. Add --yes to go ahead "
+                f"without confirmation: ascend-guard {command} --yes"
             )
 
     def confirm(self, question: str) -> bool:
-        """Ask a person at the terminal; no is the default."""
+        """Ask a person at the terminal; the default is no."""
         from rich.text import Text
 
         from .output import safe
@@ -278,11 +278,11 @@ class Run:
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[], None]]:
-        """Something that may take seconds: a bar on the terminal once it does.
+        """Show a progress bar on the terminal, if the work takes long enough.
 
         Args:
             what: the word before the bar.
-            total: how many steps there are; what is yielded is to be called after each.
+            total: the number of steps; call the yielded function after each.
         """
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -305,7 +305,7 @@ class Run:
 
 
 def approver() -> str:
-    """The operating-system user who runs this. The environment is not asked: anybody can set it."""
+    """The operating-system user who runs this. The environment is not used, because anyone can set it."""
     import pwd
 
     try:
@@ -315,7 +315,7 @@ def approver() -> str:
 
 
 def error_record(error: AscendError | Refusal) -> dict[str, Any]:
-    """An error as a program sees it."""
+    """An error as JSON for programs."""
     record: dict[str, Any] = {"type": type(error).__name__, "message": error.message}
     if isinstance(error, AscendError):
         more = {"action_id": error.action_id, "policy_matched": error.rule, "reason": error.reason}
@@ -325,7 +325,7 @@ def error_record(error: AscendError | Refusal) -> dict[str, Any]:
 
 
 def _forget_typed_ahead() -> None:
-    """A key pressed before the question was read is no answer to it."""
+    """Discard keys that were pressed before the question was shown."""
     import termios
 
     try:

@@ -1,4 +1,4 @@
-"""Whether a database is the one that agents use, and what to say where it is not, or is not there."""
+"""Check whether a database is the one that agents use, and what to report if it is not, or does not exist."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def there(path: Path) -> bool:
-    """Whether there is such a file.
+    """Return whether the file exists.
 
     Raises:
-        StoreError: nobody can tell, because this user may not look there.
+        StoreError: this user may not look there.
     """
     try:
         os.stat(path)
@@ -30,7 +30,8 @@ def there(path: Path) -> bool:
 
 
 def used(reader: Reader) -> bool:
-    """Whether an agent has used this database, or it was prepared for agents: an action, an agent, or a key is in it."""
+    """Return whether an agent has used this database, or it was prepared for agents: it has an action, an agent, or a
+    key."""
     from ascend_guard.engine.control_plane import LOCAL
     from ascend_guard.engine.keys import organizations
 
@@ -40,25 +41,25 @@ def used(reader: Reader) -> bool:
 
 
 def no_policy(policy: Path) -> Refusal:
-    """The refusal where a policy file is not there; it names the nearest one. ``policy`` is absolute."""
+    """The refusal for a policy file that does not exist; it names the nearest one. ``policy`` is absolute."""
     from .nearby import near
 
     return Refusal(
-        f"There is no policy file at {policy}. Name the one that your agents use with --policy or ASCEND_POLICY, best "
+        f"There is no policy file at {policy}. Name the file that your agents use with --policy or ASCEND_POLICY, best "
         f"by its absolute path. {near(policy).said(policy=True)}",
         1,
     )
 
 
 def nowhere(missing: Path) -> Refusal:
-    """The refusal where there is no database."""
+    """The refusal for a database that does not exist."""
     from .nearby import near
 
     return Refusal(f"{nothing_yet(str(missing))} {near(missing).said(policy=False)}", 1)
 
 
 def never_used(place: str) -> Refusal:
-    """The refusal where a database is not the agents' one, or not yet."""
+    """The refusal for a database that no agent has used."""
     from .nearby import near
 
     more = "" if "://" in place else " " + near(Path(place)).said(policy=False)
@@ -70,8 +71,9 @@ def never_used(place: str) -> Refusal:
 
 
 def nothing_yet(place: str) -> str:
-    """What to say where there is no database."""
+    """The text for a database that does not exist."""
     return (
-        f"There is no database at {place}, so no agent has used it. The first governed call makes it: run an agent with "
+        f"There is no database at {place}, so no agent has used it. The first governed call creates it: run an "
+        f"agent with "
         f"the same ASCEND_POLICY or ASCEND_DATABASE_URL."
     )

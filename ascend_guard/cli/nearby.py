@@ -1,8 +1,8 @@
-"""Files that were probably meant where a policy or a database is missing: typed wrongly, or looked for in the wrong folder.
+"""Suggest files when a policy or a database is missing: a misspelt name, or a file in another folder.
 
-1. It only suggests. No command acts on a file that was found here.
-2. It is bounded: a few folders up, one down from each, and a limited number of entries.
-3. A database that a running process has open is the best hint there is; ``/proc`` tells, as far as this user may look.
+1. It only suggests. No command uses a file that was found here.
+2. The search is limited: a few folders up, one level down from each, and a limited number of entries.
+3. A database that a running process has open is the best suggestion; ``/proc`` shows them, if this user may read it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 POLICY = "ascend-policy.yaml"
-"""What ``ascend-guard init`` calls a policy."""
+"""The file name of a policy from ``ascend-guard init``."""
 
 _DATABASE = Path(".ascend") / "ascend.db"
 _QUEUE = ".lock-queue"
@@ -32,7 +32,7 @@ class Nearby(Struct, frozen=True):
 
     Args:
         policies: policy files.
-        databases: databases of ours that no running process was seen to have open.
+        databases: databases of ours that no running process seems to have open.
         in_use: databases that running processes have open.
     """
 
@@ -41,16 +41,16 @@ class Nearby(Struct, frozen=True):
     in_use: list[Path]
 
     def said(self, *, policy: bool) -> str:
-        """What to tell people.
+        """The text for people.
 
         Args:
             policy: a policy is missing, not a database.
         """
         parts = []
         if policy and self.policies:
-            parts.append(f"The nearest policy file found is {self.policies[0]}.")
+            parts.append(f"The nearest policy file is {self.policies[0]}.")
         elif self.databases:
-            parts.append(f"The nearest database found that nothing uses now is {self.databases[0]}.")
+            parts.append(f"The nearest database that no process uses now is {self.databases[0]}.")
         if self.in_use:
             listed, more = ", ".join(map(str, self.in_use[:_TOLD])), len(self.in_use) - _TOLD
             several = "This database is" if len(self.in_use) == 1 else "These databases are"
@@ -60,16 +60,16 @@ class Nearby(Struct, frozen=True):
         beside = [path.parent / _DATABASE for path in self.policies[:1]] if policy else []
         if named and (
             not beside or named[0] in beside
-        ):  # else it is far from the policy that is named, and not its
+        ):  # else it is far from the named policy, and does not belong to it
             parts.append(f"To work on {named[0]}, add: --database-url {shlex.quote(url_of(named[0]))}")
-        return " ".join(parts) or "No other was found near it."
+        return " ".join(parts) or "No other was found nearby."
 
 
 def near(missing: Path) -> Nearby:
-    """Look for what was probably meant.
+    """Search for the file that was probably meant.
 
     Args:
-        missing: the absolute path of a policy file, or of a database, that is not there.
+        missing: the absolute path of a policy file, or of a database, that does not exist.
     """
     folder = missing.parent.parent if missing.parent.name == _DATABASE.parent.name else missing.parent
     policies: dict[Path, None] = {}
@@ -90,7 +90,7 @@ def near(missing: Path) -> Nearby:
 
 
 def in_use_now() -> set[Path]:
-    """Databases of ours that processes have open, as far as this user may look at them."""
+    """Databases of ours that processes have open, as far as this user may see them."""
     found = set()
     for process in _entries("/proc"):
         if not process.name.isdigit() or process.name == str(os.getpid()):
@@ -106,7 +106,7 @@ def in_use_now() -> set[Path]:
 
 
 def url_of(database: Path) -> str:
-    """How the database is named with ``--database-url``."""
+    """The value of ``--database-url`` for a database."""
     return f"sqlite:///{quote(os.fspath(database))}"
 
 
@@ -115,7 +115,7 @@ def _is_ours(database: Path) -> bool:
 
 
 def _folders(start: Path) -> Iterator[Path]:
-    """The folder, those above it as far as a few levels, and what is in each of them."""
+    """The folder, a few levels of folders above it, and the content of each."""
     seen: set[str] = set()
     roots: list[str] = []
     for place in dict.fromkeys((_cwd(), start)):
@@ -153,7 +153,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
                 if len(found) >= _ENTRIES and folder != "/proc":
                     break
     except OSError:
-        pass  # not ours to look at
+        pass  # not readable for this user
     return found
 
 

@@ -1,8 +1,7 @@
-"""What people and programs see: safe text, the terminal, JSON.
+"""Output for people and programs: safe text, the terminal, JSON.
 
-Names, arguments, reasons and comments come from agents, and whoever wrote them may want an approver to see
-something else than what is there. So nothing of the data reaches a terminal except through ``safe`` or a
-relative of it, and strings are never read as markup.
+Names, arguments, reasons and comments come from agents. Their author may want an approver to see something else than the
+real text. So data reaches a terminal only through ``safe`` or a related function, and strings are never read as markup.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ _LONGEST_CELL = 400
 
 
 def shown(text: str, style: str = "", *, table: bool = False) -> Text:
-    """The same for rich, with the escapes standing out."""
+    """The same for rich, with highlighted escapes."""
     from rich.text import Text
 
-    # No style of the line's own: it would go over to whatever is appended.
+    # No style for the line itself: it would apply to appended text, too.
     if text.isascii() and text.isprintable():
         return Text().append(text, style)
     line = Text()
@@ -44,7 +43,7 @@ def shown(text: str, style: str = "", *, table: bool = False) -> Text:
 
 
 def cell(text: str | None, style: str = "") -> Text:
-    """The same for one cell of a table, and no longer than any cell."""
+    """The same for one cell of a table, cut to the length of a cell."""
     text = text or ""
     if len(text) > _LONGEST_CELL:
         text = text[:_LONGEST_CELL] + "…"
@@ -71,7 +70,7 @@ _ENDLESS = 100_000
 
 
 def console(*, stderr: bool = False, into: IO[str] | None = None) -> Console:
-    """Where things are printed. Reads no markup, follows NO_COLOR, and is plain when it is no terminal.
+    """Return a console. It reads no markup, follows NO_COLOR, and prints plain text if it is not a terminal.
 
     Args:
         stderr: standard error, not standard output.
@@ -83,7 +82,7 @@ def console(*, stderr: bool = False, into: IO[str] | None = None) -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError(
                 errno.EPIPE, os.strerror(errno.EPIPE)
-            )  # rich would leave with a status of its own
+            )  # rich would exit with its own status
 
     made = Plain(file=into, stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ and not any(map(_is_terminal, (0, 1, 2))):
@@ -99,10 +98,10 @@ def _is_terminal(descriptor: int) -> bool:
 
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
-    """Print one JSON value, in ASCII, so that nothing in it can act on a terminal."""
+    """Print one JSON value in ASCII, so that nothing in it can control a terminal."""
     separators = (",", ":") if one_line else None
     sys.stdout.write(json.dumps(value, indent=None if one_line else 2, separators=separators))
-    sys.stdout.write("\n")  # by itself: one large write that a closed pipe cuts short raises nothing
+    sys.stdout.write("\n")  # separate: one large write that a closed pipe cuts raises no error
     sys.stdout.flush()
 
 
@@ -110,7 +109,7 @@ class Unwritable(Exception):
     """The answer cannot be printed.
 
     Args:
-        error: what the system says.
+        error: the system's error.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -120,16 +119,16 @@ class Unwritable(Exception):
             if closed
             else f"cannot be written ({error.strerror or error})"
         )
-        super().__init__(f"The output {why}. What the command did before stands.")
+        super().__init__(f"The output {why}. The work that the command did before is done.")
 
 
 OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-"""What the system says when an output takes no more."""
+"""The system's errors for an output that accepts no more data."""
 
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Raise ``Unwritable`` for what goes wrong with the output: it has no name of a file, as files' errors have."""
+    """Raise ``Unwritable`` for errors of the output: they contain no file name, unlike errors of files."""
     try:
         yield
     except OSError as error:
@@ -139,25 +138,25 @@ def printing() -> Iterator[None]:
 
 
 def open_streams() -> None:
-    """Give a stream that was closed before we began a place to go: a database must not be opened under its number."""
+    """Open a stream that was closed before we started: a database must not be opened under its file descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
 def give_up(*streams: TextIO) -> None:
-    """Let what was not written go nowhere: Python would complain about it again when it ends."""
+    """Discard what was not written: Python would report the error again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
         for stream in streams:
-            with suppress(OSError, ValueError):  # without a descriptor there is nothing to complain about
+            with suppress(OSError, ValueError):  # without a descriptor there is nothing to report
                 os.dup2(nowhere, stream.fileno())
     finally:
         os.close(nowhere)
 
 
 def table(*headings: str) -> Table:
-    """An empty table in the house style: where it is too wide, columns with a ratio share what is left."""
+    """An empty table in the common style: if it is too wide, columns with a ratio share the remaining width."""
     from rich import box
     from rich.console import ConsoleOptions, RenderResult
     from rich.table import Table
@@ -199,7 +198,7 @@ def badge(word: str) -> Text:
 
 
 def risk(score: float, level: str, *, bar: bool = False) -> Text:
-    """A risk score and its level, with a bar where there is room."""
+    """A risk score and its level, with a bar if ``bar`` is set."""
     from rich.text import Text
 
     colour = _COLOURS.get(level, "")
@@ -232,18 +231,18 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def ago(at: float, now: float | None = None) -> str:
-    """How long ago that was, in the largest unit."""
+    """How long ago a time was, in the largest unit."""
     words = span((time.time() if now is None else now) - at).split()
     return f"{words[0]} {words[1]} ago"
 
 
 def moment(at: float) -> str:
-    """A time in full, in this machine's zone."""
+    """A time in full, in local time."""
     return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def timestamp(text: str | None) -> float:
-    """Seconds since the epoch of an ISO 8601 time; 0 for what is none."""
+    """Seconds since the epoch of an ISO 8601 time; 0 if it is not one."""
     try:
         return datetime.fromisoformat(text or "").timestamp()
     except ValueError:
@@ -254,7 +253,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*(?=@)")
 
 
 def masked(value: str, *, secret: bool) -> str:
-    """A setting as it may be shown: of a secret its beginning at most, of an address no credentials."""
+    """A setting for display: at most the beginning of a secret, and no credentials in an address."""
     if secret:
         return f"{value[:6]}…" if len(value) >= 20 else "…"
     return _CREDENTIALS.sub("…", value)

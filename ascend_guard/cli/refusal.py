@@ -1,13 +1,13 @@
-"""What a command raises when it does not do what it was told."""
+"""The exceptions of a command that does not do what it was asked to do."""
 
 from __future__ import annotations
 
 
 class Refusal(Exception):
-    """A command does not do what it was told.
+    """A command does not do what it was asked to do.
 
     Args:
-        message: why, and what to do.
+        message: why, and what to do next.
         code: the exit status.
     """
 
@@ -18,7 +18,7 @@ class Refusal(Exception):
 
 
 class Declined(Refusal):
-    """The person who was asked said no."""
+    """The person answered no to the question."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 1)

@@ -1,1 +1,1 @@
-"""The client of a control plane elsewhere: any server that speaks the Ascend REST API."""
+"""The client for a control plane on a server: any server that implements the Ascend REST API."""

@@ -1,13 +1,13 @@
-"""An approver's values, converted to the types that the tool's parameters have.
+"""Convert an approver's values to the types of the tool's parameters.
 
 Approvers write JSON, tools take Python values. Rules, each for promise 2 (what was approved is what runs):
 
-1. A value that an approver left as it was shown stays the caller's own object, at every depth.
-2. Where a type is declared, the value is converted to that type, strictly: ``"5"`` is no number, ``true`` is no number,
-   ``1.0`` is no integer. Where the caller passed an instance of a class derived from it, to that class: tools ask for it.
-3. Where none is declared, the type of the caller's own value decides.
-4. What cannot be converted is refused with the type that is expected; the call does not run.
-5. Nothing is filled in, and nothing is lost: a record needs every field it was shown with, and takes no other; a value
+1. A value that an approver left unchanged stays the caller's own object, at every depth.
+2. If a type is declared, the value is converted to that type, strictly: ``"5"`` is not a number, ``true`` is not a number,
+   ``1.0`` is not an integer. If the caller passed an instance of a derived class, it is converted to that class.
+3. If no type is declared, the type of the caller's own value decides.
+4. A value that cannot be converted is refused with the expected type; the call does not run.
+5. Nothing is added, and nothing is lost: a record needs every field that was shown, and accepts no other; a value
    that holds more than is shown cannot be edited.
 """
 
@@ -27,9 +27,9 @@ from ascend_guard.arguments import normalise
 from ascend_guard.callables.type_hints import JSON, UNDECLARED, Hint, declared_types
 from ascend_guard.errors import ValidationError
 
+from .conversions import LEAVES, Unfit, path, require, unfit
 from .places import aligned, members, same, shown_of
-from .records import NONE, fields_of, rebuilt
-from .values import LEAVES, Unfit, path, require, unfit
+from .record_types import NONE, fields_of, rebuilt
 
 __all__ = ["converted"]
 
@@ -43,16 +43,16 @@ _TAGS = frozenset(("$bytes", "$decimal", "$float", "$integer", "$map"))
 def converted(
     values: Mapping[str, Any], given: Mapping[str, Any], plain: Mapping[str, Any], hint: Hint
 ) -> dict[str, Any]:
-    """An approver's values as the tool's parameters take them.
+    """Return an approver's values as the tool's parameters accept them.
 
     Args:
-        values: the approver's, plain JSON data by argument name.
+        values: the approver's values, plain JSON data by argument name.
         given: the caller's own arguments.
         plain: what the approver saw of them.
-        hint: the declared type of a parameter.
+        hint: returns the declared type of a parameter.
 
     Raises:
-        ValidationError: a value cannot be converted, or there is no such argument.
+        ValidationError: a value cannot be converted, or the argument is unknown.
     """
     made: dict[str, Any] = {}
     for name, value in values.items():
@@ -71,14 +71,15 @@ def converted(
 
 def _refused(where: str, expected: str) -> ValidationError:
     return ValidationError(
-        f"Blocked: an approver's value does not fit the tool: {where[:200]} must be {expected}. Nothing ran. Make the call "
+        f"Blocked: an approver's value does not match the tool: {where[:200]} must be {expected}. The tool did "
+        f"not run. Make the call "
         f"again; it needs a new decision.",
         reason=f"the edited {where[:200]} is not {expected}",
     )
 
 
 def _convert(value: Any, hint: Any, given: Any, shown: Any, where: str) -> Any:
-    """One value, by its declared type; ``given`` and ``shown`` are the caller's and what was seen of it."""
+    """Convert one value by its declared type; ``given`` and ``shown`` are the caller's value and its view."""
     if shown is not NONE and same(value, shown):
         return given
     if any(hint is each for each in (UNDECLARED, JSON, Any, object)) or isinstance(
@@ -111,7 +112,8 @@ def _convert(value: Any, hint: Any, given: Any, shown: Any, where: str) -> Any:
 
 
 def _own_kind(declared: type, given: Any) -> type:
-    """The caller's own class where it is a kind of the declared one; containers have that asked when they are built."""
+    """Return the caller's own class if it derives from the declared one; for containers this is checked when they are
+    built."""
     kind = type(given)
     if (
         given is NONE
@@ -140,7 +142,7 @@ def _by_class(value: Any, kind: type, arguments: tuple[Any, ...], given: Any, sh
     if issubclass(kind, PurePath):
         return path(value, kind, given, where)
     for base in (str, int, float, bytes, Decimal, tuple, list, set, frozenset, dict):
-        if issubclass(kind, base):  # a class of one's own on top of a value
+        if issubclass(kind, base):  # a derived class of a value type
             return _own_class(_by_class(value, base, arguments, given, shown, where), kind, given, where)
     if type(given) is not kind and isinstance(given, kind):  # an abstract class or a protocol
         return _by_value(value, given, shown, where, False)
@@ -160,7 +162,7 @@ def _own_class(value: Any, kind: Any, given: Any, where: str) -> Any:
 
 
 def _by_value(value: Any, given: Any, shown: Any, where: str, json: bool) -> Any:
-    """One value, where no type is declared."""
+    """Convert one value without a declared type."""
     if given is NONE:
         return _plain(value, where)
     kind = type(given)
@@ -196,7 +198,7 @@ def _by_value_or_same(value: Any, given: Any, shown: Any, where: str, json: bool
 
 
 def _plain(value: Any, where: str) -> Any:
-    """A value of which nothing is known, as JSON has it."""
+    """Return a value of unknown type as plain JSON data."""
     if isinstance(value, list):
         return [_plain(item, where) for item in value]
     if isinstance(value, dict):
@@ -210,7 +212,7 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _one_of(value: Any, choices: tuple[Any, ...], given: Any, shown: Any, where: str) -> Any:
-    """The caller's own type first, so that a Decimal stays one where a float is allowed as well."""
+    """Try the caller's own type first, so that a Decimal stays a Decimal if a float is allowed as well."""
     if value is None and any(each in (None, type(None)) for each in choices):
         return None
     ordered = sorted(choices, key=lambda each: -_fits(given, each))
@@ -226,7 +228,7 @@ def _one_of(value: Any, choices: tuple[Any, ...], given: Any, shown: Any, where:
 
 
 def _fits(given: Any, hint: Any) -> int:
-    """How well the caller's own value fits: 2 for the very type, 1 for a class derived from it, 0 for neither."""
+    """Return how well the caller's own value matches: 2 for the exact type, 1 for a derived class, 0 for neither."""
     if given is NONE:
         return 0
     origin = typing.get_origin(hint)
@@ -315,7 +317,7 @@ def _entries(
 
 
 def _built(content: Any, kind: Any, own: Any, default: type) -> Any:
-    """The container itself: of the caller's class where that is a known one, of a builtin one for an abstract class."""
+    """Build the container: of the caller's class if that is known, of a builtin class for an abstract one."""
     if type(own) in _CONTAINERS:
         kind = type(own)
     if kind is collections.defaultdict:

@@ -1,4 +1,4 @@
-"""Which of the caller's own items an approver's items stand for, and when plain data is the same."""
+"""Match an approver's items with the caller's own items, and compare plain data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from ascend_guard.arguments import normalise
 
-from .records import NONE
-from .values import LEAVES, unfit
+from .conversions import LEAVES, unfit
+from .record_types import NONE
 
 __all__ = ["aligned", "members", "same", "shown_of"]
 
@@ -15,8 +15,9 @@ __all__ = ["aligned", "members", "same", "shown_of"]
 def aligned(
     items: list[Any], held: list[Any], shown: Any, where: str, declared: bool
 ) -> list[tuple[Any, Any, Any]]:
-    """Each item with the caller's own that stands in its place, and what was seen of that. Where items were added or taken
-    out, those that are as they were shown are found again: one that moved up must not become what was there before it."""
+    """Return each item with the caller's own item in its place, and the view of that. If items were added or removed,
+    unchanged
+    items are found again: an item that moved must not be converted like the item that was there before."""
     seen = shown if isinstance(shown, list) and len(shown) == len(held) else [NONE] * len(held)
     if len(items) == len(held):
         return list(zip(items, held, seen, strict=True))
@@ -47,7 +48,7 @@ def members(items: list[Any], given: Any, where: str, declared: bool) -> list[tu
 
 
 def _like(held: list[Any], where: str, declared: bool) -> Any:
-    """The caller's own value that a new item is to be like."""
+    """Return the caller's own value that determines the type of a new item."""
     kinds = {type(each) for each in held}
     if len(kinds) == 1:
         return held[-1]
@@ -57,17 +58,17 @@ def _like(held: list[Any], where: str, declared: bool) -> Any:
 
 
 def shown_of(value: Any) -> Any:
-    """What people see of a value."""
+    """Return the view of a value for people."""
     return normalise({"value": value}, key=b"").plain["value"]
 
 
 def same(value: Any, shown: Any) -> bool:
-    """Whether plain data is the same, types and order included."""
+    """Return whether plain data is the same, including types and order."""
     if type(value) is not type(shown):
         return False
     if type(value) is dict:
         return list(value) == list(shown) and all(same(value[name], shown[name]) for name in value)
     if type(value) is list:
         return len(value) == len(shown) and all(map(same, value, shown))
-    # Not by ==, for which 0.0 is -0.0.
+    # Not ==, because 0.0 == -0.0.
     return repr(value) == repr(shown) if type(value) is float else bool(value == shown)

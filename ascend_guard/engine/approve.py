@@ -1,15 +1,15 @@
-"""People's decisions: approve, deny, or let the deadline pass.
+"""Decide pending actions: approve, deny, or expire at the deadline.
 
 The rules:
 
-1. Only a pending action can be decided, and what was decided stays decided. One whose deadline has passed is denied
+1. Only a pending action can be decided, and a decision is final. An action whose deadline has passed is denied
    (promise 1).
-2. A decision counts for what the person saw. If the action changed since (arguments, resource, rule, quorum), the decision
-   is refused (promise 2).
+2. A decision is valid for what the person saw. If the action changed since (arguments, resource, rule, quorum), the
+   decision is refused (promise 2).
 3. Approvals are counted by person, and each rule that asked must have its own approvers (``approvers``, promise 6).
-4. Edited arguments keep the shape of the original, introduce no field, touch nothing redacted or excluded, are judged by the
-   policy, and set aside the approvals of the unedited ones (promises 2 and 8).
-5. One person's denial decides at once, and lasts (``denials``).
+4. Edited arguments keep the shape of the original, introduce no field, touch nothing redacted or excluded, are judged
+   by the policy, and cancel the approvals of the unedited arguments (promises 2 and 8).
+5. One person's denial decides at once, and stays in force for a time (``denials``).
 6. Every decision is recorded with who made it, in the same transaction (promise 10).
 """
 
@@ -41,11 +41,11 @@ from .risk import assess
 
 _BYTES = "$bytes"
 _NUMBERS = frozenset(("$decimal", "$float", "$integer"))
-"""What stands for a value that JSON cannot say, and that an approver can write as well: ``{"$decimal": "1.10"}``."""
+"""Written forms of values that JSON cannot express, which an approver can use as well: ``{"$decimal": "1.10"}``."""
 
 
 class AsItRuns(msgspec.Struct):
-    """The part of an audit record that describes an edited call as the agent's process did."""
+    """The part of an audit record that describes an edited call as the agent's process described it."""
 
     resource: str | None = None
     resource_id: str | None = None
@@ -54,7 +54,7 @@ class AsItRuns(msgspec.Struct):
 
 
 def as_it_runs(trail: Iterable[bytes]) -> AsItRuns | None:
-    """The newest description of an edited call among an action's audit records; None where it runs as it was submitted."""
+    """Return the newest description of an edited call in an action's audit records; None if it runs as submitted."""
     found = None
     for body in trail:
         read = msgspec.json.decode(body, type=_Event)
@@ -69,7 +69,7 @@ class _Event(msgspec.Struct):
 
 
 class Submitted(msgspec.Struct):
-    """The part of a ``submitted`` audit record that says what was asked."""
+    """The part of a ``submitted`` audit record that contains the submitted call."""
 
     action: AgentAction
     approvers: list[str] = []
@@ -77,7 +77,7 @@ class Submitted(msgspec.Struct):
 
 
 def submitted(reader: Reader, action_id: int) -> Submitted:
-    """What was asked, from the audit trail."""
+    """Return the submitted call, from the audit trail."""
     for record in reader.trail(action_id):
         if record.event == "submitted":
             return msgspec.json.decode(record.body, type=Submitted)
@@ -93,16 +93,16 @@ def approve(
     policy: Policy | None,
     seen: ActionRow | None,
 ) -> ActionResult | AscendError:
-    """Approve an action, as one person. With enough of them, as every rule that asked for approval wants, it is approved.
+    """Approve an action, as one person. It is approved when every rule that asked has as many approvals as it requires.
 
     Edited arguments are judged by the approver's policy here, and by the agent's, with the resource described again, when
-    the call runs (``edited``). They set aside the approvals given to the unedited ones. An error that is returned goes with
-    a change that must be kept. ``approvers`` says who counts as one person.
+    the call runs (``edited``). They cancel the approvals of the unedited arguments. A returned error belongs to a change
+    that must be committed. ``approvers`` says who counts as one person.
 
     Raises:
-        ConflictError: it is decided.
-        AuthorizationDeniedError: no rule asks for anybody of their groups.
-        ValidationError: the edits name no argument of this action, or one whose content cannot be edited.
+        ConflictError: the action is already decided.
+        AuthorizationDeniedError: no rule asks for a member of the person's groups.
+        ValidationError: the edits name an unknown argument, or one that cannot be edited.
         AuthorizationDeniedError: the policy denies the edited arguments.
     """
     late = _require_pending(tx, row)
@@ -115,7 +115,7 @@ def approve(
     requirements = requirements_of(row)
     if not asked(who, requirements):
         raise AuthorizationDeniedError(
-            f"Action {row.id} needs an approver of {', '.join(pending_approvers(row))}. Ask one of them.",
+            f"Action {row.id} needs an approver from {', '.join(pending_approvers(row))}. Ask one of them.",
             action_id=str(row.id),
         )
     groups = None if who.groups is None else msgspec.json.encode(sorted(who.groups)).decode()
@@ -148,7 +148,7 @@ def approve(
 
 
 def _asked(row: ActionRow) -> tuple[object, ...]:
-    """What a person approves."""
+    """The fields that a person approves."""
     return row.id, row.digest, row.edits, row.resource, row.rule, row.quorum, row.requirements
 
 
@@ -163,10 +163,10 @@ def _require_as_seen(row: ActionRow, seen: ActionRow | None) -> None:
 def deny(
     tx: Transaction, row: ActionRow, who: Approver, comment: str | None, seen: ActionRow | None = None
 ) -> ActionResult | AscendError:
-    """Deny an action. One person's denial decides, and lasts (``denials``).
+    """Deny an action. One person's denial decides, and stays in force for a time (``denials``).
 
     Raises:
-        ConflictError: it is decided, or was changed since it was seen.
+        ConflictError: it is already decided, or was changed since it was seen.
     """
     late = _require_pending(tx, row)
     if late is not None:
@@ -191,8 +191,9 @@ def deny(
 
 
 def expire(tx: Transaction, row: ActionRow) -> None:
-    """The deadline has passed: nobody decided, or nobody used the approval. Either way it is denied, but no person denied
-    it: the same call learns of the first once and then asks anew; after the second it asks anew at once."""
+    """Deny an action whose deadline has passed without a decision, or without the use of its approval. This is not a
+    person's denial. In the first case the same call gets this answer once and then a new decision; in the second, a new
+    decision."""
     lapsed = {} if row.status == "pending" else {"fingerprint": None}
     row.reason = (
         "No decision was made before the deadline."
@@ -220,7 +221,7 @@ def _require_pending(tx: Transaction, row: ActionRow) -> ConflictError | None:
 
 
 def _plain(row: ActionRow, edits: dict[str, Any]) -> dict[str, Any]:
-    """An approver's values as plain JSON data, bounded like a caller's before anything else looks at them."""
+    """Return an approver's values as plain JSON data, limited in size before any other code reads them."""
     try:
         seen = normalise(edits, key=b"")
     except (ValidationError, TypeError) as error:
@@ -235,7 +236,7 @@ def _plain(row: ActionRow, edits: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tags_kept(view: Any) -> Any:
-    """``{"$bytes": "<base64>"}`` as approvers see and write it; reading makes a map with a strange key of it."""
+    """Keep forms such as ``{"$bytes": "<base64>"}``, which approvers see and write. Reading turns them into other keys."""
     if isinstance(view, list):
         return [_tags_kept(item) for item in view]
     if not isinstance(view, dict):
@@ -243,7 +244,7 @@ def _tags_kept(view: Any) -> Any:
     pairs = view.get("$map")
     if isinstance(pairs, list) and len(pairs) == 1:
         [(name, content)] = pairs
-        if isinstance(name, str) and name in _NUMBERS | {_BYTES}:  # a key that is no text may not be hashable
+        if isinstance(name, str) and name in _NUMBERS | {_BYTES}:  # a key that is not text may be unhashable
             return {name: content}
     return {name: _tags_kept(item) for name, item in view.items()}
 
@@ -258,8 +259,8 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
     for name, value in edits.items():
         if name in asked.excluded:
             raise ValidationError(
-                f"Argument {name!r} of action {row.id} is left out of the decision, so it cannot be edited. Deny the action "
-                f"and say what to change."
+                f"Argument {name!r} of action {row.id} is excluded from the decision, so it cannot be edited. "
+                f"Deny the action and say what to change."
             )
         if name not in asked.action_details:
             raise ValidationError(
@@ -300,7 +301,7 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
 
 
 def _keys(value: Any) -> frozenset[str]:
-    """Every field name in a value. An edit brings no new ones: the redaction its call declares could not be applied."""
+    """Every field name in a value. An edit adds none: the call's declared redaction could not be applied to it."""
     if isinstance(value, dict):
         return frozenset(value).union(*map(_keys, value.values()))
     if isinstance(value, list):
@@ -309,7 +310,7 @@ def _keys(value: Any) -> frozenset[str]:
 
 
 def _tags(value: Any) -> frozenset[str]:
-    """What may stand for a value in an edit: what does in the original, and every way to write a number if it has one."""
+    """The written forms that an edit may use: those in the original, and every form of a number if it has one."""
     if isinstance(value, dict):
         tag = _tag(value)
         return frozenset().union(*map(_tags, value.values())) if tag is None else frozenset((tag,))
@@ -324,7 +325,7 @@ def _tag(value: dict[str, Any]) -> str | None:
 
 
 def _editable(value: Any, keys: frozenset[str], tags: frozenset[str]) -> bool:
-    """Plain JSON all the way down, or a value that has a written form: nothing redacted, nothing that was not read."""
+    """Return whether a value is plain JSON at all levels, or has a written form: nothing redacted, nothing unread."""
     if isinstance(value, dict):
         tag = _tag(value)
         if tag is not None:

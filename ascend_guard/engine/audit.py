@@ -1,12 +1,12 @@
-"""Proving the audit trail: verify it in the database, export it, verify an export anywhere.
+"""Verify the audit trail in the database, export it, and verify an export offline.
 
 An export is one line of JSON per record, in order, and a signed checkpoint as its last line::
 
     {"hash":"<hex>","record":<the exact bytes that were hashed>}
     {"checkpoint":{"seq":…,"hash":"<hex>","timestamp":…,"public_key":"<hex>","signature":"<hex>"}}
 
-The chain shows what was edited, removed or reordered; the checkpoint, signed with Ed25519, shows what was cut from the
-tail and needs only the public key to be checked.
+The chain reveals edits, removals and reordering. The checkpoint, signed with Ed25519, reveals a cut at the end;
+verifying it needs only the public key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PURPOSE = b"ascend-guard audit checkpoint\n"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something that was changed after it was written.
+    """A change that was made after writing.
 
     Args:
         seq: the record it was found at.
@@ -38,7 +38,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a verification found. ``signed_by`` is the public key of an export's checkpoint, in hexadecimal."""
+    """The result of a verification. ``signed_by`` is the public key of an export's checkpoint, in hexadecimal."""
 
     records: int
     head: str
@@ -47,12 +47,12 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Nothing was edited, removed, reordered or cut."""
+        """Return whether nothing was edited, removed, reordered or cut."""
         return not self.problems
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """A signed statement of where the trail ended."""
+    """A signed statement of the last record of the trail."""
 
     seq: int
     hash: str
@@ -70,7 +70,7 @@ class _Chain:
         self.problems: list[Problem] = []
 
     def add(self, seq: int, body: object, hash_: object) -> dict[str, Any]:
-        """Follow to this record, whose columns may hold anything; the record, empty when it is not readable."""
+        """Check this record, whose columns may hold anything, and return it; empty when it is not readable."""
         if not isinstance(body, bytes):
             body = str(body).encode("utf-8", "replace")
         record: dict[str, Any] = {}
@@ -89,13 +89,13 @@ class _Chain:
             self.problems.append(
                 Problem(seq, "the record was edited, or the one before it was removed or moved")
             )
-        # Going on from the stored hash shows where the damage ends.
+        # Continuing from the stored hash shows where the damage ends.
         self.seq, self.hash = seq, hash_ if isinstance(hash_, bytes) else expected
         return record
 
 
 def verify(reader: Reader, key: bytes) -> Report:
-    """Verify the trail in a database, and that the actions agree with it.
+    """Verify the trail in a database, and that the actions match it.
 
     Args:
         reader: the store.
@@ -120,7 +120,7 @@ def verify(reader: Reader, key: bytes) -> Report:
 def _check_head(chain: _Chain, head: Head, key: bytes) -> None:
     if not sealed(key, head.seq, head.hash, head.mac):
         chain.problems.append(
-            Problem(head.seq, "the end of the trail was not written by the holder of the key")
+            Problem(head.seq, "the seal of the trail's end was not made with the store's key")
         )
     elif head.seq != chain.seq:
         chain.problems.append(
@@ -166,9 +166,11 @@ def _check_actions(reader: Reader, states: dict[int, dict[str, Any]], chain: _Ch
         if state is None:
             chain.problems.append(Problem(chain.seq, f"action {row.id} is not in the trail"))
         elif _state(row) != state:
-            chain.problems.append(Problem(chain.seq, f"action {row.id} does not agree with its trail"))
+            chain.problems.append(Problem(chain.seq, f"action {row.id} does not match its trail"))
     for action_id in states:
-        chain.problems.append(Problem(chain.seq, f"action {action_id} is in the trail and nowhere else"))
+        chain.problems.append(
+            Problem(chain.seq, f"action {action_id} is in the trail, but not in the table of actions")
+        )
 
 
 def _state(row: ActionRow) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def _state(row: ActionRow) -> dict[str, Any]:
 
 
 def export(reader: Reader, key: bytes, now: float) -> Iterator[bytes]:
-    """The lines of an export, newlines included.
+    """Yield the lines of an export, including newlines.
 
     Args:
         reader: the store.
@@ -190,7 +192,7 @@ def export(reader: Reader, key: bytes, now: float) -> Iterator[bytes]:
         now: seconds since the epoch, for the checkpoint.
 
     Raises:
-        StoreError: the trail does not verify; what was yielded until then has no checkpoint, and so is no export.
+        StoreError: the trail does not verify; what was yielded until then has no checkpoint, and so is not an export.
     """
     chain = _Chain()
     for row in reader.audit():
@@ -228,11 +230,11 @@ def verify_export(lines: Iterable[bytes] | IO[bytes], public_key: str | None = N
 
     Args:
         lines: the file.
-        public_key: hexadecimal; the checkpoint must be signed with it. When left out, any signer will do, and the
-            report says which it was.
+        public_key: hexadecimal; the checkpoint must be signed with it. By default any signer is accepted, and the report
+            says which one signed.
 
     Raises:
-        ValidationError: the file is no export.
+        ValidationError: the file is not an export.
     """
     chain = _Chain()
     checkpoint: Checkpoint | None = None
@@ -278,7 +280,9 @@ def _check_checkpoint(chain: _Chain, checkpoint: Checkpoint | None, public_key: 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     if checkpoint is None:
-        chain.problems.append(Problem(chain.seq, "the signed checkpoint is missing: the end was cut"))
+        chain.problems.append(
+            Problem(chain.seq, "the signed checkpoint is missing: the end of the file was cut")
+        )
         return
     if public_key is not None and not hmac.compare_digest(
         public_key.lower().encode(), checkpoint.public_key.encode()
@@ -291,11 +295,12 @@ def _check_checkpoint(chain: _Chain, checkpoint: Checkpoint | None, public_key: 
         statement = _statement(checkpoint.seq, checkpoint.hash, checkpoint.timestamp)
         key.verify(bytes.fromhex(checkpoint.signature), statement)
     except (InvalidSignature, ValueError):
-        chain.problems.append(Problem(checkpoint.seq, "the signature of the checkpoint does not fit"))
+        chain.problems.append(Problem(checkpoint.seq, "the signature of the checkpoint is wrong"))
     if checkpoint.seq != chain.seq or checkpoint.hash != chain.hash.hex():
         chain.problems.append(
             Problem(
-                chain.seq, f"the signed checkpoint says the trail ends at record {checkpoint.seq}, not here"
+                chain.seq,
+                f"the signed checkpoint says that the trail ends at record {checkpoint.seq}, not here",
             )
         )
 

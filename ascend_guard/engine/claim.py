@@ -4,12 +4,12 @@ The rules, each checked in the transaction that acts on it:
 
 1. A claim succeeds only if the kill switch is off, the action is approved, its approval has not expired, and its permit has
    not been taken. Two claims of one action have an order, and the second is refused (promise 3; test_permits).
-2. The digest of the claim is the approved one, compared in constant time (promise 2).
+2. The digest of the claim is the approved digest, compared in constant time (promise 2).
 3. An edited call is judged again before its permit is given (``edited``, promise 2).
 4. A call with a name (``once``) that has run already gets no second permit (promise 3).
 5. The start is recorded with the digest of what runs, in the same transaction (promise 5).
 6. A call that was started has exactly one outcome. It is ``unknown`` when its process died; an outcome that arrives later
-   replaces ``unknown`` and nothing else (promise 5).
+   replaces ``unknown``, and no other outcome (promise 5).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from .results import result_of
 def claim(
     tx: Transaction, organization: str, runner: str, effect: Claim, judge: Judge
 ) -> ActionResult | KillSwitchState | AscendError:
-    """Take the one permit an approval is good for. An error that is returned goes with a change that must be kept.
+    """Take the only permit of an approval. A returned error belongs to a change that must be committed.
 
-    An edited call is judged again, by ``judge``; when it needs other approval than was given, the answer is pending.
+    ``judge`` judges an edited call again; when it needs another approval than it has, the answer is pending.
 
     Raises:
         NotFoundError: there is no such action.
-        ConflictError: it is not approved, or its permit has been taken.
-        AuthorizationDeniedError: it was approved for other arguments.
+        ConflictError: the action is not approved, or its permit has been taken.
+        AuthorizationDeniedError: the action was approved for other arguments.
     """
     row = known(tx, organization, effect.action_id)
     state = stopped(tx, organization, row.agent_id)
@@ -52,7 +52,7 @@ def claim(
         return state
     if row.claimed_at is not None:
         raise ConflictError(
-            f"Blocked: the approval of action {row.id} has been used; one approval is good for one run. "
+            f"Blocked: the approval of action {row.id} has been used; one approval is valid for one run. "
             f"Call again to request approval again.",
             action_id=str(row.id),
             remedy=remedies.inspect(str(row.id)),
@@ -71,7 +71,7 @@ def claim(
     repeat = already_ran(tx, organization, row.agent_id, effect.once)
     if repeat is not None:
         withdraw(tx, organization, Withdraw(effect.action_id, repeat.reason))
-        return msgspec.structs.replace(repeat, action_id=effect.action_id)  # the answer is about this one
+        return msgspec.structs.replace(repeat, action_id=effect.action_id)  # the answer is about this action
     ran: dict[str, Any] = {}
     if row.edits is not None:
         judged = edited.judged(tx, row, effect, judge)
@@ -91,11 +91,11 @@ def claim(
 def take(
     tx: Transaction, row: ActionRow, runner: str, running: str, ran: dict[str, Any] | None = None
 ) -> None:
-    """Mark the permit as taken by this process. From here until its outcome the action counts as running.
+    """Mark the permit as taken by this process. The action counts as running until its outcome is recorded.
 
     Args:
         running: the digest of the arguments that run.
-        ran: what else the record of the start says, of a call that is not as it was submitted.
+        ran: further fields for the record of the start, if the call is not as submitted.
     """
     row.claimed_at, row.runner = tx.now, runner
     tx.add_runner(runner, row.id)
@@ -113,11 +113,11 @@ def take(
 
 
 def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
-    """An approval that its own call cannot use is denied, with the reason, so that nobody else uses it.
+    """Deny an approval that its own call cannot use, with the reason, so that no other call uses it.
 
     Raises:
         NotFoundError: there is no such action.
-        ConflictError: its permit has been taken.
+        ConflictError: the permit has been taken.
     """
     row = known(tx, organization, effect.action_id)
     if row.claimed_at is not None:
@@ -131,7 +131,7 @@ def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
 
 
 def stop_waiting(tx: Transaction, organization: str, action_id: str, runner: str) -> None:
-    """Stop waiting in this process: the same call made later may resume the action, unless its end is known by now."""
+    """Stop waiting in this process: the same call made later may resume the action, unless it has ended."""
     row = tx.action(organization, number(action_id))
     if row is not None and row.waiter == runner:
         told = {"fingerprint": None} if row.status == "denied" else {}
@@ -139,16 +139,16 @@ def stop_waiting(tx: Transaction, organization: str, action_id: str, runner: str
 
 
 def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:
-    """Record the outcome. One that arrives after its process was believed dead replaces ``unknown``.
+    """Record the outcome. An outcome that arrives after its process was taken for dead replaces ``unknown``.
 
     Raises:
         NotFoundError: there is no such action.
-        ConflictError: it was never started, or has an outcome.
+        ConflictError: the action was never started, or has an outcome.
     """
     if outcome.status is OutcomeStatus.UNKNOWN and known(tx, organization, action_id).outcome is not None:
         raise ConflictError(
             f"Action {action_id} has an outcome.", action_id=action_id
-        )  # which unknown never replaces
+        )  # unknown never replaces an outcome
     agent_id = tx.settle_action(
         organization, number(action_id), outcome.status.value, outcome.duration, outcome.error
     )
@@ -168,7 +168,7 @@ def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome)
 
 
 def leave(tx: Transaction, runner: str, begun: Collection[str]) -> None:
-    """This process goes in good order: what it claimed and never began was not started; what has begun may go on."""
+    """This process closes: what it claimed and never began is recorded as not started; what has begun may continue."""
     left = False
     for row in tx.running(runner):
         if str(row.id) in begun:
@@ -181,7 +181,7 @@ def leave(tx: Transaction, runner: str, begun: Collection[str]) -> None:
 
 
 def reap(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:
-    """Give what a dead process started and never settled the outcome ``unknown``; returns how many there were."""
+    """Settle as ``unknown`` what a dead process started and did not settle. Returns how many actions that were."""
     if alive(runner):
         return 0
     rows = tx.running(runner)
@@ -199,10 +199,10 @@ def reap(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:
 
 
 def known(reader: Reader, organization: str, action_id: str) -> ActionRow:
-    """The action with this identifier.
+    """Return the action with this identifier.
 
     Raises:
-        NotFoundError: there is none, or it is another organization's; the two cannot be told apart.
+        NotFoundError: it does not exist, or belongs to another organization; the two cannot be distinguished.
     """
     row = reader.action(organization, number(action_id))
     if row is None:
@@ -211,7 +211,7 @@ def known(reader: Reader, organization: str, action_id: str) -> ActionRow:
 
 
 def number(action_id: str) -> int:
-    """The number in an action's identifier.
+    """Return the number in an action's identifier.
 
     Raises:
         NotFoundError: no action could have this identifier.

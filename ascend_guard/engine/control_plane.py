@@ -1,4 +1,4 @@
-"""The control plane inside the agent's own process: the engine, its store, and the people who decide from elsewhere."""
+"""The control plane in the agent's own process: the engine, its store, and the decisions that people make elsewhere."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ LOCAL = "local"
 
 
 class EmbeddedControlPlane(People):
-    """Decides in this process, over a store that other processes share.
+    """A control plane in this process, on a store that other processes share.
 
     Args:
-        store: where everything is kept.
-        policy: what is allowed; None for tools that only look or approve.
-        agent_id: the agent its calls are made for, unless the call or its scope says otherwise.
-        agent_name: that agent's name for people; the id when left out.
-        organization: whose actions these are.
+        store: the database.
+        policy: the policy; None for programs that only read or approve.
+        agent_id: the agent of its calls, unless the call or its scope names another.
+        agent_name: that agent's name for people; by default the id.
+        organization: the organization of the actions.
         clock: seconds since the epoch.
     """
 
     in_sections = True
-    """Its effects may be performed in a section of ``interrupts``: where they wait for long, they can be interrupted."""
+    """Its effects may be performed in a section of ``interrupts``: long waits in them can be interrupted."""
 
     def __init__(
         self,
@@ -84,16 +84,16 @@ class EmbeddedControlPlane(People):
         }
         self._registered = ""
         if policy is not None:
-            prepare()  # an import during the first call could be cut off by a fork, and then hang the child
-        # Which process took the permit, and for which arguments: a forked child inherits calls, not permits.
+            prepare()  # a fork could cut off an import during the first call, and the child would then hang
+        # Which process took a permit, and for which arguments: a forked child inherits calls, not permits.
         self._claimed: dict[str, tuple[str, str]] = {}
-        self._lost: set[str] = set()  # ended, and the outcome could not be recorded
-        self._unsettled: set[str] | None = None  # those that closing left without an outcome
+        self._lost: set[str] = set()  # ended, but the outcome could not be recorded
+        self._unsettled: set[str] | None = None  # actions that closing left without an outcome
         self.housekeep()
 
     @property
     def place(self) -> str:
-        """Where its actions are decided, for people."""
+        """Where its actions are decided, as text for people."""
         return f"database {self.store.place}"
 
     # --- the guard's side ------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class EmbeddedControlPlane(People):
         if digest != effect.digest:
             raise ConflictError(
                 f"Blocked: action {effect.action_id} did not run, because its permit is for other arguments. Call again to "
-                f"ask anew.",
+                f"request a new decision.",
                 action_id=effect.action_id,
             )
         state = self.store.begin(self.organization, effect.action.agent_id, effect.action_id)
@@ -129,7 +129,7 @@ class EmbeddedControlPlane(People):
 
     def _check_kill_switch(self, effect: CheckKillSwitch) -> KillSwitchState:
         if effect.stage == "submit":
-            return kill.RUNNING  # asked for certain by the very transaction that decides
+            return kill.RUNNING  # checked by the transaction that decides
         state = self.store.stopped(self.organization, effect.action.agent_id)
         return kill.RUNNING if state is None else self._blocked(effect, state)
 
@@ -140,7 +140,7 @@ class EmbeddedControlPlane(People):
         return kill.RUNNING if state is None else self._blocked(effect, state)
 
     def _blocked(self, effect: CheckKillSwitch, state: KillSwitchState) -> KillSwitchState:
-        # Not waited for: the database may be locked, and the call is blocked either way.
+        # Do not wait for it: the database may be locked, and the call is blocked either way.
         self.store.post(lambda tx: self._block(tx, effect, state), "A kill switch stopped a call")
         return state
 
@@ -249,7 +249,7 @@ class EmbeddedControlPlane(People):
         self._claimed.pop(effect.action_id, None)
         if self._unsettled is not None and effect.action_id not in self._unsettled:
             return  # closing has settled it as not started
-        # Nobody has to wait for this: until it is durable the action counts as running, and if it never is, as unknown.
+        # The caller does not wait for this: until it is durable the action counts as running; if it never is, as unknown.
         self._post(
             effect.action_id,
             lambda tx: claim.settle(tx, self.organization, effect.action_id, outcome),
@@ -263,7 +263,7 @@ class EmbeddedControlPlane(People):
         self.store.post(work, f"Action {action_id} ended ({what})", lambda _: self._lost.add(action_id))
 
     def _orphaned(self, answer: ActionResult | KillSwitchState | AscendError) -> None:
-        """The caller was cancelled while its permit was being taken: the tool never began."""
+        """Settle a permit that was taken while its caller was cancelled: the tool never began."""
         if isinstance(answer, ActionResult) and answer.claimed:
             outcome = Outcome(OutcomeStatus.FAILED, error="not started: the caller was cancelled")
             self._settle(Settle(answer.action_id, outcome))
@@ -271,7 +271,7 @@ class EmbeddedControlPlane(People):
             self._stop_waiting(answer.action_id)
 
     def _noted(self, answer: R, runner: str, digest: str) -> R:
-        """Remember, while it is committed, which process takes a permit: the caller may be resumed in a forked child."""
+        """Remember, during the commit, which process takes a permit: a forked child may continue the caller."""
         if isinstance(answer, ActionResult) and answer.claimed:
             self._claimed[answer.action_id] = (runner, digest)
         return answer
@@ -287,16 +287,16 @@ class EmbeddedControlPlane(People):
     # --- what people read and do -----------------------------------------------------------------------------------
 
     def always_denies(self, action_type: str, tool_name: str) -> bool:
-        """Whether the policy denies every such call of this agent, whatever its arguments."""
+        """Return whether the policy denies every such call of this agent, with any arguments."""
         agent_id = scoped().agent_id or self.agent_id
         return self.policy is not None and self.policy.always_denies(action_type, tool_name, agent_id)
 
     def read(self, work: Callable[[Reader], R]) -> R:
-        """Answer a question from the store."""
+        """Read from the store."""
         return self.store.read(work)
 
     def verify_audit(self) -> audit.Report:
-        """Verify the audit trail, and that the actions agree with it."""
+        """Verify the audit trail, and that the actions match it."""
         return self.store.snapshot(lambda reader: audit.verify(reader, self.store.secret))
 
     def export_audit(self, out: IO[bytes]) -> None:
@@ -306,11 +306,11 @@ class EmbeddedControlPlane(People):
         )
 
     def housekeep(self) -> None:
-        """Deny what is overdue, and say ``unknown`` of what dead processes left running."""
+        """Deny what is overdue, and settle as ``unknown`` what dead processes left running."""
         housekeeping.housekeep(self.store, self._clock(), self._waits.poke)
 
     def close(self) -> None:
-        """Finish what is being written and let go of the store. Closing twice is no error."""
+        """Finish pending writes and close the store. It may be called twice."""
         registered, self._registered = self._registered, ""
         if registered and registered == self.store.runner:
             self.store.close(lambda tx, begun: self._leave(tx, registered, begun))

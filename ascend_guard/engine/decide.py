@@ -1,12 +1,13 @@
-"""Decide an action: policy and risk first, then one transaction that records the decision and what follows from it.
+"""Decide an action: judge policy and risk, then record the decision and its consequences in one transaction.
 
 The rules:
 
 1. Policy and risk are judged outside the transaction, from the action alone (promise 1).
-2. Inside it, in this order: the kill switch, a call that ran already, the parent of an orchestration, and for a call that
-   needs approval an earlier action of the same call and a denial that lasts; then the action is stored with its decision.
+2. Inside it, in this order: the kill switch, an earlier run of the same named call, the parent of an orchestration, and for
+   a call that needs approval an earlier action of the same call and a denial in force; then the action is stored with its
+   decision.
 3. An approval without people is claimed in the same transaction: one durable write before the tool (promises 3 and 5).
-4. A pending action that nobody waits for may be resumed by the same call, never by another one (``same_call``, promise 2).
+4. A detached pending action may be resumed by the same call, never by another one (``same_call``, promise 2).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _STATUS = {
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """What policy and risk say of an action. Needs no database, so it is made outside the transaction.
+    """The result of policy and risk for an action. It needs no database, so it is made outside the transaction.
 
     Args:
         policy: the digest of the policy.
@@ -54,7 +55,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judgement:
-    """Assess the risk of an action, unless it is known already, and apply the policy to it.
+    """Assess the risk of an action, if it is not known already, and apply the policy to it.
 
     Raises:
         ValidationError: its depth is out of range (SDK document: 0..5).
@@ -63,12 +64,12 @@ def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judg
     risk = risk or assess(action)
     verdict = policy.decide(action, risk)
     if verdict.effect is RuleEffect.ALLOW and action.context.get("require_human_approval") is True:
-        # What the published decorators promise of a tool. A caller may ask for more than the policy does, never for less.
+        # The published decorators have this option. A caller may require more than the policy does, never less.
         verdict = Verdict(
             RuleEffect.REQUIRE_APPROVAL,
             verdict.rule,
             verdict.rules,
-            "The caller asks for a person's approval.",
+            "The caller requires a person's approval.",
             timeout=DEFAULT_TIMEOUT,
             requirements=(Requirement("require_human_approval", (), 1),),
         )
@@ -76,7 +77,7 @@ def judge(action: AgentAction, policy: Policy, risk: Risk | None = None) -> Judg
 
 
 def require_depth(action: AgentAction, depth: int) -> None:
-    """SDK document, "Multi-agent orchestration": depth 0..5.
+    """Check the depth (SDK document, "Multi-agent orchestration": 0..5).
 
     Raises:
         ValidationError: it is out of range.
@@ -84,7 +85,7 @@ def require_depth(action: AgentAction, depth: int) -> None:
     if not 0 <= depth <= MAX_ORCHESTRATION_DEPTH:
         raise ValidationError(
             f"Blocked: {action.action_type} by {action.tool_name} is nested {depth} governed calls "
-            f"deep; at most {MAX_ORCHESTRATION_DEPTH} are allowed. Call it from a shallower one.",
+            f"deep; at most {MAX_ORCHESTRATION_DEPTH} are allowed. Reduce the nesting.",
             reason="orchestration depth out of range",
         )
 
@@ -97,8 +98,8 @@ def submit(
     judgement: Judgement,
     effect: Submit,
 ) -> ActionResult | KillSwitchState:
-    """Record a judged action. An approved one is claimed at once; a pending one is resumed where it exists, and answered by
-    a denial that lasts."""
+    """Record a judged action. An approved one is claimed at once. A pending one is resumed if it exists, or answered by a
+    denial in force."""
     action, verdict = judgement.action, judgement.verdict
     state = stopped(tx, organization, action.agent_id)
     if state is not None:
@@ -112,7 +113,7 @@ def submit(
     if action.parent_action_id is not None:
         parent = foreign_parent(tx, organization, action)
         if isinstance(parent, ActionRow):
-            depth = max(depth, parent.depth + 1)  # what a caller says of its depth can only be too little
+            depth = max(depth, parent.depth + 1)  # a caller can only understate its depth
             require_depth(action, depth)
         else:
             graft = parent
@@ -133,7 +134,7 @@ def submit(
         reason=verdict.reason,
         session_id=action.session_id,
         orchestration_session_id=action.orchestration_session_id,
-        # A parent that is not ours is named in the audit record of its rejection, not linked.
+        # The audit record of the rejection names a parent of another organization, without a link.
         parent_action_id=None if graft else action.parent_action_id,
         depth=depth,
         digest=effect.digest,
@@ -156,7 +157,7 @@ def submit(
         row.quorum = verdict.quorum
         row.timeout = verdict.timeout
         row.expires_at = None if verdict.timeout is None else tx.now + verdict.timeout
-        row.waiter = None if effect.parked else runner
+        row.waiter = None if effect.detached else runner
     elif status is Decision.APPROVED:
         row.runner = runner
         row.claimed_at = tx.now
@@ -205,7 +206,7 @@ def _record(
 def _resume(
     tx: Transaction, asked: ActionRow, runner: str, alive: Callable[[str], bool], effect: Submit
 ) -> ActionResult | None:
-    """Go on with an earlier action of the same call, if there is one."""
+    """Continue an earlier action of the same call, if there is one."""
     assert asked.fingerprint is not None
     for row in tx.repeatable(asked.organization, asked.fingerprint):
         if row.waiter is not None and alive(row.waiter):
@@ -217,11 +218,11 @@ def _resume(
                 continue
         if row.status == "denied":
             if effect.call_id is None:
-                tx.update_action(row.id, fingerprint=None)  # told once; what lasts after that is in denials
+                tx.update_action(row.id, fingerprint=None)  # reported once; ``denials`` has those in force
                 if not denials.fresh(row, tx.now):
                     continue
             return result_of(row)
-        # Calls made inside this one belong to the orchestration it is made in now.
+        # Calls inside this one belong to the orchestration of the present call.
         tx.update_action(
             row.id,
             orchestration_session_id=asked.orchestration_session_id,
@@ -231,14 +232,14 @@ def _resume(
         if row.status == "approved" and row.edits is None:
             take(tx, row, runner, row.digest)
             return result_of(row, claimed=True)
-        row.waiter = None if effect.parked else runner
+        row.waiter = None if effect.detached else runner
         tx.update_action(row.id, waiter=row.waiter)
         return result_of(row)
     return None
 
 
 class OrchestrationRejected(AuthorizationDeniedError):
-    """An action names a parent that is not its own. ``code`` is the name of the audit event as well."""
+    """An action names a parent that is not its own. ``code`` is also the name of the audit event."""
 
     def __init__(self, reason: str, code: str) -> None:
         super().__init__(f"Denied: {reason}", reason=reason)
@@ -248,7 +249,7 @@ class OrchestrationRejected(AuthorizationDeniedError):
 def foreign_parent(
     tx: Transaction, organization: str, action: AgentAction
 ) -> ActionRow | OrchestrationRejected:
-    """SDK document, "Server-enforced security": the parent must be ours, and of the same orchestration session.
+    """Check the parent (SDK document, "Server-enforced security"): same organization, same orchestration session.
 
     Returns the parent, or the rejection, which is recorded.
     """

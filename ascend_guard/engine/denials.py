@@ -1,9 +1,9 @@
-"""Denials that last: what one person denied, nobody is asked again for a while.
+"""Denials in force: after one person's denial, the same call is not shown to people again for a time.
 
-1. Only a person's denial lasts. A deadline that passed, an approval that was not used and a policy's denial are none.
-2. It answers the same call (``same_call.call_key``), whoever waits for it and however it is named.
-3. It lasts as long as the policy said when the call was submitted, and as the policy says when it is repeated: the shorter
-   of the two. A call that the policy now allows or denies is not held: the policy decides first.
+1. Only a person's denial stays in force. A passed deadline, an unused approval and a policy's denial do not.
+2. It answers the same call (``same_call.call_key``), for every waiting process and under every call name.
+3. It lasts as long as the policy said when the call was submitted, or as the policy says when the call is repeated,
+   whichever is shorter. A call that the policy now allows or denies is not affected: the policy decides first.
 4. Only a person ends it earlier (promise 6), and that is recorded.
 """
 
@@ -20,30 +20,30 @@ from .policy import DEFAULT_TIMEOUT
 from .results import result_of
 
 DENIAL = "denial"
-"""Kind of the records that keep a denial, under the call's key."""
+"""Kind of the records that store a denial, under the call's key."""
 
 
 class Denial(msgspec.Struct, frozen=True):
-    """What is kept: the denied action, and when it was denied, in seconds since the epoch."""
+    """The stored denial: the denied action, and when it was denied, in seconds since the epoch."""
 
     action_id: int
     at: float
 
 
 class _Submitted(msgspec.Struct):
-    """The part of a ``submitted`` audit record that a denial needs; both were not written before denials lasted."""
+    """The part of a ``submitted`` audit record that a denial needs; older records do not have both fields."""
 
     call: str | None = None
     denials_last: float = 0.0
 
 
 def fresh(row: ActionRow, now: float) -> bool:
-    """Whether the call that waited is still told of this denial when it is made again."""
+    """Return whether the waiting call still gets this denial when it is made again."""
     return row.decided_at is not None and now - row.decided_at < (row.timeout or DEFAULT_TIMEOUT)
 
 
 def keep(tx: Transaction, row: ActionRow) -> None:
-    """A person has just denied this action: remember it for the same call."""
+    """Store a person's new denial of this action for the same call."""
     asked = _submitted(tx, row.id)
     if asked.call is None or not asked.denials_last:
         return
@@ -54,14 +54,14 @@ def keep(tx: Transaction, row: ActionRow) -> None:
 def answer(
     tx: Transaction, organization: str, call: str, effect: Submit, lasts: float
 ) -> ActionResult | None:
-    """The denial that answers this call, if one does; that it was repeated is recorded.
+    """Return the denial that answers this call, if there is one. The repetition is recorded.
 
     Args:
-        tx: where.
-        organization: whose call it is.
-        call: its key.
+        tx: the transaction.
+        organization: the organization of the call.
+        call: the call's key.
         effect: the call.
-        lasts: seconds a denial lasts, by the policy that judged the call.
+        lasts: seconds that a denial lasts, by the policy that judged the call.
     """
     record = tx.record_of(organization, DENIAL, call)
     if record is None:
@@ -87,10 +87,10 @@ def answer(
 
 
 def clear(tx: Transaction, row: ActionRow, by: str, comment: str | None) -> None:
-    """End a denial: the same call made again asks people anew.
+    """End a denial: the same call made again requests a new decision.
 
     Raises:
-        ConflictError: no person's denial of this action holds.
+        ConflictError: no person's denial of this action is in force.
     """
     asked = _submitted(tx, row.id)
     record = None if asked.call is None else tx.record_of(row.organization, DENIAL, asked.call)

@@ -1,11 +1,11 @@
-"""An edited call, judged as it will run.
+"""Judge an edited call as it will run.
 
-1. What is judged is the whole call as the agent's process describes it with the approver's values in it: resource, resource
-   id and arguments. Everything else is as it was submitted (promise 2).
-2. It is judged by the policy that the claim is made under, which is the agent's, and its risk is assessed again.
-3. Denied: the approval is withdrawn with the reason. More approval needed than was given for these arguments: the action is
-   pending again, with what now runs as its resource; approvals given for these arguments still count.
-4. What runs is recorded with the start: resource, resource id, arguments, edits, risk, rule and policy.
+1. The whole call is judged, as the agent's process describes it with the approver's values: resource, resource id and
+   arguments. Everything else is as submitted (promise 2).
+2. It is judged by the policy of the claim, which is the agent's, and its risk is assessed again.
+3. Denied: the approval is withdrawn with the reason. If it needs more approval than it has for these arguments, the
+   action is pending again, with the resource of the edited call; approvals given for these arguments still count.
+4. The start is recorded with what runs: resource, resource id, arguments, edits, risk, rule and policy.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Judge = Callable[[AgentAction], "Judgement"]
 def judged(
     tx: Transaction, row: ActionRow, effect: Claim, judge: Judge
 ) -> dict[str, Any] | ActionResult | AscendError:
-    """Judge the edited call; the fields of the record of its start when it may run.
+    """Judge the edited call. Return the fields for the record of its start when it may run.
 
-    Otherwise what to answer, which goes with a change that must be kept: the action as it is pending again, or why it was
-    withdrawn.
+    Otherwise return the answer, which belongs to a change that must be committed: the action as it is pending again, or why
+    it was withdrawn.
     """
     edits = msgspec.json.decode(row.edits or "{}")
     if effect.edits is None:
@@ -89,7 +89,7 @@ def judged(
 def refused(
     tx: Transaction, row: ActionRow, why: str, advice: str | None = None, *, rule: str | None = None
 ) -> AscendError:
-    """Withdraw an approval that its own call cannot use, so that nobody else uses it."""
+    """Withdraw an approval that its own call cannot use, so that no other call uses it."""
     tx.update_action(row.id, status="denied", reason=why, expires_at=None, waiter=None, fingerprint=None)
     tx.record("withdrawn", organization=row.organization, actor=row.agent_id, action_id=row.id, reason=why)
     return AuthorizationDeniedError(

@@ -1,4 +1,4 @@
-"""Housekeeping: deadlines that pass, processes that die, keys of resent requests and denials that end."""
+"""Housekeeping: deadlines that pass, processes that die, idempotency keys and denials that expire."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .denials import DENIAL
 from .liveness import living
 
 SUBMISSION = "submission"
-"""Kind of the records that say which action a request with an idempotency key became."""
+"""Kind of the records that map an idempotency key to its action."""
 
 
 def housekeep(store: Store, now: float, expired: Callable[[], None]) -> None:
-    """Deny what is overdue, say ``unknown`` of what dead processes left running, forget what has ended.
+    """Deny what is overdue, settle as ``unknown`` what dead processes left running, delete what has expired.
 
     Args:
-        store: where.
+        store: the store.
         now: seconds since the epoch.
-        expired: called once an action is denied because its deadline has passed.
+        expired: called after an action is denied because its deadline has passed.
     """
 
     def look(reader: Reader) -> tuple[list[str], bool, bool]:

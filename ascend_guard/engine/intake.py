@@ -1,8 +1,8 @@
-"""Actions that come from outside the process: submitted, claimed and settled by requests that may arrive twice.
+"""Actions from outside the process: submitted, claimed and settled by requests that may arrive twice.
 
-A request with an idempotency key is the same request when it is sent again: it gets the same action, and the permit only for
-the process that took it the first time. Callers of the plain REST API know no permits: theirs is taken when they are told
-``approved``, so that their approvals, too, are used once.
+A request with an idempotency key is the same request when it is sent again: it gets the same action, and its permit
+only for the process that took it the first time. Callers of the plain REST API do not know permits: their permit is
+taken when they receive ``approved``, so that their approvals, too, are used once.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from .results import result_of
 from .risk import risk_at_least
 
 REMEMBERED = 24 * 3600.0
-"""Seconds an idempotency key is remembered."""
+"""Seconds that an idempotency key is remembered."""
 
 Answer = ActionResult | KillSwitchState | AscendError
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An idempotency key as it is kept: ``name`` hashes who sent it and the key, ``request`` what was sent.
+    """A stored idempotency key: ``name`` is a hash of sender and key, ``request`` a hash of the request.
 
-    ``lasts``: seconds from the first request on, for which the same key means the same request.
+    ``lasts``: seconds from the first request, for which the same key means the same request.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Key(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, sender: str, key: str, request: bytes, lasts: float = REMEMBERED) -> Key:
-        """The key of this sender's request."""
+        """Return the key of this sender's request."""
         name = hashlib.sha256(msgspec.json.encode([sender, key])).hexdigest()
         return cls(name, hashlib.sha256(request).hexdigest(), lasts)
 
@@ -57,12 +57,12 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """Takes actions in for one server.
+    """Accepts actions for one server.
 
     Args:
-        store: where.
-        register: notes which processes were heard of.
-        policy: what is allowed.
+        store: the store.
+        register: records which processes were heard of.
+        policy: the policy.
     """
 
     def __init__(self, store: Store, register: Register, policy: Policy) -> None:
@@ -79,7 +79,7 @@ class Intake:
         effect: Submit,
         key: Key | None,
     ) -> tuple[Answer, Governance]:
-        """Record a judged action, or find the one this very request became. An error that is returned is durable.
+        """Record a judged action, or find the action of this same request. A returned error is durable.
 
         Raises:
             ConflictError: the idempotency key was used for another request.
@@ -105,13 +105,13 @@ class Intake:
         self._register.see(tx, runner)
         alive = living(self._store, tx, tx.now)
         answer = decide.submit(tx, organization, runner, alive, judgement, effect)
-        # An answer about another call's action is no action of this request.
+        # An answer about another call's action is not an action of this request.
         if isinstance(answer, ActionResult) and ALREADY_RAN not in answer.metadata:
             _keep(tx, organization, key, int(answer.action_id))
         return answer, governed
 
     def _with(self, governed: Governance, judgement: Judgement) -> Judgement:
-        """The judgement with what the registry adds: the model behind the agent, and the least risk of the tool."""
+        """Add the registry's data to the judgement: the agent's model, and the least risk of the tool."""
         action, risk = judgement.action, judgement.risk
         if governed.model_id != action.model_id:
             action = msgspec.structs.replace(action, model_id=governed.model_id)
@@ -124,7 +124,7 @@ class Intake:
     def claim(
         self, tx: Transaction, organization: str, runner: str, effect: Claim, key: Key | None
     ) -> Answer:
-        """Take a permit; the same request sent again has taken it already. Raises as ``claim.claim``."""
+        """Take a permit; the same request sent again has it already. Raises as ``claim.claim``."""
         earlier = self._earlier(tx, organization, key)
         if earlier is not None:
             state = stopped(tx, organization, earlier.agent_id)
@@ -156,7 +156,7 @@ class Intake:
             return result_of(row)
         governed = govern(tx, organization, action)
         if isinstance(governed, GovernanceViolation):
-            # What was suspended, deactivated or blocked while an action waited is not begun.
+            # Agents, servers and models that were suspended, deactivated or blocked meanwhile do not begin.
             record_violation(tx, organization, action, governed)
             return governed
         effect = Claim(action, action_id, row.digest, row.digest)
@@ -168,7 +168,7 @@ class Intake:
     def settle(self, tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:
         """Record an outcome. Raises as ``claim.settle``."""
         row = known(tx, organization, action_id)
-        if waits_to_be_told(row):  # it learnt of the approval some other way, by a webhook for instance
+        if waits_to_be_told(row):  # it learnt of the approval another way, for example by a webhook
             take(tx, row, API, row.digest)
         settle(tx, organization, action_id, outcome)
 
@@ -181,14 +181,15 @@ class Intake:
         kept = msgspec.json.decode(record.body, type=_Kept)
         if kept.request != key.request:
             raise ConflictError(
-                "This Idempotency-Key was used for another request. Make a new key for each request, and send the same "
+                "This Idempotency-Key was used for another request. Create a new key for each request, and "
+                "send the same "
                 "one only when the same request is sent again."
             )
         return tx.action(organization, kept.action_id)
 
 
 def waits_to_be_told(row: ActionRow) -> bool:
-    """Approved for a caller of the plain API, whom nobody has told yet."""
+    """Return whether the action is approved for a caller of the plain API who has not received that yet."""
     return row.status == "approved" and row.claimed_at is None and row.waiter == API
 
 

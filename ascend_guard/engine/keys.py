@@ -1,4 +1,4 @@
-"""Organizations and their API keys. Of a key only its hash is kept, so nobody can read one back, not even from a backup."""
+"""Organizations and their API keys. Only a key's hash is stored, so a key cannot be recovered, not even from a backup."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TIERS = ("free", "pro", "enterprise")
 ROLES = ("agent", "admin")
 
 KEY = re.compile(r"(?:owkai|ask)_[A-Za-z0-9_-]{32,128}")
-"""What a key looks like; use ``fullmatch``. Both beginnings are in use (REST API document, "Authentication")."""
+"""The format of a key; use ``fullmatch``. Both prefixes are in use (REST API document, "Authentication")."""
 
 _ORGANIZATION, _KEY = "organization", "api_key"
-_EVERYWHERE = ""  # where organizations themselves are registered: no organization has this name
+_EVERYWHERE = ""  # the name under which organizations themselves are registered; no organization has it
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _RANDOM_BYTES = 32
@@ -32,12 +32,12 @@ _PAGE = 1000
 
 
 class Organization(Struct, frozen=True):
-    """Whose agents, actions and keys are kept apart from everybody else's.
+    """A tenant: its agents, actions and keys are separate from all others'.
 
     Args:
         name: lower-case letters, digits and hyphens.
         tier: free, pro or enterprise; decides the rate limits.
-        created_at: seconds since the epoch; None for ``local``, which exists always.
+        created_at: seconds since the epoch; None for ``local``, which always exists.
     """
 
     name: str
@@ -46,18 +46,18 @@ class Organization(Struct, frozen=True):
 
 
 class KeyInfo(Struct, frozen=True):
-    """A key as it may be shown: everything but the key.
+    """A key's data without the key itself.
 
     Args:
         key_id: its number, for revoking it and for the audit trail.
-        organization: whose it is.
+        organization: its organization.
         prefix: its first characters, for people.
-        agent_id: the one agent it may act for; None for any agent of the organization.
+        agent_id: the only agent that it may act for; None for any agent of the organization.
         role: agent or admin.
         created_at: seconds since the epoch.
-        created_by: who made it.
-        revoked_at: seconds since the epoch; None while it is good.
-        signing: from which its signing secret is made; None when its requests need no signature.
+        created_by: who created it.
+        revoked_at: seconds since the epoch; None while it is valid.
+        signing: its signing secret is derived from this; None when its requests need no signature.
     """
 
     key_id: str
@@ -92,8 +92,8 @@ def make_organization(tx: Transaction, name: str, tier: str, by: str) -> Organiz
     """Register an organization.
 
     Raises:
-        ConflictError: there is one of this name.
-        ValidationError: its name or its tier is none.
+        ConflictError: an organization of this name exists.
+        ValidationError: the name or the tier is invalid.
     """
     if not _NAME.fullmatch(name):
         raise ValidationError(
@@ -103,19 +103,19 @@ def make_organization(tx: Transaction, name: str, tier: str, by: str) -> Organiz
     if tier not in TIERS:
         raise ValidationError(f"{tier!r} is not a tier. Tiers are {', '.join(TIERS)}.")
     if known(tx, name):
-        raise ConflictError(f"There is an organization {name!r} already. Use it, or choose another name.")
+        raise ConflictError(f"Organization {name!r} already exists. Use it, or choose another name.")
     tx.put_record(_EVERYWHERE, _ORGANIZATION, name, msgspec.json.encode(_Tier(tier)))
     tx.record("organization.created", organization=name, actor=by, tier=tier)
     return Organization(name, tier, tx.now)
 
 
 def known(reader: Reader, organization: str) -> bool:
-    """Whether there is such an organization."""
+    """Return whether this organization exists."""
     return organization == LOCAL or reader.record_of(_EVERYWHERE, _ORGANIZATION, organization) is not None
 
 
 def organizations(reader: Reader) -> list[Organization]:
-    """All of them, the one that exists always first."""
+    """Return all organizations, with ``local`` first."""
     made = [
         Organization(record.name, _tier(record), record.created_at)
         for record in _all(reader, _EVERYWHERE, _ORGANIZATION)
@@ -124,7 +124,7 @@ def organizations(reader: Reader) -> list[Organization]:
 
 
 def organization_number(reader: Reader, organization: str) -> int | None:
-    """The number that stands for an organization where clients want one; None when nobody made it."""
+    """Return an organization's number, for clients that need one; None when it was never created."""
     if organization == LOCAL:
         return 1
     record = reader.record_of(_EVERYWHERE, _ORGANIZATION, organization)
@@ -132,7 +132,7 @@ def organization_number(reader: Reader, organization: str) -> int | None:
 
 
 def tier_of(reader: Reader, organization: str) -> str:
-    """An organization's tier; the smallest for one that nobody made."""
+    """Return an organization's tier; the smallest for an organization that was never created."""
     if organization == LOCAL:
         return "enterprise"
     record = reader.record_of(_EVERYWHERE, _ORGANIZATION, organization)
@@ -149,28 +149,28 @@ def _tier(record: Record) -> str:
 def make_key(
     tx: Transaction, organization: str, *, agent_id: str | None, role: str, by: str, signed: bool = False
 ) -> tuple[str, KeyInfo]:
-    """Make a key. This is the only time that anybody sees it.
+    """Create a key. Only this call returns it.
 
     Args:
         tx: the transaction.
-        organization: whose it is.
-        agent_id: the one agent it may act for; None for any.
+        organization: its organization.
+        agent_id: the only agent that it may act for; None for any.
         role: agent or admin.
-        by: who makes it.
-        signed: whether its requests must be signed, with what ``signing_secret_of`` gives.
+        by: who creates it.
+        signed: whether its requests must be signed, with the secret from ``signing_secret_of``.
 
     Raises:
         NotFoundError: there is no such organization.
-        ValidationError: the agent's name is empty, which must not mean any agent, or the role is none.
+        ValidationError: the agent's name is empty, which must not mean any agent, or the role is unknown.
     """
     if agent_id is not None and not 0 < len(agent_id.strip()) <= len(agent_id) <= _LONGEST:
         raise ValidationError(
             f"agent_id is empty or longer than {_LONGEST} characters. Name an agent, or leave it out to mean any."
         )
     if role not in ROLES:
-        raise ValidationError(f"{role!r} is not a role of a key. Roles are {', '.join(ROLES)}.")
+        raise ValidationError(f"{role!r} is not a role for a key. Roles are {', '.join(ROLES)}.")
     if not known(tx, organization):
-        raise NotFoundError(f"There is no organization {organization!r}. Make it first.")
+        raise NotFoundError(f"There is no organization {organization!r}. Create it first.")
     key = f"owkai_{secrets.token_urlsafe(_RANDOM_BYTES)}"
     signing = secrets.token_hex(_RANDOM_BYTES) if signed else None
     kept = _Kept(key[:_PREFIX], role, by, agent_id, signing=signing)
@@ -181,10 +181,10 @@ def make_key(
 
 
 def revoke_key(tx: Transaction, organization: str, key_id: str, *, by: str) -> KeyInfo:
-    """Take a key back, for good. One that was revoked before stays as it is.
+    """Revoke a key. It cannot be restored. A key that was revoked before stays unchanged.
 
     Raises:
-        NotFoundError: the organization has no such key.
+        NotFoundError: the organization does not have this key.
     """
     number = int(key_id) if _NUMBER.fullmatch(key_id) else 0
     record = tx.record_number(organization, _KEY, number)
@@ -201,17 +201,17 @@ def revoke_key(tx: Transaction, organization: str, key_id: str, *, by: str) -> K
 
 
 def keys(reader: Reader, organization: str) -> list[KeyInfo]:
-    """An organization's keys, oldest first, revoked ones included."""
+    """Return an organization's keys, oldest first, including revoked ones."""
     return [_info(record) for record in _all(reader, organization, _KEY)]
 
 
 def key_of(reader: Reader, key: str) -> KeyInfo | None:
-    """What a key is good for; None when it is none of ours or was revoked."""
+    """Return a key's data; None when it is unknown or revoked."""
     if not KEY.fullmatch(key):
         return None
     name = hash_of(key)
     record = reader.find_record(_KEY, name)
-    # A database may compare text by rules of its own, such as without regard to case.
+    # A database may compare text by its own rules, for example case-insensitively.
     if record is None or not hmac.compare_digest(record.name, name):
         return None
     info = _info(record)
@@ -219,9 +219,9 @@ def key_of(reader: Reader, key: str) -> KeyInfo | None:
 
 
 def signing_secret_of(secret: bytes, info: KeyInfo) -> str | None:
-    """The secret with which a key's requests are signed; None when they need not be.
+    """Return the secret that signs a key's requests; None when they need no signature.
 
-    It is made from the store's secret and kept nowhere, so a copy of the database signs nothing.
+    It is derived from the store's secret and stored nowhere, so a copy of the database cannot sign.
     """
     if info.signing is None:
         return None
@@ -230,7 +230,7 @@ def signing_secret_of(secret: bytes, info: KeyInfo) -> str | None:
 
 
 def hash_of(key: str) -> str:
-    """The name a key is kept by. A fast hash is right: 256 random bits cannot be guessed, as a password can."""
+    """The hash under which a key is stored. A fast hash is right: 256 random bits cannot be guessed as a password can."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

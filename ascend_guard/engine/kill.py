@@ -2,13 +2,14 @@
 
 The rules (promise 4):
 
-1. A switch for every agent stops each of them; a switch for one stops it alone. An empty name never means every agent.
+1. A switch for every agent stops each of them; a switch for one agent stops only that agent. An empty name never means
+   every agent.
 2. When ``stop`` has returned, no call passes its last check. Calls that had passed it are listed. It does not wait for the
    database (``store.sqlite.barrier``).
 3. Turning a switch on or off is recorded, and so is each call that it blocked, with the stage.
 
-``stopped``, ``pull`` and ``release`` work inside a transaction. ``stop`` is how a switch is turned on by itself: it
-waits for no database, and says which calls had begun (``store.barrier``).
+``stopped``, ``pull`` and ``release`` work inside a transaction. ``stop`` turns a switch on without one: it does not
+wait for the database, and returns the calls that had begun (``store.barrier``).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ RUNNING = KillSwitchState(False)
 
 
 def stopped(reader: Reader, organization: str, agent_id: str) -> KillSwitchState | None:
-    """The switch that stops this agent, or None."""
+    """Return the switch that stops this agent, or None."""
     switches = reader.kill_switches(organization)
     if not switches:
         return None
@@ -36,13 +37,13 @@ def stopped(reader: Reader, organization: str, agent_id: str) -> KillSwitchState
 
 
 def stop(store: Store, organization: str, agent_id: str | None, reason: str, by: str) -> Killed:
-    """Turn the switch on for one agent, or for all. No call of theirs passes its last check once this has returned.
+    """Turn the switch on for one agent, or for all. After this has returned, none of their calls passes its last check.
 
-    Calls behind HTTP are listed where the database can be read; see ``docs/kill-switch.md`` for what holds for them.
+    Calls behind HTTP are listed if the database can be read; ``docs/kill-switch.md`` says what is guaranteed for them.
 
     Raises:
-        StoreError: agents are not stopped, or the switch could not be kept.
-        ValidationError: the agent's name is empty, which must not mean everybody.
+        StoreError: agents are not stopped, or the switch could not be stored.
+        ValidationError: the agent's name is empty, which must not mean every agent.
     """
     _require_name(agent_id)
     killed = store.kill(organization, agent_id or EVERYONE, reason, by)
@@ -65,7 +66,7 @@ def pull(tx: Transaction, organization: str, agent_id: str | None, reason: str, 
     """Turn the switch on for one agent, or for all.
 
     Raises:
-        ValidationError: the agent's name is empty, which must not mean everybody.
+        ValidationError: the agent's name is empty, which must not mean every agent.
     """
     _require_name(agent_id)
     switch_on(tx, organization, agent_id or EVERYONE, reason, by)
@@ -73,11 +74,11 @@ def pull(tx: Transaction, organization: str, agent_id: str | None, reason: str, 
 
 
 def release(tx: Transaction, organization: str, agent_id: str | None, reason: str, by: str) -> None:
-    """Turn it off.
+    """Turn the switch off.
 
     Raises:
         NotFoundError: it was not on.
-        ValidationError: the agent's name is empty, which must not mean everybody.
+        ValidationError: the agent's name is empty, which must not mean every agent.
     """
     _require_name(agent_id)
     if not tx.revive(organization, agent_id or EVERYONE):

@@ -1,7 +1,7 @@
-"""Whether the process that waits for an action, or runs it, still lives.
+"""Whether the process that waits for an action, or runs it, is still alive.
 
-A process that has the database open shows it by a lock, which the store knows. One behind HTTP shows it by being heard of:
-it is alive while its lease lasts. A call of the plain REST API says nothing about its process, so nothing is concluded.
+A process that has the database open holds a lock, which the store can check. A process behind HTTP is alive while its lease
+lasts; each request renews it. A call of the plain REST API does not identify its process, so nothing is concluded.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Callable
 from ascend_guard.store.port import Reader, Store, Transaction
 
 REMOTE = "remote:"
-"""Begins the name of a process behind HTTP."""
+"""Prefix of the names of processes behind HTTP."""
 
 API = "api"
-"""Stands for callers of the plain REST API."""
+"""The name for all callers of the plain REST API."""
 
 LEASE = 60.0
-"""Seconds a process behind HTTP is believed to live after it was last heard of."""
+"""The lease: seconds that a process behind HTTP counts as alive after its last request."""
 
 RENEWAL = 15.0
-"""Seconds between two notes that one was heard of."""
+"""The least seconds between two records of a process's requests."""
 
 
 def behind_http(runner: str) -> bool:
-    """Whether a process does not have the database open itself."""
+    """Return whether a process does not have the database open itself."""
     return runner == API or runner.startswith(REMOTE)
 
 
 def living(store: Store, reader: Reader, now: float) -> Callable[[str], bool]:
-    """Answers whether a process lives, by its name."""
+    """Return a function that says whether a process is alive, by its name."""
 
     def alive(runner: str) -> bool:
         if runner == API:
@@ -43,17 +43,17 @@ def living(store: Store, reader: Reader, now: float) -> Callable[[str], bool]:
 
 
 class Register:
-    """Notes which processes behind HTTP were heard of, not more often than needed."""
+    """Renews the leases of processes behind HTTP, not more often than needed."""
 
     def __init__(self) -> None:
         self._noted: dict[str, float] = {}
 
     def stale(self, runner: str, now: float) -> bool:
-        """Whether it should be noted again."""
+        """Return whether the lease should be renewed."""
         return runner.startswith(REMOTE) and now - self._noted.get(runner, 0.0) >= RENEWAL
 
     def see(self, tx: Transaction, runner: str) -> None:
-        """Note it, in a transaction that is there anyway."""
+        """Renew it, in an existing transaction."""
         if not self.stale(runner, tx.now):
             return
         tx.see_runner(runner)

@@ -1,6 +1,6 @@
-"""What people do with a control plane: decide what waits, clear denials, turn kill switches on and off (promise 6).
+"""What people do with a control plane: decide pending actions, clear denials, turn kill switches on and off (promise 6).
 
-Nothing here may be done from inside a governed call: an agent cannot approve itself.
+None of this is possible from inside a governed call: an agent cannot approve itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .waiting import Waits
 
 
 class People:
-    """The part of a control plane that people use."""
+    """The part of a control plane for people."""
 
     store: Store
     policy: Policy | None
@@ -39,18 +39,18 @@ class People:
 
         Args:
             action_id: the action.
-            approver: who says so. However the name is written, it is one person (``approvers.normal``).
-            comment: why, for the audit trail.
-            arguments: argument values to run with instead of the caller's. They are judged here, and again, as a whole
-                call with its resource described again, by the agent's policy when the call runs.
-            seen: the action as the approver was shown it; an approval does not count for what somebody edited meanwhile.
+            approver: the person. All spellings of a name are one person (``approvers.normal``).
+            comment: the reason, for the audit trail.
+            arguments: argument values that replace the caller's. They are judged here, and again, as a whole call with its
+                resource described again, by the agent's policy when the call runs.
+            seen: the action as it was shown to the approver; an approval is refused if the action was edited since.
 
         Raises:
             NotFoundError: there is no such action.
-            ConflictError: it is decided, or was changed since it was seen.
+            ConflictError: it is already decided, or was changed since it was seen.
             AuthenticationError: a governed tool tried to approve.
-            ValidationError: nobody is named.
-            ValidationError, AuthorizationDeniedError: the arguments cannot be edited so.
+            ValidationError: the approver has no name.
+            ValidationError, AuthorizationDeniedError: the arguments cannot be edited in this way.
         """
         _require_person()
         who = Approver(approver)
@@ -65,13 +65,13 @@ class People:
     def deny(
         self, action_id: str, *, approver: str, comment: str | None = None, seen: ActionRow | None = None
     ) -> ActionResult:
-        """Deny an action, as one person, which decides. The same call is answered with it for as long as denials last.
+        """Deny an action, as one person. The denial answers the same call for as long as denials last.
 
         Args:
             action_id: the action.
-            approver: who says so.
-            comment: why, for the audit trail and the agent.
-            seen: the action as the person was shown it; a denial does not count for what somebody edited meanwhile.
+            approver: the person.
+            comment: the reason, for the audit trail and the agent.
+            seen: the action as it was shown to the person; a denial is refused if the action was edited since.
 
         Raises as ``approve``.
         """
@@ -86,16 +86,16 @@ class People:
         return unless_error(self.store.write(work))
 
     def clear_denial(self, action_id: str, *, by: str, comment: str | None = None) -> None:
-        """End a person's denial: the same call made again asks people anew.
+        """End a person's denial: the same call made again requests a new decision.
 
         Args:
             action_id: the denied action.
-            by: who says so.
-            comment: why, for the audit trail.
+            by: the person.
+            comment: the reason, for the audit trail.
 
         Raises:
             NotFoundError: there is no such action.
-            ConflictError: no person's denial of it holds.
+            ConflictError: no person's denial of the action is in force.
             AuthenticationError: a governed tool tried.
         """
         _require_person()
@@ -106,10 +106,10 @@ class People:
     def kill(self, *, reason: str, by: str, agent_id: str | None = None) -> Killed:
         """Stop one agent, or every agent: no call passes its last check after this returns, waits end, streams stop.
 
-        The answer lists the calls that had passed it and may still act. It works while the database is locked.
+        The result lists the calls that had passed it and may still act. This works while the database is locked.
 
         Raises:
-            StoreError: agents are not stopped, or the switch could not be kept.
+            StoreError: agents are not stopped, or the switch could not be stored.
             ValidationError: the agent's name is empty.
         """
         killed = kill.stop(self.store, self.organization, agent_id, reason, by)
@@ -117,7 +117,7 @@ class People:
         return killed
 
     def release(self, *, reason: str, by: str, agent_id: str | None = None) -> None:
-        """Let them go on.
+        """Turn the kill switch off for one agent, or for all.
 
         Raises:
             NotFoundError: the switch was not on.
@@ -129,23 +129,23 @@ class People:
         self.store.require_released()
 
     def pending(self) -> list[ActionRow]:
-        """What waits for a person, newest first, at most a thousand."""
+        """Return the pending actions, newest first, at most a thousand."""
         return self.store.read(lambda reader: reader.actions(self.organization, status="pending", limit=1000))
 
     def kill_switches(self) -> list[KillSwitchState]:
-        """Those that are on."""
+        """Return the kill switches that are on."""
         return self.store.read(lambda reader: list(reader.kill_switches(self.organization).values()))
 
 
 def unless_error(answer: ActionResult | AscendError) -> ActionResult:
-    """An error that came with a change worth keeping is raised once the change is durable."""
+    """Raise an error that was returned with a change; the change is durable by now."""
     if isinstance(answer, AscendError):
         raise answer
     return answer
 
 
 def _require_person() -> None:
-    """An agent cannot approve itself: whoever is inside a governed call is no person."""
+    """Refuse calls from inside a governed call: an agent cannot approve itself."""
     if current() is not None:
         raise AuthenticationError(
             "A governed tool cannot approve, deny, clear a denial or release: only a person can, from outside the agent's "

@@ -1,9 +1,9 @@
-"""A call that has a name of its own (``Submit.once``) begins at most once.
+"""A call with a name of its own (``Submit.once``) begins at most once.
 
-1. One name stands for one action: whichever takes its permit first, in the same transaction (promise 3).
-2. A name is asked after where a permit is taken: when a call is decided, and again when an approval is used, so that two
+1. One name belongs to one action: the first that takes its permit, in the same transaction (promise 3).
+2. The name is checked where a permit is taken: when a call is decided, and again when an approval is used. So two
    actions of one name cannot both begin.
-3. A call whose body never began, or gave way to an interrupt of its graph, which runs it again, has not run: its name is
+3. A call has not run if its body never began, or if it ended in an interrupt of its graph, which runs it again: its name is
    free again.
 4. Names belong to one agent of one organization (promise 9).
 """
@@ -20,13 +20,13 @@ from ascend_guard.store.port import ActionRow, Transaction
 from .results import result_of
 
 CALL = "call"
-"""The kind of record that a name is kept in."""
+"""The kind of record that stores a name."""
 
 _ENDED = {
     OutcomeStatus.COMPLETED.value: "It completed. Its result was not stored.",
     OutcomeStatus.FAILED.value: "It failed, and may have acted before that.",
-    OutcomeStatus.UNKNOWN.value: "It is not known how it ended.",
-    None: "It has not reported back: it still runs, or it is not known how it ended.",
+    OutcomeStatus.UNKNOWN.value: "How it ended is unknown.",
+    None: "It has not reported back: it still runs, or how it ended is unknown.",
 }
 
 
@@ -35,7 +35,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 def already_ran(tx: Transaction, organization: str, agent_id: str, once: str | None) -> ActionResult | None:
-    """The answer to a call of this name when one has begun before; None when it may begin."""
+    """Return the answer to a call of this name if one has begun before; None when it may begin."""
     if once is None:
         return None
     record = tx.record_of(organization, CALL, _name(agent_id, once))
@@ -57,7 +57,7 @@ def already_ran(tx: Transaction, organization: str, agent_id: str, once: str | N
 
 
 def begins(tx: Transaction, organization: str, agent_id: str, once: str | None, action_id: int) -> None:
-    """This action takes its permit under this name."""
+    """Record that this action takes its permit under this name."""
     if once is not None:
         tx.put_record(organization, CALL, _name(agent_id, once), msgspec.json.encode(_Kept(action_id)))
 

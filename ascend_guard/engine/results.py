@@ -1,4 +1,4 @@
-"""A stored action as the API shows it."""
+"""A stored action in the form of the API."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _LEVELS = {level.value: level for level in RiskLevel}
 
 
 def encoded(requirements: Sequence[Requirement]) -> str:
-    """Requirements as they are stored."""
+    """Requirements in their stored form."""
     return msgspec.json.encode(requirements).decode()
 
 
 def requirements_of(row: ActionRow) -> list[Requirement]:
-    """What each rule that asked for approval wants."""
+    """The requirement of each rule that asked for approval."""
     return msgspec.json.decode(row.requirements or "[]", type=list[Requirement])
 
 
 def pending_approvers(row: ActionRow) -> list[str]:
-    """The groups from which somebody must approve, each once."""
+    """The groups from which an approval is still needed, each once."""
     return list(dict.fromkeys(group for wanted in requirements_of(row) for group in wanted.approvers))
 
 
 def result_of(
     row: ActionRow, *, claimed: bool = False, risk: Risk | None = None, timestamp: str | None = None
 ) -> ActionResult:
-    """The decision on an action as it stands. ``timestamp`` spares formatting the time again."""
+    """Return the present decision on an action. ``timestamp`` avoids formatting the time again."""
     metadata: dict[str, Any] = {}
     if row.status == "pending":
         metadata["pending_approvers"] = pending_approvers(row)

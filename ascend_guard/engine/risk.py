@@ -1,9 +1,8 @@
-"""How risky an action is: a score, the CVSS vector behind it, and the controls and techniques it touches.
+"""Assess the risk of an action: a score, its CVSS vector, and the controls and techniques that it concerns.
 
-The action's type gives a CVSS 3.1 base vector from a table; what is known of the data, the environment and
-the call can only make it worse. ``score`` is ten times the CVSS base score, times 0.9 unless the
-environment is production (0.95 in staging); the levels are CVSS's own bands times ten. A client's own
-``risk_score`` is never read.
+The action's type gives a CVSS 3.1 base vector from a table. Data about the arguments, the environment and the call can only
+raise it. ``score`` is ten times the CVSS base score, times 0.9 unless the environment is production (0.95 in staging); the
+levels are CVSS's own bands times ten. A client's own ``risk_score`` is never used.
 
 Sources: CVSS 3.1 (https://www.first.org/cvss/v3.1/specification-document), NIST SP 800-53 rev. 5, MITRE
 ATT&CK for Enterprise, and MITRE ATLAS (``AML.``) for the one type ATT&CK has no technique for.
@@ -24,16 +23,16 @@ __all__ = ["ACTION_TYPES", "Profile", "Risk", "assess", "prepare"]
 
 
 class Risk(Struct, frozen=True):
-    """What an action puts at stake.
+    """The risk of an action.
 
     Args:
         score: 0 to 100.
         level: low below 40, medium below 70, high below 90, else critical.
         cvss_vector: CVSS 3.1, base metrics.
         cvss_score: the base score of that vector, 0 to 10.
-        nist_controls: NIST SP 800-53 controls this kind of action falls under.
-        mitre_techniques: MITRE techniques this kind of action could be part of.
-        factors: why, in words, the most important first.
+        nist_controls: NIST SP 800-53 controls for this kind of action.
+        mitre_techniques: MITRE techniques that this kind of action could be part of.
+        factors: the reasons as text, the most important first.
     """
 
     score: float
@@ -49,11 +48,11 @@ class Profile(Struct, frozen=True):
     """One row of the table of action types.
 
     Args:
-        vector: CVSS 3.1 base metrics; the attack vector is the network and complexity low, as agents are
-            reached.
+        vector: CVSS 3.1 base metrics; the attack vector is the network and complexity is low, because agents are
+            reached that way.
         nist: controls.
         mitre: techniques.
-        sensitive_mitre: techniques that come in when the data is confidential or worse.
+        sensitive_mitre: techniques that are added when the data is confidential or worse.
     """
 
     vector: str
@@ -124,7 +123,7 @@ _SENSITIVITY = {
     "restricted": 4, "secret": 4, "critical": 4, "regulated": 4,
 }  # fmt: skip
 _DATA = (
-    # what it raises at least to, whether all that is touched is hit hard, controls, in words
+    # the metrics that it raises at least to, whether all affected metrics become high, controls, text
     ("", False, "", ""),
     ("C:L", False, "", "internal data"),
     ("C:L", True, "SC-28", "confidential data"),
@@ -135,7 +134,7 @@ _SENSITIVE = 2
 _STAGES = {"production": 2, "prod": 2, "live": 2, "prd": 2, "staging": 1, "stage": 1, "uat": 1, "preprod": 1}
 _WEIGHTS = ((0.9, ""), (0.95, "staging environment"), (1.0, "production environment"))
 _FLAGS = (
-    # signal, what it raises at least to, controls, techniques, in words
+    # signal, the metrics that it raises at least to, controls, techniques, text
     ("untrusted_input", "PR:N/I:L", "SI-10", "", "the input comes from outside"),
     ("prompt_injection", "PR:N/S:C/I:H", "SI-4 SI-10", "AML.T0051", "signs of prompt injection"),
     ("external", "S:C", "SC-7", "", "it reaches outside the organization"),
@@ -153,7 +152,7 @@ _SIGNALS: dict[str, tuple[str, int]] = {
     "sensitive_data": ("implies", 2),
     **{row[0]: ("flag", 1 << bit) for bit, row in enumerate(_FLAGS)},
 }
-"""The keys of ``risk_indicators`` and ``context`` that mean something here."""
+"""The keys of ``risk_indicators`` and ``context`` that are used here."""
 
 _ORDER = {"PR": "LN", "S": "UC", "C": "NLH", "I": "NLH", "A": "NLH"}
 _REMEMBERED = 64
@@ -161,10 +160,9 @@ _LISTED = 64
 
 
 def assess(action: AgentAction) -> Risk:
-    """How risky this action is. Never raises, whatever plain JSON the indicators and the context hold.
+    """Return the risk of this action. Never raises for plain JSON in the indicators and the context.
 
-    Words it does not know and values of an unexpected kind change nothing; those it knows only ever raise
-    the score.
+    Unknown words and values of an unexpected kind change nothing; known ones only ever raise the score.
     """
     data = stage = flags = 0
     for signals in (action.risk_indicators, action.context):
@@ -182,7 +180,7 @@ def assess(action: AgentAction) -> Risk:
                     flags |= number
                 else:
                     data = max(data, number)
-    # The SDK document's own example puts the classification among the details.
+    # The SDK document's own example has the classification among the details.
     classified = action.action_details.get("data_classification")
     if classified is not None:
         data = max(data, _highest(classified, _sensitivity))
@@ -192,7 +190,7 @@ def assess(action: AgentAction) -> Risk:
 
 
 def risk_at_least(risk: Risk, score: float) -> Risk:
-    """The same risk, scored no lower than this, because whoever registered the tool says so."""
+    """Return the same risk with at least this score, which is registered for the tool."""
     if score <= risk.score:
         return risk
     factors = (f"registered with a risk of at least {score:g}", *risk.factors)
@@ -229,7 +227,7 @@ def _stage(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _row(action_type: str) -> str:
-    """The row of the table for a type: its own name, ``~`` and the family its words put it in, or nothing."""
+    """Return the row of the table for a type: its own name, ``~`` and the family of its words, or empty."""
     words = [word for word in _words(action_type) if word]
     name = "_".join(words)
     if name in ACTION_TYPES:
@@ -239,7 +237,7 @@ def _row(action_type: str) -> str:
 
 
 def prepare() -> None:
-    """Import what ``assess`` needs. Processes that assess nothing do without it."""
+    """Import what ``assess`` needs. Processes that never call it do not load it."""
     import cvss  # noqa: F401
 
 

@@ -1,11 +1,11 @@
 """What makes two calls the same call: which fields are compared, and which are not.
 
-The table with the reason of each field is decision record 28. A test compares it with ``ACTION``, ``SUBMIT`` and
+Decision record 28 has the table with the reason of each field. A test compares it with ``ACTION``, ``SUBMIT`` and
 ``VOLATILE``, and fails for a field that is in neither.
 
-1. An approval or a denial is used again only for the same call (promise 2): every field is compared that people are shown or
-   policies can test, unless the record says why it is not.
-2. Order of keys makes no difference when a call is recognised. What runs is bound to ``digest``, where it does.
+1. An approval or a denial is used again only for the same call (promise 2): every field that people see or policies can
+   test is compared, unless the record says why it is not.
+2. The order of keys does not matter when a call is recognised. What runs is bound to ``digest``, where it does matter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from .policy import Verdict
 __all__ = ["ACTION", "SUBMIT", "VOLATILE", "approval_key", "call_key"]
 
 Place = Literal["in", "out", "approval"]
-"""``in``: compared. ``out``: not compared. ``approval``: compared only when an approval, or a pending action, is resumed."""
+"""``in``: compared. ``out``: not compared. ``approval``: compared only when an approval, or a pending action, is
+resumed."""
 
 ACTION: Final[dict[str, Place]] = {
     "agent_id": "in",
@@ -43,14 +44,15 @@ ACTION: Final[dict[str, Place]] = {
     "excluded": "out",
     "vouched_decorators": "in",
 }
-"""Every field of ``AgentAction``. Its details are compared by the digest of the arguments, which is unredacted and typed."""
+"""Every field of ``AgentAction``. Its details are compared by the digest of the arguments, which is unredacted and
+typed."""
 
 SUBMIT: Final[dict[str, Place]] = {
     "action": "in",
     "identity": "in",
     "digest": "approval",
     "call_id": "approval",
-    "parked": "out",
+    "detached": "out",
     "repeatable": "out",
     "once": "out",
 }
@@ -63,8 +65,8 @@ VOLATILE: Final = frozenset(
         *("runid", "parentrunid", "invocationid", "timestamp", "currenttime", "requesttime"),
     }
 )
-"""Keys that change by themselves from one call to the next, in lower case without ``-``, ``_`` and ``.``. In a context, at
-any depth, they are not compared."""
+"""Keys whose values change from one call to the next, in lower case without ``-``, ``_`` and ``.``. They are not
+compared in a context, at any depth."""
 
 _COMPARED = tuple(name for name, place in ACTION.items() if place == "in" and name != "context")
 _SEPARATORS = str.maketrans("", "", "-_.")
@@ -72,15 +74,15 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def call_key(effect: Submit) -> str:
-    """Equal for the same call, and for no other."""
+    """Return a key that is equal for the same call, and for no other."""
     action = effect.action
     same = [getattr(action, name) for name in _COMPARED]
     return _hashed([*same, _lasting(action.context), _identity(effect)])
 
 
 def approval_key(effect: Submit, verdict: Verdict) -> str:
-    """Equal for the same call under the same requirement, with the same order of keys and the same name of its caller's:
-    what an approval may be used for."""
+    """Return a key that is equal for the same call under the same requirement, with the same order of keys and the same
+    call name. An approval may be used for such calls only."""
     return _hashed(
         [
             call_key(effect),
@@ -94,12 +96,12 @@ def approval_key(effect: Submit, verdict: Verdict) -> str:
 
 
 def _identity(effect: Submit) -> str:
-    """The digest that recognises the arguments, whatever the order of their keys."""
+    """The digest that identifies the arguments, in any order of their keys."""
     return effect.identity
 
 
 def _lasting(value: Any) -> Any:
-    """A context without what changes by itself."""
+    """A context without the keys that change from call to call."""
     if isinstance(value, dict):
         return {
             name: _lasting(item)

@@ -1,8 +1,8 @@
 """Calls that wait for a person, and the one thread per process that wakes them.
 
-Other processes decide through the same database, so the thread asks the database every ten milliseconds whether anything
-was committed (``PRAGMA data_version``, about a microsecond); decisions of this process poke it at once. It runs only while
-somebody waits. When it cannot read the database, every waiting call gets that error: what cannot be known, blocks.
+Other processes decide through the same database. So the thread checks every ten milliseconds whether anything was committed
+(``PRAGMA data_version``, about a microsecond); decisions of this process wake it at once. It runs only while a call
+waits. If it cannot read the database, every waiting call gets that error: an unknown state blocks.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .kill import stopped
 from .results import result_of
 
 INTERVAL = 0.01
-"""Seconds between two looks; half of it is what another process's approval waits on average."""
+"""Seconds between two checks; an approval by another process waits half of it on average."""
 
 Answer = ActionResult | KillSwitchState | Exception
 
 
 class Waits:
-    """The calls of this process that wait.
+    """The waiting calls of this process.
 
     Args:
-        store: where decisions appear.
-        organization: whose.
+        store: the store in which decisions appear.
+        organization: the organization of the calls.
         expire_overdue: called when a deadline has passed.
     """
 
@@ -51,14 +51,14 @@ class Waits:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin with nobody waiting. In a forked child the thread, and whoever held the lock, stayed in the parent."""
+        """Start with no waiting calls. In a forked child the thread, and the holder of the lock, stayed in the parent."""
         self._lock = threading.Lock()
         self._waiting: dict[object, tuple[int, str, Callable[[Answer], None]]] = {}
         self._poke = threading.Event()
         self._thread: threading.Thread | None = None
 
     def poke(self) -> None:
-        """Something was decided here: look now."""
+        """Check now: this process has decided something."""
         ...
         if self._waiting:
             self._poke.set()
@@ -88,7 +88,7 @@ class Waits:
 
             try:
                 loop.call_soon_threadsafe(resolve)
-            except RuntimeError:  # the loop was closed; nobody waits any more
+            except RuntimeError:  # the loop was closed; no call waits any more
                 pass
 
         token = self._register(int(action_id), action.agent_id, deliver)
@@ -107,7 +107,7 @@ class Waits:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="ascend-guard-waits", daemon=True)
                 self._thread.start()
-        # It may have been decided before the thread knew of it.
+        # It may have been decided before the thread began to watch it.
         answer = self._now(action_id, agent_id)
         if _final(answer):
             deliver(answer)
@@ -160,7 +160,7 @@ class Waits:
                 return state
             row = reader.action(self._organization, action_id)
             if row is None:
-                return LookupError(f"action {action_id} is gone")
+                return LookupError(f"action {action_id} does not exist any more")
             return result_of(row)
 
         try:

@@ -1,12 +1,12 @@
-"""Webhooks: who is told of which events, what is on its way to them, and how a receiver knows that it is from us.
+"""Webhooks: which receiver gets which events, the deliveries in progress, and the signatures on them.
 
-An event is an audit record. One cursor follows the trail: in one transaction the events after it become deliveries and it
-moves on, so none is lost or doubled whatever crashes. It exists only while there is a webhook. A delivery is leased, sent by
-somebody else, and its result recorded. One whose result never arrives is sent again: receivers get each event at least
-once, in no promised order, and drop those whose ``id`` they have seen.
+An event is an audit record. One cursor follows the trail: one transaction turns the events after it into deliveries and
+moves it on, so no event is lost or doubled in a crash. The cursor exists only while there is a webhook. A delivery is
+leased, sent outside the transaction, and its result recorded. If the result never arrives, it is sent again: receivers
+get each event at least once, in no guaranteed order, and must ignore an ``id`` that they have seen.
 
-What is on its way is of the kind ``delivery:<webhook>``, the rest ``delivered:<webhook>``; the webhook's own record is due
-when the first of its deliveries is, so that no receiver stands in the way of another.
+Pending deliveries have the kind ``delivery:<webhook>``, all others ``delivered:<webhook>``. The webhook's own record is due
+when the first of its deliveries is, so no receiver delays another.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ascend_guard.errors import NotFoundError, ServerError, ValidationError
 from ascend_guard.store.port import Reader, Transaction
 
 OF: Mapping[str, tuple[str, ...]] = {
-    "submitted": ("action.submitted",),  # and what was decided
+    "submitted": ("action.submitted",),  # the decision is a further event
     "approved": ("action.approved",),
     "denied": ("action.denied",),
     "expired": ("action.expired", "action.denied"),
     "withdrawn": ("action.withdrawn", "action.denied"),
-    "reopened": ("action.pending",),  # an edited call needs other approval than was given
+    "reopened": ("action.pending",),  # an edited call needs another approval
     "blocked": ("action.blocked",),
     "completed": ("action.completed",),
     "failed": ("action.failed",),
@@ -44,29 +44,29 @@ OF: Mapping[str, tuple[str, ...]] = {
 EVENTS = tuple(
     sorted({name for names in OF.values() for name in names} | {"action.pending", "policy.violation"})
 )
-"""What a webhook can be told of. Whatever is denied, by policy, person, deadline or its own call, is ``action.denied``."""
+"""The events of webhooks. Every denial, by policy, person, deadline or the call itself, is ``action.denied``."""
 
 MOST = 100
-"""Webhooks an organization may have."""
+"""The most webhooks of an organization."""
 
 KEEP = 1000
-"""Finished deliveries that are kept of each webhook."""
+"""How many finished deliveries are kept for each webhook."""
 
 BACKLOG = 10_000
-"""Deliveries that may wait for one receiver; with more its webhook is deactivated."""
+"""The most deliveries that may wait for one receiver; with more, its webhook is deactivated."""
 
 IN_FLIGHT = 2
-"""Deliveries of one webhook that are sent at the same time, by all replicas together."""
+"""The most deliveries of one webhook that are sent at the same time, by all replicas together."""
 
 CURSOR = ("", "cursor", "webhooks")
 REMOVED = "webhook-removed"
 ANY_TIME = 2.0**53
 STEP = 200
-"""Records that one transaction makes or removes."""
+"""How many records one transaction creates or deletes."""
 
 
 class Webhook(Struct):
-    """A webhook as it is kept. ``secret`` is encrypted; events up to the audit record ``since`` are none of its business."""
+    """A stored webhook. ``secret`` is encrypted; events up to the audit record ``since`` are not sent to it."""
 
     url: str
     events: list[str]
@@ -79,7 +79,7 @@ class Webhook(Struct):
 
 
 class Delivery(Struct):
-    """One event on its way to a webhook, or arrived, under the API's names."""
+    """One event that is to be delivered to a webhook, or was, with the API's field names."""
 
     delivery_id: str
     event: str
@@ -95,7 +95,8 @@ class Delivery(Struct):
 
 
 class Attempt(Struct, frozen=True):
-    """How sending went. ``retry_after`` is what the receiver said, ``jitter`` a factor on the wait before the next."""
+    """The result of one attempt. ``retry_after`` comes from the receiver; ``jitter`` multiplies the wait before the
+    next."""
 
     status_code: int | None
     error: str | None = None
@@ -104,12 +105,12 @@ class Attempt(Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """The receiver said that it has it."""
+        """Return whether the receiver confirmed it."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
 class Happened(Struct, frozen=True):
-    """One audit record as webhooks tell of it. Ids, types, decision, rule, reason and risk; never an argument's value."""
+    """One audit record as sent to webhooks: ids, types, decision, rule, reason and risk; never an argument's value."""
 
     seq: int
     timestamp: str
@@ -120,7 +121,7 @@ class Happened(Struct, frozen=True):
 
 
 class Cursor(Struct):
-    """How far the trail has become deliveries, and how many webhooks there are."""
+    """The position in the trail up to which deliveries were made, and the number of webhooks."""
 
     seq: int
     webhooks: int
@@ -132,24 +133,24 @@ _decode_cursor = msgspec.json.Decoder(Cursor).decode
 
 
 def new_id() -> str:
-    """An identifier for a webhook."""
+    """Return a new identifier for a webhook."""
     return "wh_" + secrets.token_hex(12)
 
 
 def new_secret() -> str:
-    """A secret for signing."""
+    """Return a new secret for signing."""
     return "whsec_" + secrets.token_urlsafe(32)
 
 
 def seal(key: bytes, webhook_id: str, secret: str) -> str:
-    """A webhook's secret as it is stored: encrypted under the store's key, and of use to this webhook only."""
+    """Return a webhook's secret as stored: encrypted under the store's key, and valid for this webhook only."""
     nonce = secrets.token_bytes(12)
     sealed: bytes = _cipher(key).encrypt(nonce, secret.encode(), webhook_id.encode())
     return (nonce + sealed).hex()
 
 
 def unseal(key: bytes, webhook_id: str, sealed: str) -> str:
-    """A webhook's secret as it is used.
+    """Return a webhook's secret in plain text.
 
     Raises:
         ServerError: it was not sealed under this key for this webhook.
@@ -160,7 +161,7 @@ def unseal(key: bytes, webhook_id: str, sealed: str) -> str:
     try:
         secret: bytes = _cipher(key).decrypt(raw[:12], raw[12:], webhook_id.encode())
     except InvalidTag:
-        raise ServerError("A webhook's secret does not fit this store's key. Give it a new one.") from None
+        raise ServerError("A webhook's secret does not match this store's key. Give it a new one.") from None
     return secret.decode()
 
 
@@ -171,25 +172,25 @@ def _cipher(key: bytes) -> Any:
 
 
 def require_events(events: list[str]) -> list[str]:
-    """These events, each once.
+    """Return these events, each once.
 
     Raises:
-        ValidationError: there is no such event.
+        ValidationError: an event is unknown.
     """
     unknown = sorted(set(events) - {*EVENTS, "*"})
     if unknown:
-        raise ValidationError(f"There is no event {unknown[0]!r}. There are {', '.join(EVENTS)}, and *.")
+        raise ValidationError(f"There is no event {unknown[0]!r}. Events are {', '.join(EVENTS)}, and *.")
     return list(dict.fromkeys(events))
 
 
 def register(tx: Transaction, organization: str, by: str, webhook_id: str, webhook: Webhook) -> Webhook:
-    """Begin to tell somebody of what happens from now on.
+    """Create a webhook. It receives events from now on.
 
     Raises:
         ValidationError: there are ``MOST`` already.
     """
     if tx.count_records(organization, "webhook") >= MOST:
-        raise ValidationError(f"There are {MOST} webhooks, which is the most. Remove one first.")
+        raise ValidationError(f"There are already {MOST} webhooks, the maximum. Remove one first.")
     at = cursor(tx) or Cursor(tx.next_seq, 0)
     at.webhooks += 1
     move(tx, at)
@@ -202,12 +203,12 @@ def register(tx: Transaction, organization: str, by: str, webhook_id: str, webho
 def change(
     tx: Transaction, organization: str, by: str, webhook_id: str, changes: Mapping[str, Any]
 ) -> Webhook:
-    """Change a webhook's ``url``, ``events``, ``secret`` (sealed) or ``active``; None means as it is.
+    """Change a webhook's ``url``, ``events``, ``secret`` (sealed) or ``active``; None leaves a field unchanged.
 
-    What is on its way goes to the new address, signed with the new secret.
+    Pending deliveries go to the new address, signed with the new secret.
 
     Raises:
-        NotFoundError: there is none of this identifier.
+        NotFoundError: there is no webhook of this identifier.
     """
     webhook = get(tx, organization, webhook_id)
     given = {name: value for name, value in changes.items() if value is not None}
@@ -220,10 +221,10 @@ def change(
 
 
 def remove(tx: Transaction, organization: str, by: str, webhook_id: str) -> None:
-    """Forget a webhook. Its deliveries follow in steps of ``sweep``.
+    """Delete a webhook. ``sweep`` deletes its deliveries step by step.
 
     Raises:
-        NotFoundError: there is none of this identifier.
+        NotFoundError: there is no webhook of this identifier.
     """
     webhook = get(tx, organization, webhook_id)
     tx.remove_record(organization, "webhook", webhook_id)
@@ -239,10 +240,10 @@ def remove(tx: Transaction, organization: str, by: str, webhook_id: str) -> None
 
 
 def get(reader: Reader, organization: str, webhook_id: str) -> Webhook:
-    """The webhook of this identifier.
+    """Return the webhook of this identifier.
 
     Raises:
-        NotFoundError: there is none, or it is another organization's.
+        NotFoundError: it does not exist, or belongs to another organization.
     """
     known = re.fullmatch(r"wh_[0-9a-f]{24}", webhook_id)
     record = reader.record_of(organization, "webhook", webhook_id) if known else None
@@ -252,12 +253,12 @@ def get(reader: Reader, organization: str, webhook_id: str) -> Webhook:
 
 
 def no_such() -> NotFoundError:
-    """What to raise where there is no webhook, or not one for this caller."""
-    return NotFoundError("There is no such webhook. GET /api/webhooks lists those there are.")
+    """The error for a webhook that does not exist, or is not this caller's."""
+    return NotFoundError("There is no such webhook. GET /api/webhooks lists all webhooks.")
 
 
 def webhooks(reader: Reader, organization: str) -> list[tuple[str, Webhook]]:
-    """An organization's webhooks with their identifiers, oldest first."""
+    """Return an organization's webhooks with their identifiers, oldest first."""
     return [
         (record.name, decode_webhook(record.body))
         for record in reader.records(organization, "webhook", limit=MOST)
@@ -267,7 +268,7 @@ def webhooks(reader: Reader, organization: str) -> list[tuple[str, Webhook]]:
 def deliveries(
     reader: Reader, organization: str, webhook_id: str, limit: int, offset: int
 ) -> tuple[list[Delivery], int]:
-    """What is on its way, the newest first, then what is finished, the latest first; and how many there are.
+    """Return the pending deliveries, newest first, then the finished ones, latest first; and how many there are.
 
     Raises:
         NotFoundError: there is no such webhook.
@@ -287,31 +288,31 @@ def deliveries(
 
 
 def signed(secret: str, body: dict[str, Any]) -> bytes:
-    """A body with its own ``signature``: HMAC-SHA256 over the body without it, as ``canonical`` writes it."""
+    """Return a body with its ``signature``: HMAC-SHA256 over the body without it, as ``canonical`` writes it."""
     return canonical({**body, "signature": "v1=" + _mac(secret, canonical(body))})
 
 
 def signature_header(secret: str, body: bytes, now: float) -> str:
-    """``X-Ascend-Signature``: HMAC-SHA256 over ``{t}.{body}``, with the very bytes that are sent."""
+    """``X-Ascend-Signature``: HMAC-SHA256 over ``{t}.{body}``, with exactly the bytes that are sent."""
     return f"t={int(now)},v1={_mac(secret, b'%d.' % int(now) + body)}"
 
 
 def canonical(body: dict[str, Any]) -> bytes:
-    """JSON in UTF-8 with the keys of every object sorted and no space between its parts."""
+    """JSON in UTF-8 with the keys of every object sorted and no spaces."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def verify_signature(
     secret: str, body: bytes, header: str | None, *, tolerance: float = 300, now: float | None = None
 ) -> bool:
-    """Whether a webhook's request is from the control plane, for receivers.
+    """Return whether a webhook's request comes from the control plane. For receivers.
 
     Args:
-        secret: the webhook's.
+        secret: the webhook's secret.
         body: as received, byte for byte.
-        header: ``X-Ascend-Signature``. Without it the body's own ``signature`` decides, which is the same on every try and
-            so does not grow old: drop bodies whose ``id`` you have seen.
-        tolerance: seconds the header's time may be off.
+        header: ``X-Ascend-Signature``. Without it the body's own ``signature`` is checked. That one is the same on every
+            attempt and so does not expire: ignore bodies whose ``id`` you have seen.
+        tolerance: the most seconds that the header's time may differ.
         now: seconds since the epoch; the clock's when left out.
     """
     if header is None:
@@ -329,7 +330,7 @@ def _signed_by(secret: str, body: bytes) -> bool:
         genuine = signed(secret, said)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
-    # The bytes too: JSON with a key given twice reads differently to different readers.
+    # Compare the bytes too: readers disagree on JSON with a duplicate key.
     return hmac.compare_digest(genuine, body)
 
 
@@ -338,19 +339,19 @@ def _mac(secret: str, message: bytes) -> str:
 
 
 def waiting(webhook_id: str) -> str:
-    """Kind of the records of deliveries on their way; the others' is ``finished``."""
+    """Kind of the records of pending deliveries; the others have the kind ``finished``."""
     return f"delivery:{webhook_id}"
 
 
 def finished(webhook_id: str) -> str:
-    """Kind of the records of deliveries that have arrived or failed."""
+    """Kind of the records of deliveries that arrived or failed."""
     return f"delivered:{webhook_id}"
 
 
 def put(
     tx: Transaction, organization: str, webhook_id: str, delivery: Delivery, due_at: float | None
 ) -> None:
-    """Keep a delivery. One that is due at no time is finished: the oldest of those make room for it."""
+    """Store a delivery. One without a due time is finished: the oldest finished deliveries are deleted for it."""
     body = msgspec.json.encode(delivery)
     if due_at is not None:
         tx.put_record(organization, waiting(webhook_id), delivery.delivery_id, body, due_at=due_at)
@@ -364,7 +365,7 @@ def put(
 
 
 def keep(tx: Transaction, organization: str, webhook_id: str, webhook: Webhook) -> None:
-    """Keep a webhook, due when something can be done about the first of its deliveries."""
+    """Store a webhook. It is due when its first delivery is due."""
     due_at = next((first.due_at for first in tx.due_records(waiting(webhook_id), ANY_TIME, limit=1)), None)
     if due_at is not None and webhook.active and len(webhook.leases) >= IN_FLIGHT:
         due_at = max(due_at, min(webhook.leases.values()))
@@ -372,21 +373,21 @@ def keep(tx: Transaction, organization: str, webhook_id: str, webhook: Webhook) 
 
 
 def cursor(reader: Reader) -> Cursor | None:
-    """How far the trail has become deliveries; None when there is no webhook."""
+    """Return the position up to which deliveries were made; None when there is no webhook."""
     record = reader.record_of(*CURSOR)
     return None if record is None else _decode_cursor(record.body)
 
 
 def move(tx: Transaction, to: Cursor) -> None:
-    """Keep the cursor."""
+    """Store the cursor."""
     tx.put_record(*CURSOR, msgspec.json.encode(to))
 
 
 def note(
     tx: Transaction, what: str, organization: str, by: str, webhook_id: str, webhook: Webhook, **more: Any
 ) -> None:
-    """Put a change of a webhook on record."""
-    # Of the address only where it is: the rest of one is often a secret itself.
+    """Record a change of a webhook in the audit trail."""
+    # Only the host of the address: the rest is often a secret itself.
     tx.record(
         f"webhook.{what}",
         organization=organization,

@@ -1,16 +1,16 @@
 """Every error ascend-guard raises, in one tree.
 
-Each is also the builtin that Python people would catch::
+Each error is also a builtin exception, the one that Python code usually catches::
 
     AscendError
     ├── ConfigurationError(ValueError)          nothing, or something wrong, is configured
     │   └── PolicyError                         a policy file that does not load: file:line: what is wrong
     ├── ValidationError(ValueError)             this call cannot be judged
-    ├── AuthenticationError(PermissionError)    no such key, or not allowed to ask
-    ├── AuthorizationDeniedError(PermissionError)  a decision said no
+    ├── AuthenticationError(PermissionError)    the key is unknown, or lacks the permission
+    ├── AuthorizationDeniedError(PermissionError)  a decision denied the call
     │   ├── KillSwitchError                     the kill switch is on, or its state cannot be known
-    │   ├── AlreadyRanError                     this very call has begun before, and runs at most once
-    │   └── ActionPendingError                  nobody has decided yet; the same call later re-attaches
+    │   ├── AlreadyRanError                     this call has begun before, and runs at most once
+    │   └── ActionPendingError                  not decided yet; the same call made later resumes it
     ├── TimeoutError(builtins.TimeoutError)     no decision in time
     ├── RateLimitError
     ├── NetworkError(ConnectionError)           the control plane could not be reached
@@ -19,11 +19,11 @@ Each is also the builtin that Python people would catch::
     └── ServerError                             the control plane failed
         └── StoreError(OSError)                 its database failed
 
-Whatever is raised before the tool's body ran means that the body did not run.
+An error raised before the tool's body began means that the body did not run.
 
-A message may reach a model, so no message, argument, note or traceback of an error names a command that approves, clears a
-denial or turns the kill switch off. What a developer or operator can do, commands included, is in ``remedy``; those texts
-are in ``remedies``, away from the lines that raise.
+A model may read error messages, so no message, argument, note or traceback of an error names a command that approves,
+clears a denial or turns the kill switch off. What a developer or operator can do, commands included, is in ``remedy``.
+Those texts are in ``remedies``, away from the lines that raise.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ __all__ = [
 
 
 class AscendError(Exception):
-    """The root: catch it to catch everything ascend-guard raises.
+    """The base class of every ascend-guard error.
 
     Args:
-        message: what was blocked or went wrong, why, and what to do next.
-        action_id: the action it is about, when there is one.
-        rule: the name of the policy rule that decided, when one did.
-        reason: the bare reason, without the advice around it.
+        message: what was blocked or failed, why, and what to do next.
+        action_id: the action's id, if there is an action.
+        rule: the name of the policy rule that decided, if one did.
+        reason: the reason alone, without advice.
         remedy: what a developer or operator can do, commands included. Never show it to a model.
 
     Attributes:
-        half_way: it left the body of a governed call, which had begun by then.
+        half_way: the error left the body of a governed call, so that body had begun.
     """
 
     half_way: bool = False
@@ -88,7 +88,7 @@ class AscendError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        # OSError and LookupError bring their own reduce and str; this one keeps every field across processes.
+        # OSError and LookupError define their own reduce and str; this one keeps every field across processes.
         return (_restore, (type(self), dict(self.__dict__)))
 
 
@@ -100,7 +100,7 @@ def _restore(kind: type[AscendError], fields: dict[str, object]) -> AscendError:
 
 
 class ConfigurationError(AscendError, ValueError):
-    """Nothing, or something wrong, is configured. The message names the remedy."""
+    """Nothing is configured, or the configuration is wrong. The message says how to fix it."""
 
 
 class PolicyError(ConfigurationError):
@@ -108,50 +108,50 @@ class PolicyError(ConfigurationError):
 
 
 class ValidationError(AscendError, ValueError):
-    """This call cannot be judged: an argument too large or too deep, a depth out of range."""
+    """This call cannot be judged: an argument is too large or too deep, or the nesting is out of range."""
 
 
 class AuthenticationError(AscendError, PermissionError):
-    """No such key, an expired one, or one that may not ask this."""
+    """The key is unknown or expired, or lacks the permission."""
 
 
 class AuthorizationDeniedError(AscendError, PermissionError):
-    """A decision said no. The tool did not run."""
+    """A decision denied the call. The tool did not run."""
 
 
 class KillSwitchError(AuthorizationDeniedError):
-    """The kill switch is on, or its state cannot be known. The tool did not run, or was stopped half way."""
+    """The kill switch is on, or its state is unknown. The tool did not run, or was stopped half way."""
 
 
 class AlreadyRanError(AuthorizationDeniedError):
-    """This very call has begun before. It was not run again.
+    """This call has begun before. It was not run again.
 
     Attributes:
-        outcome: how it ended: ``completed``, ``failed``, ``unknown``, or ``running`` when it has not ended.
+        outcome: ``completed``, ``failed`` or ``unknown``; ``running`` when it has not ended.
     """
 
     outcome: str = "unknown"
 
 
 class ActionPendingError(AuthorizationDeniedError):
-    """Nobody has decided yet. The same call, made again later, re-attaches to the same action.
+    """The action is not decided yet. The same call, made again later, resumes the action.
 
     Attributes:
-        repeatable: False when the same call could not be recognised, for an argument's content cannot be seen.
+        repeatable: False when the same call cannot be recognised, because an argument is opaque.
     """
 
     repeatable: bool = True
 
 
 class TimeoutError(AscendError, builtins.TimeoutError):
-    """Nobody decided in time, or the control plane did not answer in time. The tool did not run."""
+    """No decision was made in time, or the control plane did not answer in time. The tool did not run."""
 
 
 class RateLimitError(AscendError):
     """Too many requests.
 
     Args:
-        retry_after: seconds to wait, as the server said, when it said.
+        retry_after: seconds to wait, if the server said so.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -164,7 +164,8 @@ class NetworkError(AscendError, ConnectionError):
 
 
 class NotFoundError(AscendError, LookupError):
-    """There is no such thing, or it belongs to someone else. ``code``: the API's word for what is missing, if it has one."""
+    """There is no such thing, or it belongs to another organization. ``code``: the API's code for what is missing, or
+    None."""
 
     code: str | None = None
 
@@ -182,21 +183,21 @@ class ServerError(AscendError):
 
 
 class StoreError(ServerError, OSError):
-    """The control plane's database failed. The message names the remedy."""
+    """The control plane's database failed. The message says how to fix it."""
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Names that are not known are mistakes, never ignored.
+    """Refuse unknown names: they are mistakes, and are never ignored.
 
     Args:
-        what: what they are names of, as in "option".
+        what: what the names are, such as "option".
 
     Raises:
-        ConfigurationError: one is not known; the message says which one may be meant.
+        ConfigurationError: a name is unknown; the message suggests the nearest one.
     """
     unknown = set(given) - set(known)
     if unknown:
-        from difflib import get_close_matches  # needed on the way to an error only
+        from difflib import get_close_matches  # needed for an error only
 
         name = min(unknown)
         near = get_close_matches(name, known, 1)

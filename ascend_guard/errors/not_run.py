@@ -1,4 +1,4 @@
-"""The errors of a call that did not run. A model may read them: what an operator can do is in their ``remedy``."""
+"""The errors of a call that did not run. A model may read them; what an operator can do is in their ``remedy``."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ UNJUDGED = "the control plane gave a permit for edited arguments that were never
 
 
 def what(action: AgentAction) -> str:
-    """A call in words, without its arguments."""
+    """Describe a call, without its arguments."""
     tool = "" if action.tool_name == action.action_type else f" by {action.tool_name}"
     return f"{action.action_type}{tool} for agent {action.agent_id!r}"
 
 
 def not_started(why: object) -> Outcome:
-    """What is recorded of a call that had its permit and never began."""
+    """The outcome of a call that had its permit and never began."""
     return Outcome(OutcomeStatus.FAILED, error=f"{NOT_STARTED}{why}")
 
 
 def changed(action: AgentAction, result: ActionResult) -> AscendError:
-    """Its arguments changed while it waited."""
+    """The error for a call whose arguments changed while it waited."""
     return AuthorizationDeniedError(
         f"Blocked: {what(action)} (action {result.action_id}) did not run, because its arguments changed "
-        f"after it was submitted. What was approved is what runs: call it again with the arguments you mean.",
+        f"after it was submitted. Only what was approved may run: call it again with the arguments you mean.",
         action_id=result.action_id,
         rule=result.policy_matched,
         reason="arguments changed after the action was submitted",
@@ -66,7 +66,7 @@ def changed(action: AgentAction, result: ActionResult) -> AscendError:
 
 
 def unjudged(action: AgentAction, result: ActionResult) -> AscendError:
-    """Edited arguments are judged when they are claimed, so a permit for them cannot come before that."""
+    """The error for a permit before the claim: edited arguments are judged when they are claimed."""
     return ServerError(
         f"Blocked: {what(action)} (action {result.action_id}) did not run: {UNJUDGED}.",
         action_id=result.action_id,
@@ -82,7 +82,7 @@ def ended(action: AgentAction, stage: str) -> str:
 def stopped(
     action: AgentAction, state: KillSwitchState, action_id: str | None, stage: str
 ) -> KillSwitchError:
-    """The kill switch is on; ``stage`` as in ``CheckKillSwitch``."""
+    """The error for a call that the kill switch stopped; ``stage`` as in ``CheckKillSwitch``."""
     whom = f"agent {state.agent_id!r}" if state.agent_id else "every agent"
     because = f": {state.reason}" if state.reason else ""
     return KillSwitchError(
@@ -95,14 +95,14 @@ def stopped(
 
 
 def denied(action: AgentAction, result: ActionResult) -> AscendError:
-    """A decision was no, or no decision at all."""
+    """The error for a denial, or for an answer that is no decision."""
     earlier = result.metadata.get(ALREADY_RAN)
     if isinstance(earlier, dict):
         return _already_ran(action, result, earlier)
     if result.status is not Decision.DENIED:
         return ServerError(
             f"Blocked: {what(action)} (action {result.action_id}) did not run: "
-            f"the control plane answered {result.status!s} without a permit, where only approved or denied make sense.",
+            f"the control plane answered {result.status!s} without a permit; only approved or denied are valid here.",
             action_id=result.action_id,
             remedy=remedies.inspect(result.action_id),
         )
@@ -129,11 +129,11 @@ def _already_ran(action: AgentAction, result: ActionResult, earlier: Mapping[str
 
 
 def pending(action: AgentAction, result: ActionResult, repeatable: bool) -> AscendError:
-    """It waits for a person, and the call does not."""
+    """The error for a call that does not wait, while its action is pending."""
     again = (
         "After the decision, make the same call again: it resumes this action."
         if repeatable
-        else "This call has an argument whose content cannot be seen, so the same call cannot be recognised later: pass "
+        else "This call has an argument whose content cannot be read, so the same call cannot be recognised later: pass "
         'plain data, or use on_pending="wait".'
     )
     error = ActionPendingError(
@@ -149,7 +149,7 @@ def pending(action: AgentAction, result: ActionResult, repeatable: bool) -> Asce
 
 
 def timed_out(action: AgentAction, result: ActionResult, timeout: float | None) -> TimeoutError:
-    """Nobody decided in the seconds the call waits."""
+    """The error for a call that waited its timeout, or as long as it could, without a decision."""
     return TimeoutError(
         f"Timed out: {what(action)} (action {result.action_id}) did not run: no decision was made within "
         f"{timeout:g} s. It still waits for a person: after the decision, make the same call again."
@@ -170,7 +170,7 @@ def inherited(action: AgentAction, action_id: str) -> ConflictError:
     """The error for a call whose permit was taken by the process that this one was forked from."""
     return ConflictError(
         f"Blocked: {what(action)} (action {action_id}) did not run here. Its permit was taken by the parent of this "
-        f"process, which goes on with it. Call again to request approval again.",
+        f"process, which continues the call. Call again to request approval again.",
         action_id=action_id,
         reason="the permit is another process's",
     )

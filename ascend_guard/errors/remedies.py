@@ -21,17 +21,17 @@ def decide(action_id: str) -> str:
 
 
 def show(action_id: str) -> str:
-    """Where a person looks at a pending action; deciding comes after that."""
+    """Where a person looks at a pending action before deciding."""
     return f"Look and decide: ascend-guard approvals show {action_id}"
 
 
 def repeat(action_id: str, repeatable: bool) -> str:
-    """The same for a call that does not wait for the decision."""
+    """How a person decides, for a call that does not wait for the decision."""
     if repeatable:
         return f"{decide(action_id)} Then make the same call again: it resumes this action."
     return (
         f"{decide(action_id)} The same call cannot be recognised later, because it has an argument whose content cannot be "
-        'seen: pass plain data, or use on_pending="wait".'
+        'read: pass plain data, or use on_pending="wait".'
     )
 
 
@@ -42,38 +42,38 @@ def release(state: KillSwitchState) -> str:
 
 
 def inspect(action_id: str) -> str:
-    """Where everything about an action is shown."""
+    """How to show everything about an action."""
     return f"See `ascend-guard actions show {action_id}`."
 
 
 def listed() -> str:
-    """Where actions are listed."""
+    """How to list actions."""
     return "See `ascend-guard actions list`."
 
 
 def forget(action_id: str) -> str:
-    """How a person takes back a denial that still answers."""
+    """How a person clears a denial that still answers the same call."""
     return (
-        f"{inspect(action_id)} To have the same call asked about again before the denial ends: "
+        f"{inspect(action_id)} To have the same call decided again before the denial ends: "
         f"`ascend-guard approvals clear-denial {action_id}`."
     )
 
 
 def decided() -> str:
-    """Where people decide, and no governed tool does."""
+    """Where people decide: outside governed calls."""
     return "Decide outside the agent's calls: `ascend-guard approvals`."
 
 
 def blocked() -> str:
-    """Where the state of the kill switch is shown."""
+    """How to show the state of the kill switch."""
     return "See `ascend-guard kill-switch status`."
 
 
 def verify() -> str:
-    """How the audit trail is checked."""
+    """How to check the audit trail."""
     return "See `ascend-guard audit verify`."
 
 
 def start() -> str:
-    """How a policy is begun."""
-    return "`ascend-guard init` writes one to start from."
+    """How to create a policy file."""
+    return "`ascend-guard init` writes a first one."

@@ -1,4 +1,4 @@
-"""What is secret: by annotation, by name, and by shape in free text."""
+"""Find and remove secrets: by annotation, by name, and by shape in free text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from .names import is_secret_name
+from .secret_names import is_secret_name
 
 __all__ = [
     "REDACTED",
@@ -25,7 +25,7 @@ _LONGEST_NAME = 200
 _MOST_READ = 20_000
 
 REDACTED = "[REDACTED]"
-"""What stands in place of a secret wherever people, policies or storage would see it."""
+"""The text in place of a secret wherever people, policies or storage would see it."""
 
 
 class Redact:
@@ -38,7 +38,7 @@ class Redact:
 
 
 def annotations_of(owner: Any) -> dict[str, Any]:
-    """The annotations a function or class itself has, without failing on forward references."""
+    """Return the own annotations of a function or class, without failing on forward references."""
     try:
         if sys.version_info >= (3, 14):
             import annotationlib
@@ -46,7 +46,7 @@ def annotations_of(owner: Any) -> dict[str, Any]:
             return annotationlib.get_annotations(owner, format=annotationlib.Format.FORWARDREF)
         if type(owner) is types.FunctionType:
             return owner.__annotations__.copy()
-        # From where they are stored: a metaclass may have its own mind about attributes.
+        # Read from storage: a metaclass may have its own attribute access.
         return dict(type.__dict__["__dict__"].__get__(owner).get("__annotations__", {}))
     except Exception:
         return {}
@@ -55,29 +55,29 @@ def annotations_of(owner: Any) -> dict[str, Any]:
 def is_redacted_hint(
     hint: Any, names: dict[str, Any] | None = None, local: Mapping[str, Any] | None = None
 ) -> bool:
-    """Whether an annotation says ``Redact`` anywhere inside, through aliases, unions and containers.
+    """Return whether an annotation contains ``Redact``, through aliases, unions and containers.
 
     Args:
         hint: an annotation, evaluated or still text.
-        names: the globals to evaluate text in. Text that does not evaluate counts as redacted when it
+        names: the globals in which text is evaluated. Text that does not evaluate counts as redacted if it
             mentions ``Redact``, and an alias always: a forward reference must not show a secret.
-        local: names that go before those globals, as a closure's do.
+        local: names that come before those globals, such as a closure's.
     """
     pending, looked = [hint], 0
-    # A type alias can refer to itself; no honest annotation has a thousand parts.
+    # A type alias can refer to itself; no real annotation has a thousand parts.
     while pending and looked < 1000:
         looked += 1
         hint = pending.pop()
         text = hint if isinstance(hint, str) else getattr(hint, "__forward_arg__", None)
         if isinstance(text, str):
             try:
-                # The developer's own annotation, evaluated as typing.get_type_hints would.
+                # The developer's own annotation, evaluated as by typing.get_type_hints.
                 hint = eval(text, names if names is not None else {}, local)  # noqa: S307
             except Exception:
                 if re.search(r"\bRedact\b", text):
                     return True
                 continue
-        # What is in a Literal is data, not annotations to evaluate.
+        # The content of a Literal is data, not annotations to evaluate.
         if isinstance(hint, type) or getattr(hint, "__origin__", None) is Literal:
             continue
         marks = getattr(hint, "__metadata__", ())
@@ -95,14 +95,14 @@ def is_redacted_hint(
     return bool(pending)
 
 
-# Each is linear in the text: runs are possessive or bounded, and a match can only begin where a run begins.
+# Each takes linear time: runs are possessive or bounded, and a match can only begin where a run begins.
 _SHAPES = (
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?s:.*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|.*)",
     r"(?i)\bbearer\s++(?!(?:authentication|authorization|tokens?|scheme|realm|error)\b)([A-Za-z0-9._~+/=-]{4,}+)",
-    # The end of base64 or a change of case, or "basic information" would count as a credential.
+    # Requires the end of base64 or a change of case, or "basic information" would count as a credential.
     r"(?i:\bbasic)\s++(?=[A-Za-z]{0,256}?(?:[0-9=+/]|[a-z][A-Z]))([A-Za-z0-9+/_-]{6,}+={0,2})",
     r"\bowkai_[A-Za-z0-9_-]{3,}+",
-    # With a digit, or a function called ask_customer_name would count as a key.
+    # Requires a digit, or a function called ask_customer_name would count as a key.
     r"\bask_(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{8,}+",
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
     r"\b(?:sk-|[prs]k_(?:live|test)_)[A-Za-z0-9_-]{16,}+",
@@ -119,14 +119,14 @@ _LINE = r"""\\?["']?([^\r\n"']++)"""
 
 
 def scrub(text: str, secrets: Sequence[str] = ()) -> str:
-    """Free text (an exception's message, a rendered template) without its secrets.
+    """Return free text (an exception's message, a rendered template) without its secrets.
 
-    Takes out every given secret in any case and in the encodings other code is likely to have put it in, parts of one,
-    and whatever has the shape of a credential; ``secret_values`` has the rules. Linear in the length of the text.
+    Removes every given secret in any case and in the usual encodings, parts of it, and everything that has the shape of a
+    credential; the rules are in ``secret_values``. Linear in the length of the text.
 
     Args:
         text: any text.
-        secrets: values known to be secret, such as ``Arguments.secrets``.
+        secrets: values that are known to be secret, such as ``Arguments.secrets``.
     """
     parts: list[str] = []
     clean = 0
@@ -139,8 +139,8 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
 
 def _known(text: str, secrets: Sequence[str]) -> Iterator[tuple[int, int]]:
     if secrets and text:
-        # Needed on the way to an error message only, so not worth everybody's import time.
-        from .values import find_secrets
+        # Needed for an error message only, so it is not imported at the top.
+        from .secret_values import find_secrets
 
         yield from find_secrets(text, secrets)
 
@@ -159,7 +159,7 @@ def _paired(text: str) -> Iterator[tuple[int, int]]:
         name = pair[1]
         if not is_secret_name(name):
             continue
-        # A header's value goes to the end of its line: "Authorization: Digest a, b", "Cookie: a=1; b=2".
+        # A header's value extends to the end of its line: "Authorization: Digest a, b", "Cookie: a=1; b=2".
         whole = "authorization" in name.lower() or "cookie" in name.lower()
         value = (line if whole else rest).match(text, at)
         if value is not None and value.lastindex is not None:
@@ -168,16 +168,16 @@ def _paired(text: str) -> Iterator[tuple[int, int]]:
 
 
 def describe_error(error: BaseException, secrets: Sequence[str]) -> str:
-    """Type and message of an exception, without the call's secrets, on one line and bounded.
+    """Return type and message of an exception, without the call's secrets, on one line and of limited length.
 
-    Neither its notes nor the members of a group nor its cause are part of it.
+    Its notes, the members of a group and its cause are not included.
     """
     name = scrub(type(error).__name__[:_LONGEST_NAME], secrets)
     try:
         message = str(error)
     except Exception:
         return name
-    # By the base class: a message may be of a class of the tool's own. The rest of a huge message is not read at all.
+    # By the base class: a message may be of the tool's own class. The rest of a huge message is not read at all.
     text = (
         scrub(str.__getitem__(message, slice(_MOST_READ)), secrets)
         .encode("utf-8", "backslashreplace")

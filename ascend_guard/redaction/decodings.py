@@ -1,7 +1,7 @@
-"""Reading a text with its encodings decoded, and finding where a place of the decoded text was in the text.
+"""Decode the encodings in a text, and map places of the decoded text back to the text.
 
-Escapes, percent-encoding, HTML entities, quoted-printable, hexadecimal, base64 and lists of byte values. Every pattern is
-linear in the text, and no view is longer than what it was made from.
+Escapes, percent-encoding, HTML entities, quoted-printable, hexadecimal, base64 and lists of byte values. Every pattern
+takes linear time, and no view is longer than its source.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from operator import itemgetter
 __all__ = ["Change", "Span", "View", "changed", "decoded"]
 
 Span = tuple[int, int]
-"""Where something is in a text: its start and its stop."""
+"""A place in a text: its start and its stop."""
 
 Change = tuple[int, int, str]
 """Start, stop and new text of a place."""
@@ -26,11 +26,11 @@ Decoder = Callable[[str], Iterable[Change]]
 
 
 class View:
-    """A text, and where its pieces were in the text that it was made from.
+    """A text, and where its pieces were in its source text.
 
     Attributes:
-        text: the text as it is now.
-        before: what it was made from; None for the first text.
+        text: the present text.
+        before: the source; None for the first text.
         pieces: for each piece its start here, its start there, its length here, its length there.
     """
 
@@ -42,7 +42,7 @@ class View:
         self.pieces: list[tuple[int, int, int, int]] = []
 
     def in_text(self, start: int, stop: int) -> Span:
-        """The same place in the first text."""
+        """Return the same place in the first text."""
         view = self
         while view.before is not None:
             start, stop = view.place(start, stop)
@@ -50,7 +50,7 @@ class View:
         return start, stop
 
     def place(self, start: int, stop: int) -> Span:
-        """The same place in the text before. Inside a piece it is mapped in proportion, and rounded outwards."""
+        """Return the same place in the source text. Inside a piece it is mapped in proportion, and rounded outwards."""
         here, there, size, was = self._piece(start)
         first = there + (start - here) * was // size
         here, there, size, was = self._piece(stop - 1)
@@ -67,10 +67,10 @@ _GAP = "\x1f"
 
 
 def changed(view: View, changes: Iterable[Change], *, alone: bool = False) -> View | None:
-    """The view with some of its text replaced, in order. None: there is no change.
+    """Return the view with parts of its text replaced, in order. None: there is no change.
 
     Args:
-        alone: what is not replaced is left out; one character stands for it.
+        alone: text that is not replaced is left out, and one character stands for it.
     """
     parts: list[str] = []
     pieces: list[tuple[int, int, int, int]] = []
@@ -98,14 +98,14 @@ def changed(view: View, changes: Iterable[Change], *, alone: bool = False) -> Vi
 
 
 def decoded(view: View) -> Iterator[View]:
-    """The view with each encoding decoded that has something to decode in it."""
+    """Yield the view with each encoding decoded that occurs in it."""
     for decode, bytewise, runs in _DECODERS:
-        # Whole runs of text are bytes; what stands around them was not encoded with them.
+        # Whole runs of text are bytes; the text around them was not encoded with them.
         made = changed(view, decode(view.text), alone=runs)
         if made is None:
             continue
         joined = changed(made, _joins(made.text))
-        # An escape names a character or a byte; nobody can tell which.
+        # An escape names a character or a byte; it is unknown which.
         if joined is None or not bytewise:
             yield made
         if joined is not None:
@@ -185,7 +185,7 @@ def _hexadecimal(text: str, skip: int) -> Iterator[Change]:
             yield start, stop, raw.decode("latin-1")
 
 
-# The end is optional: a run that does not match would be read again from its second byte.
+# The end is optional: else a run that does not match would be read again from its second byte.
 _SEPARATED = re.compile(
     r"(?<![0-9a-fA-F])(?:(?:0x)?[0-9a-fA-F]{2}(?:,? |[:,-])){3,}+(?:(?:0x)?[0-9a-fA-F]{2}(?![0-9a-fA-F]))?+"
 )
@@ -193,14 +193,14 @@ _NUMBERS = re.compile(r"(?<![0-9])(?:[0-9]{1,3}(?:, ?| )){3,}+(?:[0-9]{1,3}(?![0
 
 
 def _separated(text: str) -> Iterator[Change]:
-    """Bytes one by one: ``5a:71:37``, ``0x5a, 0x71``."""
+    """Single bytes: ``5a:71:37``, ``0x5a, 0x71``."""
     for run in _SEPARATED.finditer(text):
         for found in re.finditer(r"(?:0x)?([0-9a-fA-F]{2})[ ,:-]{0,2}", run[0]):
             yield run.start() + found.start(), run.start() + found.end(), chr(int(found[1], 16))
 
 
 def _numbers(text: str) -> Iterator[Change]:
-    """Bytes one by one: ``[90, 113, 55]``."""
+    """Single bytes: ``[90, 113, 55]``."""
     for run in _NUMBERS.finditer(text):
         for found in re.finditer(r"([0-9]+)[, ]{0,2}", run[0]):
             if int(found[1]) < 256:
@@ -212,7 +212,7 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def _base64(text: str, skip: int) -> Iterator[Change]:
-    """From the character ``skip`` of each run on: a secret in a larger text begins at any of three places."""
+    """Decode from the character ``skip`` of each run on: a secret in a larger text begins at any of three places."""
     for found in _BASE64.finditer(text):
         if "\n" in found[0]:
             yield from _base64_lines(found, skip)
@@ -221,7 +221,7 @@ def _base64(text: str, skip: int) -> Iterator[Change]:
         raw = _bytes_of(text[start:end])
         if not _is_text(raw):
             continue
-        # Four characters are three bytes; what is left over is a place of its own, or places would not fit.
+        # Four characters are three bytes; the rest is its own place, or places would not match.
         stop, size = end - (end - start) % 4, (end - start) // 4 * 3
         decoded = raw.decode("latin-1")
         yield start, stop, decoded[:size]
@@ -236,7 +236,7 @@ def _base64_lines(found: re.Match[str], skip: int) -> Iterator[Change]:
     if not _is_text(raw):
         return
     for at in range(0, len(signs) - 1, 4):
-        # With the line break after it.
+        # Including the line break after it.
         after = places[at + 4] if at + 4 < len(places) else places[-1] + 1
         new = raw[at // 4 * 3 : at // 4 * 3 + 3].decode("latin-1")
         yield found.start() + places[at], found.start() + after, new
@@ -247,7 +247,7 @@ def _bytes_of(signs: str) -> bytes:
     return binascii.a2b_base64(padded)[: len(signs) * 3 // 4]
 
 
-# Ordinary words are base64 as well, of bytes that nobody wrote. Four characters are the shortest secret that is looked for.
+# Ordinary words are valid base64, too, of meaningless bytes. Four characters are the shortest secret that is searched for.
 _UTF8 = (
     b"[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf][\x80-\xbf]|"
     b"[\xf0-\xf4][\x80-\xbf][\x80-\xbf][\x80-\xbf]"
@@ -263,7 +263,7 @@ _JOINED = re.compile("[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf
 
 
 def _joins(text: str) -> Iterator[Change]:
-    """UTF-8 that was read byte by byte as characters."""
+    """UTF-8 that was decoded byte by byte as characters."""
     if text.isascii():
         return
     for found in _JOINED.finditer(text):
@@ -290,4 +290,4 @@ _DECODERS: tuple[tuple[Decoder, bool, bool], ...] = (
     (_numbers, True, True),
     *((functools.partial(_base64, skip=skip), True, True) for skip in range(4)),
 )
-"""Decoders, whether what each gives are bytes, and whether it decodes runs or single signs."""
+"""Decoders, whether the result of each is bytes, and whether it decodes runs or single characters."""

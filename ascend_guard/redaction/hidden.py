@@ -1,8 +1,9 @@
-"""Values that no log, traceback or debugging print may show, and classes that hold them (promise 8).
+"""Values that no log, traceback or debug print may show, and classes that contain them (promise 8).
 
-1. A key is a ``HiddenKey``: bytes that do not show themselves.
-2. A class whose fields hold secrets or raw arguments is decorated with ``masks``: ``repr`` and ``rich`` show "***" there.
-3. What other libraries would read field by field to print or encode it (``Permit``) is no structure, but a plain object.
+1. A key is a ``HiddenKey``: bytes that do not show their content.
+2. A class whose fields contain secrets or raw arguments is decorated with ``masks``: ``repr`` and ``rich`` show "***"
+   there.
+3. An object that other libraries would print or encode field by field (``Permit``) is a plain object, not a structure.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class HiddenKey(bytes):
 
 
 class Secrets(Sequence[str]):
-    """The texts of what was redacted. No tuple: libraries would print and encode its members."""
+    """The texts of what was redacted. Not a tuple, whose members libraries would print and encode."""
 
     __slots__ = ("_texts",)
 
@@ -67,7 +68,8 @@ class Secrets(Sequence[str]):
 
 
 def masks(*hidden: str) -> Callable[[type[T]], type[T]]:
-    """A decorator of a msgspec structure: its representations show ``***`` for these fields, unless they are None."""
+    """Return a decorator for msgspec structures: their representations show ``***`` for these fields, unless they are
+    None."""
 
     def decorate(kind: type[T]) -> type[T]:
         fields: tuple[str, ...] = getattr(kind, "__struct_fields__", ())
@@ -84,7 +86,7 @@ def masks(*hidden: str) -> Callable[[type[T]], type[T]]:
         def represent(self: Any) -> str:
             return f"{kind.__name__}({', '.join(f'{name}={value!r}' for name, value in shown(self))})"
 
-        kind.__repr__ = represent  # type: ignore[method-assign]  # a class has the methods it is given
+        kind.__repr__ = represent  # type: ignore[method-assign]  # a class has the methods that are set on it
         kind.__rich_repr__ = shown  # type: ignore[attr-defined]  # rich looks for it by name
         return kind
 

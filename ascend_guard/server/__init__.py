@@ -1,1 +1,1 @@
-"""The control plane as a server: routes over the engine, and nothing that decides."""
+"""The control plane as a server: HTTP endpoints over the engine. It makes no decisions itself."""

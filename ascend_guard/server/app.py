@@ -1,4 +1,4 @@
-"""The server put together: the table's endpoints with their handlers, what runs beside them, and how it starts and ends."""
+"""The whole server: the table's endpoints with their handlers, the background tasks, start and end."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ from .metrics import Meter
 from .openapi import document
 from .requests.asgi import Receive, Scope, Send, correlation_of, heads, require_once, respond
 from .requests.doors import Streams
-from .requests.endpoint import Desk, Served
+from .requests.endpoint_app import EndpointContext, Served
 from .stream import stream
 from .webhooks.delivery import DeliveryWorker
 
 _log = logging.getLogger("ascend_guard.server")
 
 HOUSEKEEPING = 1.0
-"""Seconds between two looks for deadlines that have passed and processes that have died."""
+"""Seconds between two rounds of housekeeping: passed deadlines and dead processes."""
 
 
 class Server:
     """One replica.
 
     Args:
-        store: where everything is kept; closed with the server.
-        policy: what is allowed.
+        store: the store; closed with the server.
+        policy: the policy.
         settings: see ``ServerSettings``.
-        verifiers: of people's tokens, besides the local issuer.
+        verifiers: verifiers of people's tokens, besides the local issuer.
         clock: seconds since the epoch.
     """
 
@@ -85,13 +85,13 @@ class Server:
 
         self.notices = Notices()
         limiter = RateLimiter(tier, clock, local=settings.tier, shelf=Shared(store))
-        self._desk = Desk(self.services, self.gate, limiter, self.notices)
+        self._context = EndpointContext(self.services, self.gate, limiter, self.notices)
         self.change_feed.watch(self._happened)
         self._fixed: dict[tuple[str, str], Served] = {}
         self._starlette = self._application()
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application. A path without parameters needs no router, which would cost as much as all the rest."""
+        """The ASGI application. Paths without parameters bypass the router, which costs as much as all other work."""
         served = self._fixed.get((scope.get("method", ""), scope.get("path", "")))
         if served is None:
             await self._starlette(scope, receive, send)
@@ -100,24 +100,24 @@ class Server:
         await served(scope, receive, send)
 
     def _application(self) -> Starlette:
-        desk = self._desk
+        context = self._context
         routes = []
         for endpoint in ENDPOINTS:
-            served = Served(endpoint, HANDLERS[endpoint.name], desk)
+            served = Served(endpoint, HANDLERS[endpoint.name], context)
             for path in (endpoint.path, *endpoint.aliases):
                 routes.append(_Route(path, endpoint=served, methods=[endpoint.method]))
                 if "{" not in path:
                     self._fixed[endpoint.method, path] = served
         routes += [
-            _Route("/api/v1/stream", endpoint=_Stream(desk, self.change_feed), methods=["GET"]),
+            _Route("/api/v1/stream", endpoint=_Stream(context, self.change_feed), methods=["GET"]),
             _Route(
                 "/openapi.json",
-                endpoint=_Open(desk, self._document, "application/json"),
+                endpoint=_Open(context, self._document, "application/json"),
                 methods=["GET"],
             ),
             _Route(
                 "/metrics",
-                endpoint=_Open(desk, self.services.meter.exposition, Meter.content_type),
+                endpoint=_Open(context, self.services.meter.exposition, Meter.content_type),
                 methods=["GET"],
             ),
         ]
@@ -143,7 +143,7 @@ class Server:
             for task in beside:
                 with suppress(asyncio.CancelledError):
                     await task
-            self._desk.lanes.close()
+            self._context.lanes.close()
             await asyncio.to_thread(self.services.store.close)
 
     async def _housekeep(self) -> None:
@@ -152,7 +152,7 @@ class Server:
             try:
                 await asyncio.to_thread(housekeep, services.store, services.clock(), lambda: None)
             except Exception as error:
-                _log.warning("Deadlines cannot be looked after now: %s", error)
+                _log.warning("Housekeeping failed; deadlines are not checked now: %s", error)
             await asyncio.sleep(HOUSEKEEPING)
 
     def _happened(self, events: list[str]) -> None:
@@ -162,7 +162,7 @@ class Server:
 
 
 class _Route(Route):
-    """A route whose path is matched to its very end: Starlette's ``$`` lets a newline follow, which proxies' rules miss."""
+    """A route whose path is matched to its end: Starlette's ``$`` accepts a trailing newline, which proxies' rules miss."""
 
     def __init__(self, path: str, **options: Any) -> None:
         super().__init__(path, **options)
@@ -172,29 +172,31 @@ class _Route(Route):
 class _Stream:
     """The pushed stream's endpoint."""
 
-    def __init__(self, desk: Desk, change_feed: ChangeFeed) -> None:
-        self._desk = desk
+    def __init__(self, context: EndpointContext, change_feed: ChangeFeed) -> None:
+        self._context = context
         self._change_feed = change_feed
-        self._streams = Streams(desk.notices, desk.services.settings.streams_per_key)
+        self._streams = Streams(context.notices, context.services.settings.streams_per_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, twice = heads(scope)
         extra: list[tuple[bytes, bytes]] = []
         try:
             require_once(twice)
-            caller = await self._desk.admit(scope, headers, Access.CALLER, extra)
+            caller = await self._context.admit(scope, headers, Access.CALLER, extra)
             if caller.signing_secret is not None:
-                now = self._desk.services.clock()
+                now = self._context.services.clock()
                 await require_signature(caller.signing_secret, headers, b"", now, None)
 
             async def admitted() -> None:
-                with suppress(StoreError):  # the news say themselves when the database is out of reach
-                    await self._desk.gate.admit(headers, Access.CALLER)
+                with suppress(StoreError):  # the change feed itself reports when the database is unreachable
+                    await self._context.gate.admit(headers, Access.CALLER)
 
             with self._streams.one(caller):
-                await stream(self._desk, self._change_feed, caller, headers, admitted, scope, receive, send)
-        except AscendError as error:  # it did not begin: what goes wrong later ends it
-            status, body = self._desk.refused(error, "stream", headers, extra)
+                await stream(
+                    self._context, self._change_feed, caller, headers, admitted, scope, receive, send
+                )
+        except AscendError as error:  # it did not begin; a later error ends it
+            status, body = self._context.refused(error, "stream", headers, extra)
             extra.append((b"x-correlation-id", correlation_of(headers).encode()))
             await respond(send, status, body, extra)
 
@@ -203,10 +205,10 @@ _OPENAPI = msgspec.json.encode(document(ENDPOINTS))
 
 
 class _Open:
-    """A document that anybody may read, so many times a minute. It is written anew once a second at most."""
+    """A public document, with a rate limit. It is generated at most once a second."""
 
-    def __init__(self, desk: Desk, write: Callable[[], bytes], content_type: str) -> None:
-        self._desk = desk
+    def __init__(self, context: EndpointContext, write: Callable[[], bytes], content_type: str) -> None:
+        self._context = context
         self._write = write
         self._type = content_type.encode()
         self._written: tuple[float, bytes] | None = None
@@ -214,13 +216,13 @@ class _Open:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         try:
-            self._desk.limiter.hit_open(client[0] if client else "")
+            self._context.limiter.hit_open(client[0] if client else "")
         except AscendError as error:
             headers: list[tuple[bytes, bytes]] = []
-            self._desk.notices.note(
-                "open documents", client[0] if client else "?", "asks too often for what anybody may read"
+            self._context.notices.note(
+                "open documents", client[0] if client else "?", "requests public documents too often"
             )
-            status, body = self._desk.refused(error, "document", {}, headers)
+            status, body = self._context.refused(error, "document", {}, headers)
             await respond(send, status, body, headers)
             return
         await respond(send, 200, self._now(), [], self._type)
@@ -233,7 +235,7 @@ class _Open:
 
 
 async def _astray(request: Request, error: Exception) -> Response:
-    """No such path, or not with this method."""
+    """The answer for an unknown path, or an unknown method of a path."""
     assert isinstance(error, HTTPException)
     missing = error.status_code == 404
     headers = {"content-type": "application/json"}
@@ -243,7 +245,7 @@ async def _astray(request: Request, error: Exception) -> Response:
     body = ErrorBody(
         "There is no such endpoint. See /openapi.json."
         if missing
-        else "Not with this method. See /openapi.json.",
+        else "This endpoint does not have this method. See /openapi.json.",
         "NOT_FOUND" if missing else "METHOD_NOT_ALLOWED",
         error.status_code,
     )

@@ -1,16 +1,17 @@
-"""Follows the audit log and tells its listeners: processes on the pushed stream, and the parts of this server.
+"""Follows the audit log and informs its listeners: processes on the pushed stream, and parts of this server.
 
-Every change is in the log, whichever replica made it, so every replica learns of it here: each ten milliseconds it asks
-whether anything was committed (which costs a microsecond; PostgreSQL tells by NOTIFY).
+Every change is in the log, whichever replica made it, so every replica sees it here: every ten milliseconds it checks
+whether anything was committed (which costs a microsecond; PostgreSQL uses NOTIFY).
 
 Rules (promise 9, tenants never see each other):
 
-1. A message is made of one audit record, and goes to listeners of that record's organization only.
-2. A listener whose key is for one agent is told of records that name this agent, or no agent.
-3. Nothing is sent because of any other record: no empty message either, whose moment alone tells that something happened.
+1. A message is made from one audit record, and goes only to listeners of that record's organization.
+2. A listener whose key is for one agent receives records that name this agent, or no agent.
+3. Nothing is sent because of any other record, not even an empty message: its time alone would reveal activity.
 4. A message's ``id`` is the number of its own record, never that of the newest record of all.
-5. Which switches are on is read from where they are, and that may change just before or after its record is written. So a
-   listener is told whenever the switches that it hears of are others than it was told, then without an ``id`` (promise 4).
+5. The switches that are on are read from where they are stored, and that may change just before or after its record is
+   written. So a listener is also informed whenever its switches differ from those last sent to it, then without an ``id``
+   (promise 4).
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from .handlers.decisions import standing
 _log = logging.getLogger("ascend_guard.server")
 
 INTERVAL = 0.01
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 STALE = 2.0
-"""Seconds without a successful look after which nothing is known of the kill switch any more."""
+"""Seconds without a successful check after which the state of the kill switch is unknown."""
 
 LONGEST_QUEUE = 20_000
-"""Messages a slow listener may be behind before it is cut off; it resumes where it was."""
+"""Messages that a slow listener may be behind before it is disconnected; it resumes at the same place."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,37 +47,37 @@ class Listener:
     """One connection of the stream.
 
     Args:
-        organization: whose news.
-        agent_id: the one agent its key is for.
+        organization: the organization of its messages.
+        agent_id: the only agent that its key is for, or None.
     """
 
     def __init__(self, organization: str, agent_id: str | None) -> None:
         self.organization = organization
         self.agent_id = agent_id
-        self.on: list[KillSwitchState] | None = None  # the switches that it was told last
+        self.on: list[KillSwitchState] | None = None  # the switches that were last sent to it
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def concerns(self, told: Told) -> bool:
-        """Whether it may be told this."""
+        """Return whether it may receive this."""
         return told.organization == self.organization and self.hears(told.agent_id)
 
     def hears(self, agent_id: str | None) -> bool:
-        """Whether news about this agent (None: about all) is for it."""
+        """Return whether it receives messages about this agent (None: about all)."""
         return agent_id is None or self.agent_id is None or agent_id == self.agent_id
 
     def heard(self, on: dict[str, KillSwitchState]) -> list[KillSwitchState]:
-        """Those of its organization's kill switches that it may know of."""
+        """Return those of its organization's kill switches that it may see."""
         return [state for state in on.values() if self.hears(state.agent_id)]
 
     def opened(self, on: dict[str, KillSwitchState]) -> bool:
-        """Its stream begins with these switches. False when others were queued meanwhile, which it reads after them."""
+        """Its stream begins with these switches. False if others were queued meanwhile, which are sent after them."""
         if self.on is not None:
             return False
         self.on = self.heard(on)
         return True
 
     def tell(self, message: bytes) -> None:
-        """Queue a message, or cut the listener off when it is too far behind."""
+        """Queue a message, or disconnect the listener if it is too far behind."""
         if self.queue.qsize() < LONGEST_QUEUE:
             self.queue.put_nowait(message)
         elif self.queue.qsize() == LONGEST_QUEUE:
@@ -84,11 +85,11 @@ class Listener:
 
 
 class ChangeFeed:
-    """What happens, as it happens.
+    """Events as they happen.
 
     Args:
-        store: whose trail.
-        interval: seconds between two looks.
+        store: the store whose trail is followed.
+        interval: seconds between two checks.
     """
 
     def __init__(self, store: Store, interval: float = INTERVAL) -> None:
@@ -102,28 +103,28 @@ class ChangeFeed:
         self.closing = False
 
     def watch(self, callback: Callable[[list[str]], None]) -> None:
-        """Call this, on the event loop, with the names of the events that happened."""
+        """Call this, on the event loop, with the names of new events."""
         self._watchers.append(callback)
 
     def add(self, listener: Listener) -> None:
-        """Tell this listener everything from now on."""
+        """Inform this listener from now on."""
         self._listeners.add(listener)
 
     def remove(self, listener: Listener) -> None:
-        """Tell it no more."""
+        """Stop informing it."""
         self._listeners.discard(listener)
 
     def compare(self) -> None:
-        """Look soon whether each listener was told the switches that are on."""
+        """Check soon whether each listener has received the switches that are on."""
         self._turns = object()
 
     @property
     def fresh(self) -> bool:
-        """Whether what was told is all there is to tell."""
+        """Return whether the last check is recent enough."""
         return not self.closing and asyncio.get_running_loop().time() - self._looked < STALE
 
     def close(self) -> None:
-        """End every stream: this server is going away."""
+        """End every stream: this server is shutting down."""
         self.closing = True
         self._end_streams()
 
@@ -132,13 +133,13 @@ class ChangeFeed:
             listener.queue.put_nowait(None)
 
     async def run(self) -> None:
-        """Look until cancelled. A database that fails is asked again; meanwhile nothing counts as fresh."""
+        """Check until cancelled. After a database error it continues; meanwhile nothing counts as fresh."""
         loop = asyncio.get_running_loop()
         failing, behind = False, True
         while True:
             try:
                 turns = self._store.turns()
-                behind = self._store.changed() or behind  # it says so once, and the look may fail
+                behind = self._store.changed() or behind  # it returns True only once, and the check may fail
                 if behind or turns is not self._turns:
                     await self._look(turned=turns is not self._turns)
                     behind, self._turns = False, turns
@@ -160,7 +161,7 @@ class ChangeFeed:
                 return _Seen(reader.head().seq)
             events = reader.events_since(seen)
             newest = events[-1].seq if events else seen
-            # Asked for after the events were: a listener that joins later is told of them by how its stream opens.
+            # Read after the events: a listener that joins later learns of them from the beginning of its stream.
             heard = {listener.organization for listener in self._listeners.copy()}
             told = told_of(reader, [event for event in events if event.organization in heard])
             asked = heard if turned else {one.organization for one in told if one.text is None}
@@ -177,13 +178,13 @@ class ChangeFeed:
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What one audit record tells listeners.
+    """The message that one audit record causes.
 
     Args:
         seq: the record's number.
-        organization: whose it is.
-        agent_id: the agent it names; None for all.
-        text: the message; None when a kill switch turned, of which each listener is told what is on for it.
+        organization: the record's organization.
+        agent_id: the agent that it names; None for all.
+        text: the message; None when a kill switch changed: each listener then receives its own switches.
     """
 
     seq: int
@@ -193,8 +194,8 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """What a look found: the newest record, the events since the last look, what they tell, and the switches by now of the
-    organizations where one may have turned."""
+    """The result of a check: the newest record, the events since the last check, their messages, and the present
+    switches of organizations where one may have changed."""
 
     newest: int
     names: list[str] = []
@@ -203,14 +204,14 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 class _Turned(msgspec.Struct):
-    """The part of a kill switch's record that says for which agent."""
+    """The part of a kill switch's record that names the agent."""
 
     agent_id: str | None = None
 
 
 def _tell(listener: Listener, found: _Seen) -> None:
     mine = [one for one in found.told if listener.concerns(one)]
-    # All switches that are on are in one message, so the last turn is enough.
+    # One message contains all switches that are on, so the last change is enough.
     last_turn = max((one.seq for one in mine if one.text is None), default=None)
     for one in mine:
         if one.text is not None:
@@ -225,7 +226,7 @@ def _tell(listener: Listener, found: _Seen) -> None:
 
 
 def told_of(reader: Reader, events: list[Event]) -> list[Told]:
-    """What these records tell, in their order: decisions, and turns of kill switches."""
+    """Return the messages of these records, in their order: decisions, and changes of kill switches."""
     told: list[Told] = []
     for event in events:
         if event.body is not None:
@@ -240,7 +241,7 @@ def told_of(reader: Reader, events: list[Event]) -> list[Told]:
 
 
 def switches(on: list[KillSwitchState], seq: int | None) -> bytes:
-    """The kill switches that are on and a listener may know of: all of them, so that it need not remember."""
+    """All kill switches that are on and a listener may see, in one message, so that it need not remember any."""
     return message("kill_switch", {"on": on}, seq)
 
 

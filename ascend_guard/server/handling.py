@@ -1,4 +1,4 @@
-"""What a handler of an endpoint gets, and what it may reach."""
+"""What the handler of an endpoint receives, and what it may use."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ R = TypeVar("R")
 
 @masks("signing_secret")
 class Caller(Struct, frozen=True):
-    """Who asks.
+    """The authenticated caller of a request.
 
     Args:
-        organization: whose things they see.
+        organization: the organization whose data the caller sees.
         name: for the audit trail: a person's address, or ``key:`` and the key's identifier.
-        person: signed in, as opposed to an API key.
-        role: of a key ``agent`` or ``admin``; of a person ``viewer``, ``approver`` or ``admin``.
-        agent_id: the one agent a key was made for.
-        groups: a person's.
-        issuer: who vouches for a person.
-        subject: what the issuer calls them (``sub``): with it, who they are, whatever their name is by now.
-        signing_secret: with which a key's requests are signed; None where they need not be.
+        person: a person who signed in, as opposed to an API key.
+        role: for a key ``agent`` or ``admin``; for a person ``viewer``, ``approver`` or ``admin``.
+        agent_id: the only agent of a key, or None.
+        groups: a person's groups.
+        issuer: the issuer of a person's token.
+        subject: the issuer's ``sub``: with the issuer, it identifies the person, even under a new name.
+        signing_secret: signs a key's requests; None if they need no signature.
     """
 
     organization: str
@@ -49,33 +49,33 @@ class Caller(Struct, frozen=True):
 
     @property
     def admin(self) -> bool:
-        """Whether they may change what is registered."""
+        """Return whether the caller may change what is registered."""
         return self.role == "admin"
 
     def require_agent(self, agent_id: str) -> None:
-        """A key made for an agent acts only as that agent.
+        """Require that a key for one agent acts only as that agent.
 
         Raises:
-            AuthorizationDeniedError: it is another one.
+            AuthorizationDeniedError: the key is for another agent.
         """
         if self.agent_id is not None and agent_id != self.agent_id:
             raise AuthorizationDeniedError(
-                "This API key was made for another agent. Set ASCEND_AGENT_ID to that one, or use this agent's own key."
+                "This API key is for another agent. Set ASCEND_AGENT_ID to that agent, or use this agent's own key."
             )
 
 
 class Services(Struct):
-    """What handlers work with.
+    """What handlers use.
 
     Args:
         store: the database.
-        policy: what is allowed.
+        policy: the policy.
         clock: seconds since the epoch.
         settings: see ``ServerSettings``.
-        register: which processes behind HTTP were heard of.
-        intake: takes actions in.
-        meter: counts what happens.
-        digest_key: of argument digests, for clients that send none.
+        register: renews the leases of processes behind HTTP.
+        intake: accepts actions.
+        meter: counts for the metrics.
+        digest_key: the key of argument digests, for clients that send none.
     """
 
     store: Store
@@ -89,16 +89,16 @@ class Services(Struct):
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
-    """How a server is set up.
+    """The settings of a server.
 
     Args:
         environment: its name, for ``/api/deployment-info``.
-        region: the same.
-        private_webhooks: whether webhooks may lead to private addresses, and over plain HTTP.
+        region: its region, for the same.
+        private_webhooks: whether webhooks may use private addresses, and plain HTTP.
         heartbeat: seconds between two heartbeats on the pushed stream.
-        tier: how often callers of the organization ``local`` may ask.
-        connections_per_address: how many may be open at once; half of all that the process can have when None.
-        streams_per_key: how many pushed streams of a key or a person may be open at once.
+        tier: the rate limit of the organization ``local``.
+        connections_per_address: the most open connections of one address; None for half of all that the process can have.
+        streams_per_key: the most open pushed streams of one key or person.
     """
 
     environment: str = "production"
@@ -115,14 +115,14 @@ class Request(Struct, Generic[B, Q], frozen=True):
     """One request, checked against its endpoint.
 
     Args:
-        services: what it may reach.
-        caller: who asks.
+        services: what the handler may use.
+        caller: the authenticated caller.
         path: the path's parameters.
-        body: decoded to the endpoint's type; None when there is none.
+        body: decoded to the endpoint's type; None for no body.
         query: likewise.
-        headers: the request's, by lower-case name.
-        correlation_id: ties the answer, its logs and its spans together.
-        sent: the body as it came.
+        headers: the request's headers, by lower-case name.
+        correlation_id: connects the answer, its logs and its spans.
+        sent: the body as received.
     """
 
     services: Services
@@ -136,15 +136,15 @@ class Request(Struct, Generic[B, Q], frozen=True):
 
     @property
     def organization(self) -> str:
-        """Whose things are asked for."""
+        """The organization of the request."""
         return self.caller.organization
 
     async def read(self, work: Callable[[Reader], R]) -> R:
-        """Answer a question from the store."""
+        """Read from the store."""
         return await self.services.store.aread(work)
 
     async def write(self, work: Callable[[Transaction], R]) -> R:
-        """Change something; durable when this returns. ``work`` may run more than once."""
+        """Write to the store; durable when this returns. ``work`` may run more than once."""
         return await self.services.store.awrite(work)
 
 

@@ -1,7 +1,7 @@
 """Prometheus metrics of a server: requests, decisions, connections of the stream.
 
-Counted in plain numbers on the event loop's one thread and put into Prometheus's form when somebody scrapes: its own
-counters take a lock each time, which is a twentieth of a whole request.
+They are counted as plain numbers on the event loop's one thread, and converted to Prometheus's form for each scrape: its
+own counters take a lock each time, which is a twentieth of a whole request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Durations:
 
 
 class Meter(Collector):
-    """Counts what a server does. Each server has its own, so that tests can run several."""
+    """Counts what a server does. Each server has its own meter, so that tests can run several."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -58,11 +58,11 @@ class Meter(Collector):
         self._decisions[decision] = self._decisions.get(decision, 0) + 1
 
     def exposition(self) -> bytes:
-        """All of it as Prometheus reads it."""
+        """The metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus's registry asks for."""
+        """Yield the metrics for Prometheus's registry."""
         requests = CounterMetricFamily(
             "ascend_requests", "Requests by endpoint and status.", labels=("endpoint", "status")
         )

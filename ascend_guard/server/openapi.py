@@ -1,4 +1,4 @@
-"""The OpenAPI document, generated from the same table and types that requests are checked and answered by."""
+"""The OpenAPI document, generated from the table and the types that also check requests and answers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _COMMON = {
     401: "No valid API key or token; approving endpoints accept people only.",
     402: "The kill switch is on.",
     403: "Not allowed.",
-    404: "There is no such thing.",
-    409: "It exists already, or was decided, claimed or settled already.",
+    404: "It does not exist.",
+    409: "It already exists, or was already decided, claimed or settled.",
     413: "The body is too large.",
     415: "The body is compressed.",
-    422: "A value is not as it should be.",
+    422: "A value is invalid.",
     429: "Too many requests; see Retry-After.",
-    503: "Nothing can be recorded now, so nothing is decided.",
+    503: "The database is unavailable, so nothing is decided.",
 }
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The document of these endpoints (OpenAPI 3.1)."""
+    """Return the OpenAPI 3.1 document of these endpoints."""
     types = {
         kind for endpoint in endpoints for kind in (endpoint.body, endpoint.answer, endpoint.query) if kind
     }
@@ -118,7 +118,7 @@ def _query_parameters(
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query parameter is left out where a body would have null."""
+    """Remove null: a query parameter is left out where a body would have null."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     if not options:
         return schema
@@ -126,7 +126,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(endpoint: Endpoint, schema_of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-    # 422 everywhere: an endpoint without a body or a query refuses one that is sent (``decoding``).
+    # 422 everywhere: an endpoint without a body or a query refuses a request that sends one (``decoding``).
     statuses = {*endpoint.refuses, 400, 413, 415, 422, 503}
     if endpoint.access is not Access.PUBLIC:
         statuses |= {401, 429}

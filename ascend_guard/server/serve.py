@@ -1,4 +1,4 @@
-"""Running a server: uvicorn around the application, ended so that nobody's stream keeps it from ending."""
+"""Run a server: uvicorn around the application, with a shutdown that open streams cannot delay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .requests.connections import READ_ON, Bounds, Connection
 from .requests.doors import Doors, room_for_connections
 
 GRACE = 10
-"""Seconds that requests under way are given when the server is asked to end."""
+"""Seconds for requests in progress when the server is asked to stop."""
 
 
 def serve(
@@ -27,17 +27,17 @@ def serve(
     ready: Callable[[str], None],
     started: Callable[[uvicorn.Server], None] | None = None,
 ) -> None:
-    """Answer until a signal says to end, or ``should_exit`` is set on what ``started`` is given.
+    """Serve until a signal stops it, or ``should_exit`` is set on the object passed to ``started``.
 
     Args:
         server: the replica.
         host: the address to listen on.
-        port: 0 takes one that is free.
-        ready: called with the server's address once it listens and has looked at its database.
+        port: 0 takes a free one.
+        ready: called with the server's address once it listens and has read its database.
         started: called with the web server before that.
 
     Raises:
-        ConfigurationError: the address cannot be listened on.
+        ConfigurationError: it cannot listen on the address.
     """
     with _bound(host, port) as listening:
         bound = listening.getsockname()
@@ -52,7 +52,7 @@ def serve(
             lifespan="on",
             interface="asgi3",
             http=Connection,
-            ws="none",  # a request that asks for a WebSocket must reach no other reader than ``Protocol``
+            ws="none",  # only ``Protocol`` may parse a request for a WebSocket
             backlog=1024,
         )
         settings = server.services.settings
@@ -89,14 +89,14 @@ class _Uvicorn(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._served.change_feed.close()  # uvicorn waits for connections to end, and a stream never would
+        self._served.change_feed.close()  # uvicorn waits for connections to end, and a stream never ends
         await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
 def _bound(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # By name: without it asyncio does not see that this is TCP, and leaves small answers to Nagle's algorithm.
+    # By name: without it asyncio does not recognise TCP, and Nagle's algorithm delays small answers.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

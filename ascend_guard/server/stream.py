@@ -1,14 +1,14 @@
 """The pushed stream: decisions and the kill switch as server-sent events, one connection for each process of agents.
 
-    event: ready        what is on now, and how often a heartbeat comes
-    event: decision     an action was decided
-    event: kill_switch  every switch that is on now
-    event: reset        too much was missed: ask after each action that is waited for
-    : heartbeat
+event: ready        the switches that are on, and the interval of heartbeats
+ event: decision     an action was decided
+ event: kill_switch  every switch that is on now
+ event: reset        too much was missed: request the state of each pending action
+ : heartbeat
 
-Each event's id is the number of its audit record; a client that comes back with ``Last-Event-ID`` gets what it missed.
-A stream whose server does not know the present state any more is ended rather than kept silent, and so is one whose key
-was revoked or whose token has expired.
+Each event's id is the number of its audit record; a client that reconnects with ``Last-Event-ID`` gets what it
+missed. A stream is closed, not left silent, when the server does not know the present state any more, or when its
+key was revoked or its token has expired.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ascend_guard.store.port import Reader
 from .change_feed import ChangeFeed, Listener, message, told_of
 from .handling import Caller, Services
 from .requests.asgi import Receive, Scope, Send
-from .requests.endpoint import Desk
+from .requests.endpoint_app import EndpointContext
 
 MOST_MISSED = 5_000
-"""Audit records that are looked through for what a client missed."""
+"""The most audit records that are searched for what a client missed."""
 
 HEARTBEAT = b": heartbeat\n\n"
 
@@ -41,13 +41,13 @@ _RUNNER = re.compile("[0-9a-f]{32}")
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # proxies must pass each event on at once
+    (b"x-accel-buffering", b"no"),  # proxies must pass on each event at once
     (b"x-content-type-options", b"nosniff"),
 ]
 
 
 async def stream(
-    desk: Desk,
+    context: EndpointContext,
     feed: ChangeFeed,
     caller: Caller,
     headers: dict[str, str],
@@ -56,16 +56,18 @@ async def stream(
     receive: Receive,
     send: Send,
 ) -> None:
-    """Answer one connection until either side ends it, or ``admitted`` raises ``AscendError``."""
-    services = desk.services
+    """Serve one connection until either side ends it, or ``admitted`` raises ``AscendError``."""
+    services = context.services
     listener = Listener(caller.organization, caller.agent_id)
     feed.add(listener)
     services.meter.streams += 1
     gone = asyncio.ensure_future(_gone(receive))
     try:
         look = partial(_opening, services=services, listener=listener, headers=headers)
-        if "last-event-id" in headers:  # there may be much to catch up with
-            opening, on = await desk.lanes.run(caller, lambda: services.store.apart(look), most=sys.maxsize)
+        if "last-event-id" in headers:  # there may be much to send
+            opening, on = await context.lanes.run(
+                caller, lambda: services.store.apart(look), most=sys.maxsize
+            )
         else:
             opening, on = await services.store.aread(look)
         if not listener.opened(on):
@@ -121,7 +123,7 @@ async def _note(services: Services, runner: str) -> None:
         try:
             await services.store.awrite(lambda tx: services.register.see(tx, runner))
         except AscendError:
-            pass  # its lease runs out, and what it runs will show as unknown until it reports back
+            pass  # its lease ends, and what it runs shows as unknown until it reports
 
 
 async def _gone(receive: Receive) -> None:
@@ -130,7 +132,7 @@ async def _gone(receive: Receive) -> None:
 
 
 def runner_in(scope: Scope) -> str | None:
-    """The process that listens, as its query says."""
+    """Return the listening process, from its query."""
     given = parse_qs(scope["query_string"].decode("latin-1")).get("runner", [""])[0]
     return REMOTE + given if _RUNNER.fullmatch(given) else None
 
@@ -138,7 +140,7 @@ def runner_in(scope: Scope) -> str | None:
 def _opening(
     reader: Reader, services: Services, listener: Listener, headers: dict[str, str]
 ) -> tuple[list[bytes], dict[str, KillSwitchState]]:
-    """What a stream begins with, and the kill switches that are on by then."""
+    """Return the first messages of a stream, and the kill switches that are on by then."""
     head = reader.head().seq
     on = dict(reader.kill_switches(listener.organization))
     ready = message("ready", {"on": listener.heard(on), "heartbeat": services.settings.heartbeat}, head)
@@ -148,10 +150,10 @@ def _opening(
     seen = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else -1
     if not 0 <= seen <= head:
         return [ready, message("reset", {}, head)], on
-    # Counted by the organization's own records: what others do resets no stream of its.
+    # Counted in the organization's own records: other organizations' activity resets no stream.
     events = reader.events_since(seen, listener.organization, limit=MOST_MISSED + 1)
     if len(events) > MOST_MISSED:
         return [ready, message("reset", {}, head)], on
     missed = [one.text for one in told_of(reader, events) if one.text is not None and listener.concerns(one)]
-    # What is on now comes last, so that nothing older is believed after it.
+    # The present switches come last, so that no older state replaces them.
     return [*missed, ready], on

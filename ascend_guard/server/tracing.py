@@ -1,4 +1,4 @@
-"""The server's own spans, which go on with the trace of the agent's call. They cost nothing until an SDK is configured."""
+"""The server's own spans, which continue the trace of the agent's call. They cost nothing until an SDK is configured."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ascend_guard.api.endpoint import Endpoint
 def traced(
     endpoint: Endpoint, headers: Mapping[str, str], correlation: str
 ) -> AbstractContextManager[Callable[[int], None]]:
-    """A server span around one request (OpenTelemetry HTTP conventions); call what it gives with the status."""
-    # The public getter reads the environment each time, which costs more than all the rest here.
+    """A server span for one request (OpenTelemetry HTTP conventions); call the yielded function with the status."""
+    # The public getter reads the environment each time, which costs more than all other work here.
     if getattr(trace, "_TRACER_PROVIDER", trace) is None:
         return _UNTRACED
     return _traced(endpoint, headers, correlation)

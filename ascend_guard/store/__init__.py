@@ -1,1 +1,1 @@
-"""Where actions, approvals, the kill switch and the audit trail are kept."""
+"""The storage of actions, approvals, the kill switch and the audit trail."""

@@ -1,4 +1,4 @@
-"""How a group of works becomes one transaction, and what happens when one of them fails."""
+"""Run a group of works in one transaction, and handle the failure of one of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _log = logging.getLogger("ascend_guard")
 
 
 class Undecided(Exception):
-    """A commit whose answer was lost, and of which nobody can say what came of it: it must not be run again.
+    """A commit whose answer was lost, and whose result is unknown: it must not be run again.
 
     Args:
-        error: what its callers are told.
+        error: the error for its callers.
     """
 
     def __init__(self, error: StoreError) -> None:
@@ -27,18 +27,18 @@ class Undecided(Exception):
 
 
 class Committing(Transaction, Protocol):
-    """A transaction that can be begun again and again."""
+    """A transaction that can be used repeatedly."""
 
     def begin(self, now: float) -> None:
         """Start."""
         ...
 
     def commit(self) -> None:
-        """Make everything durable. Raises ``Undecided`` when it may have become so."""
+        """Make everything durable. Raises ``Undecided`` if it may have become durable."""
         ...
 
     def committed(self) -> None:
-        """Tell those who asked to be told."""
+        """Call the registered callbacks."""
         ...
 
     def rollback(self) -> None:
@@ -56,7 +56,7 @@ class Committer:
     Args:
         transaction: the writer's.
         clock: seconds since the epoch.
-        explain: the error to raise instead of one of the database's; others it returns as they are.
+        explain: returns the error to raise instead of a database error; it returns other errors unchanged.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Committer:
         self._explain = explain
 
     def together(self, group: Sequence[Ticket[Any]]) -> bool:
-        """All in one transaction; False, with nothing done, when any of them fails."""
+        """Run all in one transaction; False, with nothing done, if any of them fails."""
         transaction = self._transaction
         if not self._begin(group):
             return True
@@ -79,7 +79,7 @@ class Committer:
                 except AscendError as error:
                     if transaction.changes() != before:
                         raise
-                    ticket.error = error  # a refusal that touched nothing need not trouble the others
+                    ticket.error = error  # a refusal that changed nothing does not affect the others
             transaction.commit()
         except Undecided as undecided:
             transaction.rollback()
@@ -97,7 +97,7 @@ class Committer:
         return True
 
     def one_by_one(self, group: Sequence[Ticket[Any]]) -> None:
-        """Each in a transaction of its own, until none can be begun any more."""
+        """Run each in its own transaction, until no transaction can be begun."""
         transaction = self._transaction
         for position, ticket in enumerate(group):
             if not self._begin(group[position:]):
@@ -120,13 +120,11 @@ class Committer:
     def _tell(self) -> None:
         try:
             self._transaction.committed()
-        except (
-            Exception
-        ):  # of whoever wanted to be told: everything is durable, and no caller may hear otherwise
-            _log.exception("Something that wanted to hear of a commit failed")
+        except Exception:  # from a callback: everything is durable, and no caller may get another result
+            _log.exception("A callback after a commit failed")
 
     def _begin(self, group: Sequence[Ticket[Any]]) -> bool:
-        """Begin a transaction for them; where none can be begun, they have all failed."""
+        """Begin a transaction for them; if that is impossible, all of them have failed."""
         try:
             self._transaction.begin(self._clock())
         except Exception as error:
@@ -140,6 +138,6 @@ class Committer:
 
 
 def fail(group: Sequence[Ticket[Any]], error: Exception) -> None:
-    """None of them was done."""
+    """Record that none of them was done."""
     for ticket in group:
         ticket.error = error

@@ -1,4 +1,4 @@
-"""What a database or operating-system error means for the user, and how to fix it."""
+"""Explain database and operating-system errors to the user, and how to fix them."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from pathlib import Path
 from ascend_guard.errors import StoreError
 
 BUSY_TIMEOUT = 5.0
-"""Seconds to wait for a foreign program (a database browser) that holds the file; our own processes queue elsewhere."""
+"""Seconds to wait for another program (a database browser) that locks the file; our own processes queue elsewhere."""
 
 
 class LastingStoreError(StoreError):
-    """What the database refused for its content: the same would be refused again."""
+    """The database refused the content: it would refuse the same content again."""
 
 
-ELSEWHERE = "name another place with database_url or ASCEND_DATABASE_URL"
+ELSEWHERE = "name another location with database_url or ASCEND_DATABASE_URL"
 
 
 def explain(error: Exception, path: Path) -> StoreError:
-    """The error to raise instead of one of the database's or the operating system's."""
+    """Return the error to raise instead of one of the database or the operating system."""
     kind = LastingStoreError if isinstance(error, _LASTING) else StoreError
     return kind(f"The database {path} failed ({type(error).__name__}: {error}). {advice(error, path)}")
 
 
 def advice(error: Exception, path: Path | None = None) -> str:
-    """What to do about an error of the operating system's, or of the database at ``path``."""
+    """Return what to do about an error of the operating system, or of the database at ``path``."""
     text = str(error)
     number = getattr(error, "errno", None)
     named = getattr(error, "filename", None)
     at = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else path
     if "full" in text or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         remedy = (
-            "The disk is full, or a quota or limit on files is reached. Free some space; nothing runs until decisions can "
+            "The disk is full, or a quota or limit on files is reached. Free some space; no call runs until decisions can "
             "be recorded."
         )
     elif number in (errno.EMFILE, errno.ENFILE):
         remedy = "This process has too many files open: close some, or raise the limit (ulimit -n)."
     elif at is not None and (number == errno.EISDIR or os.path.isdir(at)) and number != errno.EACCES:
-        remedy = f"{at} is a directory where a file belongs. Move it away, or {ELSEWHERE}."
+        remedy = f"{at} is a directory, but must be a file. Move it away, or {ELSEWHERE}."
     elif "not a database" in text or "malformed" in text:
-        remedy = "The file is damaged or is not a database. Restore it from a backup, or move it away to begin a new one."
+        remedy = "The file is damaged or is not a database. Restore it from a backup, or move it away to create a new one."
     elif "readonly" in text or number in (errno.EACCES, errno.EPERM, errno.EROFS) or forbidden(at):
         remedy = (
             f"It cannot be written, or cannot be read, by this user. {'' if at is None else owned(at)}Decisions must be "
@@ -52,18 +52,18 @@ def advice(error: Exception, path: Path | None = None) -> str:
     elif "unable to open" in text or number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):
         remedy = f"It cannot be opened. Check that the folder exists and is writable, or {ELSEWHERE}."
     elif "locked" in text:
-        remedy = f"Another program has kept it locked for over {BUSY_TIMEOUT:g} s. Close whatever else has the file open."
+        remedy = f"Another program has kept it locked for over {BUSY_TIMEOUT:g} s. Close the programs that have it open."
     elif "WAL" in text:
-        remedy = "Put it on a local disk: network file systems cannot be shared safely."
+        remedy = "Put it on a local disk: network file systems do not lock reliably."
     elif "I/O" in text or isinstance(error, OSError):
-        remedy = "The disk does not take it: check free space, quotas and the disk's health."
+        remedy = "The disk failed: check free space, quotas and the disk's health."
     else:
         remedy = "See `ascend-guard doctor`."
     return remedy
 
 
 def forbidden(path: Path | None) -> bool:
-    """Whether this user may not use a file, or the nearest folder above it that is there."""
+    """Return whether this user may not use a file, or the nearest existing folder above it."""
     if path is None:
         return False
     for at in (path, *path.parents):
@@ -74,12 +74,12 @@ def forbidden(path: Path | None) -> bool:
 
 
 def owned(path: Path) -> str:
-    """A sentence on whose the file is, and who this is, where the two differ: ``It belongs to root; this is nobody. ``"""
+    """Return a sentence on the owner and this user, if they differ: ``It belongs to root; this is nobody. ``"""
     for at in (path, *path.parents):
         try:
             owner = os.stat(at).st_uid
         except OSError:
-            continue  # the first that can be looked at is the one that keeps us out, or what it is in
+            continue  # the first readable folder is the one without access, or contains it
         if owner == os.geteuid():
             break
         return f"{at} belongs to {user_name(owner)}; this runs as {user_name(os.geteuid())}. "
@@ -87,7 +87,7 @@ def owned(path: Path) -> str:
 
 
 def user_name(number: int) -> str:
-    """The user with this number, for people."""
+    """Return the name of the user with this number."""
     import pwd
 
     try:
@@ -100,62 +100,62 @@ _LASTING = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, s
 
 
 def tampered(path: Path) -> StoreError:
-    """The error for a trail whose head nobody with the key has written."""
+    """Return the error for a trail whose head was not sealed with the key."""
     return StoreError(
         f"The end of the audit trail in {path} was not written by the holder of its key: records were cut, or the file "
-        f"was edited, or the key file belongs to another database. Nothing runs until this is cleared up: see "
+        f"was edited, or the key file belongs to another database. No call runs until this is resolved: see "
         f"`ascend-guard audit verify`."
     )
 
 
 def emptied(path: Path) -> StoreError:
-    """The error for a database without content whose key is still there."""
+    """Return the error for a database without content whose key still exists."""
     return StoreError(
-        f"The database {path} is empty, but its key is there: it was emptied. Restore it from a backup; to begin a "
+        f"The database {path} is empty, but its key exists: the database was emptied. Restore it from a backup; to begin a "
         f"new trail, move the key file away as well."
     )
 
 
 def replaced(path: Path) -> StoreError:
-    """The error for a database that is no longer where it was opened, or has lost a file it depends on."""
+    """Return the error for a database that is no longer where it was opened, or has lost a file on which it depends."""
     return StoreError(
-        f"The database {path}, or a file beside it that it depends on ({', '.join(BESIDE)}), was moved, deleted or "
-        f"replaced while it was in use. Other processes may work on other files now, so nothing runs. Put it back, or "
+        f"The database {path}, or a file beside it on which it depends ({', '.join(BESIDE)}), was moved, deleted or "
+        f"replaced while it was in use. Other processes may work on other files now, so no call runs. Put it back, or "
         f"stop every process that uses it, then configure the control plane again."
     )
 
 
 def restored(path: Path) -> StoreError:
-    """The error for a database whose trail does not contain what this process wrote to it or read from it."""
+    """Return the error for a database whose trail lacks a record that this process wrote or read."""
     return StoreError(
         f"The audit trail in {path} does not contain the last record this process has seen: the database was restored to "
-        f"an older state while it was in use. Nothing runs. Stop every process that uses it, see `ascend-guard audit "
+        f"an older state while it was in use. No call runs. Stop every process that uses it, see `ascend-guard audit "
         f"verify`, then start them again."
     )
 
 
 BESIDE = ("-wal", "-shm", ".lock", ".lock-queue", ".key", ".runners")
-"""What is added to the name of the database for the files that an open one depends on."""
+"""Suffixes of the files on which an open database depends."""
 
 
 _POSTGRES = {
-    "28": "It does not let this user in: check the user and the password in the URL, and the server's pg_hba.conf.",
-    "3D000": "There is no such database: create it (createdb), or correct the name at the end of the URL.",
+    "28": "It rejects this user: check the user and the password in the URL, and the server's pg_hba.conf.",
+    "3D000": "The database does not exist: create it (createdb), or correct the name at the end of the URL.",
     "42501": "This user lacks the right to do that. As the database's owner: "
     "GRANT CREATE, USAGE ON SCHEMA public TO the user (to make the tables), or make the user their owner.",
-    "53100": "The server's disk is full. Free some space; nothing runs until decisions can be recorded.",
+    "53100": "The server's disk is full. Free some space; no call runs until decisions can be recorded.",
     "53200": "The server is out of memory.",
-    "53300": "The server has too many connections: raise max_connections, or stop what holds them. A process of ours "
+    "53300": "The server has too many connections: raise max_connections, or close some of them. A process of ascend-guard "
     "needs up to seven.",
     "25006": "It is a standby or a read-only session. Name the primary server, or several hosts in the URL.",
-    "55P03": "Another process holds the end of the audit trail for too long; look for it in pg_stat_activity.",
-    "57014": "It took too long. Look for what holds it up in pg_stat_activity.",
-    "57P": "The server is stopping or starting. Calls go on by themselves once it answers again.",
-    "08": "The connection was lost. Calls go on by themselves once the server answers again.",
-    "25P": "The connection was lost. Calls go on by themselves once the server answers again.",
+    "55P03": "Another process locks the end of the audit trail for too long; find it in pg_stat_activity.",
+    "57014": "It took too long. Find what blocks it in pg_stat_activity.",
+    "57P": "The server is stopping or starting. Calls continue automatically once it answers again.",
+    "08": "The connection was lost. Calls continue automatically once the server answers again.",
+    "25P": "The connection was lost. Calls continue automatically once the server answers again.",
     "54000": "A name is too long to be indexed (about 2,600 bytes).",
 }
-"""By SQLSTATE, or the beginning of one (PostgreSQL, appendix A)."""
+"""Remedies by SQLSTATE, or its beginning (PostgreSQL, appendix A)."""
 
 _BEFORE_SQLSTATE = {
     "authentication failed": "28",
@@ -175,16 +175,16 @@ _BEFORE_SQLSTATE = {
     "connection is lost": "08",
     "SSL": "SSL",
 }
-"""What a server says before there is a session has no SQLSTATE for the driver."""
+"""Messages of a server before there is a session, for which the driver has no SQLSTATE."""
 
 
 def explain_postgres(kind: str, text: str, sqlstate: str | None, where: str) -> StoreError:
-    """The error to raise instead of one of PostgreSQL's.
+    """Return the error to raise instead of one of PostgreSQL.
 
     Args:
         kind: the type of the driver's error.
-        text: what it says, without any password.
-        sqlstate: its code, when it came from within a session.
+        text: its text, without any password.
+        sqlstate: its code, if it came from within a session.
         where: the database, for people.
     """
     if sqlstate is None:

@@ -1,4 +1,4 @@
-"""Open stores, which must be told when their process forks or ends."""
+"""Open stores, which must be informed when their process forks or ends."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ascend_guard.processes import call_around_forks
 
 
 class Forkable(Protocol):
-    """A store with connections, none of which may cross a fork."""
+    """A store with connections, which must not be shared across a fork."""
 
     def before_fork(self) -> bool:
-        """Come to rest; False when there is nothing open."""
+        """Pause; False when nothing is open."""
         ...
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
         ...
 
     def after_fork_in_child(self) -> None:
-        """Let go of everything that belongs to the parent."""
+        """Release everything that belongs to the parent."""
         ...
 
     def finish(self) -> None:
-        """The process ends: commit what was posted, and from here on at once."""
+        """The process ends: commit posted work, and commit later work at once."""
         ...
 
 
@@ -41,20 +41,20 @@ _sections: list[int] = []
 
 
 def remember(store: Forkable) -> None:
-    """This store was opened, by this process or a forked child of it."""
+    """Note that this process, or a forked child of it, opened this store."""
     _opened.add(store)
     multiprocessing = sys.modules.get("multiprocessing.util")
-    if multiprocessing is not None:  # its forked children end without running atexit's functions
+    if multiprocessing is not None:  # its forked children end without running atexit handlers
         multiprocessing.Finalize(None, _finish, exitpriority=0)
 
 
 def forget(store: Forkable) -> None:
-    """It was closed."""
+    """Note that the store was closed."""
     _opened.discard(store)
 
 
 def is_worker() -> bool:
-    """Whether a pool may end this process with a signal as soon as it has its results: nothing may lie in a queue."""
+    """Return whether a pool may end this process with a signal once it has its results: no work may stay in a queue."""
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
 
@@ -79,7 +79,7 @@ def _let_go_after_fork() -> None:
 
 
 def _finish() -> None:
-    """At the end of the process. A second signal must not undo what the exit after the first one is there for."""
+    """Run at the end of the process. A second signal must not undo what the exit after the first one does."""
     error: BaseException | None = None
     before = hold()
     for store in list(_opened):

@@ -1,6 +1,6 @@
-"""A store that is open, closed, or was opened by the parent of a forked process; and its writes, which all stores have.
+"""A store that is open, closed, or was opened by the parent of a forked process; and its writes, which all stores share.
 
-A forked child opens the store anew with its first use. A store that was closed says so.
+A forked child opens the store again at its first use. Using a closed store raises an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPEN, CLOSED, FORKED = range(3)
 
 
 class OpenedStore(ABC):
-    """What the stores on SQLite and PostgreSQL share."""
+    """The common part of the stores on SQLite and PostgreSQL."""
 
     _writer: GroupCommit
     _worker: bool
@@ -73,12 +73,12 @@ class OpenedStore(ABC):
             self._writer.flush()
 
     def flush(self) -> None:
-        """Commit what was posted."""
+        """Commit posted work."""
         if self._state is OPEN:
             self._writer.flush()
 
     def finish(self) -> None:
-        """The process ends: commit what was posted; from here on at once."""
+        """The process ends: commit posted work, and commit later work at once."""
         if self._state is OPEN:
             self._worker = True
             self._writer.finish()

@@ -1,4 +1,4 @@
-"""Pages of lists whose rows may be large: bounded in rows and in bytes, and gone on with behind the last row."""
+"""Pages of lists whose rows may be large: limited in rows and in bytes, and continued after the last row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Page(Struct, frozen=True):
     """A part of a list.
 
     Args:
-        behind: the number of the row before the first one; None begins at the beginning.
-        most: bytes of the rows' bodies together. A single row may have more, so that the list can be gone on with.
+        behind: the number of the row before the first one; None for the beginning of the list.
+        most: bytes of the rows' bodies together. A single row may have more, so that every list can be read on.
     """
 
     behind: int | None = None
@@ -24,13 +24,13 @@ WHOLE = Page()
 
 
 def fitting(execute: Callable[..., Any], rest: str, values: Sequence[Any], page: Page) -> int:
-    """How many of the rows that a query finds are on the page; what is not on it is not read.
+    """Return how many of the rows of a query are on the page; other rows are not read.
 
     Args:
-        execute: asks the database.
+        execute: runs a query.
         rest: the query from its FROM, with a limit and an offset as its last values.
-        values: the query's.
-        page: which one.
+        values: the query's values.
+        page: the page.
     """
     if page.most is None:
         limit: int = values[-2]

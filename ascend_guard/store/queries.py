@@ -1,6 +1,6 @@
-"""The questions and changes that all dialects put the same way, and what a transaction on the audit trail is."""
+"""The reads and changes that are the same in all dialects, and the common part of a transaction on the audit trail."""
 
-# ruff: noqa: S608 - statements are put together from names of our own
+# ruff: noqa: S608 - statements are composed of our own names
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _update(columns: tuple[str, ...]) -> str:
 
 
 class Queries(TrailQueries):
-    """Answers; see ``port.Reader``. A dialect says how to ask: ``execute`` takes SQL with ``?`` for each value."""
+    """Reads; see ``port.Reader``. A dialect provides ``execute``, which takes SQL with ``?`` for each value."""
 
     def __init__(self, execute: Callable[..., Any]) -> None:
         super().__init__(execute)
@@ -177,10 +177,10 @@ class Queries(TrailQueries):
 
 
 class Changes(Queries):
-    """A writer's one transaction, used again and again; see ``port.Transaction``.
+    """A writer's only transaction, used repeatedly; see ``port.Transaction``.
 
-    A dialect says how to ``_execute`` a question, to ``_change`` what has an answer, and to ``_do`` what has none and may
-    wait until the next question or the commit.
+    A dialect provides ``_execute`` for reads, ``_change`` for changes with a result, and ``_do`` for changes without
+    one, which may wait until the next read or the commit.
     """
 
     now: float
@@ -202,7 +202,7 @@ class Changes(Queries):
     # --- the life of a transaction -----------------------------------------------------------------------------------
 
     def _begun(self, now: float, head: Head) -> None:
-        """Make sure that the trail still ends where its key holder ended it."""
+        """Check that the end of the trail is still sealed with the store's key."""
         self.now = now
         self.timestamp = iso(now)
         self._killed = 0
@@ -211,21 +211,21 @@ class Changes(Queries):
             self._key, head.seq, head.hash, head.mac
         ):
             raise StoreError(
-                "The end of the audit trail was not written by the holder of its key: records were cut or the database "
-                "was edited. Nothing runs until this is cleared up: see `ascend-guard audit verify`."
+                "The end of the audit trail was not sealed with its key: records were cut or the database "
+                "was edited. No call runs until this is resolved: see `ascend-guard audit verify`."
             )
         self._head = head
         self.next_seq, self._hash = head.seq + 1, head.hash
 
     def _next_head(self) -> Head:
-        """The head that a commit leaves behind."""
+        """Return the head after the commit."""
         if not (self._trail or self._killed):
             return self._head
         seq = self.next_seq - 1
         return Head(seq, self._hash, self._seal(seq, self._hash), self._head.kill_version + self._killed)
 
     def committed(self) -> None:
-        """Tell those who asked to be told."""
+        """Call the registered callbacks."""
         self._trail.clear()
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
@@ -241,7 +241,7 @@ class Changes(Queries):
         return self._head.kill_version + self._killed  # read when the transaction began
 
     def _number(self, row: ActionRow) -> None:
-        """Which records a new action's first ones will be: those that come next, whatever was recorded before."""
+        """Set the numbers of a new action's first records: the next ones, whatever was recorded before."""
         row.submitted_seq = self.next_seq
         row.started_seq = None if row.claimed_at is None else self.next_seq + 1
 
@@ -296,7 +296,7 @@ class Changes(Queries):
         ).rowcount
         return removed > 0
 
-    # The last two tables are so small that they need no unique index, which would bound the length of names.
+    # The last two tables are so small that they need no unique index, which would limit the length of names.
 
     def approve(
         self,
@@ -356,7 +356,7 @@ STATUSES: dict[str, dict[str, str]] = {
     "auto_approved": {"status=?": "approved", "coalesce(decided_by, '')=?": ""},
     "executed": {"status=?": "approved", "outcome=?": "completed"},
 }
-"""Words of the API for actions of a status and more: approved by the policy alone; reported to have completed."""
+"""Words of the API for a status with a further condition: approved by the policy alone; reported as completed."""
 
 
 def _having(status: str | None) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""What the tables hold, as the engine reads it."""
+"""The rows of the tables, as the engine reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class ActionRow(Struct):
-    """An action as it stands now. Its whole story, arguments included, is in the audit trail.
+    """The present state of an action. Its whole history, including arguments, is in the audit trail.
 
     Times are seconds since the epoch; ``edits`` and ``requirements`` are JSON text.
     """
@@ -60,7 +60,7 @@ class AuditRow(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """An audit record as ``events_since`` gives it; ``body`` is there for kill switches, whose agent it names."""
+    """An audit record from ``events_since``; ``body`` is included for kill switches, because it names the agent."""
 
     seq: int
     action_id: int | None
@@ -70,7 +70,7 @@ class Event(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True):
-    """Something an organization has registered; ``body`` is a JSON object, times are seconds since the epoch."""
+    """Something that an organization has registered; ``body`` is a JSON object, times are seconds since the epoch."""
 
     id: int
     organization: str
@@ -86,11 +86,11 @@ class Approval(Struct, frozen=True):
     """One person's approval.
 
     Args:
-        approver: their name, as people read it.
-        comment: why.
+        approver: the person's name.
+        comment: the reason.
         at: when, in seconds since the epoch.
-        groups: a JSON list, theirs at that moment; None where groups are not known.
-        identity: a JSON list of the issuer of their token and its ``sub``; None where people have a name only.
+        groups: a JSON list of the person's groups at that moment; None if groups are not known.
+        identity: a JSON list of the token's issuer and ``sub``; None for people with a name only.
     """
 
     approver: str
@@ -101,7 +101,7 @@ class Approval(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """The end of the audit trail, and the mac that vouches for it."""
+    """The end of the audit trail, and its mac."""
 
     seq: int
     hash: bytes

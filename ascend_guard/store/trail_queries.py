@@ -1,6 +1,6 @@
-"""The questions about the audit trail that all dialects put the same way."""
+"""The reads of the audit trail that are the same in all dialects."""
 
-# ruff: noqa: S608 - statements are put together from names of our own
+# ruff: noqa: S608 - statements are composed of our own names
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EVENTS = (
 
 
 class TrailQueries:
-    """Answers about the trail; see ``port.Reader``."""
+    """Reads of the trail; see ``port.Reader``."""
 
     def __init__(self, execute: Callable[..., Any]) -> None:
         self._execute = self._stream = execute
@@ -59,7 +59,7 @@ class TrailQueries:
 
     def count_audit(self, organization: str) -> int:
         others = "SELECT count(*) FROM audit WHERE organization<>'local'"
-        # The embedded organization has no index of its own: all but the others' are its records.
+        # The embedded organization has no index: its records are all except those of other organizations.
         mine = f"SELECT (SELECT count(*) FROM audit) - ({others})"
         sql, values = (
             (mine, ()) if organization == "local" else (f"{others} AND organization=?", (organization,))
@@ -77,11 +77,11 @@ class TrailQueries:
 
 
 def of(organization: str) -> str:
-    """The condition that finds an organization's rows by its partial index, which leaves the embedded one out."""
+    """Return the condition that finds an organization's rows by its partial index, which excludes the embedded one."""
     return "organization=?" if organization == "local" else "organization=? AND organization<>'local'"
 
 
 def where_of(conditions: dict[str, Any]) -> tuple[str, list[Any]]:
-    """The condition that all of these hold, but those for which nothing is given, and its values."""
+    """Return the condition for all given values, without those that are None, and its values."""
     given = {condition: value for condition, value in conditions.items() if value is not None}
     return "WHERE " + " AND ".join(given), list(given.values())

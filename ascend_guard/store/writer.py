@@ -1,20 +1,22 @@
-"""Group commit: many callers, one writer, one transaction for all who came while the last one was being synced.
+"""Group commit: many callers, one writer, one transaction for all that arrived during the previous commit.
 
-There is no writer thread to hand a synchronous caller's work to. Whoever gets the lock commits for everybody in the queue,
-so a single caller pays no thread switch and thirty-two share one fsync. Coroutines cannot wait for a lock; for them one
-background thread takes it. Work that nobody waits for lies in the queue for a moment: the next commit takes it along.
+There is no writer thread for the work of synchronous callers. The thread that gets the lock commits for the whole
+queue, so a single caller needs no thread switch, and thirty-two share one fsync. Coroutines cannot wait for a lock; for
+them one background thread takes it. Work that no caller waits for stays in the queue for a moment: the next commit
+includes it.
 
-The rules, and the promise each keeps:
+The rules, and the promise of each:
 
-1. The main thread leads, and takes and gives back the lock, inside a section of ``interrupts``. A wait for another thread's
-   or process's commit ends at once with the exception of a signal handler, and then nothing of the group was done: it goes
-   back to the front of the queue for whoever leads next (promise 5: an interrupt reaches only the call it interrupted).
-2. What a thread that is not in a section touches is changed by single calls of C functions: the queue and the wake-up
-   channel. An interrupt comes before or after one of them, never in the middle.
-3. Posted work that failed because of the database is kept, and goes before anything else until it succeeds or the process
-   ends (promise 5: a finished call's outcome is not lost while its process lives). Work that a caller waits for is not.
-4. A coroutine that queues its work while the writer closes commits it itself, or gets the error that it is closed: nothing
-   else looks at the queue again (promise 5: no call waits for ever).
+1. The main thread leads, and takes and releases the lock, inside a section of ``interrupts``. A wait for another thread's
+   or process's commit ends at once with the exception of a signal handler. Then nothing of the group was done: it returns
+   to the front of the queue for the next leader (promise 5: an interrupt reaches only the call that it interrupted).
+2. State that threads outside a section use, the queue and the wake-up channel, is changed by single calls of C functions.
+   An interrupt comes before or after such a call, never in the middle.
+3. Posted work that failed because of the database is kept, and precedes all other work until it succeeds or the process
+   ends (promise 5: a finished call's outcome is not lost while its process lives). Work that a caller waits for is not
+   kept.
+4. A coroutine that queues its work while the writer closes commits it itself, or gets the error that it is closed, because
+   no other thread looks at the queue again (promise 5: no call waits for ever).
 """
 
 from __future__ import annotations
@@ -44,16 +46,16 @@ WAITING, DONE, ABANDONED = range(3)
 LARGEST_GROUP = 256
 
 LINGER = 0.01
-"""Seconds that work nobody waits for may lie in the queue before the background thread commits it."""
+"""Seconds that work without a waiting caller may stay in the queue before the background thread commits it."""
 
 LONGEST_PAUSE = 5.0
-"""Seconds between two attempts to record what was kept, at most."""
+"""The most seconds between two attempts to record kept work."""
 
 PARTING = 10.0
-"""Seconds that closing, and the end of the process, go on trying to record what was kept."""
+"""Seconds for which closing, and the end of the process, try to record kept work."""
 
 _LATER, _NOW = range(2)
-"""What the background thread is woken for: work that may lie for a moment, work that may not."""
+"""Why the background thread is woken: for work that may wait a moment, or for work that may not."""
 
 _ASLEEP, _LINGERING = range(2)
 
@@ -62,9 +64,9 @@ class Ticket(Generic[R]):
     """One piece of work in the queue, and later its result.
 
     Args:
-        work: what to do in the transaction.
+        work: the work to do in the transaction.
         orphaned: called with the result when it is durable and its caller is gone.
-        posted: what is recorded, for the log, when nobody waits for it.
+        posted: a description for the log, when no caller waits.
         failed: called when posted work will not be tried again.
     """
 
@@ -93,7 +95,7 @@ class Ticket(Generic[R]):
         self._lock = threading.Lock()
 
     def finish(self) -> None:
-        """The group is durable, or has failed."""
+        """Note that the group is durable, or has failed."""
         with self._lock:
             abandoned = self.state is ABANDONED
             self.state = DONE
@@ -101,7 +103,7 @@ class Ticket(Generic[R]):
             self.orphan()
 
     def abandon(self) -> None:
-        """Its caller is gone: skip it, or if it is too late for that, tell ``orphaned``."""
+        """Note that its caller is gone: skip the work, or if it is too late for that, call ``orphaned``."""
         with self._lock:
             done = self.state is DONE
             if not done:
@@ -110,7 +112,7 @@ class Ticket(Generic[R]):
             self.orphan()
 
     def orphan(self) -> None:
-        orphaned, self.orphaned = self.orphaned, None  # once: its loop may be closed, and then it itself
+        orphaned, self.orphaned = self.orphaned, None  # once; its loop may be closed
         if self.error is None and orphaned is not None:
             orphaned(self.result)
 
@@ -124,7 +126,7 @@ class GroupCommit:
     """Runs tickets in groups.
 
     Args:
-        commit: runs a group in one transaction and leaves ``result`` or ``error`` in each ticket. When it raises, nothing
+        commit: runs a group in one transaction and sets ``result`` or ``error`` of each ticket. When it raises, nothing
             of the group was done.
     """
 
@@ -142,13 +144,13 @@ class GroupCommit:
         self._closing = False
 
     def run(self, work: Work[R], orphaned: Callable[[R], None] | None = None) -> R:
-        """Commit this, and whatever else waits, from the calling thread."""
+        """Commit this, and everything else in the queue, from the calling thread."""
         ticket = Ticket(work, orphaned)
         me = get_ident()
         if self._leader == me:
-            # A finaliser interrupted this very thread in the middle of a commit.
+            # A finaliser interrupted this same thread in the middle of a commit.
             raise ServerError(
-                "A governed call cannot begin in the middle of another one's commit (from a finaliser): do it from "
+                "A governed call cannot begin in the middle of another call's commit (from a finaliser): make it from "
                 "ordinary code."
             )
         error: BaseException | None = None
@@ -157,7 +159,7 @@ class GroupCommit:
             self._queue.append(ticket)
             self._take_turn()
             try:
-                if ticket.state is WAITING:  # otherwise somebody else has committed it
+                if ticket.state is WAITING:  # otherwise another thread has committed it
                     self._leader = me
                     while ticket.state is WAITING:
                         self._commit_group()
@@ -189,17 +191,17 @@ class GroupCommit:
             raise
 
     def post(self, work: Work[Any], what: str, failed: Callable[[BaseException], None] | None = None) -> None:
-        """Commit this with the next commit, ``LINGER`` seconds from now at the latest. Safe in finalisers."""
+        """Commit this with the next commit, at the latest ``LINGER`` seconds from now. Safe in finalisers."""
         self._queue.append(Ticket(work, posted=what, failed=failed))
         if self._thread_is is _ASLEEP:
             self._wake(_LATER)
 
     def hurry(self) -> None:
-        """Do not let what was posted lie in the queue: somebody waits for it, but not for ever."""
+        """Commit posted work soon: a caller waits for it, with a time limit."""
         self._wake(_NOW)
 
     def flush(self) -> None:
-        """Return once what was posted is committed, by this thread or another, unless this very thread is committing."""
+        """Return when posted work is committed, by this thread or another, unless this same thread is committing."""
         if self._leader != get_ident():
             with uninterrupted():
                 self._take_turn()
@@ -209,11 +211,11 @@ class GroupCommit:
                     self._lock.release()
 
     def hold(self) -> None:
-        """Let nothing be committed until ``let_go``."""
+        """Prevent commits until ``let_go``."""
         self._lock.acquire()
 
     def let_go(self) -> None:
-        """Go on."""
+        """Allow commits again."""
         self._lock.release()
 
     def close(self, then: Callable[[], None]) -> None:
@@ -239,7 +241,7 @@ class GroupCommit:
                     self._lock.release()
 
     def finish(self) -> None:
-        """The process ends: commit what was posted, for a limited time, and say what could not be."""
+        """The process ends: commit posted work, for a limited time, and log what could not be committed."""
         if self._leader != get_ident():
             with uninterrupted():
                 self._take_turn()
@@ -274,9 +276,9 @@ class GroupCommit:
                     self._thread = thread
 
     def _work(self) -> None:
-        """Lead when there is work that no caller leads for.
+        """Lead when there is work without a waiting caller.
 
-        Only this thread changes ``_thread_is``. It says that it is asleep before it looks at the queue, so work that was
+        Only this thread changes ``_thread_is``. It announces that it sleeps before it checks the queue, so work that was
         queued without a wake-up, because it was not asleep, is seen.
         """
         wakes = self._wakes
@@ -284,7 +286,7 @@ class GroupCommit:
             try:
                 why = wakes.get(timeout=self._pause or None)
             except Empty:
-                why = _NOW  # it is time to try again what was kept
+                why = _NOW  # time to retry kept work
             self._thread_is = _LINGERING
             until = time.monotonic() + LINGER
             while why is _LATER:
@@ -312,7 +314,7 @@ class GroupCommit:
             self._leader = 0
 
     def _part(self) -> None:
-        """Commit everything, again and again for ``PARTING`` seconds, then give up what is left."""
+        """Commit everything, repeatedly for ``PARTING`` seconds, then give up the rest."""
         until = time.monotonic() + PARTING
         try:
             self._lead()
@@ -322,10 +324,10 @@ class GroupCommit:
         finally:
             kept, self._kept = self._kept, []
             for ticket in kept:
-                self._give_up(ticket, "this process is done with the database and could not record it")
+                self._give_up(ticket, "this process closed the database and could not record it")
 
     def _commit_group(self) -> None:
-        group, self._kept = self._kept, []  # posted before anything in the queue
+        group, self._kept = self._kept, []  # posted before everything in the queue
         for ticket in group:
             ticket.error = None
         queue = self._queue
@@ -360,12 +362,12 @@ class GroupCommit:
         for loop, tickets in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_resolve, tickets)
-            except RuntimeError:  # the loop was closed while its calls were being committed
+            except RuntimeError:  # the loop was closed during the commit
                 for ticket in tickets:
                     ticket.orphan()
 
     def _posted(self, ticket: Ticket[Any]) -> None:
-        """Keep posted work that the database did not take; say so once, and again when it has."""
+        """Keep posted work that the database did not accept; log that once, and again when it has succeeded."""
         error = ticket.error
         ticket.attempts += 1
         if error is None:
@@ -373,13 +375,13 @@ class GroupCommit:
         elif isinstance(error, StoreError) and not isinstance(error, LastingStoreError):
             if ticket.attempts == 1:
                 _log.error(
-                    "%s, but that could not be recorded yet. It is tried again while this process runs: %s",
+                    "%s, but that could not be recorded yet. It will be retried while this process runs: %s",
                     ticket.posted,
                     error,
                 )
             self._kept.append(ticket)
             thread = self._thread
-            if thread is None or thread.ident != get_ident():  # which looks by itself when it has led
+            if thread is None or thread.ident != get_ident():  # that thread checks by itself after it has led
                 self._wake(_LATER)
         elif not (
             ticket.attempts > 1 and isinstance(error, ConflictError)

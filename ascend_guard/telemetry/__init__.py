@@ -1,8 +1,8 @@
 """Spans and metrics of governed calls, through the OpenTelemetry API only.
 
-This module finds out whether anybody listens, on every governed call, so it imports nothing and asks little.
-What there is to tell is in ``observer`` (spans) and ``instruments`` (metrics). They load OpenTelemetry, and
-are loaded with the first call somebody listens to.
+This module checks on every governed call whether telemetry is in use, so it imports nothing and does little.
+``observer`` (spans) and ``instruments`` (metrics) load OpenTelemetry. They are loaded at the first call that is
+observed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _modules = sys.modules
 
 
 def observe(action: AgentAction) -> Observer | None:
-    """An observer for this call; None when nobody listens.
+    """Return an observer for this call; None when telemetry is not in use.
 
-    Somebody listens when a tracer provider or a meter provider was set, by ``set_tracer_provider``,
-    ``set_meter_provider`` or ``opentelemetry-instrument``. That is looked up anew on every call: a provider
-    set later is seen, one taken away is forgotten. Never raises.
+    It is in use when a tracer provider or a meter provider was set, by ``set_tracer_provider``,
+    ``set_meter_provider`` or ``opentelemetry-instrument``. That is checked again on every call: a provider that is
+    set later is used, one that is removed is not. Never raises.
     """
     trace = _modules.get("opentelemetry.trace")
     metrics = _modules.get("opentelemetry.metrics._internal")
     try:
-        # The public getters read the environment each time, which costs fifteen times as much as this.
+        # The public getters read the environment each time, which takes fifteen times as long as this.
         tracers = None if trace is None else trace._TRACER_PROVIDER
         meters = None if metrics is None else metrics._METER_PROVIDER
     except AttributeError:
@@ -49,7 +49,7 @@ def observe(action: AgentAction) -> Observer | None:
 
 
 def _asked() -> tuple[Any, Any]:
-    """The providers as the public getters know them, for an API that keeps them elsewhere."""
+    """Return the providers from the public getters, for an API that stores them elsewhere."""
     return (
         _real(_modules.get("opentelemetry.trace"), "get_tracer_provider"),
         _real(_modules.get("opentelemetry.metrics"), "get_meter_provider"),
@@ -59,7 +59,7 @@ def _asked() -> tuple[Any, Any]:
 def _real(module: Any, getter: str) -> Any:
     try:
         provider = getattr(module, getter)()
-    except Exception:  # not imported, or being imported by another thread right now
+    except Exception:  # not imported, or being imported by another thread now
         return None
-    # The API's own providers (proxy, no-op) hand everything to nobody.
+    # The API's own providers (proxy, no-op) discard everything.
     return None if type(provider).__module__.startswith(module.__name__) else provider

@@ -1,4 +1,4 @@
-"""Argument values on spans: only where the user opted in, and never more than the redacted view of them."""
+"""Argument values on spans: only if the user opted in, and only in their redacted view."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from ascend_guard.model import AgentAction
 
 CAPTURE_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-"""The opt-in (GenAI conventions). ``EVENT_ONLY`` is none for spans: it speaks of log events."""
+"""The opt-in (GenAI conventions). ``EVENT_ONLY`` is no opt-in for spans: it is for log events."""
 
 EDITED = "(edited by the approver)"
 
@@ -22,15 +22,15 @@ _DEEPEST = 6
 
 
 def captures_content() -> bool:
-    """Whether argument values may be put on spans; the environment is read on every call."""
+    """Return whether argument values may be put on spans; the environment is read on every call."""
     return os.environ.get(CAPTURE_CONTENT, "").strip().lower() in _ON
 
 
 def arguments_of(action: AgentAction, edited: Collection[str]) -> str:
-    """The redacted arguments as JSON of at most 16,000 characters; what is long or deep is folded.
+    """Return the redacted arguments as JSON of at most 16,000 characters; long or deep values are shortened.
 
     Args:
-        edited: names of arguments an approver changed; the new values are not redacted, so they are left out.
+        edited: names of arguments that an approver changed; the new values are not redacted, so they are left out.
     """
     arguments = {**action.action_details, **dict.fromkeys(edited, EDITED)}
     for longest, most in ((500, 50), (50, 20)):

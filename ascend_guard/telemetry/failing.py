@@ -1,4 +1,4 @@
-"""Telemetry that fails, which no governed call may notice."""
+"""Failures of telemetry, which must not affect a governed call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _swallowed: set[type[BaseException]] = set()
 
 
 def swallow(error: Exception) -> None:
-    """Telemetry that fails must not show in the governed call: said once for each type of error, at debug."""
+    """Log a failure of telemetry, once for each type of error, at debug. The governed call continues."""
     if type(error) not in _swallowed:
         _swallowed.add(type(error))
-        _log.debug("Telemetry failed; governed calls go on without it.", exc_info=error)
+        _log.debug("Telemetry failed; governed calls continue without it.", exc_info=error)

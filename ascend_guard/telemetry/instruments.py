@@ -1,6 +1,6 @@
 """The metrics of governed calls.
 
-No attribute holds an id, an argument or a person: what they can be is bounded by the code and the policy.
+No attribute contains an id, an argument or a person: the code and the policy limit the possible values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from opentelemetry.metrics import Meter, MeterProvider, NoOpMeter
 from ascend_guard._version import __version__
 from ascend_guard.model import AgentAction
 
-from .names import (
+from .attribute_names import (
     ACTION_TYPE,
     AGENT_NAME,
     DECISION,
@@ -43,17 +43,17 @@ DECISION_BUCKETS = (
     2.5,
     5,
 )
-"""Seconds; from the embedded engine's fastest to a server that retries."""
+"""Seconds; from the fastest decision of the embedded engine to a server with retries."""
 
 WAIT_BUCKETS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
-"""Seconds; from somebody who sat there to the next day."""
+"""Seconds; from an immediate decision to one on the next day."""
 
 
 class Instruments:
     """The instruments of one meter.
 
     Args:
-        meter: where they are made.
+        meter: creates them.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -91,12 +91,12 @@ class Instruments:
         waited: float | None,
         context: Context | None,
     ) -> None:
-        """What became of a call, once for every call.
+        """Count the decision on a call, once for every call.
 
         Args:
-            deciding: seconds; None when it never came to a decision.
-            waited: seconds; None when nobody had to be asked.
-            context: holds the span that exemplars point to.
+            deciding: seconds; None when there was no decision.
+            waited: seconds; None when no person had to decide.
+            context: contains the span for exemplars.
         """
         attributes = {DECISION: decision, ACTION_TYPE: action.action_type}
         if deciding is not None:
@@ -108,28 +108,28 @@ class Instruments:
         self._decisions.add(1, attributes, context)
 
     def blocked(self, action: AgentAction, stage: str, context: Context | None) -> None:
-        """The kill switch stopped a call at this stage: ``submit``, ``wait``, ``start`` or ``stream``."""
+        """Count a call that the kill switch stopped at this stage: ``submit``, ``wait``, ``start`` or ``stream``."""
         self._blocks.add(1, {KILL_SWITCH_STAGE: stage, ACTION_TYPE: action.action_type}, context)
 
     def executed(
         self, action: AgentAction, seconds: float, error_type: str | None, context: Context | None
     ) -> None:
-        """The duration of a call whose span is ours, which is that of the span; refused ones count too."""
+        """Record the duration of a call whose span is ours, which is that of the span; denied calls count too."""
         attributes = {TOOL_NAME: action.tool_name}
-        if action.agent_name != action.agent_id:  # where nobody named the agent, its name is its id
+        if action.agent_name != action.agent_id:  # an agent without a name has its id as name
             attributes[AGENT_NAME] = action.agent_name
         if error_type is not None:
             attributes[ERROR_TYPE] = error_type
         self._tool_duration.record(seconds, attributes, context)
 
 
-# Reentrant: a generator that is collected while it is held may end in a governed call.
+# Reentrant: a generator that is collected while it is held may settle a governed call.
 _lock = threading.RLock()
 _latest: tuple[MeterProvider | None, Instruments | None] = (None, None)
 
 
 def instruments_of(provider: MeterProvider | None) -> Instruments | None:
-    """The instruments of this provider, made once; None when it measures nothing."""
+    """Return the instruments of this provider, created once; None when it measures nothing."""
     global _latest
     known = _latest
     if provider is None or known[0] is provider:

@@ -1,8 +1,8 @@
 """The spans of one governed call.
 
-``execute_tool {tool}`` lasts from the call to its outcome. In it lie ``ascend.submit``, ``ascend.wait`` and
-``ascend.claim``, and the spans of whatever the tool's body does. Where a framework has opened such a span for
-the call already, that one is used, and left to the framework to end.
+``execute_tool {tool}`` lasts from the call to its outcome. It contains ``ascend.submit``, ``ascend.wait`` and
+``ascend.claim``, and the spans of the tool's body. If a framework has already opened such a span for the call, that span is
+used, and the framework ends it.
 
 A span is current only while the control plane works or a step of the body runs, never across a ``yield``: it
 cannot leak into the caller's context.
@@ -35,7 +35,7 @@ from ascend_guard.errors import (
 from ascend_guard.flow import AwaitDecision, Begin, CheckKillSwitch, Claim, ControlPlane, Effect, Submit
 from ascend_guard.model import ActionResult, AgentAction, Decision, Outcome
 
-from . import names
+from . import attribute_names
 from .content import arguments_of, captures_content
 from .failing import swallow
 from .instruments import Instruments, instruments_of
@@ -51,9 +51,9 @@ _CHILDREN: dict[type[Effect[Any]], tuple[str, str]] = {
     AwaitDecision: ("ascend.wait", "wait"),
     Claim: ("ascend.claim", "start"),
 }
-"""The span of an effect, and the stage at which the kill switch stopped the call when it did so there."""
+"""The span of an effect, and the stage at which the kill switch stops the call during it."""
 
-# Reentrant: a generator that is collected while it is held may end in a governed call.
+# Reentrant: a generator that is collected while it is held may settle a governed call.
 _lock = threading.RLock()
 _tracer: tuple[TracerProvider | None, Tracer | None] = (None, None)
 
@@ -61,7 +61,7 @@ _tracer: tuple[TracerProvider | None, Tracer | None] = (None, None)
 def start(
     action: AgentAction, tracers: TracerProvider | None, meters: MeterProvider | None
 ) -> Observer | None:
-    """Begin to observe a call; None when both providers throw everything away (``OTEL_SDK_DISABLED``)."""
+    """Begin to observe a call; None when both providers discard everything (``OTEL_SDK_DISABLED``)."""
     tracer, instruments = _tracer_of(tracers), instruments_of(meters)
     if tracer is None and instruments is None:
         return None
@@ -69,7 +69,7 @@ def start(
 
 
 def harmless(method: Callable[P, R]) -> Callable[P, R | None]:
-    """Whatever goes wrong inside goes no further; the answer is None then."""
+    """Catch every exception of the method; the result is then None."""
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -83,12 +83,12 @@ def harmless(method: Callable[P, R]) -> Callable[P, R | None]:
 
 
 class Observer:
-    """Watches one governed call. None of its methods raises.
+    """Observes one governed call. None of its methods raises.
 
     Args:
-        action: what is asked.
-        tracer: makes the spans; None when only metrics are listened to.
-        instruments: take the measurements; None when only spans are listened to.
+        action: the action.
+        tracer: creates the spans; None when only metrics are in use.
+        instruments: take the measurements; None when only spans are in use.
     """
 
     __slots__ = (
@@ -126,18 +126,18 @@ class Observer:
         if tracer is not None:
             self._open(tracer)
 
-    # --- for whoever runs the call --------------------------------------------------------------------------
+    # --- for the runner of the call --------------------------------------------------------------------------
 
     def watch(self, plane: ControlPlane) -> ControlPlane:
-        """The same control plane, with its work seen."""
+        """Return the same control plane with observation of its work."""
         return _Watched(plane, self)
 
     @harmless
     def enter(self) -> object:
-        """A step of the tool's body begins, in this context: spans it opens are children of this call's.
+        """Note that a step of the tool's body begins, in this context: its spans are children of this call's span.
 
         Returns:
-            What ``leave`` takes.
+            The argument for ``leave``.
         """
         if self._verdict is None:
             self._decide(None)
@@ -145,16 +145,16 @@ class Observer:
 
     @harmless
     def leave(self, token: Any) -> None:
-        """That step is over: back to the span that was current before it."""
+        """Note that the step ended: restore the previous current span."""
         if isinstance(token, contextvars.Token):
-            # otel.detach would log an error where a coroutine is finalised in another context than its own.
+            # otel.detach would log an error if a coroutine is finalised in another context than its own.
             token.var.reset(token)
         elif token is not None:
             otel.detach(token)
 
     @harmless
     def end(self, outcome: Outcome | None, error: BaseException | None) -> None:
-        """The call was refused (``outcome`` is None), or has settled. A second call does nothing."""
+        """Note that the call was refused (``outcome`` is None), or has settled. A second call does nothing."""
         if self._ended:
             return
         self._ended = True
@@ -173,13 +173,13 @@ class Observer:
     # --- for the watched control plane ----------------------------------------------------------------------
 
     def begin(self, effect: Effect[Any]) -> Step:
-        """The control plane starts on this effect, in this context."""
+        """Note that the control plane starts on this effect, in this context."""
         step = Step()
         self._enter_step(step, effect)
         return step
 
     def finish(self, step: Step, effect: Effect[Any], reply: object, error: BaseException | None) -> None:
-        """It answered, or failed."""
+        """Note that it answered, or failed."""
         self.leave(step.token)
         self._learn(step.seconds(), effect, reply, error)
         step.tell(reply, error)
@@ -207,7 +207,7 @@ class Observer:
             self._waited = seconds
         elif isinstance(effect, Submit | Claim):
             self._deciding = (self._deciding or 0.0) + seconds
-        # That an approval could be claimed is all a claim's answer need say; who and why came before.
+        # A claim's answer adds nothing except that the approval could be claimed.
         if isinstance(reply, ActionResult) and not (isinstance(effect, Claim) and reply.is_approved()):
             self._result = reply
             self._edited |= frozenset(reply.modified_arguments or ())
@@ -219,11 +219,14 @@ class Observer:
         if blocked:
             self._stage = effect.stage
         elif effect.stage == "stream" or isinstance(effect, Begin):
-            return  # in every call and between every two chunks: they would push every other event off the span
+            return  # in every call and between chunks: they would displace the span's other events
         if self._span is not None and self._span.is_recording():
             self._span.add_event(
                 "ascend.kill_switch",
-                {names.KILL_SWITCH_STAGE: effect.stage, names.KILL_SWITCH_BLOCKED: blocked},
+                {
+                    attribute_names.KILL_SWITCH_STAGE: effect.stage,
+                    attribute_names.KILL_SWITCH_BLOCKED: blocked,
+                },
             )
 
     # --- the call's span ------------------------------------------------------------------------------------
@@ -236,7 +239,7 @@ class Observer:
             self._span, self._own = current, False
             return
         self._span = span = tracer.start_span(
-            f"{names.EXECUTE_TOOL} {self._action.tool_name}", attributes=attributes
+            f"{attribute_names.EXECUTE_TOOL} {self._action.tool_name}", attributes=attributes
         )
         if not getattr(span, "attributes", True):
             span.set_attributes(attributes)  # a sampler did not pass them on
@@ -249,31 +252,31 @@ class Observer:
             return
         attributes: dict[str, AttributeValue] = {}
         result = self._result
-        # Only a refusal's: a tool's error may be of any kind, or come from a governed call made inside this one.
+        # Only for a refusal: a tool's error may be of any kind, or come from a governed call inside this one.
         refusal = error if outcome is None and isinstance(error, AscendError) else None
         rule = None if refusal is None else refusal.rule
         message: str | None = None
         if self._verdict is not None:
-            attributes[names.DECISION] = self._verdict
+            attributes[attribute_names.DECISION] = self._verdict
         if result is not None:
-            attributes[names.ACTION_ID] = result.action_id
-            attributes[names.RISK_SCORE] = result.risk_score
-            attributes[names.RISK_LEVEL] = str(result.risk_level)
+            attributes[attribute_names.ACTION_ID] = result.action_id
+            attributes[attribute_names.RISK_SCORE] = result.risk_score
+            attributes[attribute_names.RISK_LEVEL] = str(result.risk_level)
             rule = result.policy_matched or rule
         if rule is not None:
-            attributes[names.POLICY_RULE] = rule
+            attributes[attribute_names.POLICY_RULE] = rule
         if outcome is not None:
-            attributes[names.OUTCOME] = str(outcome.status)
+            attributes[attribute_names.OUTCOME] = str(outcome.status)
         if error_type is not None:
-            attributes[names.ERROR_TYPE] = error_type
+            attributes[attribute_names.ERROR_TYPE] = error_type
         if captures_content():
             if outcome is not None:
                 message = outcome.error
             elif refusal is not None:
                 message = refusal.reason
-            attributes[names.TOOL_ARGUMENTS] = arguments_of(self._action, self._edited)
+            attributes[attribute_names.TOOL_ARGUMENTS] = arguments_of(self._action, self._edited)
             if result is not None and result.decided_by is not None:
-                attributes[names.DECIDED_BY] = result.decided_by
+                attributes[attribute_names.DECIDED_BY] = result.decided_by
         span.set_attributes(attributes)
         if error is not None:
             span.set_status(StatusCode.ERROR, message)  # no message without content: it may quote arguments
@@ -307,7 +310,7 @@ class Observer:
         if self._instruments is None:
             return
         context = self._exemplar()
-        # The stage tells it from a kill switch error out of a governed call made inside this one.
+        # The stage distinguishes it from a kill-switch error of a governed call inside this one.
         if self._stage is not None and isinstance(error, KillSwitchError):
             self._instruments.blocked(self._action, self._stage, context)
         if self._own:
@@ -318,7 +321,7 @@ class Observer:
 
 
 class Step:
-    """One effect under way."""
+    """One effect in progress."""
 
     __slots__ = ("_began", "_ended", "span", "token")
 
@@ -329,30 +332,30 @@ class Step:
         self._began = perf_counter()
 
     def seconds(self) -> float:
-        """How long it took, which it has from now on."""
+        """Return how long it took; the time is fixed at the first call."""
         self._ended = time_ns()
         return perf_counter() - self._began
 
     @harmless
     def tell(self, reply: object, error: BaseException | None) -> None:
-        """Put what came of it on its span."""
+        """Put its result on its span."""
         if self.span is None:
             return
         if isinstance(reply, ActionResult):
-            self.span.set_attribute(names.DECISION, str(reply.status))
+            self.span.set_attribute(attribute_names.DECISION, str(reply.status))
         if error is not None:
-            self.span.set_attribute(names.ERROR_TYPE, type(error).__name__)
+            self.span.set_attribute(attribute_names.ERROR_TYPE, type(error).__name__)
             self.span.set_status(StatusCode.ERROR)
 
     @harmless
     def close(self) -> None:
-        """End its span, as of when it was over."""
+        """End its span, with the time at which it was over."""
         if self.span is not None:
             self.span.end(self._ended)
 
 
 class _Watched:
-    """A control plane whose work an observer sees."""
+    """A control plane whose work is observed."""
 
     __slots__ = ("_observer", "_plane", "agent_id", "agent_name", "digest_key")
 

@@ -1,8 +1,8 @@
-"""One run of an agent: a scripted model calls one tool, hears its answer and is done. Usage: KIND FOLDER.
+"""One run of an agent: a scripted model calls one tool, gets its answer and ends. Usage: KIND FOLDER.
 
-``KIND`` is ``bare``; ``saved``, with a checkpointer and no middleware; ``allowed``, our middleware; ``held``: our middleware
-interrupts, a person approves on the control plane, the graph is resumed; ``unasked``: LangChain's
-HumanInTheLoopMiddleware, about another tool; ``asked``: it interrupts, and is resumed with an approval.
+``KIND`` is ``bare``; ``saved``, with a checkpointer and no middleware; ``allowed``, our middleware; ``held``: our
+middleware interrupts, a person approves on the control plane, the graph is resumed; ``unasked``: LangChain's
+HumanInTheLoopMiddleware, for another tool; ``asked``: it interrupts, and is resumed with an approval.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ ran = 0
 
 
 class Scripted(GenericFakeChatModel):
-    """A model that has its tools already."""
+    """A model to which the tools are already bound."""
 
     def bind_tools(self, tools: Sequence[Any], **_: Any) -> Scripted:
         return self
 
 
 def script(name: str) -> Iterator[AIMessage]:
-    """What it says, run after run."""
+    """Yield its messages, run after run."""
     number = 0
     while True:
         asks = {"type": "tool_call", "name": name, "args": arguments(number), "id": f"call-{number}"}
@@ -69,13 +69,13 @@ def check(answer: dict[str, Any], before: int) -> None:
 
 
 def through(number: int) -> None:
-    """A run that nobody stops."""
+    """A run without an interrupt."""
     before = ran
     check(ask(number), before)
 
 
 def decided(number: int) -> None:
-    """A run that a person stops and lets go on."""
+    """A run that is interrupted and approved."""
     before = ran
     (stopped,) = ask(number)["__interrupt__"]
     assert ran == before

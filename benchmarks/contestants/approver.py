@@ -1,4 +1,4 @@
-"""A person at another process: approves each action it is told, and says when. Usage: DURABILITY FOLDER.
+"""A person in another process: approves each named action, and reports the time. Usage: DURABILITY FOLDER.
 
 ``CLOCK_MONOTONIC`` is the same for all processes of a machine.
 """

@@ -1,7 +1,7 @@
 """ascend-langchain 2.0.1: one call of a tool under ``wrap_tools``. Usage: URL KEY.
 
-What it swallows it logs, so a warning ends the run. Kill-switch polling runs, every five seconds beside the calls, because
-without it its client warns at every call.
+A failure that it swallows it logs, so a warning ends the run. Kill-switch polling runs, every five seconds beside the
+calls, because without it its client warns at every call.
 """
 
 from __future__ import annotations

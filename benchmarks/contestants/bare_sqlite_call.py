@@ -1,7 +1,7 @@
 """The audit records of one governed call, byte for byte, written by sqlite3 alone. Usage: DURABILITY FOLDER.
 
 Two records are durable before the tool runs and one after it, as for the governed call. Nothing else is
-kept: no index, no row for the action, no check of the chain.
+stored: no index, no row for the action, no check of the chain.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ascend_guard import AgentAction
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.engine.risk import assess
 
-NEW_NAMES = 20_000  # more than the policy remembers, so each is new again when its turn comes
+NEW_NAMES = 20_000  # more than the policy remembers, so each is new again at its next use
 
 
 def policy_text(rules: int) -> str:

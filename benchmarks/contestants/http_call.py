@@ -1,6 +1,6 @@
 """One governed no-op call over HTTP. Usage: URL KEY MODE; MODE is ``pushed`` or ``asked``.
 
-``pushed``: the stream says how the kill switch stands. ``asked``: the server is asked before every call.
+``pushed``: the stream reports the kill switch. ``asked``: the client requests its state before every call.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 CALLERS = 50
 WARM = 2.0
-"""Seconds at the beginning that do not count: fifty connections are made, and programs start."""
+"""Seconds at the beginning that do not count: fifty connections are opened, and programs start."""
 
 EVERY = 0.2
 """Seconds between two requests of an ordinary caller."""
@@ -61,12 +61,12 @@ class Line:
     async def ask(
         self, method: str, path: str, key: str, body: bytes = b"", *lines: str
     ) -> tuple[int, bytes]:
-        """Both."""
+        """Send a request and return its answer."""
         await self.send(method, path, key, body, *lines)
         return await self.answer()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         if self.writer is not None:
             self.writer.close()
         self.writer = None
@@ -90,7 +90,7 @@ def submission(name: str, **arguments: Any) -> bytes:
 
 
 async def normal(url: str, seconds: float, keys: list[str]) -> dict[str, Any]:
-    """Each submits, and asks about the kill switch every fifth time, five times a second."""
+    """Each caller submits five times a second, and requests the kill switch's state every fifth time."""
     took: dict[str, list[float]] = {"submit": [], "kill_switch": []}
     failed: Counter[str] = Counter()
 
@@ -147,12 +147,12 @@ async def _many(count: int, *work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def audit_pages(url: str, key: str, seen: Counter[str]) -> None:
-    """The audit trail, a thousand records a time, eight at once."""
+    """The audit trail, a thousand records per request, eight requests at once."""
     await _many(8, lambda: _again(url, seen, "GET", "/api/audit/logs?limit=1000", key))
 
 
 async def long_lists(url: str, key: str, seen: Counter[str]) -> None:
-    """Ten thousand registered components, with what is computed of them, and the alerts."""
+    """Ten thousand registered components with their computed fields, and the alerts."""
     paths = (
         "components?limit=1000&offset=9000",
         "components?limit=1000",
@@ -184,7 +184,7 @@ async def large_bodies(url: str, key: str, seen: Counter[str]) -> None:
 
 
 async def long_lists_in_policies(url: str, key: str, seen: Counter[str]) -> None:
-    """Arguments that a policy goes through one by one."""
+    """Arguments over which a policy iterates."""
     body = json.dumps(
         {"action_type": "bulk", "resource": "r", "agent_id": "a", "action_details": {"items": [1.0] * 15_000}}
     ).encode()
@@ -192,17 +192,17 @@ async def long_lists_in_policies(url: str, key: str, seen: Counter[str]) -> None
 
 
 async def anonymous_bodies(url: str, _: str, seen: Counter[str]) -> None:
-    """Large bodies of nobody, a hundred at once."""
+    """Large bodies without a key, a hundred at once."""
     await _many(100, lambda: _again(url, seen, "POST", "/api/v1/actions/submit", "", b" " * 1_900_000))
 
 
 async def refused_keys(url: str, key: str, seen: Counter[str]) -> None:
-    """Keys that are none."""
+    """Invalid keys."""
     await _many(8, lambda: _again(url, seen, "GET", "/api/v1/actions", key[:-4] + "0000"))
 
 
 async def slow_requests(url: str, key: str, seen: Counter[str]) -> None:
-    """Three hundred requests that are never whole: half a head, half a body, a byte a second."""
+    """Three hundred requests that are never complete: half a head, half a body, a byte a second."""
 
     async def one() -> None:
         while True:
@@ -232,7 +232,7 @@ async def slow_requests(url: str, key: str, seen: Counter[str]) -> None:
 
 
 async def slow_readers(url: str, key: str, seen: Counter[str]) -> None:
-    """Pages that are asked for and never taken, on twenty connections."""
+    """Pages that are requested and never read, on twenty connections."""
 
     async def one() -> None:
         while True:
@@ -253,7 +253,7 @@ async def slow_readers(url: str, key: str, seen: Counter[str]) -> None:
 
 
 async def streams(url: str, key: str, seen: Counter[str]) -> None:
-    """Streams that come back again and again with an old event."""
+    """Streams that reconnect repeatedly with an old event."""
 
     async def one() -> None:
         while True:
@@ -281,7 +281,7 @@ async def documents(url: str, _: str, seen: Counter[str]) -> None:
 
 
 async def raw_floods(url: str, _: str, seen: Counter[str]) -> None:
-    """Thousands of requests in advance, of headers, of chunks of one byte."""
+    """Thousands of pipelined requests, of headers, of chunks of one byte."""
     shapes = (
         b"GET /health HTTP/1.1\r\n\r\n" * 10_000,
         b"GET /health HTTP/1.1\r\n" + b"a:b\r\n" * 12_000 + b"\r\n",
@@ -316,7 +316,7 @@ KINDS: dict[str, Abuse] = {
 
 
 async def abuse(url: str, seconds: float, key: str, kinds: list[str]) -> dict[str, Any]:
-    """All of these kinds at once, for so long."""
+    """Run all of these kinds at once, for this many seconds."""
     seen: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
     tasks = [asyncio.create_task(KINDS[kind](url, key, seen[kind])) for kind in kinds]  # type: ignore[arg-type]
     await asyncio.wait(tasks, timeout=seconds)

@@ -1,8 +1,8 @@
 """Submissions over many kept-alive connections at once. Usage: URL KEY CONNECTIONS EXPECTED KIND.
 
-``EXPECTED`` is what every answer must hold. ``KIND`` is ``plain``, the documented request, or ``own``: as ascend-guard's
-client sends it, which takes the permit with the answer and may be sent again. Says ``ready``, and answers each line, which
-is a number of seconds, with how long it really took and the milliseconds of every request.
+``EXPECTED`` is what every answer must contain. ``KIND`` is ``plain``, the documented request, or ``own``: the request of
+ascend-guard's client, which takes the permit with the answer and may be resent. Prints ``ready``; answers each line, which
+is a number of seconds, with the real duration and the milliseconds of every request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from submission import SUBMISSION
 
 url, key, connections, expected, kind = sys.argv[1:]
 address = urlsplit(url)
-own = {"digest": "0" * 64, "parked": False, "repeatable": True, "runner": uuid.uuid4().hex}
+own = {"digest": "0" * 64, "detached": False, "repeatable": True, "runner": uuid.uuid4().hex}
 body = json.dumps({**SUBMISSION, **(own if kind == "own" else {})}).encode()
 HEAD = (
     f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nX-API-Key: {key}\r\n"
@@ -56,7 +56,7 @@ class Turn:
 
 
 class Connection(asyncio.Protocol):
-    """Sends the next request when the last one is answered."""
+    """Sends the next request when the previous one is answered."""
 
     def __init__(self) -> None:
         self.turn: Turn | None = None
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
 
 
 async def load(seconds: float) -> tuple[float, list[float]]:
-    """The connections are made anew, before the clock starts: a server closes those that were idle for long."""
+    """The connections are opened before the clock starts: a server closes those that were idle for long."""
     loop = asyncio.get_running_loop()
     pool: list[Connection] = []
     while len(pool) < int(connections):

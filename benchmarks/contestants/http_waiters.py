@@ -1,8 +1,8 @@
 """A process whose many calls all wait for a person, on one event loop. Usage: URL KEY CALLS.
 
-Says ``ready``; for ``go`` makes the calls and answers, once all of them wait, with their actions' identifiers, the bytes of
-memory each one takes, and the number of threads before and after; for ``report N`` answers, once N of them ran, for each
-when it got its decision and when its body ran.
+Prints ``ready``; for ``go`` makes the calls and answers, once all of them wait, with their actions' identifiers, the
+bytes of memory for each, and the number of threads before and after; for ``report N`` answers, once N of them ran, when
+each got its decision and when its body ran.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ another = asyncio.Event()
 
 
 class Noting(RemoteControlPlane):
-    """Notes which actions wait, and when their decisions are there."""
+    """Records which actions wait, and when their decisions arrive."""
 
     async def aperform(self, effect: Effect[Any]) -> Any:
         if not isinstance(effect, AwaitDecision):
@@ -68,7 +68,7 @@ def threads() -> int:
 
 
 async def quiet(tasks: list[asyncio.Task[None]]) -> None:
-    """Until every call waits and nothing more is asked for any of them."""
+    """Wait until every call waits and nothing more is requested for any of them."""
     while True:
         for task in tasks:
             if task.done():
@@ -116,4 +116,4 @@ try:
 except BaseException:
     traceback.print_exc()
     os._exit(1)
-os._exit(0)  # thousands of calls still wait; giving each of them up would take longer than the measurement
+os._exit(0)  # thousands of calls still wait; ending each of them would take longer than the measurement

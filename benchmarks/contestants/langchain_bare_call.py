@@ -1,4 +1,4 @@
-"""One call of a LangChain tool that nobody governs. Runs in any environment with LangChain."""
+"""One call of an ungoverned LangChain tool. Runs in any environment with LangChain."""
 
 from __future__ import annotations
 

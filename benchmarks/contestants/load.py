@@ -1,6 +1,6 @@
 """Many callers of one governed no-op at once. Usage: KIND CALLERS SECONDS DURABILITY FOLDER.
 
-Says ``ready``, and answers each line with the milliseconds of every call it then made.
+Prints ``ready``, and answers each line with the milliseconds of every call that it then made.
 """
 
 from __future__ import annotations

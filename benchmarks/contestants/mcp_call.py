@@ -1,6 +1,6 @@
 """One tools/call by the official client. Usage: memory [FOLDER], or: stdio COMMAND ARGUMENT...
 
-In memory it calls ``mcp_server.py``, governed with a folder; over stdio what the command starts.
+In memory it calls ``mcp_server.py``, governed if there is a folder; over stdio the server that the command starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An MCP server of one tool, as the official SDK writes it. Run by itself it speaks stdio. Usage: [FOLDER].
+"""An MCP server of one tool, as written with the official SDK. Run as a program it uses stdio. Usage: [FOLDER].
 
 With a folder for its records, ``govern_server`` governs it.
 """
@@ -16,7 +16,7 @@ def refund(order_id: str, amount: int, note: str) -> str:
 
 
 def make(folder: str | None) -> MCPServer:
-    """The server; governed with a folder."""
+    """Return the server; governed if there is a folder."""
     server = MCPServer("bench", log_level="WARNING")
     server.tool()(refund)
     if folder is not None:

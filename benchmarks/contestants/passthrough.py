@@ -1,4 +1,4 @@
-"""Starts a server and copies lines both ways, without a look at them. Usage: COMMAND ARGUMENT..."""
+"""Starts a server and copies lines both ways without reading them. Usage: COMMAND ARGUMENT..."""
 
 from __future__ import annotations
 

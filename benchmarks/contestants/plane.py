@@ -1,4 +1,4 @@
-"""The policy, the control plane and the arguments that every contestant of our own uses."""
+"""The policy, the control plane and the arguments of all our own contestants."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ rules:
 """
 
 ARGUMENTS: tuple[Any, ...] = (42, "late delivery")
-"""Those after the order's number, which is new for every call."""
+"""The arguments after the order's number, which is new for every call."""
 
 
 def arguments(number: int) -> dict[str, Any]:
-    """Those of a framework's tool ``refund``, by name."""
+    """The arguments of a framework's tool ``refund``, by name."""
     return {"order_id": f"order-{number}", "amount": 42, "note": "late delivery"}
 
 

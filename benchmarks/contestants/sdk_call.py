@@ -1,7 +1,7 @@
 """The published SDK's ``mcp_governance`` around a no-op. Usage: URL KEY.
 
-It swallows what goes wrong after the call and only logs it, so a warning ends the run. Kill-switch polling runs, every five
-seconds beside the calls, because without it the SDK warns at every call.
+Failures after the call it swallows and only logs, so a warning ends the run. Kill-switch polling runs, every five seconds
+beside the calls, because without it the SDK warns at every call.
 """
 
 from __future__ import annotations

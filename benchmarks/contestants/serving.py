@@ -1,6 +1,6 @@
-"""How a contestant answers: ``ready``, then for each line ``N`` how long each of N calls took.
+"""The protocol of a contestant: it prints ``ready``, then for each line ``N`` how long each of N calls took.
 
-Imports nothing but the standard library: some contestants live in environments that have nothing of ours.
+Imports only the standard library: some contestants run in environments without our package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WARM_UP = 0.3
 
 
 def serve(call: Callable[[int], object]) -> None:
-    """Answer with the nanoseconds of every single call. ``call`` is given a number it has never seen."""
+    """Answer with the nanoseconds of every single call. ``call`` receives a new number each time."""
     number = 0
     stop = perf_counter() + WARM_UP
     while perf_counter() < stop:
@@ -54,7 +54,8 @@ async def answer(call: Callable[[int], Awaitable[object]]) -> None:
 
 
 def run(client: Coroutine[Any, Any, None]) -> None:
-    """Run what opens the client. A failure's last line is the failure, not the frame drawn around a group of them."""
+    """Run the coroutine that opens the client. Prints the last line of a failure, without the frame of an exception
+    group."""
     try:
         asyncio.run(client)
     except BaseExceptionGroup as group:
@@ -65,7 +66,7 @@ def run(client: Coroutine[Any, Any, None]) -> None:
 
 
 def fail_on_warnings() -> None:
-    """Make an error of every warning that is logged: what a client swallows, it only logs."""
+    """Raise an error for every logged warning, because some clients swallow failures and only log them."""
 
     class Loud(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

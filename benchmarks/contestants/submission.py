@@ -1,4 +1,4 @@
-"""What contestants that speak plain HTTP submit. Imports nothing."""
+"""The submission of contestants over plain HTTP. Imports nothing."""
 
 SUBMISSION = {
     "agent_id": "bench",

@@ -1,6 +1,7 @@
-"""The LangChain tool that every contestant of the group ``langchain`` calls, in whatever environment.
+"""The LangChain tool of every contestant in the group ``langchain``, in any environment.
 
-It takes one text and a run manager, for nothing else runs under ascend-langchain 2.0.1's wrapper. Imports nothing of ours.
+It takes one text and a run manager, because no other tool runs under ascend-langchain 2.0.1's wrapper. Imports nothing of
+ours.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from langchain_core.tools import BaseTool
 
 
 class Refund(BaseTool):
-    """Nothing to do."""
+    """A tool that does nothing."""
 
     name: str = "refund_text"
     description: str = "Pay for an order back."
@@ -25,7 +26,7 @@ class Refund(BaseTool):
 
 
 def caller(tool: BaseTool) -> Callable[[int], None]:
-    """One call, as a model asks for it, and a look at its answer."""
+    """Make one call, as a model requests it, and check its answer."""
 
     def call(number: int) -> None:
         order = f"order-{number}"

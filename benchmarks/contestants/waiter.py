@@ -1,6 +1,6 @@
 """Calls that wait for the approver. Usage: DURABILITY FOLDER.
 
-For each line N: makes a call that is held, says ``pending ID`` once it waits, and then when its body ran.
+For each line N: makes a call that is held, prints ``pending ID`` once it waits, and then the time when its body ran.
 """
 
 from __future__ import annotations

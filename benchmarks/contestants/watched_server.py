@@ -1,4 +1,4 @@
-"""A server that keeps note of how long its event loop was held, for ``benchmarks.abuse``."""
+"""A server that records how long its event loop was blocked, for ``benchmarks.abuse``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ascend_guard.server.handling import ServerSettings
 from ascend_guard.server.serve import serve
 
 SWITCH_INTERVAL = 0.0005
-"""As ``ascend-guard serve`` has it."""
+"""The value of ``ascend-guard serve``."""
 
 
 def main(policy: str, database: str, said: str) -> None:
-    """Serve until asked to end, then write what was noted to the file ``said``."""
+    """Serve until asked to stop, then write the record to the file ``said``."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()
@@ -41,7 +41,7 @@ def main(policy: str, database: str, said: str) -> None:
         beating.append(asyncio.get_running_loop().create_task(beat()))
         print(json.dumps({"url": url}), flush=True)
 
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again at its end
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it ends
     serve(server, "127.0.0.1", 0, ready)
     Path(said).write_text(json.dumps(lags))
 

@@ -1,4 +1,4 @@
-"""LangChain and LangGraph agents whose tools do nothing until a decision allows it.
+"""LangChain and LangGraph agents whose tools run only after a decision allows the call.
 
 ::
 
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> object:
         ):
             raise
         raise ImportError(
-            f"{name} needs {error.name}, which is not installed. Type: pip install 'ascend-guard[langchain]'",
+            f"{name} needs {error.name}, which is not installed. Install it: pip install 'ascend-guard[langchain]'",
             name=error.name,
         ) from None
     value = globals()[name] = getattr(home, name)

@@ -1,4 +1,4 @@
-"""What a call of a LangChain tool is judged on: its validated arguments, without what the framework itself puts in."""
+"""The arguments on which a call of a LangChain tool is judged: validated, without those that the framework injects."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HANDS_ON = (StructuredTool._run, StructuredTool._arun, Tool._run, Tool._arun)
 
 
 def target_of(tool: BaseTool, run: Callable[..., object], *, awaited: bool) -> Callable[..., object]:
-    """What a call will end in: the tool's function, where the method is known to call it; else the method.
+    """Return what a call ends in: the tool's function, if the method is known to call it; else the method.
 
     Args:
         tool: the tool.
         run: its class's own ``_run`` or ``_arun``.
-        awaited: it is ``_arun``.
+        awaited: whether it is ``_arun``.
     """
-    if run not in HANDS_ON:  # a class with a method of its own may do anything
+    if run not in HANDS_ON:  # a class with its own method may do anything
         return run
     function, coroutine = getattr(tool, "func", None), getattr(tool, "coroutine", None)
     chosen = (coroutine or function) if awaited else (function or coroutine)
@@ -41,19 +41,19 @@ def target_of(tool: BaseTool, run: Callable[..., object], *, awaited: bool) -> C
 
 
 class ToolArguments:
-    """What is known of one tool's arguments once for all its calls of one kind.
+    """The properties of one tool's arguments, for all its calls of one kind.
 
     Args:
         tool: the tool.
         run: its class's own ``_run`` or ``_arun``.
-        target: what that calls.
+        target: what that method calls.
         plain_run: its class's own ``_run``.
 
     Attributes:
-        inside: the function that will be called is ``@governed``, and decides itself.
+        inside: the function that will be called is ``@governed``, and makes its own decision.
         redacted: parameters annotated ``Annotated[T, Redact]``.
         excluded: parameters annotated ``Annotated[T, Exclude]``.
-        hint: the declared types of its parameters.
+        hint: returns the declared types of its parameters.
     """
 
     def __init__(
@@ -67,13 +67,14 @@ class ToolArguments:
         self.target = target
         self.inside = isinstance(target, Governed | BoundGoverned)
         own = target is run
-        if own and takes_anything(run):  # it hands on to _run, whose defaults are to be judged
+        if own and takes_anything(run):  # it passes the call on to _run, whose defaults must be judged
             target = run = plain_run
         self._parameters = _parameters(target, bound=own)
         self._binder = compile_binder(target, bound=own)
         self.redacted, self.excluded = self._binder.redacted, self._binder.excluded
         self.hint = _declared(tool, target, self._parameters)
-        # LangChain gives _run what it asks for by these names, and _run gives the function what that one asks for.
+        # LangChain passes _run the arguments that it declares by these names, and _run passes the function those it
+        # declares.
         given = {"run_manager"} & _parameters(run, bound=True).keys()
         if not own:
             given |= {"callbacks"} & self._parameters.keys()
@@ -81,11 +82,11 @@ class ToolArguments:
         self._outer = frozenset() if own else _marked(run) | given
 
     def named(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
-        """Arguments by name, with the function's defaults where they can be told."""
+        """Return arguments by name, with the function's defaults if they are known."""
         kwargs = {name: value for name, value in kwargs.items() if name not in self._outer}
         try:
             named = self._binder.bind(args, kwargs)
-        except TypeError:  # what LangChain adds on the way, such as the configuration, is not there yet
+        except TypeError:  # arguments that LangChain adds later, such as the configuration, are missing here
             named = dict(kwargs)
             if args:
                 named[self._first()] = args[0] if len(args) == 1 else list(args)
@@ -96,7 +97,7 @@ class ToolArguments:
         }
 
     def positional(self, args: tuple[object, ...], read: dict[str, Any]) -> tuple[object, ...]:
-        """Positional arguments with edited values in them, which are taken out of ``read``."""
+        """Return positional arguments with edited values, which are removed from ``read``."""
         if not args or self._first() not in read:
             return args
         value = read.pop(self._first())
@@ -105,12 +106,12 @@ class ToolArguments:
         return (value, *args[1:])
 
     def _first(self) -> str:
-        """The name of the only argument of a tool that takes one."""
+        """The name of the only argument of a tool with one argument."""
         return next(iter(self._parameters), "tool_input")
 
 
 class OneCall(Binder):
-    """One call's arguments, there and, with an approver's values in them, back."""
+    """Converts one call's arguments, and an approver's values back to a call."""
 
     __slots__ = ("_args", "_arguments", "_kwargs", "_named", "excluded", "hint", "redacted")
 
@@ -126,18 +127,18 @@ class OneCall(Binder):
         return self._named
 
     def unbind(self, named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
-        """The call with edited values, as the tool's own schema reads them.
+        """Return the call with edited values, as the tool's own schema reads them.
 
         Raises:
-            ValidationError: the schema refuses them, or reads them as something else than was approved.
+            ValidationError: the schema refuses them, or reads other values than were approved.
         """
         edited = {name: value for name, value in named.items() if value is not self._named.get(name, self)}
         read = _read(self._arguments.tool, self._kwargs, edited)
         for name, value in edited.items():
             if not _same(_plain(read[name]), _plain(value)):
                 raise ValidationError(
-                    f"The edited {name!r} is something else to the tool than what was approved. Approve it again with "
-                    "the value in the form the tool takes.",
+                    f"The edited {name!r} is read by the tool as another value than the approved one. Approve it again with "
+                    "the value in the form that the tool accepts.",
                     reason="edited arguments do not fit the tool",
                 )
         args = self._arguments.positional(self._args, read)
@@ -149,7 +150,7 @@ def _plain(value: object) -> object:
 
 
 def takes_anything(run: Callable[..., object]) -> bool:
-    """Whether a method says nothing of what it takes."""
+    """Return whether a method declares no specific parameters."""
     return set(_parameters(run, bound=True).values()) <= {
         inspect.Parameter.VAR_POSITIONAL,
         inspect.Parameter.VAR_KEYWORD,
@@ -159,21 +160,22 @@ def takes_anything(run: Callable[..., object]) -> bool:
 def _read(tool: BaseTool, kwargs: dict[str, object], edited: dict[str, object]) -> dict[str, object]:
     schema = tool.args_schema
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
-        return dict(edited)  # LangChain does not validate against a JSON schema either
+        return dict(edited)  # LangChain does not validate against a JSON schema, either
     values = {name: value for name, value in {**kwargs, **edited}.items() if name in schema.model_fields}
     try:
         model = schema.model_validate(values, by_alias=True, by_name=True)
     except Exception as error:  # validators are the tool's own code
         raise ValidationError(
-            f"The approver's arguments do not fit the tool {tool.name!r} ({type(error).__name__}). Approve it again with "
-            "arguments that do.",
+            f"The approver's arguments do not match the schema of the tool {tool.name!r} "
+            f"({type(error).__name__}). Approve it again with "
+            "arguments that match.",
             reason="edited arguments do not fit the tool",
         ) from None
     return {name: getattr(model, name, value) for name, value in edited.items()}
 
 
 def _same(read: object, approved: object) -> bool:
-    """Whether plain data says the same: 450 and 450.0 do, True and 1 do not."""
+    """Return whether plain data is equivalent: 450 and 450.0 are, True and 1 are not."""
     if isinstance(read, dict) and isinstance(approved, dict):
         return read.keys() == approved.keys() and all(_same(read[key], approved[key]) for key in read)
     if isinstance(read, list) and isinstance(approved, list):
@@ -190,8 +192,8 @@ def _parameters(function: Callable[..., object], *, bound: bool) -> dict[str, ob
 
 
 def _declared(tool: BaseTool, target: Callable[..., object], parameters: dict[str, object]) -> Hint:
-    """Declared types: the function's own; of what it collects as keywords, which it can only declare in common, the
-    schema's."""
+    """Return the declared types: the function's own; for arguments that it collects as keywords, with one common
+    declaration, the schema's."""
     own, schema = hints_of(target), tool.args_schema
     is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
     fields = declared_types(schema) if is_model else {}
@@ -205,9 +207,9 @@ def _declared(tool: BaseTool, target: Callable[..., object], parameters: dict[st
 
 
 def _injected(tool: BaseTool, target: Callable[..., Any]) -> frozenset[str]:
-    """Names of arguments whose values come from the framework: state, store, runtime, configuration, the call's id.
+    """Return the names of arguments that the framework provides: state, store, runtime, configuration, the call's id.
 
-    A plain ``InjectedToolArg`` is not among them: whoever calls the tool gives it a value, and that may be a model.
+    A plain ``InjectedToolArg`` is not one of them: the caller provides its value, and the caller may be a model.
     """
     found = _marked(target)
     coroutine, schema = getattr(tool, "coroutine", None), tool.args_schema
@@ -227,7 +229,7 @@ def _hints(thing: Any) -> dict[str, object]:
         return get_type_hints(
             inspect.unwrap(thing) if not isinstance(thing, type) else thing, include_extras=True
         )
-    except Exception:  # annotations are anybody's code; without them everything is judged
+    except Exception:  # annotations can run any code; without them everything is judged
         return dict(getattr(thing, "__annotations__", {}))
 
 

@@ -1,11 +1,11 @@
-"""The gate of a governed tool: a subclass of the tool's own class, with the decision where every way of calling passes.
+"""The gate of a governed tool: a subclass of the tool's own class, which decides on every path to the tool.
 
 The rules:
 
 1. Every way to call a tool (``invoke``, ``run``, ``batch``, a graph's tool node, an agent) ends in ``_run`` or ``_arun``,
    after validation. The gate is there and nowhere else (promises 1 and 7; tests/langchain).
-2. What is judged are the validated values that the tool receives (promise 2).
-3. What the model is told names no command that approves (promise 6).
+2. The judged values are the validated values that the tool receives (promise 2).
+3. Texts for the model name no command that approves (promise 6).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ascend_guard.config import default_control_plane
 from ascend_guard.errors import AlreadyRanError, AscendError, ConfigurationError
 
 from ._arguments import HANDS_ON, OneCall, ToolArguments, target_of
-from ._names import name_in_task
+from ._call_names import name_in_task
 from ._told import Changes, message
 
 OnDenied = Literal["message", "raise"]
@@ -41,21 +41,21 @@ PATHS = (
     *("_run", "_arun", "run", "arun", "invoke", "ainvoke", "batch", "abatch", "stream", "astream"),
     *("transform", "atransform", "batch_as_completed", "abatch_as_completed"),
 )
-"""Every way to call a tool. All of them come by ``_run`` or ``_arun``, as LangChain wrote them."""
+"""Every method that calls a tool. In LangChain's own version all of them end in ``_run`` or ``_arun``."""
 
 
-def with_gate(tool: BaseTool, gate: ToolGate) -> BaseTool:
-    """A copy of a tool that has this gate.
+def with_gate(tool: BaseTool, gate: LangChainGate) -> BaseTool:
+    """Return a copy of a tool that has this gate.
 
     Raises:
-        ConfigurationError: a way of calling it goes round the gate.
+        ConfigurationError: a method could call the tool without the gate.
     """
     _require_paths(tool)
     for name in PATHS[2:]:
         written = getattr(getattr(gate.kind, name, None), "__module__", None) or ""
         if written.partition(".")[0] != "langchain_core":
             raise ConfigurationError(
-                f"The class {gate.kind.__name__} of the tool {tool.name!r} has a {name}() of its own, which may do its work "
+                f"The class {gate.kind.__name__} of the tool {tool.name!r} has its own {name}(), which may do its work "
                 "without _run, where calls are decided. Do the work in _run, or put @governed on the function that does."
             )
     copied = tool.model_copy()
@@ -65,17 +65,17 @@ def with_gate(tool: BaseTool, gate: ToolGate) -> BaseTool:
     return copied
 
 
-def gate_of(tool: BaseTool) -> ToolGate | None:
-    """The gate of a copy that ``with_gate`` made."""
+def gate_of(tool: BaseTool) -> LangChainGate | None:
+    """Return the gate of a copy from ``with_gate``."""
     return (tool.__pydantic_private__ or {}).get(_GATE) if isinstance(tool, BaseTool) else None
 
 
-class ToolGate:
+class LangChainGate:
     """The gate of one governed copy.
 
     Args:
         kind: the tool's own class.
-        declared: what was said about its calls; None when its function decides them.
+        declared: the declaration for its calls; None when its function decides them.
         on_denied: as in ``govern_tool``.
     """
 
@@ -96,10 +96,10 @@ class ToolGate:
         )
 
     def decides(self, method: str, tool: BaseTool) -> bool:
-        """Whether calls are decided here, and not by the tool's own function.
+        """Return whether calls are decided here, and not by the tool's own function.
 
         Raises:
-            ConfigurationError: neither: the function that was to decide has been exchanged.
+            ConfigurationError: neither, because the governed function was replaced.
         """
         inside = self._known(method, tool).inside
         if self.declared is None and not inside:
@@ -107,7 +107,7 @@ class ToolGate:
         return not inside
 
     def admitted(self, method: str, tool: BaseTool, args: Args, kwargs: Kwargs) -> bool:
-        """Whether this is the one step from a permitted ``_arun`` on to ``_run``, with the same arguments."""
+        """Return whether this is the only step from a permitted ``_arun`` to ``_run``, with the same arguments."""
         ticket = _ticket.get()
         if ticket is None or ticket.tool is not tool or ticket.used:
             return False
@@ -128,7 +128,7 @@ class ToolGate:
         return known
 
     def answer(self, error: AscendError, tool: BaseTool, tool_call_id: str | None) -> ToolMessage:
-        """What the model is told; raises the error where it is to be raised."""
+        """Return the text for the model; raise the error if it must be raised."""
         agent = _called_by(tool)
         if agent is not None:
             raise agent.carried(error)
@@ -136,15 +136,15 @@ class ToolGate:
             raise error
         return message(error, tool_call_id, tool.name)
 
-    def __deepcopy__(self, memo: dict[int, object]) -> ToolGate:
-        return ToolGate(self.kind, self.declared, self.on_denied)
+    def __deepcopy__(self, memo: dict[int, object]) -> LangChainGate:
+        return LangChainGate(self.kind, self.declared, self.on_denied)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_arguments": {}}
 
 
 class _Ticket:
-    """From a permitted ``_arun`` to the ``_run`` it hands its work to."""
+    """Connects a permitted ``_arun`` with the ``_run`` that it calls."""
 
     def __init__(self, tool: BaseTool, digest: str) -> None:
         self.tool = tool
@@ -168,11 +168,11 @@ _calling: ContextVar[_Agent | None] = ContextVar("ascend_guard_langchain_calling
 
 @contextmanager
 def calling(tool: BaseTool, carried: Callable[[AscendError], Exception]) -> Iterator[None]:
-    """In this block an agent's middleware calls this tool: errors, and what became of the call, are for it to handle.
+    """In this block an agent's middleware calls this tool: the middleware handles errors, and edits of the arguments.
 
     Args:
-        tool: what it calls.
-        carried: an exception that brings an error past the node, which may turn others into texts.
+        tool: the tool that it calls.
+        carried: returns an exception that passes an error through the node, which may convert other errors to texts.
     """
     token = _calling.set(_Agent(tool, carried, current()))
     try:
@@ -182,14 +182,14 @@ def calling(tool: BaseTool, carried: Callable[[AscendError], Exception]) -> Iter
 
 
 def _called_by(tool: BaseTool) -> _Agent | None:
-    """The agent whose call this is; calls that the tool's own body makes are not its."""
+    """Return the agent of this call; calls inside the tool's own body have none."""
     agent = _calling.get()
     return agent if agent is not None and agent.tool is tool and agent.inside is current() else None
 
 
 @contextmanager
 def _asked(tool: BaseTool, kwargs: dict[str, Any]) -> Iterator[Changes]:
-    """Around one call of a governed tool that no agent's middleware looks after."""
+    """Wrap one call of a governed tool without an agent's middleware."""
     changes, tool_call_id = Changes(), kwargs.get("tool_call_id")
     if tool_call_id is None or _called_by(tool) is not None:
         yield changes
@@ -206,7 +206,7 @@ def _asked(tool: BaseTool, kwargs: dict[str, Any]) -> Iterator[Changes]:
 
 @functools.lru_cache(maxsize=1024)
 def _governed_class(kind: type[BaseTool]) -> type[BaseTool]:
-    """A subclass of a tool's own class that looks like it, with the gate where every call comes by."""
+    """Return a subclass of a tool's own class that looks like it, with the gate in every call."""
     methods = {
         "_run": _gated(kind),
         "_arun": _agated(kind),
@@ -224,7 +224,7 @@ def _governed_class(kind: type[BaseTool]) -> type[BaseTool]:
         return cast(type[BaseTool], metaclass(kind.__name__, (kind,), {**named, **methods}))
     except TypeError as error:
         raise ConfigurationError(
-            f"The class {kind.__name__} does not let itself be derived from ({error}), so its tools cannot be governed "
+            f"The class {kind.__name__} cannot be subclassed ({error}), so its tools cannot be governed "
             "here. Put @governed on the function that does the work."
         ) from None
 
@@ -250,8 +250,8 @@ def _gated(kind: type[BaseTool]) -> Callable[..., object]:
 
 def _agated(kind: type[BaseTool]) -> Callable[..., object]:
     inner = kind._arun
-    # Where the class has none of its own, BaseTool's hands the call to a thread; a person is waited for before that. Then
-    # arun() finds here what it would have looked for in _run.
+    # If the class has none, BaseTool's method runs the call in a thread; the wait for a person comes before that. Then
+    # arun() finds here what it would have found in _run.
     method = "_run" if inner is BaseTool._arun else "_arun"
 
     @functools.wraps(getattr(kind, method))
@@ -275,13 +275,13 @@ class _Call:
     """One call of a governed tool, from its arguments to its body.
 
     Args:
-        gate: the tool's.
-        method: whose arguments are judged.
+        gate: the tool's gate.
+        method: the method whose arguments are judged.
         tool: the tool.
-        hands_on: the body may hand this very call on to ``_run``, once.
+        hands_on: the body may pass this same call on to ``_run``, once.
     """
 
-    def __init__(self, gate: ToolGate, method: str, tool: BaseTool, *, hands_on: bool) -> None:
+    def __init__(self, gate: LangChainGate, method: str, tool: BaseTool, *, hands_on: bool) -> None:
         self._hands_on = hands_on
         self._gate = gate
         self._method = method
@@ -294,7 +294,7 @@ class _Call:
 
     @contextmanager
     def running(self, args: Args, kwargs: Kwargs) -> Iterator[None]:
-        """Around the body."""
+        """Wrap the body."""
         ticket = None
         if self._hands_on:
             ticket = _Ticket(self._tool, self._gate.digest("_run", self._tool, args, kwargs))
@@ -334,7 +334,7 @@ def _aanswered(kind: type[BaseTool]) -> Callable[..., Any]:
 def _awaited(kind: type[BaseTool]) -> Callable[..., Any]:
     @functools.wraps(kind.ainvoke)
     async def ainvoke(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        # Without a coroutine, LangChain hands all of invoke() to a thread, which would then wait for a person.
+        # Without a coroutine, LangChain runs all of invoke() in a thread, which would then wait for a person.
         waits = getattr(self, "coroutine", None) is None and _required(self).declared is not None
         return await (BaseTool if waits else kind).ainvoke(self, *args, **kwargs)
 
@@ -363,7 +363,7 @@ def _copied(kind: type[BaseTool]) -> Callable[..., BaseTool]:
 
 
 def _require_paths(tool: BaseTool) -> None:
-    """A tool's own attribute would be called instead of its class's method.
+    """Refuse a tool with an attribute of its own that would be called instead of its class's method.
 
     Raises:
         ConfigurationError: it has such an attribute.
@@ -371,12 +371,12 @@ def _require_paths(tool: BaseTool) -> None:
     own = sorted(set(PATHS) & vars(tool).keys())
     if own:
         raise ConfigurationError(
-            f"{own[0]} of the tool {tool.name!r} was exchanged on the tool itself, so its calls would not be decided. Do "
-            "that in a class of its own, and govern a tool of that class."
+            f"{own[0]} of the tool {tool.name!r} was replaced on the tool object, so its calls would not be decided. Do "
+            "this in a subclass, and govern a tool of that class."
         )
 
 
-def _required(tool: BaseTool) -> ToolGate:
+def _required(tool: BaseTool) -> LangChainGate:
     gate = gate_of(tool)
     if gate is None:
         raise _lost(tool)

@@ -1,4 +1,4 @@
-"""Which tools an agent has, and which of them run without being asked about."""
+"""Find the tools of an agent, and those that would run without a decision."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from ._middleware import GovernanceMiddleware
 from ._tools import is_governed
 
 MOST = 100_000
-"""So many objects are looked at, at most: an agent that hangs together with more has a database of objects beside it."""
+"""The most objects that are inspected: an agent that refers to more refers to large data."""
 
 _MIDDLEWARE = "GovernanceMiddleware"
-_MEND = (
+_REMEDY = (
     "Put GovernanceMiddleware last in create_agent(middleware=[...]), or give the agent govern_tools(tools); sub-agents "
     "need it as well."
 )
@@ -41,7 +41,7 @@ _LARGE = (
     "pydantic_core requests sqlalchemy urllib3 wrapt"
 )
 _CLOSED = frozenset({*sys.stdlib_module_names, *_LARGE.split()})
-"""Packages whose objects hold no tools of an agent, and very many other things."""
+"""Packages whose objects contain no tools of an agent, but very many other objects."""
 
 _LEAVES = (
     *(BaseCheckpointSaver, BaseLanguageModel, BaseMessage, BaseStore, GovernanceMiddleware),
@@ -53,18 +53,18 @@ _OF_FUNCTIONS = (
     "function functionDeclarations function_declarations input_schema parameters properties toolSpec"
 )
 _SCHEMAS = frozenset(_OF_FUNCTIONS.split())
-"""Keys of a dictionary that describes a function, in the formats of the providers."""
+"""Keys of a dictionary that describes a function, in the providers' formats."""
 
 
 class ToolState(NamedTuple):
     """One tool of an agent.
 
     Attributes:
-        name: as the model calls it.
-        governed: whether nothing it does happens before a decision.
+        name: the name for the model.
+        governed: whether it runs only after a decision.
         by: what governs it: ``govern_tool``, ``@governed`` or ``GovernanceMiddleware``.
-        where: the way to it from the agent, the names of nodes, tools and variables.
-        note: what else is to be known.
+        where: the path from the agent to it: names of nodes, tools and variables.
+        note: further information, or None.
     """
 
     name: str
@@ -75,12 +75,12 @@ class ToolState(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """What was found in an agent.
+    """The result of inspecting an agent.
 
     Attributes:
-        tools: all that were found.
-        warnings: what weakens the governance of some; each a sentence or two.
-        complete: False when the agent is too large to be looked through.
+        tools: all tools that were found.
+        warnings: facts that weaken the governance of some tools; each one or two sentences.
+        complete: False when the agent is too large to be inspected completely.
     """
 
     tools: list[ToolState]
@@ -89,33 +89,33 @@ class Inspection(NamedTuple):
 
 
 def tools_of(agent: object, name: str = "agent") -> Inspection:
-    """Find an agent's tools: in the tool nodes of its graph and of all sub-graphs, in lists and sequences, and in what its
-    functions refer to (closures, module variables), so that agents inside tools are seen.
+    """Find an agent's tools: in the tool nodes of its graph and of all sub-graphs, in lists and sequences, and in the
+    objects that its functions refer to (closures, module variables), so that agents inside tools are found.
 
-    A tool that a ``ToolNode`` has is judged as that node runs it, not as a function beside the node might. What cannot be
-    seen: agents that are only made during a call or run elsewhere, tools that middleware brings in or runs by itself, and
-    functions that are no LangChain tools, except directly in a list.
+    A tool of a ``ToolNode`` is judged as that node runs it, not as another function might. These cannot be found: agents
+    that are created only during a call or run elsewhere, tools that middleware adds or runs itself, and functions that
+    are not LangChain tools, except directly in a list.
 
     Args:
         agent: a graph of ``create_agent`` or of LangGraph, any ``Runnable``, a tool, or a list or dictionary of tools.
-        name: how the agent is called in ``where``.
+        name: the agent's name in ``where``.
 
     Raises:
-        ConfigurationError: neither an agent nor a tool.
+        ConfigurationError: the object is neither an agent nor a tool.
     """
     search = _Search(agent, name)
     tools = search.result()
     empty = type(agent) in (*_SEQUENCES, dict) and not agent
     if not tools and not empty and not issubclass(type(agent), Runnable | StateGraph):
         raise ConfigurationError(
-            f"{name} is of the type {type(agent).__name__}, and there is neither an agent nor a tool in it. Name the graph "
+            f"{name} is of the type {type(agent).__name__}, and contains neither an agent nor a tool. Pass the graph "
             "that create_agent returns, or the list of tools."
         )
     return Inspection(tools, search.warnings, search.complete)
 
 
 def require_governed(agent: object) -> None:
-    """Refuse to start with an agent of which any tool would run without being asked about::
+    """Refuse to start with an agent that has a tool which would run without a decision::
 
         agent = create_agent(model, tools, middleware=[GovernanceMiddleware()])
         require_governed(agent)
@@ -124,13 +124,13 @@ def require_governed(agent: object) -> None:
         agent: a graph of ``create_agent`` or of LangGraph, any ``Runnable``, a tool, or a list or dictionary of tools.
 
     Raises:
-        ConfigurationError: some tool is not governed (the message lists them), or this is no agent.
+        ConfigurationError: a tool is not governed (the message lists them), or this is not an agent.
     """
     found = tools_of(agent)
     if not found.complete:
         raise ConfigurationError(
-            f"More than {MOST:,} objects hang together with this agent, so nobody knows whether all of its tools are "
-            "governed. Keep data out of the variables its functions refer to."
+            f"This agent refers to more than {MOST:,} objects, so it is unknown whether all of its tools are "
+            "governed. Keep data out of the variables that its functions use."
         )
     loose = [tool for tool in found.tools if not tool.governed]
     if loose:
@@ -138,7 +138,7 @@ def require_governed(agent: object) -> None:
             f"{tool.name!a} ({tool.where!a}{'; ' + tool.note if tool.note else ''})" for tool in loose
         )
         raise ConfigurationError(
-            f"{len(loose)} of {len(found.tools)} tools would run without being asked about: {listed}. {_MEND}"
+            f"{len(loose)} of {len(found.tools)} tools would run without a decision: {listed}. {_REMEDY}"
         )
 
 
@@ -146,7 +146,7 @@ def require_governed(agent: object) -> None:
 
 
 def _chain(wrapper: object, ours: object) -> list[str] | None:
-    """What is nearer to the tool than our middleware; None when that is not among the wrappers."""
+    """Return the wrappers between our middleware and the tool; None when ours is not among the wrappers."""
     layers = list(_layers(wrapper))
     last = max(
         (i for i, layer in enumerate(layers) if getattr(layer, "__func__", None) is ours), default=None
@@ -155,8 +155,8 @@ def _chain(wrapper: object, ours: object) -> list[str] | None:
 
 
 def _layers(wrapper: object) -> Iterator[object]:
-    """The wrappers ``create_agent`` composed, outermost first. What was composed in any other way stays one layer: what
-    it does cannot be known, so a middleware inside it counts for nothing."""
+    """Yield the wrappers that ``create_agent`` composed, outermost first. Wrappers composed in another way count as one
+    layer: its behaviour is unknown, so a middleware inside it does not count."""
     while type(wrapper) is types.FunctionType:
         made_in = wrapper.__globals__.get("__name__")
         cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=False))
@@ -179,7 +179,7 @@ def _named(layer: object) -> str:
 
 
 def _judge(node: ToolNode) -> tuple[str | None, str | None, list[str]]:
-    """What governs the calls that come to a tool node, what to say about it, and what other middleware is nearer to the
+    """Return what governs the calls of a tool node, a note about it, and the names of other middleware between ours and the
     tool."""
     sync = both = _chain(getattr(node, "_wrap_tool_call", None), GovernanceMiddleware.wrap_tool_call)
     other = getattr(node, "_awrap_tool_call", None)
@@ -193,12 +193,12 @@ def _judge(node: ToolNode) -> tuple[str | None, str | None, list[str]]:
         return None, f"only calls of {does} are governed, those of {not_} are not", after
     for name in (name for name, own in vars(ToolNode).items() if type(own) is types.FunctionType):
         if name != "__init__" and getattr(type(node), name) is not getattr(ToolNode, name):
-            return None, f"its ToolNode has a {name} of its own, which may pass the middleware", after
+            return None, f"its ToolNode has its own {name}, which may bypass the middleware", after
     return _MIDDLEWARE, None, after
 
 
 def _own(tool: BaseTool) -> str | None:
-    """What governs a tool by itself, whoever runs it."""
+    """Return what governs a tool itself, independent of its caller."""
     if not is_governed(tool):
         return None
     gate = gate_of(tool)
@@ -209,8 +209,8 @@ def _own(tool: BaseTool) -> str | None:
 
 
 class _Hop(NamedTuple):
-    """Something to look at: the way to it, the name it was found under, and whether a function here is a tool: it is all
-    there is, or stands directly in the list that is looked at."""
+    """An object to inspect: the path to it, its name there, and whether a function here is a tool: it is the inspected
+    object itself, or is directly in the inspected list."""
 
     thing: Any
     path: tuple[str, ...]
@@ -219,7 +219,7 @@ class _Hop(NamedTuple):
 
 
 class _Search:
-    """A walk, nearest first, over what hangs together with an agent. It calls nothing and asks for no attribute that would
+    """A breadth-first search over the objects that an agent refers to. It calls nothing and reads no attribute that would
     be computed."""
 
     def __init__(self, agent: object, name: str) -> None:
@@ -228,7 +228,7 @@ class _Search:
         self._found: list[ToolState] = []
         self._loose: list[tuple[object, ToolState]] = []
         self._in_nodes: set[int] = set()
-        self._seen: dict[int, object] = {}  # the objects too, or an address could be given to another one
+        self._seen: dict[int, object] = {}  # keeps the objects alive, or an address could be reused
         self._root = agent
         self._waiting = deque([_Hop(agent, (name,), "tools", listed=True)])
 
@@ -291,14 +291,14 @@ class _Search:
             yield _Hop(tool, path)
         if after:
             self.warnings.append(
-                f"{' and '.join(after)} after {_MIDDLEWARE} in {_way(path)} may exchange the tool that was decided on. Put "
+                f"{' and '.join(after)} after {_MIDDLEWARE} in {_way(path)} may replace the tool that was decided. Put "
                 f"{_MIDDLEWARE} last."
             )
         yield from _attributes(node, path)
 
     def _sequence(self, hop: _Hop) -> Iterator[_Hop]:
         items, path, root = list(hop.thing), hop.path, hop.thing is self._root
-        # Only lists of tools may have such a dictionary; anywhere else it is data.
+        # Only lists of tools may have such a dictionary; in other places it is data.
         if hop.name in ("tools", "default_tools") or any(issubclass(type(item), BaseTool) for item in items):
             for item in items:
                 if type(item) is dict and id(item) not in self._seen and (name := _provided(item)):
@@ -310,12 +310,12 @@ class _Search:
 
 
 def _only_a_schema(tool: BaseTool) -> bool:
-    """A tool without a function, such as those that stand for a structured response, can run nothing."""
+    """Return whether a tool has no function, such as one for a structured response: it can run nothing."""
     return type(tool) is StructuredTool and tool.func is None and tool.coroutine is None
 
 
 def _provided(item: dict[object, object]) -> str | None:
-    """The name of a tool that the model's provider runs; None for the schema of a function."""
+    """Return the name of a tool that the model's provider runs; None for the schema of a function."""
     if not item or item.get("type") in ("function", "custom") or _SCHEMAS & set(item):
         return None
     if isinstance(item.get("type"), str):
@@ -326,7 +326,7 @@ def _provided(item: dict[object, object]) -> str | None:
 
 
 def _function(thing: Any, path: tuple[str, ...]) -> Iterator[_Hop]:
-    """What a function can reach: what it closes over, its defaults, and the module variables it names."""
+    """Yield what a function can reach: its closure, its defaults, and the module variables that it uses."""
     if type(thing) is functools.partial:
         yield from (_Hop(part, path) for part in (thing.func, *thing.args, *thing.keywords.values()))
         return
@@ -337,7 +337,7 @@ def _function(thing: Any, path: tuple[str, ...]) -> Iterator[_Hop]:
         return
     ours = _package(thing) in _CLOSED | _FRAMEWORKS
     for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=False):
-        with suppress(ValueError):  # nothing in it yet
+        with suppress(ValueError):  # the cell is still empty
             yield _Hop(cell.cell_contents, path if ours else (*path, name), name)
     yield from (_Hop(value, path) for value in thing.__defaults__ or ())
     yield from (_Hop(value, path) for value in (thing.__kwdefaults__ or {}).values())
@@ -382,7 +382,7 @@ def _attributes(thing: Any, path: tuple[str, ...]) -> Iterator[_Hop]:
 
 
 def _package(thing: Any) -> str:
-    """The package a class or a function is from; a function keeps it, whatever it was made to look like."""
+    """Return the package of a class or a function; a function keeps it, even if it was made to look like another."""
     function = type(thing) is types.FunctionType
     module = thing.__globals__.get("__name__") if function else getattr(thing, "__module__", None)
     return module.partition(".")[0] if isinstance(module, str) else ""

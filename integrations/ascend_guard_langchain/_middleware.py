@@ -1,4 +1,4 @@
-"""Governance for agents made by ``create_agent``: one middleware, and every tool the agent has is decided on."""
+"""Governance for agents from ``create_agent``: one middleware, which decides on every tool of the agent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ascend_guard.errors import ActionPendingError, AlreadyRanError, AscendError
 from ascend_guard.flow import OnPending
 from ascend_guard.model import Permit
 
+from ._call_names import name_in_thread, request_in_thread
 from ._gate import OnDenied, calling, gate_of
-from ._names import name_in_thread, request_in_thread
 from ._told import Changes, message
 from ._tools import govern_tool, is_governed
 
@@ -43,21 +43,21 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
 
         agent = create_agent(model, tools, middleware=[..., GovernanceMiddleware(action_types={"refund": "refund"})])
 
-    Put it last: middleware that comes after it may exchange the tool that runs. A tool that ``govern_tool`` or
-    ``@governed`` governs already is decided there, once. Calls carry the thread of the graph as their session, unless a
-    scope around the agent names one.
+    Put it last: later middleware could replace the tool that runs. A tool that ``govern_tool`` or ``@governed`` already
+    governs is decided there, once. Calls carry the thread of the graph as their session, unless a scope around the agent
+    names one.
 
     Args:
-        action_types: action categories by the tools' names; ``langchain.<name>`` for those not in the table.
+        action_types: action categories by the tools' names; ``langchain.<name>`` for names that are not in the table.
         on_pending: what happens while a person decides. ``wait``: the call waits. ``return``: the model is told to call
-            again with the same arguments, and that call learns the decision. ``interrupt``: the graph is interrupted
-            (``langgraph.types.interrupt``; it needs a checkpointer), and when it is resumed the control plane is asked
-            what was decided. What it is resumed with decides nothing.
-        on_denied: a ``message`` the model can act on (an error ``ToolMessage``), or ``raise``.
-        **declared: what holds for all tools; see ``ascend_guard.calling.bound_call.Details``.
+            again with the same arguments, and that call gets the decision. ``interrupt``: the graph is interrupted
+            (``langgraph.types.interrupt``; it needs a checkpointer), and when it is resumed, the decision is read from
+            the control plane. The value with which it is resumed decides nothing.
+        on_denied: a ``message`` for the model (an error ``ToolMessage``), or ``raise``.
+        **declared: the declaration for all tools; see ``ascend_guard.calling.declarations.Details``.
 
     Raises:
-        ConfigurationError: something is of the wrong type or shape.
+        ConfigurationError: a value is of the wrong type or shape.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
     ) -> None:
         super().__init__()
         if on_pending not in ("wait", "return", "interrupt"):
-            raise ConfigurationError(f"on_pending is 'wait', 'return' or 'interrupt', not {on_pending!r}.")
+            raise ConfigurationError(
+                f"on_pending must be 'wait', 'return' or 'interrupt', not {on_pending!r}."
+            )
         if on_denied not in ("message", "raise"):
-            raise ConfigurationError(f"on_denied is 'message' or 'raise', not {on_denied!r}.")
+            raise ConfigurationError(f"on_denied must be 'message' or 'raise', not {on_denied!r}.")
         if action_types is not None and not isinstance(action_types, Mapping):
-            raise ConfigurationError("action_types is a dictionary of action types by the names of tools.")
+            raise ConfigurationError("action_types must be a dictionary from tool names to action types.")
         for tool, action_type in (action_types or {}).items():
-            options(
-                action_type, tool, _declaration(declared)
-            )  # what is wrong is said now, not at the first call
+            options(action_type, tool, _declaration(declared))  # reports a mistake now, not at the first call
         options("x", "x", _declaration(declared))
         self.action_types = dict(action_types or {})
         self.on_pending: WhenPending = on_pending
@@ -87,7 +87,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
         self._governed: dict[tuple[int, str], tuple[BaseTool, BaseTool]] = {}
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Handler) -> Answer:
-        """Decide one call, then let it run."""
+        """Decide one call, then run it."""
         turn = _Turn(self.on_pending)
 
         def perform(asked: ToolCallRequest) -> Answer:
@@ -97,7 +97,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
         return drive(self._call(request, turn), perform)
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncHandler) -> Answer:
-        """The same on the event loop."""
+        """The same, on the event loop."""
         turn = _Turn(self.on_pending)
 
         async def perform(asked: ToolCallRequest) -> Answer:
@@ -123,14 +123,15 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
                     or not error.repeatable
                 ):
                     return self._refused(error, request)
-                # What comes back is whatever the graph was resumed with, by whoever: the control plane is asked again.
+                # The value comes from the caller that resumed the graph, which may be anyone: read the decision from
+                # the control plane.
                 interrupt(_waiting(error, request))
             except GraphInterrupt as asks:
                 turn.require_not_its_own(asks, request)
                 raise
 
     def governed(self, tool: BaseTool) -> BaseTool:
-        """The tool this agent's calls of ``tool`` run: a governed copy, or itself where it is governed already."""
+        """Return the tool that runs for this agent's calls of ``tool``: a governed copy, or itself if it is governed."""
         if gate_of(tool) is not None:
             return tool
         key = (id(tool), tool.name)
@@ -138,13 +139,13 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
         if known is None or known[0] is not tool:
             if len(self._governed) >= _KEPT:
                 self._governed.clear()
-            if is_governed(tool):  # its function decides; the copy brings what that raises past the node
+            if is_governed(tool):  # its function decides; the copy passes its errors through the node
                 made = govern_tool(tool, on_denied="raise")
             else:
                 made = govern_tool(
                     tool, self.action_types.get(tool.name), on_denied="raise", **self._declared
                 )
-            # The agent's tool in all but its class: what is changed on the one, or counted by the other, is the same.
+            # The same tool except for its class: changes and counters of one are those of the other.
             object.__setattr__(made, "__dict__", tool.__dict__)
             known = self._governed[key] = (tool, made)
         return known[1]
@@ -174,7 +175,7 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
 
 
 class _Carried(GraphBubbleUp):
-    """Brings what the gate raised to the middleware: LangGraph's nodes can be told to make texts of all other errors."""
+    """Passes an error of the gate to the middleware: LangGraph's nodes can convert all other errors to texts."""
 
     def __init__(self, error: AscendError) -> None:
         super().__init__(str(error))
@@ -182,7 +183,7 @@ class _Carried(GraphBubbleUp):
 
 
 class _Turn:
-    """One tool call in one run of the graph's task."""
+    """One tool call in one execution of the graph's task."""
 
     def __init__(self, on_pending: WhenPending) -> None:
         self._interrupts = on_pending == "interrupt"
@@ -190,18 +191,18 @@ class _Turn:
         self._changes = Changes()
 
     def approved(self, permit: Permit) -> None:
-        """Before the body runs under a person's approval."""
+        """Note a person's approval, before the body runs."""
         self._changes.take(permit)
         if self._interrupts:
             self._take_answers()
 
     def told(self, answer: Answer, request: ToolCallRequest) -> Answer:
-        """The tool's answer, which says what the approver changed."""
+        """Return the tool's answer, with a note on what the approver changed."""
         return cast(Answer, self._changes.told(answer, request.tool_call["id"]))
 
     def _take_answers(self) -> None:
-        """The graph was resumed for our interrupts, so a tool that interrupts as well must not take
-        what was said then for answers to its own questions."""
+        """The graph was resumed for our interrupts: discard those answers, so that a tool which interrupts as well does
+        not take them for answers to its own questions."""
         try:
             while True:
                 interrupt(None)
@@ -209,12 +210,12 @@ class _Turn:
             self._own = next((each.id for each in asks.args[0]), None)
 
     def require_not_its_own(self, asks: GraphInterrupt, request: ToolCallRequest) -> None:
-        """A body that was approved and asks a question of its own would need another approval for each answer."""
+        """Refuse an approved body that interrupts the graph itself: each answer would need another approval."""
         if self._own is not None and any(each.id == self._own for each in asks.args[0]):
             raise ConfigurationError(
                 f"The tool {request.tool_call['name']!r} needs approval and interrupts the graph itself; with "
-                "on_pending='interrupt' nobody could tell which of the two a resumed graph was answered. Use 'wait' or "
-                "'return' for the agent that has it."
+                "on_pending='interrupt' it would be unknown which of the two a resumed graph answers. Use 'wait' or "
+                "'return' for an agent with this tool."
             ) from None
 
 
@@ -223,9 +224,9 @@ def _declaration(details: Details) -> Declaration:
 
 
 def _unknown(request: ToolCallRequest) -> ToolMessage:
-    """No tool of the agent has this name. One that other middleware would bring now could not be governed."""
+    """The answer when no tool of the agent has this name. A tool that other middleware would add now cannot be governed."""
     name = str(request.tool_call["name"])[:100]
-    return _message(f"There is no tool {name!a}. Use one of those you were given.", request)
+    return _message(f"There is no tool {name!a}. Use one of the tools that you were given.", request)
 
 
 def _message(text: str, request: ToolCallRequest) -> ToolMessage:
@@ -234,7 +235,7 @@ def _message(text: str, request: ToolCallRequest) -> ToolMessage:
 
 
 def _waiting(error: ActionPendingError, request: ToolCallRequest) -> dict[str, object]:
-    """What whoever runs the graph is shown; plain data, for it is stored with the checkpoint."""
+    """The value of the interrupt for the application that runs the graph; plain data, because the checkpoint stores it."""
     return {
         "type": "ascend_guard.approval",
         "action_id": error.action_id,
@@ -249,7 +250,7 @@ def _waiting(error: ActionPendingError, request: ToolCallRequest) -> dict[str, o
 def _require_checkpointer() -> None:
     if _configurable().get("__pregel_checkpointer") is None:
         raise ConfigurationError(
-            "on_pending='interrupt' needs a graph with a checkpointer, or it could not be resumed: "
+            "on_pending='interrupt' needs a graph with a checkpointer, because it must be resumed later: "
             "create_agent(..., checkpointer=...). Without one use on_pending='wait' or 'return'."
         )
 
@@ -257,7 +258,7 @@ def _require_checkpointer() -> None:
 def _configurable() -> dict[str, object]:
     try:
         return get_config().get("configurable") or {}
-    except RuntimeError:  # called by hand, outside of any graph
+    except RuntimeError:  # called directly, outside of any graph
         return {}
 
 

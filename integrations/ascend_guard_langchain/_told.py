@@ -1,6 +1,6 @@
-"""What a model reads in the answer to its tool call: why it did not run, or that a person changed its arguments.
+"""The answer to a tool call as the model reads it: why it did not run, or that a person changed its arguments.
 
-The tool's own content stays first; structured parts (artifacts, other updates of a ``Command``) stay as they are.
+The tool's own content stays first; structured parts (artifacts, other updates of a ``Command``) stay unchanged.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ascend_guard.model import Permit
 
 
 class Changes:
-    """What became of one tool call's arguments."""
+    """The changes that an approver made to one tool call's arguments."""
 
     def __init__(self) -> None:
         self._note: str | None = None
 
     def take(self, permit: Permit) -> None:
-        """The call is about to run under a person's approval."""
+        """Note the edits of a permit, before the call runs under a person's approval."""
         self._note = changed(permit.edits)
 
     def told(self, answer: object, tool_call_id: object) -> object:
-        """The same answer, which says what was changed where something was.
+        """Return the same answer, with a note on what was changed, if anything was.
 
         Args:
             answer: a ``ToolMessage``, a ``Command``, or a list of them.
-            tool_call_id: of the call that is answered.
+            tool_call_id: the id of the answered call.
         """
         return answer if self._note is None else _told(answer, tool_call_id, self._note)[0]
 
 
 def message(error: AscendError, tool_call_id: str, tool: str) -> ToolMessage:
-    """The answer to a tool call that did not run, as the model reads it."""
+    """Return the answer to a tool call that did not run, for the model."""
     done = isinstance(error, AlreadyRanError) and error.outcome == "completed"
     return ToolMessage(
         refusal(error), tool_call_id=tool_call_id, name=tool, status="success" if done else "error"
@@ -45,13 +45,13 @@ def message(error: AscendError, tool_call_id: str, tool: str) -> ToolMessage:
 
 
 def _told(answer: Any, tool_call_id: object, note: str) -> tuple[Any, bool]:
-    """The answer with the note in the first message for this call; whether there was one."""
+    """Return the answer with the note in the first message for this call, and whether there was one."""
     if isinstance(answer, ToolMessage):
         if answer.tool_call_id != tool_call_id:
             return answer, False
         return answer.model_copy(update={"content": _with_note(answer.content, note)}), True
     if isinstance(answer, dict):
-        if answer.get("tool_call_id") == tool_call_id and "content" in answer:  # a message in its plain form
+        if answer.get("tool_call_id") == tool_call_id and "content" in answer:  # a message as plain data
             return {**answer, "content": _with_note(answer["content"], note)}, True
         return _in_items(answer, tool_call_id, note)
     if isinstance(answer, list | tuple):

@@ -1,4 +1,4 @@
-"""Tools that do nothing until a decision allows the call, whichever way they are called."""
+"""Tools that run only after a decision allows the call, on every path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
 from ._arguments import HANDS_ON
-from ._gate import OnDenied, ToolGate, gate_of, with_gate
+from ._gate import LangChainGate, OnDenied, gate_of, with_gate
 
 T = TypeVar("T", bound=BaseTool)
 
@@ -29,22 +29,22 @@ def govern_tool(
     on_denied: OnDenied = "message",
     **declared: Unpack[Declaration],
 ) -> T:
-    """A copy of a tool whose calls are decided before they run, on every path: ``invoke``, ``batch``, ``stream``, ``run``,
-    their async forms, pipes, and the tool nodes of agents.
+    """Return a copy of a tool whose calls are decided before they run, on every path: ``invoke``, ``batch``, ``stream``,
+    ``run``, their async forms, pipes, and the tool nodes of agents.
 
-    It keeps the tool's class, name, schema and behaviour. What is judged are the validated arguments, defaults included,
+    It keeps the tool's class, name, schema and behaviour. The validated arguments are judged, including defaults and
     without what LangGraph injects (state, store, runtime, the call's id).
 
     Args:
-        tool: any LangChain tool. One whose function is ``@governed`` already is decided there, and only there.
-        action_type: action category; ``langchain.<name>`` when left out.
-        tool_name: the tool or service used; the tool's name when left out.
-        on_denied: what happens to a call that must not run: a ``message`` a model can act on (an error ``ToolMessage``;
-            where the caller gave no tool call to answer, the error is raised), or ``raise`` always.
-        **declared: see ``ascend_guard.calling.bound_call.Declaration``.
+        tool: any LangChain tool. If its function is already ``@governed``, the call is decided there, and only there.
+        action_type: action category; by default ``langchain.<name>``.
+        tool_name: the tool or service; by default the tool's name.
+        on_denied: what happens to a call that must not run: a ``message`` for the model (an error ``ToolMessage``;
+            without a tool call to answer, the error is raised), or ``raise`` always.
+        **declared: see ``ascend_guard.calling.declarations.Declaration``.
 
     Raises:
-        ConfigurationError: this is no tool, or it cannot be governed so.
+        ConfigurationError: this is not a tool, or it cannot be governed this way.
     """
     made = _governed(tool, action_type, tool_name, on_denied, declared)
     if not decided_inside(tool):
@@ -57,30 +57,30 @@ def _governed(
 ) -> T:
     if not isinstance(tool, BaseTool):
         raise ConfigurationError(
-            f"govern_tool takes a LangChain tool, not {type(tool).__name__}: put @tool over the function first, or "
+            f"govern_tool needs a LangChain tool, not {type(tool).__name__}: put @tool on the function first, or "
             "govern the function with ascend_guard.governed."
         )
-    if isinstance(gate_of(tool), ToolGate):
-        raise ConfigurationError(f"The tool {tool.name!r} is governed already; govern it once.")
+    if isinstance(gate_of(tool), LangChainGate):
+        raise ConfigurationError(f"The tool {tool.name!r} is already governed; govern it once.")
     if on_denied not in ("message", "raise"):
-        raise ConfigurationError(f"on_denied is 'message' or 'raise', not {on_denied!r}.")
+        raise ConfigurationError(f"on_denied must be 'message' or 'raise', not {on_denied!r}.")
     if decided_inside(tool):
         if action_type is not None or declared:
             raise ConfigurationError(
-                f"The function of the tool {tool.name!r} is @governed, which decides its calls: say there what is to be "
-                "said about them."
+                f"The function of the tool {tool.name!r} is @governed, which decides its calls: put the declaration "
+                "there."
             )
         chosen = None
     else:
         chosen = options(action_type or _LANGCHAIN + tool.name, tool_name or tool.name, declared)
-    return cast(T, with_gate(tool, ToolGate(type(tool), chosen, on_denied)))
+    return cast(T, with_gate(tool, LangChainGate(type(tool), chosen, on_denied)))
 
 
 def _require_names(declared: Declaration, tools: list[BaseTool]) -> None:
-    """A name in ``redact`` or ``exclude`` that no tool has is a mistake, where the tools say what they take.
+    """Refuse a name in ``redact`` or ``exclude`` that no tool has, if the tools declare their arguments.
 
     Raises:
-        ConfigurationError: there is one.
+        ConfigurationError: there is such a name.
     """
     if all(tool.args for tool in tools):
         names = {name for tool in tools for name in tool.args}
@@ -95,24 +95,24 @@ def govern_tools(
     on_denied: OnDenied = "message",
     **declared: Unpack[Declaration],
 ) -> list[BaseTool]:
-    """Govern several tools; those that are governed already are left as they are.
+    """Govern several tools; tools that are already governed stay unchanged.
 
     Args:
         tools: any LangChain tools.
-        action_types: action categories by the tools' names; ``langchain.<name>`` for a tool that is not among them.
+        action_types: action categories by the tools' names; ``langchain.<name>`` for a tool that is not in the table.
         on_denied: as in ``govern_tool``.
-        **declared: what holds for all of them; see ``ascend_guard.calling.bound_call.Declaration``.
+        **declared: the declaration for all of them; see ``ascend_guard.calling.declarations.Declaration``.
 
     Raises:
-        ConfigurationError: one cannot be governed, or a name in the table is no tool's.
+        ConfigurationError: a tool cannot be governed, or a name in the table is not a tool's.
     """
     given = list(tools)
     table = dict(action_types or {})
     unknown = sorted(set(table) - {tool.name for tool in given if isinstance(tool, BaseTool)})
     if unknown:
         raise ConfigurationError(
-            f"There is no tool {unknown[0]!r} among {', '.join(tool.name for tool in given) or 'none'}: an action type "
-            "for it would govern nothing."
+            f"There is no tool {unknown[0]!r} among {', '.join(tool.name for tool in given) or 'none'}: so the action type "
+            "for it has no effect."
         )
     ungoverned = [tool for tool in given if isinstance(tool, BaseTool) and not is_governed(tool)]
     if ungoverned:
@@ -128,13 +128,13 @@ def govern_tools(
 
 
 def is_governed(tool: BaseTool) -> bool:
-    """Whether nothing this tool does happens before a decision: it is a copy ``govern_tool`` made, or its functions are
+    """Return whether this tool runs only after a decision: it is a copy from ``govern_tool``, or its functions are
     ``@governed``."""
-    return isinstance(gate_of(tool), ToolGate) or decided_inside(tool)
+    return isinstance(gate_of(tool), LangChainGate) or decided_inside(tool)
 
 
 def decided_inside(tool: BaseTool) -> bool:
-    """Whether every function a call of this tool could end in is ``@governed``."""
+    """Return whether every function in which a call of this tool could end is ``@governed``."""
     kind = type(tool)
     if kind._run in HANDS_ON and kind._arun in HANDS_ON:
         functions = [getattr(tool, name, None) for name in ("func", "coroutine")]

@@ -1,6 +1,6 @@
-"""MCP servers whose tools do nothing until a decision allows it.
+"""MCP servers whose tools run only after a decision allows the call.
 
-The public names are resolved when first used, so importing the package imports no framework.
+The public names are resolved when they are first used, so importing the package imports no framework.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who calls an MCP server: the client, its conversation, and whom it authenticated as."""
+"""The caller of an MCP server: the client, its conversation, and its authenticated identity."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LONGEST = 100
 
 
 class Caller(Struct, frozen=True):
-    """What is known of who calls.
+    """What is known about the caller.
 
     Attributes:
-        session_id: equal for calls of one conversation by one authenticated principal, and for no others; None where the
+        session_id: equal for calls of one conversation by one authenticated principal, and for no others; None if the
             transport knows neither, as on stdio.
-        context: the client's own name and version. It may say what it likes.
+        context: the client's own name and version, which are not verified.
     """
 
     session_id: str | None = None
@@ -30,7 +30,7 @@ def caller_of(request: object) -> Caller:
     """Read a request context of mcp 1.x or 2.x.
 
     Args:
-        request: the context the SDK made for this very message; None for calls made in process.
+        request: the SDK's context of this message; None for calls in process.
     """
     if request is None:
         return NOBODY
@@ -50,14 +50,14 @@ def _session_id(request: object) -> str | None:
     known = (session, *_principal(http))
     if not any(known):
         return None
-    # Hashed: without authentication the transport's id is all it takes to continue the conversation, and what is
-    # stored here is read by many.
+    # Hashed: without authentication the transport's id is enough to continue the conversation, and many people can read
+    # what is stored here.
     return "mcp-" + hashlib.sha256(json.dumps(known).encode()).hexdigest()[:40]
 
 
 def _principal(http: object) -> tuple[str | None, ...]:
-    """Client, issuer and subject of the token this message came with, or whom the application around says it is."""
-    # The message's own: the SDK's context variable may be that of the message which opened the session.
+    """Return client, issuer and subject of this message's token, or the identity from the surrounding application."""
+    # The message's own: the SDK's context variable may belong to the message that opened the session.
     user = (getattr(http, "scope", None) or {}).get("user")
     token = getattr(user, "access_token", None)
     if token is None and getattr(user, "is_authenticated", False):
@@ -78,7 +78,7 @@ def _principal(http: object) -> tuple[str | None, ...]:
 
 
 def _identity(user: object) -> str | None:
-    """A user of Starlette's authentication, which has either of these."""
+    """Return the identity of a user of Starlette's authentication, which has one of these attributes."""
     for name in ("identity", "display_name"):
         try:
             said = getattr(user, name)

@@ -1,4 +1,4 @@
-"""FastMCP servers, of the fastmcp package 3 and 4, with every tool call governed."""
+"""Govern every tool call of FastMCP servers (package fastmcp 3 and 4)."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _listing: ContextVar[tuple[object, ...]] = ContextVar("ascend_guard_mcp_listing"
 
 
 class GovernanceMiddleware(Middleware):
-    """Let no tool of this server run before a decision allows the call.
+    """Run each tool of this server only after a decision allows the call.
 
-    Add it before other middleware, or let ``govern_server`` do it: what is before it may answer a call itself. Middleware
-    after it cannot change a call unseen: what comes to the tool with other arguments is asked about as it is. A mounted
-    server that has the same object asks once; one that has its own asks for itself.
+    Add it before other middleware, or let ``govern_server`` do it: earlier middleware may answer a call itself. Later
+    middleware cannot change a call unnoticed: a call that arrives at the tool with other arguments is decided again. A
+    mounted server with the same object decides once; one with its own object decides itself.
 
     Args:
-        name: the server's name in policies; when left out, that of the server this is added to.
-        hide_denied: leave out of the listing what policy denies whatever the arguments.
+        name: the server's name in policies; by default that of the server to which this is added.
+        hide_denied: do not list tools that the policy denies for all arguments.
         **declared: see ``GateOptions``.
 
     Raises:
@@ -47,11 +47,11 @@ class GovernanceMiddleware(Middleware):
         self._hide_denied = hide_denied
         self._declared = declared
         self._by_name: dict[str, Governance] = {}
-        # What is wrong is said now, not at the first call.
+        # Report mistakes now, not at the first call.
         Governance("server" if name is None else name, hide_denied, declared)
 
     def install(self, server: Any) -> None:
-        """Put this before all other middleware of a FastMCP server; once, if it is said again with the same settings.
+        """Put this before all other middleware of a FastMCP server; repeating it with the same settings changes nothing.
 
         Raises:
             ConfigurationError: the server is governed with other settings.
@@ -66,7 +66,7 @@ class GovernanceMiddleware(Middleware):
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, ToolResult]
     ) -> ToolResult:
-        """Ask, then run what was approved."""
+        """Decide the call, then run what was approved."""
         server, message = _server(context), context.message
         self._watch(server)
         arguments = message.arguments or {}
@@ -81,7 +81,7 @@ class GovernanceMiddleware(Middleware):
     async def on_list_tools(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Sequence[Tool]]
     ) -> Sequence[Tool]:
-        """Leave out what policy always denies, if so told; by the names that this very client calls the tools."""
+        """Hide tools that policy always denies, if requested; by the names under which this client calls the tools."""
         around = _listing.get()
         if self in around:
             return await call_next(context)
@@ -100,7 +100,7 @@ class GovernanceMiddleware(Middleware):
         return known
 
     def _watch(self, server: Any) -> None:
-        """Stand before the server's tools as well, where calls arrive that middleware changed, or that passed none."""
+        """Govern the server's tools as well, for calls that middleware changed, or that passed none."""
         if self in getattr(server.call_tool, "watchers", ()):
             return
         original = server.call_tool
@@ -145,7 +145,7 @@ class GovernanceMiddleware(Middleware):
 
 
 def _told(error: AscendError) -> ToolResult:
-    # Returned, not raised: middleware around this retries, rewrites and caches exceptions by their causes.
+    # Returned, not raised: other middleware retries, rewrites and caches exceptions by their causes.
     return ToolResult(content=refusal(error), is_error=True)
 
 
@@ -158,18 +158,18 @@ def _pending(state: str) -> ToolResult:
 
 def _server(context: MiddlewareContext[object]) -> Any:
     if context.fastmcp_context is None:
-        raise ConfigurationError("This call belongs to no server: GovernanceMiddleware must be added to one.")
+        raise ConfigurationError("This call has no server: GovernanceMiddleware must be added to one.")
     return context.fastmcp_context.fastmcp
 
 
 def _request(server: Any) -> Any:
-    """The SDK's context of the message that is being answered; None in process."""
+    """Return the SDK's context of the message that is being answered; None in process."""
     request = Context(fastmcp=server).request_context
     return getattr(request, "_srctx", None) or request  # fastmcp 4 wraps it
 
 
 def _sent(request: object) -> dict[str, object]:
-    """The fields of a further round, as the client sent them; fastmcp 3 has none."""
+    """Return the fields of a further round, as sent by the client; fastmcp 3 has none."""
     params = getattr(request, "params", None) or {}
     return {key: params[key] for key in ("requestState", "inputResponses") if params.get(key) is not None}
 

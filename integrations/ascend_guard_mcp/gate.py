@@ -4,8 +4,8 @@ The rules:
 
 1. Each ``tools/call`` gets one admission before the server's tool runs, and runs with the admission's arguments
    (promises 1 and 2).
-2. A call is settled once: completed, failed, or ``unknown`` where the answer never came (promises 3 and 5).
-3. What the client is told names no command that approves (promise 6).
+2. A call is settled once: completed, failed, or ``unknown`` when its answer never arrived (promises 3 and 5).
+3. Texts for the client name no command that approves (promise 6).
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from ascend_guard.flow import ControlPlane
 __all__ = ["Admission", "GateOptions", "ToolFailed", "ToolGate", "Unfinished", "refusal"]
 
 WAIT = 45.0
-"""Seconds a call waits for a person unless told otherwise: many clients give up after sixty, progress or not."""
+"""Default seconds that a call waits for a person: many clients give up after sixty, even with progress messages."""
 
 _LONGEST_NAME = 255
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ToolFailed(Exception):
-    """The tool itself said that it failed; recorded as the outcome."""
+    """The tool itself reported that it failed; recorded as the outcome."""
 
 
 class GateOptions(TypedDict, total=False):
     """How a server's tools are governed.
 
-    ``namespace``: the first part of an action type; the server's name when left out. ``action_types``: by tool, for those
-    that shall not be ``<namespace>.<tool>`` (SDK document, "MCP governance"). ``wait``: seconds a call waits for a person
-    before it answers that it is pending, 45 when left out; the same call, made again, takes the request up. ``redact``:
-    names of arguments whose values must not leave the call. ``context``, ``risk_level`` and ``model_id`` as in
+    ``namespace``: the first part of an action type; by default the server's name. ``action_types``: by tool, for those
+    that are not called ``<namespace>.<tool>`` (SDK document, "MCP governance"). ``wait``: seconds that a call waits for a
+    person before it answers that it is pending, by default 45; the same call, made again, resumes the action. ``redact``:
+    names of arguments whose values are redacted. ``context``, ``risk_level`` and ``model_id`` as in
     ``governed``. ``control_plane`` decides instead of the configured default.
     """
 
@@ -63,11 +63,11 @@ class ToolGate:
     """Decides on one server's tool calls.
 
     Args:
-        name: the server, as it is registered.
+        name: the server's registered name.
         **declared: see ``GateOptions``.
 
     Raises:
-        ConfigurationError: something is of the wrong type; the message says what to write instead.
+        ConfigurationError: a value is of the wrong type; the message says what to write instead.
     """
 
     def __init__(self, name: str, **declared: Unpack[GateOptions]) -> None:
@@ -75,12 +75,12 @@ class ToolGate:
         given: dict[str, Any] = dict(declared)
         wait = given.pop("wait", WAIT)
         if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < 1e9:
-            raise ConfigurationError(f"wait is a number of seconds, at least 0, not {wait!r}.")
+            raise ConfigurationError(f"wait must be a number of seconds, at least 0, not {wait!r}.")
         self.name = name
         self.namespace: str = given.pop("namespace", None) or name
         action_types = given.pop("action_types", None) or _NONE
         if not isinstance(action_types, Mapping):
-            raise ConfigurationError("action_types is a dictionary of action types by the names of tools.")
+            raise ConfigurationError("action_types must be a dictionary from tool names to action types.")
         try:
             for what, text in (("name", name), ("namespace", self.namespace)):
                 require_text(what, text)
@@ -91,11 +91,11 @@ class ToolGate:
             raise ConfigurationError(f"This server cannot be governed: {error}") from None
         self._action_types = dict(action_types)
         self._declared = cast(Declaration, {**given, "mcp_server_name": name, "timeout": wait})
-        options("x", "x", self._declared)  # what is wrong is said now, not at the first call
+        options("x", "x", self._declared)  # reports a mistake now, not at the first call
         self._options: dict[str, Options] = {}
 
     def action_type(self, tool: str) -> str:
-        """What a call of this tool is called in policies."""
+        """Return the action type of this tool's calls."""
         return self._action_types.get(tool) or f"{self.namespace}.{tool}"
 
     async def admit(
@@ -106,19 +106,19 @@ class ToolGate:
         session_id: str | None = None,
         context: Mapping[str, object] | None = None,
     ) -> Admission:
-        """Get the permit for one call, waiting for a person where the policy wants one.
+        """Get the permit for one call; wait for a person if the policy requires one.
 
         Args:
             tool: the tool's name, as the client wrote it.
             arguments: as the client wrote them.
-            session_id: the client's conversation; a scope's around this wins.
-            context: what else is known of the caller; plain data.
+            session_id: the client's conversation; a surrounding scope's session wins.
+            context: further data about the caller; plain data.
 
         Raises:
-            AscendError: the tool must not run. ``refusal`` says so to the client's model.
+            AscendError: the tool must not run. ``refusal`` converts it to text for the client's model.
         """
         plane, declared = self._plane(), self._of(tool)
-        # Arguments of a tool are told apart by name alone: a client that writes them in another order makes the same call.
+        # A tool's arguments are identified by name alone: another order in the client's message is the same call.
         named = dict(sorted((arguments or {}).items()))
         said = {"namespace": self.namespace, "verb": tool, **(context or {})}
         with scope(session_id=scoped().session_id or session_id, context=said):
@@ -128,7 +128,7 @@ class ToolGate:
         return Admission(execution, arguments or {})
 
     async def always_denied(self, tools: Iterable[str]) -> set[str]:
-        """Those of these tools that policy denies whatever the arguments; none where that cannot be known."""
+        """Return which of these tools the policy denies for all arguments; none if that is unknown."""
         asks = getattr(self._plane(), "always_denies", None)
         if asks is None:
             return set()
@@ -137,7 +137,7 @@ class ToolGate:
             try:
                 return {tool for tool in tools if asks(self.action_type(tool), tool)}
             except AscendError:
-                return set()  # what is listed is a convenience; what is called is decided
+                return set()  # the list is only a convenience; calls are decided
 
         return await asyncio.to_thread(look)
 
@@ -159,17 +159,17 @@ class ToolGate:
 
 
 class Admission:
-    """The permit for one call. Settle it once, whatever became of the call.
+    """The permit for one call. Settle it once, however the call ended.
 
     Attributes:
-        arguments: what to run with; an approver may have edited them.
-        note: text for the client's model when an approver changed arguments; None when the call runs as it was asked.
+        arguments: the arguments to run with; an approver may have edited them.
+        note: text for the client's model when an approver changed arguments; None when the call is unchanged.
     """
 
     def __init__(self, execution: Execution, written: Mapping[str, Any]) -> None:
         self._execution = execution
         parameters = execution.permit.parameters
-        # In the order in which the client wrote them.
+        # In the client's order.
         self.arguments: dict[str, Any] = {
             name: parameters[name] for name in written if name in parameters
         } | parameters
@@ -177,14 +177,14 @@ class Admission:
 
     @property
     def begun(self) -> bool:
-        """Whether the last check was passed, so that the tool may have acted."""
+        """Return whether the last check was passed, so that the tool may have acted."""
         return self._execution.acted
 
     def __enter__(self) -> Admission:
-        """The last check, the first time. Governed calls made in this block link to this one.
+        """Make the last check, the first time. Governed calls inside this block link to this one.
 
         Raises:
-            AscendError: the tool must not run. Settle with this error: it is recorded as not started.
+            AscendError: the tool must not run. Settle with this error: the call is recorded as not started.
         """
         self._execution.__enter__()
         return self
@@ -196,8 +196,8 @@ class Admission:
         """Record the outcome.
 
         Args:
-            failure: what went wrong, as the tool or whoever runs it says; None when it completed; ``Unfinished`` when it
-                cannot be known.
-            detail: how it ended, when that is worth saying.
+            failure: the failure, as the tool or its runner reports it; None when it completed; ``Unfinished`` when it is
+                unknown.
+            detail: a note on how it ended, or None.
         """
         await self._execution.asettle(ToolFailed(failure) if isinstance(failure, str) else failure, detail)

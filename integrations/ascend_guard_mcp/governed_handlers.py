@@ -1,4 +1,5 @@
-"""A low-level server's handlers, kept so that every ``tools/call`` is governed, whenever its handler was registered."""
+"""A table of a low-level server's handlers in which every ``tools/call`` handler is governed, whenever it was
+registered."""
 
 from __future__ import annotations
 
@@ -13,28 +14,28 @@ Wrap = Callable[[Any], Any]
 
 
 class Governance:
-    """How one server is governed: its gate, and whether its listing hides what policy always denies."""
+    """How one server is governed: its gate, and whether tools that policy always denies are hidden from its list."""
 
     def __init__(self, name: str, hide_denied: bool, declared: GateOptions) -> None:
         if not isinstance(hide_denied, bool):
-            raise ConfigurationError(f"hide_denied is True or False, not {hide_denied!r}.")
+            raise ConfigurationError(f"hide_denied must be True or False, not {hide_denied!r}.")
         self.gate = ToolGate(name, **declared)
         self.hide_denied = hide_denied
         self.settings = (name, hide_denied, dict(declared))
 
     def require_same(self, other: Governance) -> None:
-        """Governing a server twice is once, unless it is said in two ways.
+        """Require the same settings: a server may be governed twice only with the same ones.
 
         Raises:
             ConfigurationError: the settings differ.
         """
         if self.settings != other.settings:
             raise ConfigurationError(
-                f"The server {self.gate.name!r} is governed already, with other settings: govern it once."
+                f"The server {self.gate.name!r} is already governed, with other settings: govern it once."
             )
 
     async def shown(self, tools: Iterable[Any]) -> list[Any]:
-        """Those of the tools that a client may see."""
+        """Return the tools that a client may see."""
         listed = list(tools)
         if not self.hide_denied:
             return listed
@@ -43,7 +44,7 @@ class Governance:
 
 
 class GovernedHandlers(dict[Any, Any]):
-    """A server's table of handlers; what is put in under one of these keys is wrapped first."""
+    """A server's table of handlers; a handler that is set under one of these keys is wrapped first."""
 
     def __init__(
         self, governance: Governance, wraps: Mapping[object, Wrap], handlers: Mapping[object, object]

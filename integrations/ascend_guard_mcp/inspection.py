@@ -1,4 +1,4 @@
-"""Which tools an MCP server has, and which of them run without being asked about."""
+"""Find the tools of an MCP server, and those that would run without a decision."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .sdk_handlers import is_first_major, keys
 from .servers import handlers_of, is_fastmcp, low_level
 
 EVERY_TOOL = "*"
-"""Stands for the tools of a server that does not say which it has."""
+"""Stands for the tools of a server that does not list them."""
 
-_MEND = "Call govern_server(server) where the server is made."
+_REMEDY = "Call govern_server(server) where the server is created."
 _ALL = "all tools: the server does not list them without a client"
-_HIDDEN = "not listed to everybody"
+_HIDDEN = "not listed to every client"
 
 
 class ToolState(NamedTuple):
     """One tool of a server.
 
     Attributes:
-        name: as clients call it; ``*`` stands for all tools of a server that does not list them.
-        governed: whether nothing it does happens before a decision.
+        name: the name for clients; ``*`` stands for all tools of a server that does not list them.
+        governed: whether it runs only after a decision.
         by: what governs it: ``govern_server`` (or its middleware), or ``@governed``.
-        where: the server it was found on.
-        note: what else is to be known.
+        where: the server on which it was found.
+        note: further information, or None.
     """
 
     name: str
@@ -40,66 +40,66 @@ class ToolState(NamedTuple):
 
 
 def tools_of(server: object, name: str = "server") -> list[ToolState]:
-    """Find a server's tools and say of each what governs it. May be called while an event loop runs.
+    """Find a server's tools, and what governs each. May be called while an event loop runs.
 
-    A tool whose function is ``@governed`` is, also on a server that is not.
+    A tool whose function is ``@governed`` is governed, even on an ungoverned server.
 
     Args:
-        server: what ``govern_server`` takes.
-        name: how the server is called in ``where``.
+        server: an object that ``govern_server`` accepts.
+        name: the server's name in ``where``.
 
     Raises:
-        ConfigurationError: this is no MCP server, or it does not tell its tools.
+        ConfigurationError: this is not an MCP server, or it does not list its tools.
     """
     if not is_fastmcp(server) and low_level(server) is None:
         raise ConfigurationError(
-            f"{name} is of the type {type(server).__name__}, which is not an MCP server. Name the MCPServer, "
+            f"{name} is of the type {type(server).__name__}, which is not an MCP server. Pass the MCPServer, "
             "Server or FastMCP object."
         )
     states = _of_fastmcp(server, name) if is_fastmcp(server) else _of_official(server, name)
     try:
-        # In a thread of its own, so that it may be asked from a running event loop as well.
+        # In its own thread, so that it can be called from a running event loop.
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, states).result()
-    except Exception as error:  # a proxy asks its own servers, and what provides tools is anybody's code
+    except Exception as error:  # a proxy requests its servers' lists, and providers of tools can run any code
         raise ConfigurationError(
-            f"The tools of {name} cannot be listed ({type(error).__name__}: {str(error)!a}). What it asks for them must "
+            f"The tools of {name} cannot be listed ({type(error).__name__}: {str(error)!a}). The servers behind it must "
             "answer."
         ) from error
 
 
 def governs(server: object) -> list[str]:
-    """Name the tools of a server that run without being asked about; none when all are governed.
+    """Return the names of a server's tools that would run without a decision; empty when all are governed.
 
     ``*`` stands for the tools of a low-level server that does not list them without a client.
 
     Args:
-        server: what ``govern_server`` takes.
+        server: an object that ``govern_server`` accepts.
 
     Raises:
-        ConfigurationError: this is no MCP server, or it does not tell its tools.
+        ConfigurationError: this is not an MCP server, or it does not list its tools.
     """
     return sorted({tool.name for tool in tools_of(server) if not tool.governed})
 
 
 def require_governed(server: object) -> None:
-    """Refuse to start with a server of which any tool would run without being asked about::
+    """Refuse to start with a server that has a tool which would run without a decision::
 
         govern_server(server)
         require_governed(server)
 
     Args:
-        server: what ``govern_server`` takes.
+        server: an object that ``govern_server`` accepts.
 
     Raises:
-        ConfigurationError: some tool is not governed (the message lists them), or this is no MCP server.
+        ConfigurationError: a tool is not governed (the message lists them), or this is not an MCP server.
     """
     tools = tools_of(server)
     unasked = [tool for tool in tools if not tool.governed]
     if unasked:
         listed = ", ".join(f"{tool.name!a}{f' ({tool.note})' if tool.note else ''}" for tool in unasked)
         raise ConfigurationError(
-            f"{len(unasked)} of {len(tools)} tools would run without being asked about: {listed}. {_MEND}"
+            f"{len(unasked)} of {len(tools)} tools would run without a decision: {listed}. {_REMEDY}"
         )
 
 
@@ -121,7 +121,8 @@ def _state(tool: str, by_server: bool, own: bool, where: str, note: str | None =
 
 
 async def _listed(low: object) -> list[str]:
-    """The tools a low-level server tells of; ``*`` where its handler needs a client's request, none where none can run."""
+    """Return a low-level server's tools; ``*`` if its handler needs a client's request, an empty list if no tool can
+    run."""
     list_tools, call_tool = keys(low)
     handlers = handlers_of(low)
     if call_tool not in handlers:
@@ -134,12 +135,12 @@ async def _listed(low: object) -> list[str]:
 
             listed = await handlers[list_tools].handler(None, PaginatedRequestParams())
         return [tool.name for tool in listed.tools]
-    except Exception:  # handlers are anybody's code
+    except Exception:  # handlers can run any code
         return [EVERY_TOOL]
 
 
 async def _of_fastmcp(server: Any, where: str, governed: bool = False) -> list[ToolState]:
-    """Those that are listed, and those that are only listed or called with a permission, or once they are switched on."""
+    """Return the listed tools, and those that need a permission or are switched off."""
     from .fastmcp_middleware import GovernanceMiddleware
 
     governed = governed or any(isinstance(each, GovernanceMiddleware) for each in server.middleware)
@@ -149,10 +150,10 @@ async def _of_fastmcp(server: Any, where: str, governed: bool = False) -> list[T
         mounted = _mounted(provider)
         if mounted is not None:
             there = await _of_fastmcp(mounted, f"{where} > {mounted.name}", governed)
-            # Of several versions of a tool, the one that is not governed counts.
+            # If a tool has several versions, an ungoverned one counts.
             there.sort(key=lambda state: not state.governed)
             inner[id(mounted)] = {state.name: state for state in there}
-        elif not governed:  # the server's own list leaves out a provider that fails
+        elif not governed:  # the server's own list omits a provider that fails
             tools = await provider.list_tools()
             hidden += [_state(tool.name, False, _is_governed(tool), where, _HIDDEN) for tool in tools]
     found: list[ToolState] = []
@@ -168,7 +169,7 @@ async def _of_fastmcp(server: Any, where: str, governed: bool = False) -> list[T
 
 
 def _mounted(provider: Any) -> Any:
-    """The server whose tools a provider brings, however it is wrapped; None for any other provider."""
+    """Return the server whose tools a provider adds, however it is wrapped; None for any other provider."""
     while hasattr(provider, "_inner"):
         provider = provider._inner
     return getattr(provider, "server", None)

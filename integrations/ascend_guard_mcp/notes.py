@@ -1,6 +1,6 @@
-"""Telling a client's model, in a tool's result, that a person changed the call's arguments.
+"""Add a note for the client's model to a tool's result: a person changed the call's arguments.
 
-The note is a text block after the tool's own content. Structured content stays as it is, for it has a schema.
+The note is a text block after the tool's own content. Structured content stays unchanged, because it has a schema.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ R = TypeVar("R")
 
 
 def with_note(result: R, note: str) -> R:
-    """The same result, of either major of mcp or of fastmcp, or as plain data, with one more text block.
+    """Return the same result, of either major version of mcp or of fastmcp, or as plain data, with one more text block.
 
-    What has no content, such as an error of the protocol, a task, or a question to the client, stays as it is: its model
-    reads the note with the result that follows, or not at all.
+    Results without content, such as a protocol error, a task, or a question to the client, stay unchanged: the model reads
+    the note with the result that follows, or not at all.
     """
     if (
         isinstance(result, tuple) and result and isinstance(result[0], list)
-    ):  # content, and what is structured
+    ):  # content, and structured content
         return type(result)((with_note(result[0], note), *result[1:]))
     if isinstance(result, list):
         return [*result, _block(note)]  # type: ignore[return-value]  # a list as it was

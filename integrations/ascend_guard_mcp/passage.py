@@ -1,4 +1,4 @@
-"""An approved call on its way to the tool, so that it is asked about once however many doors it goes through."""
+"""An approved call on its way to the tool, so that it is decided once, however many layers it passes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LONGEST_FAILURE = 200
 
 
 class Passage:
-    """One approved call. Each server it comes to may take it once, with the tool and the arguments that were approved.
+    """One approved call. Each server that it reaches may take it once, with the approved tool and arguments.
 
     Args:
-        owner: what asked: only it takes the call, or passes it on.
-        server: where it was asked.
-        tool: what was approved.
-        arguments: likewise.
+        owner: the object that requested the decision: only it takes the call, or passes it on.
+        server: the server that requested the decision.
+        tool: the approved tool.
+        arguments: the approved arguments.
     """
 
     def __init__(self, owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> None:
@@ -65,22 +65,22 @@ _passages: ContextVar[tuple[Passage, ...]] = ContextVar("ascend_guard_mcp_passag
 
 
 def taken(owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> bool:
-    """Whether this is the call that was approved, come to its tool. A second one like it is another call."""
+    """Return whether this is the approved call, arriving at its tool. A second equal call is another call."""
     return any(passage._take(owner, server, tool, arguments) for passage in reversed(_passages.get()))
 
 
 def passed_on(owner: object, server: object, tool: str, arguments: Mapping[str, object]) -> bool:
-    """Whether this is the call that was approved, handed on to a mounted server which has the same owner."""
+    """Return whether this is the approved call, passed on to a mounted server with the same owner."""
     return any(passage._extend(owner, server, tool, arguments) for passage in reversed(_passages.get()))
 
 
 async def admit(
     gate: ToolGate, tool: str, arguments: Mapping[str, object] | None, caller: Caller
 ) -> Admission:
-    """Ask the gate.
+    """Request a decision from the gate.
 
     Raises:
-        AscendError: the tool must not run, whatever the reason; nothing else is raised but cancellation.
+        AscendError: the tool must not run, for any reason; the only other exception is cancellation.
     """
     try:
         return await gate.admit(tool, arguments, session_id=caller.session_id, context=caller.context)
@@ -100,14 +100,14 @@ async def carry_out(
     body: Callable[[dict[str, object]], Awaitable[R]],
     told: Callable[[AscendError], R],
 ) -> R:
-    """Run what was approved, and record once what became of it. The answer says what an approver changed.
+    """Run what was approved, and record its outcome once. The answer says what an approver changed.
 
     Args:
-        owner, server, tool: see ``Passage``; no server where the body goes through no other door.
+        owner, server, tool: see ``Passage``; no server if the body passes no other layer.
         admission: the permit.
-        caller: whose session the governed calls inside belong to.
-        body: what runs, with the arguments that were approved.
-        told: the answer to a call that does not run after all, because its last check fails.
+        caller: the caller, whose session the governed calls inside belong to.
+        body: runs the call with the approved arguments.
+        told: returns the answer to a call that does not run after all, because its last check fails.
     """
     try:
         with (
@@ -128,7 +128,7 @@ async def carry_out(
 
 
 def _end(error: BaseException) -> BaseException:
-    """What is known of a body that raised this: one that was cancelled, or whose time ran out, may have acted."""
+    """Return the failure of a body that raised this: a body that was cancelled, or timed out, may have acted."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, AscendError):
@@ -149,18 +149,18 @@ def _under_way(passage: Passage) -> Iterator[None]:
 
 
 async def _settle(admission: Admission, failure: str | BaseException | None, detail: str | None) -> None:
-    with anyio.CancelScope(shield=True):  # the tool has acted: a client that left does not undo that
+    with anyio.CancelScope(shield=True):  # the tool has acted: a client that disconnects does not undo that
         await admission.settle(failure, detail)
 
 
 def _outcome(result: object) -> tuple[str | None, str | None]:
-    """What the tool says of itself: its failure, and how the call ended where it did not end with a result."""
+    """Return the tool's own failure, and how the call ended if it did not end with a result."""
     result = getattr(result, "root", result)  # mcp 1.x wraps results
     kind = type(result).__name__
     if kind in ("InputRequiredResult", "InputRequiredToolResult"):
         return None, "the tool asked the client for more"
     if kind == "CreateTaskResult":
-        return None, "the tool goes on as a task"
+        return None, "the tool continues as a task"
     if kind == "ErrorData":
         return str(getattr(result, "message", "")) or "the tool failed", None
     if isinstance(result, dict):
@@ -181,4 +181,4 @@ def _digest(arguments: Mapping[str, object]) -> str | None:
     try:
         return digest_of(arguments, key=b"")
     except AscendError:
-        return None  # not what was approved, which has one
+        return None  # it has no digest, so it is not what was approved

@@ -1,7 +1,8 @@
-"""Protocol 2026-07-28's way of asking for more, used for a person who takes longer than one request may.
+"""Protocol 2026-07-28's further rounds, used for a person who takes longer than one request may.
 
-The server answers ``InputRequiredResult`` with a state and no question; the client calls again by itself. What is waited
-for is found by the call's own tool and arguments: the state only counts, and keeps what the tool's own rounds sent along.
+The server answers ``InputRequiredResult`` with a state and no question; the client then calls again automatically. The
+waiting action is found by the call's own tool and arguments: the state only counts the rounds, and stores the fields of
+the tool's own rounds.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from ascend_guard.errors import AscendError
 _OURS = "ascend-guard:"
 
 ROUNDS = 8
-"""How often a call may be sent round; official clients give up, with an exception, after ten, the tool's own included."""
+"""The most rounds of a call; official clients raise an exception after ten, including the tool's own rounds."""
 
 MODERN = "2026-07-28"
 
 
 class Round:
-    """How far a call has come, and what the tool would have seen without us.
+    """The number of a round, and the fields that the tool would have received without us.
 
     Args:
-        fields: ``requestState`` and ``inputResponses`` as plain data, as the client sent them.
+        fields: ``requestState`` and ``inputResponses`` as plain data, as sent by the client.
     """
 
     def __init__(self, fields: dict[str, object]) -> None:
@@ -41,12 +42,12 @@ class Round:
                 self.fields = {key: said[key] for key in ("requestState", "inputResponses") if key in said}
                 self.number = max(0, number)
             except (ValueError, TypeError, KeyError, RecursionError):
-                self.number = ROUNDS  # nothing of ours: this round is the last
+                self.number = ROUNDS  # not our state: this round is the last
 
     def another(self, error: AscendError, protocol: object) -> str | None:
-        """The state for one more round; None where the client must be told that the call is pending instead."""
+        """Return the state for one more round; None if the answer must be that the call is pending."""
         modern = isinstance(protocol, str) and protocol >= MODERN
-        # Inside another governed call a new round would ask about that one again as well.
+        # Inside another governed call a new round would request a decision on that call again, too.
         if not modern or self.number >= ROUNDS or not is_pending(error) or current() is not None:
             return None
         return _OURS + json.dumps({**self.fields, "round": self.number + 1})

@@ -1,4 +1,4 @@
-"""The handlers of ``tools/call`` and ``tools/list`` that the official SDK's servers have, governed, for both majors."""
+"""The governed handlers of ``tools/call`` and ``tools/list`` for the official SDK's servers, both major versions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 def is_first_major(low: object) -> bool:
-    """Whether this low-level server is of mcp 1.x."""
+    """Return whether this low-level server is from mcp 1.x."""
     return hasattr(low, "request_handlers")
 
 
 def keys(low: object) -> tuple[object, object]:
-    """Under what the handlers of ``tools/list`` and ``tools/call`` are registered."""
+    """Return the keys of the handlers of ``tools/list`` and ``tools/call``."""
     if not is_first_major(low):
         return "tools/list", "tools/call"
     types = _types()
@@ -33,11 +33,11 @@ def keys(low: object) -> tuple[object, object]:
 
 
 def wraps(low: object, governance: Governance) -> dict[object, Wrap]:
-    """What is to be put around the handlers of a low-level server.
+    """Return the wrappers for the handlers of a low-level server.
 
     Args:
         low: the low-level server.
-        governance: how.
+        governance: how it is governed.
     """
     list_tools, call_tool = keys(low)
     first = is_first_major(low)
@@ -68,7 +68,7 @@ def _calling_2(low: Any, governance: Governance, entry: Any) -> Any:
 
         async def body(arguments: dict[str, object]) -> Any:
             changes: dict[str, object] = {}
-            if arguments or params.arguments is not None:  # a call without any stays one
+            if arguments or params.arguments is not None:  # a call without arguments stays without
                 changes["arguments"] = arguments
             raw = {**(context.params or {}), **changes}
             if turn.ours:
@@ -148,5 +148,5 @@ def _request_context(low: Any) -> Any:
 
 
 def _types() -> Any:
-    """Of whichever major is installed: a type checker knows only one."""
+    """Return the types of the installed major version: a type checker knows only one."""
     return import_module("mcp.types")

@@ -1,4 +1,4 @@
-"""Servers of the official SDK, mcp 1.x and 2.x, high and low level, with every tool call governed."""
+"""Govern every tool call of the official SDK's servers, mcp 1.x and 2.x, high and low level."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ S = TypeVar("S")
 def govern_server(
     server: S, name: str | None = None, *, hide_denied: bool = False, **declared: Unpack[GateOptions]
 ) -> S:
-    """Let no tool of this server run before a decision allows the call.
+    """Run each tool of this server only after a decision allows the call.
 
-    Tools, handlers and middleware that are registered later are governed as well: the gate stands before the handler,
-    inside all middleware, so what is judged is what runs. Governing a server again with the same settings changes nothing.
+    Tools, handlers and middleware that are registered later are governed as well: the gate is directly before the handler,
+    inside all middleware, so the judged call is the call that runs. Governing a server again with the same settings changes
+    nothing.
 
     Args:
         server: an ``MCPServer`` or ``Server`` of mcp 2.x, a ``FastMCP`` or ``Server`` of mcp 1.x, or a FastMCP server of
             the fastmcp package, which gets a ``GovernanceMiddleware`` before all its others.
-        name: the server's name in policies; its own when left out.
-        hide_denied: leave out of the listing what policy denies whatever the arguments.
+        name: the server's name in policies; by default its own name.
+        hide_denied: do not list tools that the policy denies for all arguments.
         **declared: see ``GateOptions``.
 
     Returns:
         The same server.
 
     Raises:
-        ConfigurationError: this is no such server, it is governed with other settings, or a setting is wrong.
+        ConfigurationError: this is not such a server, it is governed with other settings, or a setting is wrong.
     """
     if is_fastmcp(server):
         from .fastmcp_middleware import GovernanceMiddleware
@@ -47,7 +48,7 @@ def govern_server(
     low = low_level(server)
     if low is None:
         raise ConfigurationError(
-            f"govern_server takes an MCP server, not {type(server).__name__}: pass the MCPServer, Server or FastMCP object."
+            f"govern_server needs an MCP server, not {type(server).__name__}: pass the MCPServer, Server or FastMCP object."
         )
     governance = Governance(low.name if name is None else name, hide_denied, declared)
     handlers = handlers_of(low)
@@ -66,7 +67,7 @@ def govern_server(
 
 
 def is_fastmcp(server: object) -> bool:
-    """Whether it is a FastMCP server of the fastmcp package."""
+    """Return whether it is a FastMCP server of the fastmcp package."""
     return any(
         kind.__name__ == "FastMCP" and kind.__module__.partition(".")[0] == "fastmcp"
         for kind in type(server).__mro__
@@ -74,14 +75,14 @@ def is_fastmcp(server: object) -> bool:
 
 
 def low_level(server: object) -> Any:
-    """The low-level server of one of the official SDK's, or itself; None for anything else."""
+    """Return the low-level server of one of the official SDK's, or itself; None for anything else."""
     low = getattr(server, "_lowlevel_server", None) or getattr(server, "_mcp_server", None) or server
     known = any(kind.__module__.startswith("mcp.server.lowlevel") for kind in type(low).__mro__)
     return low if known and isinstance(getattr(low, _attribute(low), None), dict) else None
 
 
 def handlers_of(low: object) -> dict[Any, Any]:
-    """The table of a low-level server's handlers; a ``GovernedHandlers`` where it is governed."""
+    """Return the table of a low-level server's handlers; a ``GovernedHandlers`` if it is governed."""
     handlers: dict[Any, Any] = getattr(low, _attribute(low))
     return handlers
 
@@ -94,7 +95,7 @@ def _attribute(low: object) -> str:
 
 
 def _in_process(server: Any, low: Any, governance: Governance) -> Callable[..., Awaitable[Any]]:
-    """``call_tool`` of a high-level server: called by the developer, or by the handler that has asked already."""
+    """``call_tool`` of a high-level server: called by the developer, or by the handler that already has a decision."""
     home = "mcp.server.fastmcp.exceptions" if is_first_major(low) else "mcp.server.mcpserver.exceptions"
     tool_error: type[Exception] = import_module(home).ToolError
     gate, original = governance.gate, server.call_tool

@@ -365,7 +365,7 @@ def test_a_ring_of_wrappers_ends() -> None:
     def tool(a: int) -> None: ...
 
     tool.__wrapped__ = tool  # type: ignore[attr-defined]
-    with pytest.raises(ConfigurationError, match="stands between @governed and the function"):
+    with pytest.raises(ConfigurationError, match="is between @governed and the function"):
         compile_binder(tool)
 
 

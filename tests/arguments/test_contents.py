@@ -352,7 +352,7 @@ def test_the_error_names_the_path_and_what_to_write() -> None:
     """Smaller, flatter, or left out."""
     record: Any = Record(1)
     record.x = [record]
-    with pytest.raises(ValidationError, match=r"value\.x\[0\].*pass it flatter.*exclude=\('value',\)"):
+    with pytest.raises(ValidationError, match=r"value\.x\[0\].*pass a flatter value.*exclude=\('value',\)"):
         read(record)
     with pytest.raises(ValidationError, match=r"value\.x.*pass a reference.*exclude=\('value',\)"):
         read(Record("x" * (1 << 21)))

@@ -296,7 +296,7 @@ def test_an_edit_cannot_touch_what_is_excluded(plane: EmbeddedControlPlane) -> N
 
     with pytest.raises(ActionPendingError):
         refund("context", 900.0)
-    with pytest.raises(ValidationError, match="'ctx' of action 1 is left out of the decision"):
+    with pytest.raises(ValidationError, match="'ctx' of action 1 is excluded from the decision"):
         _approved(plane, {"ctx": "mine"})
 
 
@@ -348,7 +348,7 @@ def test_a_resource_is_described_by_what_is_judged(plane: EmbeddedControlPlane) 
     governed("order_read", resource=describe, exclude=("ctx",))(_by_option)(1, "o-1")
     assert seen == [["order"]]
     context = context_type("agents.tool_context.ToolContext")()
-    with pytest.raises(ValidationError, match="described by 'ctx'"):
+    with pytest.raises(ValidationError, match="its template uses 'ctx'"):
         governed("order_read", resource="{ctx}")(_by_option)(context, "o-1")
 
 
@@ -405,7 +405,7 @@ def test_it_is_sent_over_http_and_read_there() -> None:
     import msgspec
 
     from ascend_guard.api.actions import SubmitBody
-    from ascend_guard.client.guard.protocol import Features, submission
+    from ascend_guard.client.guard.wire_format import Features, submission
     from ascend_guard.flow import Submit
     from ascend_guard.server.handlers.incoming import asked
     from ascend_guard.server.handling import Caller
@@ -417,7 +417,9 @@ def test_it_is_sent_over_http_and_read_there() -> None:
         vouched_decorators=("shop.log_calls",),
     )
     for claims in (True, False):
-        sent = submission(Submit(action, "0" * 64, parked=False, repeatable=True), Features(claims), "a" * 32)
+        sent = submission(
+            Submit(action, "0" * 64, detached=False, repeatable=True), Features(claims), "a" * 32
+        )
         body = msgspec.convert(msgspec.json.decode(msgspec.json.encode(sent)), SubmitBody)
         read, _ = asked(body, Caller("local", "key:1"), b"key")
         assert (read.excluded, read.vouched_decorators) == (action.excluded, action.vouched_decorators)

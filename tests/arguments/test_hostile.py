@@ -178,7 +178,7 @@ def test_depth_is_bounded(wrap: Callable[[Any], Any]) -> None:
     value: Any = 1
     for _ in range(100_000):
         value = wrap(value)
-    refused(value, "lies inside more than 64")
+    refused(value, "is nested in more than 64")
     while value != 1:  # or freeing it would need a deep stack
         value = (
             value.x

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ascend_guard.redaction import names as secret_names
-from ascend_guard.redaction.names import LONGEST, is_secret_name
+from ascend_guard.redaction import secret_names as secret_names
+from ascend_guard.redaction.secret_names import LONGEST, is_secret_name
 
 FOLDER = Path(__file__).parent / "names"
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from support import SCHEDULES
 
 from ascend_guard.redaction import REDACTED, scrub
-from ascend_guard.redaction import values as secret_values
+from ascend_guard.redaction import secret_values as secret_values
 from ascend_guard.redaction.decodings import View, decoded
-from ascend_guard.redaction.values import MOST_PARTS, PART
+from ascend_guard.redaction.secret_values import MOST_PARTS, PART
 
 Change = Callable[[str, random.Random], str]
 

@@ -56,7 +56,7 @@ class Shop:
             "action_details": {"order": "o-7", "amount": 600},
         }
         action = AgentAction(action_type=action_type, **{**given, **fields})
-        return self.plane.perform(Submit(action, self.digest, parked=True, repeatable=False))
+        return self.plane.perform(Submit(action, self.digest, detached=True, repeatable=False))
 
     def start(self, result: ActionResult) -> None:
         """The approved call starts."""

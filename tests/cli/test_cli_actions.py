@@ -65,7 +65,7 @@ def test_list_by_decision_agent_and_session(shop: Any, busy: dict[str, str]) -> 
 def test_unknown_is_what_a_dead_process_left(shop: Any) -> None:
     """A call whose process ended before it reported back is unknown, never completed."""
     asked = shop.ask("data_read")
-    fcntl.flock(shop.plane.store._presence._file, fcntl.LOCK_UN)  # as if it had died
+    fcntl.flock(shop.plane.store._liveness._file, fcntl.LOCK_UN)  # as if it had died
     assert shop.run("actions list --status unknown --json").json["actions"][0]["action_id"] == asked.action_id
     assert "unknown" in shop.run("actions list").out
 

@@ -60,7 +60,7 @@ def test_list_as_json(shop: Any) -> None:
 def test_nothing_waits(shop: Any) -> None:
     """An empty list says so."""
     shop.ask("data_read")
-    assert "Nothing waits for a decision." in shop.run("approvals list").out
+    assert "No action waits for a decision." in shop.run("approvals list").out
 
 
 def test_looking_makes_no_database(shop: Any) -> None:
@@ -124,7 +124,7 @@ def test_anything_but_yes_is_no(shop: Any, types: Any, typed: str) -> None:
     types(typed)
     answer = shop.run("approvals", "approve", asked.action_id)
     assert answer.code == 1
-    assert "still waits" in answer.err
+    assert "is still pending" in answer.err
     assert "Error" not in answer.err
     assert row(shop, asked.action_id).status == "pending"
 
@@ -169,7 +169,7 @@ def test_quorum(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         answer = shop.run("approvals", "approve", asked.action_id, "--yes")
         assert answer.code == 0
         assert "1 of 2" in answer.out
-        assert "still waits" in answer.out
+        assert "is still pending" in answer.out
     assert ME in shop.run("approvals", "show", asked.action_id).out
     monkeypatch.setattr("ascend_guard.cli.commands.approvals.approver", lambda: "carol")
     assert "Approved" in shop.run("approvals", "approve", asked.action_id, "--yes").out
@@ -306,7 +306,7 @@ def test_the_kill_switch_is_on(shop: Any) -> None:
     shop.plane.kill(reason="fire", by="carol")
     assert "Kill switch on for every agent: fire" in shop.run("approvals list").out
     assert "Kill switch on" in shop.run("approvals", "show", asked.action_id).out
-    assert "nothing runs before it is off" in shop.run("approvals", "approve", asked.action_id, "--yes").err
+    assert "no call runs until it is off" in shop.run("approvals", "approve", asked.action_id, "--yes").err
 
 
 def test_overdue_is_denied_on_the_way(shop: Any) -> None:

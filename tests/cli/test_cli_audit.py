@@ -73,7 +73,7 @@ def test_an_export_is_verified_offline(ended: Any, tmp_path: Path) -> None:
     answer = ended.run("audit", "verify", str(path))
     assert answer.code == 0
     assert key in answer.out
-    assert "Anybody can sign" in answer.out
+    assert "Anyone can sign" in answer.out
     assert ended.run("audit", "verify", str(path), "--public-key", "0" * 64).code == 1
     lines = path.read_bytes().split(b"\n")
     for broken in (lines[:3] + lines[4:], lines[:-2], [lines[0].replace(b"seller", b"buyer!"), *lines[1:]]):

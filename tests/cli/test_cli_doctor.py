@@ -21,7 +21,7 @@ def test_all_is_well(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.ask()
     answer = shop.run("doctor")
     assert answer.code == 0
-    assert "Nothing is wrong." in answer.out
+    assert "No problems were found." in answer.out
     for text in (str(shop.policy), "4 rules", str(shop.database), "writable, WAL", "1 waiting", "GiB free"):
         assert text in answer.out
     looked = checks(shop.run("doctor --json"))
@@ -42,7 +42,7 @@ def test_before_the_first_call(shop: Any) -> None:
     """No database yet is no fault, and looking does not make one."""
     answer = shop.run("doctor --json")
     assert answer.code == 0
-    assert "not there yet" in checks(answer)["database"]["detail"]
+    assert "does not exist yet" in checks(answer)["database"]["detail"]
     assert not shop.database.parent.exists()
 
 
@@ -142,7 +142,7 @@ def test_stopped_overdue_and_dead(shop: Any) -> None:
     assert running.claimed
     shop.plane.store.write(lambda tx: tx.update_action(int(waiting.action_id), expires_at=1.0))
     shop.plane.kill(reason="fire", by="carol")
-    fcntl.flock(shop.plane.store._presence._file, fcntl.LOCK_UN)
+    fcntl.flock(shop.plane.store._liveness._file, fcntl.LOCK_UN)
     answer = shop.run("doctor --json")
     assert answer.code == 0
     looked = checks(answer)

@@ -81,7 +81,7 @@ def test_only_a_plain_file_is_replaced(
     else:
         assert answer.code == 1
         assert seen(folder / "file") == before
-        assert "exists already" in answer.err if kind == PLAIN else "never replaced by a file" in answer.err
+        assert "already exists" in answer.err if kind == PLAIN else "never replaced by a file" in answer.err
     assert sorted(os.listdir(folder)) == names
 
 
@@ -105,7 +105,7 @@ def test_a_place_that_cannot_be_written(shop: Any, tmp_path: Path, writer: str) 
         answer = shop.run(*writer.split(), str(place))
         assert answer.code == 1
         assert "cannot be written" in answer.err
-        assert "fault of ascend-guard" not in answer.err
+        assert "bug in ascend-guard" not in answer.err
 
 
 def test_an_export_that_is_cut_short_leaves_nothing(shop: Any, tmp_path: Path) -> None:

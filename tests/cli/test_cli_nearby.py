@@ -54,7 +54,7 @@ def test_the_nearest_policy_is_named(
     answer = shop.run(words)
     assert (answer.code, answer.out) == (1, "")
     assert f"There is no policy file at {folder / 'ascend-policy.yaml'}." in answer.err
-    assert f"The nearest policy file found is {app / 'ascend-policy.yaml'}." in answer.err
+    assert f"The nearest policy file is {app / 'ascend-policy.yaml'}." in answer.err
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -62,7 +62,7 @@ def test_a_slip_in_the_name(shop: Any, tmp_path: Path, monkeypatch: pytest.Monke
     """The file beside it whose name is nearly that."""
     app = project(tmp_path / "app", "shop-policy.yaml")
     monkeypatch.setenv("ASCEND_POLICY", str(app / "shop-polcy.yaml"))
-    assert f"The nearest policy file found is {app / 'shop-policy.yaml'}." in shop.run("kill-switch on").err
+    assert f"The nearest policy file is {app / 'shop-policy.yaml'}." in shop.run("kill-switch on").err
 
 
 def test_the_nearest_database_is_named(shop: Any, tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ def test_any_name_is_printed_in_one_line(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err[:-1].isprintable()
-    assert "nearest policy file found is" in err
+    assert "nearest policy file is" in err

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ascend_guard.cli.output import cell, safe, shown
-from ascend_guard.cli.screen.tree import Brief, Tree
+from ascend_guard.cli.screen.argument_tree import Brief, Tree
 
 NASTY = (
     "\x1b", "\x1b[2J", "\x1b]8;;https://x\x07", "\x9b", "\x00", "\x07", "\x08", "\x7f", "\r", "\n", "\t", "\x0b", "\x85",

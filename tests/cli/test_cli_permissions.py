@@ -201,5 +201,5 @@ def test_every_error_is_ours(made: Path, name: str, how: str) -> None:
             if code and "error" in answer:
                 kind, message = answer["error"]["type"], answer["error"]["message"]
                 assert kind in OURS, said
-                assert "fault of ascend-guard" not in message
+                assert "bug in ascend-guard" not in message
                 assert "The system refused" not in message, message

@@ -36,7 +36,7 @@ def test_the_agents_database_or_an_error(shop: Any, url: str, monkeypatch: pytes
     plane = EmbeddedControlPlane(Settings().store(), parse_policy(POLICY), agent_id="seller")
     try:
         action = AgentAction("seller", "Seller", "refund", "orders/7", "stripe")
-        asked = plane.perform(Submit(action, "ab" * 32, parked=True, repeatable=False))
+        asked = plane.perform(Submit(action, "ab" * 32, detached=True, repeatable=False))
         plane.perform(Begin(action, asked.action_id, "ab" * 32))
         missed = shop.run("kill-switch on --agent seler --json")
         assert (missed.code, missed.json["nearest_agents"]) == (1, ["seller"])

@@ -101,7 +101,7 @@ def test_what_changed_meanwhile_is_said_and_decides_nothing(shop: Any, size: tup
     screen = Screen("approvals", "review", size=size)
     screen.to_the_end()
     shop.plane.approve(asked.action_id, approver="mallory", arguments={"amount": 9000})
-    screen.ready("It changed while you were", keys="Enter goes on")
+    screen.ready("The action changed while you were", keys="Enter continue")
     screen.type("a")
     screen.reads(1.0)
     assert row(shop, asked).status == "pending"
@@ -125,7 +125,7 @@ def test_decided_meanwhile(shop: Any, how: str, word: str) -> None:
     else:
         getattr(shop.plane, how)(asked.action_id, approver="carol")
     screen.shows(
-        f"Meanwhile action {asked.action_id} was {word}", "Nothing was decided here", "Enter goes on"
+        f"Meanwhile action {asked.action_id} was {word}", "Nothing was decided here", "Enter continue"
     )
     screen.press("a", "d", "\r")
     assert screen.end() == 0
@@ -143,7 +143,7 @@ def test_a_decision_at_the_same_moment(shop: Any) -> None:
     screen.shows("Why is it denied")
     shop.plane.approve(asked.action_id, approver="mallory", arguments={"amount": 9000})
     screen.type("too much\r")
-    screen.ready("It changed while you were looking", "edited to 9000", keys="Enter")
+    screen.ready("The action changed while you were looking", "edited to 9000", keys="Enter")
     assert row(shop, asked).status == "pending"
     screen.type("q")
     assert screen.end() == 0
@@ -185,7 +185,7 @@ def test_edit(shop: Any) -> None:
     asked = shop.ask()
     screen = Screen("approvals", "review", size=(100, 40))
     for typed, said in (
-        ("amuont=5", "It has no argument"),
+        ("amuont=5", "The action has no argument"),
         ("amount=five", "it is not JSON"),
         ("amount", "is not NAME=JSON"),
     ):
@@ -203,7 +203,7 @@ def test_edit(shop: Any) -> None:
     screen.shows("The policy denies action")
     assert row(shop, asked).status == "pending"
     screen.type("u")
-    screen.ready("as they were asked again", keys="a approve   d deny   e edit   s skip")
+    screen.ready("the submitted ones again", keys="a approve   d deny   e edit   s skip")
     assert "edited to" not in screen.text
     screen.type("e")
     screen.shows("NAME=JSON to run with")
@@ -292,13 +292,13 @@ def test_quorum_and_kill_switch(shop: Any) -> None:
     screen.ready(
         "the kill switch changed while you were looking",
         "Kill switch on for every agent: fire",
-        keys="Enter goes on",
+        keys="Enter continue",
     )
     screen.type("\r")
     screen.ready(keys="a approve")
     screen.type("a")
     assert screen.end() == 0
-    assert "1 of 2. It still waits. The kill switch is on" in screen.text.replace("\n", " ")
+    assert "1 of 2. The action is still pending. The kill switch is on" in screen.text.replace("\n", " ")
     assert len(shop.plane.read(lambda reader: reader.approvals(int(asked.action_id)))) == 1
 
 
@@ -336,4 +336,4 @@ def test_without_a_terminal(shop: Any) -> None:
     shop.run("approvals deny 1")
     screen = Screen("approvals", "review")
     assert screen.end() == 0
-    assert "Nothing waits for a decision." in screen.text
+    assert "No action waits for a decision." in screen.text

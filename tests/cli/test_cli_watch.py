@@ -88,7 +88,7 @@ def test_the_bell(shop: Any, option: str) -> None:
     screen.shows("Waiting: 1 of 1")
     assert b"\x07" not in screen.raw
     new = shop.ask(resource="orders/new")
-    screen.shows("orders/new", f"Action {new.action_id} waits since now")
+    screen.shows("orders/new", f"Action {new.action_id} is new")
     assert screen.raw.count(b"\x07") == (option == "--bell")
     shop.plane.approve(asked.action_id, approver="carol")
     screen.shows("Waiting: 1 of 1")
@@ -105,7 +105,7 @@ def test_it_begins_before_there_is_anything(shop: Any) -> None:
     asked = shop.ask()
     screen.shows("Waiting: 1 of 1", "amount: 600")
     shop.plane.deny(asked.action_id, approver="carol")
-    screen.shows("Nothing waits for a decision.")
+    screen.shows("No action waits for a decision.")
     screen.press("j", "\r")
     screen.type("q")
     assert screen.end() == 0

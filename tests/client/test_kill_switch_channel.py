@@ -369,7 +369,7 @@ def test_poison_stops_everyone_and_does_not_come_round(path: Path, body: str) ->
         until(running(channel), "never known")
         path.send(body)
         until(stopped(channel, "anyone"), "never stopped")
-        assert "could not be understood" in (channel.state("anyone").reason or "")
+        assert "could not be read" in (channel.state("anyone").reason or "")
         assert channel.state("anyone").agent_id is None
         until(lambda: path.waiting() == 0, "not deleted")
         path.publish("UNBLOCK", target_id="anyone")

@@ -94,24 +94,24 @@ def test_edited_arguments_are_what_runs(here: World) -> None:
     assert here.sound()
 
 
-@pytest.mark.parametrize("parked", [False, True])
-def test_an_edited_call_runs_as_it_was_described_anew(here: World, parked: bool) -> None:
+@pytest.mark.parametrize("detached", [False, True])
+def test_an_edited_call_runs_as_it_was_described_anew(here: World, detached: bool) -> None:
     """The values have the caller's types and the record says what ran; a value of another type runs nothing."""
     tool = here.tool(
         lambda amount, items: (amount, items),
         resource="orders/{items}",
-        on_pending="raise" if parked else "wait",
+        on_pending="raise" if detached else "wait",
     )
     given = (Decimal(900), "A-1")
     for edits in ({"amount": "950.50", "items": "B-2"}, {"amount": "many"}):
-        if parked:
+        if detached:
             with pytest.raises(ActionPendingError):
                 tool(*given)
         else:
             call = here.beside(tool, *given)
         action_id = here.pending()
         here.people.approve(action_id, edits=edits)
-        if parked:
+        if detached:
             call = here.beside(tool, *given)
         end = call.end()
         trail = [
@@ -159,7 +159,7 @@ def test_nobody_decides_in_time(here: World) -> None:
     assert here.ran == [900]
 
 
-def test_a_parked_call_is_taken_up_once(here: World) -> None:
+def test_a_detached_call_is_resumed_once(here: World) -> None:
     """on_pending="raise": the same call after the approval runs, and the one after that asks anew."""
     tool = here.tool(on_pending="raise")
     with pytest.raises(ActionPendingError) as caught:
@@ -197,7 +197,7 @@ def test_a_denial_answers_the_same_call(here: World) -> None:
     assert here.sound()
 
 
-def test_a_parked_call_learns_of_the_deadline(here: World) -> None:
+def test_a_detached_call_learns_of_the_deadline(here: World) -> None:
     """Nobody decided: no person's denial, so it is told once."""
     tool = here.tool(on_pending="raise")
     with pytest.raises(ActionPendingError):

@@ -17,7 +17,7 @@ import pytest
 
 from ascend_guard.calling.bound_call import BoundCall
 from ascend_guard.calling.execution import Execution
-from ascend_guard.cli.demo import demo, scenes, tools, world
+from ascend_guard.cli.demo import demo, demo_tools, scenes, world
 from ascend_guard.engine import audit
 
 COMMAND = [sys.executable, "-c", "from ascend_guard.cli import main; raise SystemExit(main())", "demo"]
@@ -36,7 +36,7 @@ PROOFS = {
     "waiting": r"pending  rule big-refunds: .+\n.*✓  nothing has left: .+ 0 requests",
     "another process": r"finance  \$ ascend-guard approvals approve \d+ .+\n"
     r" +process (\d+); the agent is process (?!\1\b)\d+",
-    "resumed": r"approved  by \S+\n +✓  the waiting call went on \d+ ms later",
+    "resumed": r"approved  by \S+\n +✓  the waiting call continued \d+ ms later",
     "refund": r'✓  POST /refunds \{"order_id": "7731", "amount": 940\.0\} arrived, once',
     "delete": r"denied  rule no-deletes: Agents do not delete\..+(\n.+)+✓  the row is still there: 1 ",
     "changed": r"blocked  arguments changed .+\n +✓  two lines were approved, .+ nothing was sent",
@@ -116,10 +116,12 @@ def test_a_terminal_of_80_columns(tmp_path: Path) -> None:
 
 def _unguarded(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "deletes are allowed":
-        monkeypatch.setattr(tools, "POLICY", tools.POLICY.replace("effect: deny\n", "effect: allow\n"))
+        monkeypatch.setattr(
+            demo_tools, "POLICY", demo_tools.POLICY.replace("effect: deny\n", "effect: allow\n")
+        )
     elif what == "nobody is asked":
         monkeypatch.setattr(
-            tools, "POLICY", tools.POLICY.replace("> 500", "> 5000").replace("<= 500", "<= 5000")
+            demo_tools, "POLICY", demo_tools.POLICY.replace("> 500", "> 5000").replace("<= 500", "<= 5000")
         )
     elif what == "changes go unnoticed":
         monkeypatch.setattr(BoundCall, "unchanged", lambda self: True)
@@ -151,5 +153,5 @@ def test_it_claims_nothing_that_is_not_so(
     assert demo() == 1
     shown: Any = capsys.readouterr().out
     assert FAILURES[what] in " ".join(shown.split())
-    assert shown.rstrip().endswith("Please report what is above.")
+    assert shown.rstrip().endswith("Please report the text above.")
     assert "Next" not in shown

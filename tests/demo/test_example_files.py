@@ -18,7 +18,7 @@ SAYS = {
         r"2\. The policy denies it: Denied: order_delete .+ Agents do not delete\. .+",
         r"3\. A person has to decide: Pending: refund .+ Refunds above 100 need finance\. .+",
         r"4\. Approved by ana: refunded 940\.00 on order 7731",
-        r"5\. One approval is good for one run.+",
+        r"5\. One approval is valid for one run.+",
         r"6\. The audit trail has \d+ records and is intact: True",
     ),
     "streaming_and_async.py": (
@@ -41,7 +41,7 @@ SAYS = {
         r"2\. The model is told why not: Denied: .+ Agents do not delete orders\. .+",
         r"3\. A person has to decide: Pending: .+ Refunds above 100 need finance\. .+",
         r"4\. Ana approved half of it, .+: refunded 470\.00 on order 7731",
-        r"5\. One approval is good for one run: Pending: a person must approve this call",
+        r"5\. One approval is valid for one run: Pending: a person must approve this call",
         r"6\. The audit trail has \d+ records and is intact: True",
     ),
     "agents_and_interrupts.py": (

@@ -269,7 +269,7 @@ def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     require_governed(made)
     monkeypatch.setattr(inspection, "MOST", 20)
     assert not tools_of(made).complete
-    with pytest.raises(ConfigurationError, match="More than 20 objects"):
+    with pytest.raises(ConfigurationError, match="more than 20 objects"):
         require_governed(made)
 
 

@@ -126,7 +126,7 @@ def test_what_people_see(doctor: Doctor) -> None:
         ["gated", "shop_agents:mixed > tools", "govern_tool"],
         ["governed", "shop_agents:mixed > tools", "@governed"],
     ]
-    assert "1 of 3 tools runs without being asked about: raw" in answer.out
+    assert "1 of 3 tools runs without a decision: raw" in answer.out
     assert "GovernanceMiddleware last" in answer.out
 
 
@@ -176,26 +176,26 @@ def test_the_exit_status(doctor: Doctor, arguments: list[str], code: int, state:
 @pytest.mark.parametrize(
     ("target", "what", "remedy"),
     [
-        ("shop_agents", "names nothing in a module", "such as shop_agents:agent"),
-        ("shop_agents.py", "names nothing", "module:name"),
-        (":agent", "names nothing", "module:name"),
+        ("shop_agents", "does not name an object in a module", "such as shop_agents:agent"),
+        ("shop_agents.py", "does not name an object", "module:name"),
+        (":agent", "does not name an object", "module:name"),
         ("shop_agent:mixed", "there is no module shop_agent in", "Did you mean shop_agents?"),
         ("nowhere.at.all:agent", "there is no module nowhere in", "folder"),
         ("shop_agents.inner:agent", "there is no module shop_agents.inner", "Did you mean shop_agents?"),
         ("shop_agents:mixd", "shop_agents has no mixd", "Did you mean mixed?"),
         ("shop_agents:zzz", "shop_agents has no zzz", "It has: "),
         ("shop_agents:Shop.agnt", "shop_agents:Shop has no agnt", "Did you mean agent?"),
-        ("src/shop_agents.py:mixed", "there is no file src/shop_agents.py", "path is right"),
+        ("src/shop_agents.py:mixed", "there is no file src/shop_agents.py", "Check the path"),
         ("./shop_agents:mixed", "there is no file shop_agents", "Did you mean shop_agents.py?"),
         ("shop_agents:number", "of the type int", "create_agent"),
-        ("shop_agents:with_arguments", "called with arguments (model, temperature)", "without arguments"),
-        ("shop_agents:breaks", "RuntimeError: no key. Set OPENAI_API_KEY at", "Fix that"),
-        ("broken:agent", "SyntaxError: invalid syntax at", "Fix that"),
+        ("shop_agents:with_arguments", "needs arguments (model, temperature)", "without arguments"),
+        ("shop_agents:breaks", "RuntimeError: no key. Set OPENAI_API_KEY at", "Fix the error"),
+        ("broken:agent", "SyntaxError: invalid syntax at", "Fix the error"),
         ("script:agent", "ends the process when it is imported", '__name__ == "__main__"'),
         ("needing:agent", "No module named 'surely_not_installed'", "surely_not_installed"),
         ("empty:agent", "empty has no agent", "It is empty"),
         ("hiding:agent", "No module named 'langchain.agents'", "langchain.py here hides"),
-        ("deep:agent", "JSONDecodeError: Expecting value: line 1 column 1 (char 0) at ", "Fix that"),
+        ("deep:agent", "JSONDecodeError: Expecting value: line 1 column 1 (char 0) at ", "Fix the error"),
         ("notes.txt:agent", "there is no module notes in", "folder"),
         ("./notes.txt:agent", "not a Python file", ".py file"),
     ],

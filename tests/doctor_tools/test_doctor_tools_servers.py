@@ -138,7 +138,7 @@ def test_tools_that_are_not_listed() -> None:
         for name in ("secret", "off", "decided")
         for where in ("server", "server > inner")
     }
-    with pytest.raises(ConfigurationError, match=r"4 of 6 tools .*not listed to everybody"):
+    with pytest.raises(ConfigurationError, match=r"4 of 6 tools .*not listed to every client"):
         require_governed(outer)
     require_governed(govern_server(outer))
 

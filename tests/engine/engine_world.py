@@ -62,7 +62,7 @@ def refund(amount: float = 500.0, **other: Any) -> AgentAction:
 
 def submission(action: AgentAction, **other: Any) -> Submit:
     """That action, asked by a call that waits and can be repeated."""
-    given = {"digest": "d" * 64, "parked": False, "repeatable": True, **other}
+    given = {"digest": "d" * 64, "detached": False, "repeatable": True, **other}
     return Submit(action, given.pop("digest"), **given)
 
 

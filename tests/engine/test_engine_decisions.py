@@ -128,7 +128,7 @@ def test_a_quorum_counts_where_no_rule_is_kept(engine: Engine) -> None:
 def test_who_is_not_asked_cannot_approve(engine: Engine) -> None:
     """And is told whom to ask."""
     asked(engine)
-    with engine.refusing(AuthorizationDeniedError, "needs an approver of finance"):
+    with engine.refusing(AuthorizationDeniedError, "needs an approver from finance"):
         engine.approve(STRANGER)
 
 
@@ -324,7 +324,7 @@ def test_an_edit_names_an_argument_of_the_call(engine: Engine) -> None:
 def test_an_argument_that_was_left_out_cannot_be_edited(engine: Engine) -> None:
     """Nobody saw it when it was decided."""
     asked(engine, excluded=("note",))
-    with engine.refusing(ValidationError, "left out of the decision"):
+    with engine.refusing(ValidationError, "excluded from the decision"):
         engine.approve(ANN, {"note": "m"})
 
 

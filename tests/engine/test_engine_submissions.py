@@ -102,11 +102,11 @@ def test_a_denied_action_is_recorded_and_nothing_more(engine: Engine) -> None:
     assert engine.store.read(lambda reader: reader.count_records(ORG, CALL)) == 0
 
 
-@pytest.mark.parametrize("parked", [True, False])
-def test_a_pending_action_waits(engine: Engine, parked: bool) -> None:
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_pending_action_waits(engine: Engine, detached: bool) -> None:
     """With its deadline, with whom it waits for, and with the process that waits where one does."""
     action = refund(500.0, **FULL)
-    change = engine.submit(submission(action, parked=parked))
+    change = engine.submit(submission(action, detached=detached))
     wanted = [{"rule": "middle", "approvers": ["finance"], "quorum": 1}]
     why = {"rule": "middle", "reason": "Finance decides."}
     assert {name: value for name, value in change.columns.items() if value is not None} == row_of(
@@ -119,7 +119,7 @@ def test_a_pending_action_waits(engine: Engine, parked: bool) -> None:
         timeout=1800.0,
         expires_at=START + 1800.0,
         **why,
-        **({} if parked else {"waiter": "me"}),
+        **({} if detached else {"waiter": "me"}),
     )
     (record,) = change.records
     assert len(record.pop("call")) == 64
@@ -140,9 +140,9 @@ def test_a_pending_action_waits(engine: Engine, parked: bool) -> None:
 
 def test_an_action_that_cannot_be_repeated_has_no_fingerprint(engine: Engine) -> None:
     """So nothing resumes it."""
-    engine.submit(submission(refund(), repeatable=False, parked=True))
+    engine.submit(submission(refund(), repeatable=False, detached=True))
     assert engine.row().fingerprint is None
-    engine.submit(submission(refund(), repeatable=False, parked=True), number=2)
+    engine.submit(submission(refund(), repeatable=False, detached=True), number=2)
     assert engine.row(2).status == "pending"
 
 
@@ -199,7 +199,7 @@ def test_a_caller_can_ask_for_more_than_the_policy_does(engine: Engine) -> None:
     action = refund(50.0, context={"require_human_approval": True})
     verdict = decide.judge(action, engine.policy).verdict
     assert (verdict.effect, verdict.rule) == (RuleEffect.REQUIRE_APPROVAL, "small")
-    assert verdict.reason == "The caller asks for a person's approval."
+    assert verdict.reason == "The caller requires a person's approval."
     assert verdict.rules == decide.judge(refund(50.0), engine.policy).verdict.rules
     assert verdict.timeout == DEFAULT_TIMEOUT
     assert verdict.requirements == (Requirement("require_human_approval", (), 1),)
@@ -324,28 +324,28 @@ def test_a_call_whose_process_lives_is_not_resumed(engine: Engine) -> None:
     assert answered(again(engine, number=2)).action_id == "2"
 
 
-@pytest.mark.parametrize("parked", [True, False])
-def test_a_call_that_nobody_waits_for_is_resumed(engine: Engine, parked: bool) -> None:
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_call_that_nobody_waits_for_is_resumed(engine: Engine, detached: bool) -> None:
     """Under the same number, without a new record; whoever made it now waits for it."""
-    engine.submit(submission(refund(), parked=True))
-    change = again(engine, parked=parked)
+    engine.submit(submission(refund(), detached=True))
+    change = again(engine, detached=detached)
     assert answered(change).action_id == "1"
     assert answered(change).status is Decision.PENDING
     assert change.records == []
-    assert change.columns == ({} if parked else {"waiter": "you"})
+    assert change.columns == ({} if detached else {"waiter": "you"})
 
 
 def test_a_call_whose_process_is_dead_is_resumed(engine: Engine) -> None:
     """And a caller that will not wait leaves it without one who does."""
     engine.submit(submission(refund()))
     engine.dead.add("me")
-    assert again(engine, parked=True).columns == {"waiter": None}
+    assert again(engine, detached=True).columns == {"waiter": None}
 
 
 def test_a_resumed_call_belongs_to_where_it_is_made_now(engine: Engine) -> None:
     """Calls made inside it link to the orchestration of today."""
     engine.submit(submission(refund(50.0, orchestration_session_id="new", orchestration_depth=2)), number=1)
-    engine.submit(submission(refund(orchestration_session_id="old"), parked=True), number=2)
+    engine.submit(submission(refund(orchestration_session_id="old"), detached=True), number=2)
     child = refund(orchestration_session_id="new", parent_action_id=1, orchestration_depth=3)
     change = again(engine, number=2, action=child)
     assert change.columns == {
@@ -358,7 +358,7 @@ def test_a_resumed_call_belongs_to_where_it_is_made_now(engine: Engine) -> None:
 
 def test_an_approved_call_is_claimed_when_it_is_resumed(engine: Engine) -> None:
     """For the digest it was approved for, under its name."""
-    engine.submit(submission(refund(), parked=True, once="x"))
+    engine.submit(submission(refund(), detached=True, once="x"))
     engine.approve()
     change = again(engine, once="x")
     assert answered(change).claimed
@@ -370,14 +370,14 @@ def test_an_approved_call_is_claimed_when_it_is_resumed(engine: Engine) -> None:
 
 def test_a_pending_call_takes_no_name_when_it_is_resumed(engine: Engine) -> None:
     """It has not begun."""
-    engine.submit(submission(refund(), parked=True, once="x"))
+    engine.submit(submission(refund(), detached=True, once="x"))
     again(engine, once="x")
     assert engine.store.read(lambda reader: reader.count_records(ORG, CALL)) == 0
 
 
 def test_an_edited_call_is_claimed_by_itself(engine: Engine) -> None:
     """Its edits must be made and judged first."""
-    engine.submit(submission(refund(), parked=True))
+    engine.submit(submission(refund(), detached=True))
     engine.approve(edits={"amount": 600.0})
     change = again(engine)
     assert not answered(change).claimed
@@ -388,7 +388,7 @@ def test_an_edited_call_is_claimed_by_itself(engine: Engine) -> None:
 @pytest.mark.parametrize(("after", "late"), [(1799, False), (1800, True)])
 def test_an_approval_that_lapsed_is_asked_about_anew(engine: Engine, after: int, late: bool) -> None:
     """Not used in time is no person's denial."""
-    engine.submit(submission(refund(), parked=True))
+    engine.submit(submission(refund(), detached=True))
     engine.approve()
     engine.now = START + after - 10
     change = again(engine, number=2)
@@ -400,7 +400,7 @@ def test_an_approval_that_lapsed_is_asked_about_anew(engine: Engine, after: int,
 
 def test_a_call_without_a_deadline_is_resumed_at_any_time(engine: Engine) -> None:
     """Nothing expires that has none."""
-    engine.submit(submission(refund(), parked=True))
+    engine.submit(submission(refund(), detached=True))
     engine.step(lambda tx: tx.update_action(1, expires_at=None))
     engine.now += 10**7
     assert answered(again(engine)).action_id == "1"
@@ -408,7 +408,7 @@ def test_a_call_without_a_deadline_is_resumed_at_any_time(engine: Engine) -> Non
 
 def test_a_pending_call_that_expired_is_told_of_once(engine: Engine) -> None:
     """Then it is asked about anew."""
-    engine.submit(submission(refund(), parked=True))
+    engine.submit(submission(refund(), detached=True))
     engine.now += 2000
     told = again(engine)
     assert (answered(told).action_id, answered(told).status) == ("1", Decision.DENIED)
@@ -419,7 +419,7 @@ def test_a_pending_call_that_expired_is_told_of_once(engine: Engine) -> None:
 
 def test_a_denied_call_is_told_of_once_and_then_by_the_denial_that_lasts(engine: Engine) -> None:
     """Only the second answer is recorded as a repetition."""
-    engine.submit(submission(refund(), parked=True))
+    engine.submit(submission(refund(), detached=True))
     engine.deny()
     told = again(engine)
     assert (answered(told).action_id, told.columns, told.records) == ("1", {"fingerprint": None}, [])
@@ -430,7 +430,7 @@ def test_a_denied_call_is_told_of_once_and_then_by_the_denial_that_lasts(engine:
 
 def test_a_stale_denial_is_not_told_of(engine: Engine) -> None:
     """After the time that an approval would have been good for, the lasting denial answers, or people are asked."""
-    engine.submit(submission(refund(), parked=True))
+    engine.submit(submission(refund(), detached=True))
     engine.deny()
     engine.now += 2 * 86400
     change = again(engine, number=2)
@@ -440,7 +440,7 @@ def test_a_stale_denial_is_not_told_of(engine: Engine) -> None:
 
 def test_a_named_call_is_told_of_its_denial_however_often(engine: Engine) -> None:
     """A graph that runs it again must get the same answer; so it keeps its fingerprint."""
-    engine.submit(submission(refund(), parked=True, call_id="c"))
+    engine.submit(submission(refund(), detached=True, call_id="c"))
     engine.deny()
     engine.now += 10**6
     for _ in range(2):

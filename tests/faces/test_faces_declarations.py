@@ -34,7 +34,7 @@ def declared(**options: Any) -> Callable[[], Any]:
 
 
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
-    "no brackets": (lambda: governed(tool), r"with the brackets"),  # type: ignore[arg-type]
+    "no brackets": (lambda: governed(tool), r"in parentheses"),  # type: ignore[arg-type]
     "no action type": (lambda: governed(None)(tool), r"action_type"),  # type: ignore[arg-type]
     "empty action type": (lambda: governed("")(tool), r"action_type must be a non-empty string"),
     "number as action type": (lambda: governed(5)(tool), r"action_type must be a non-empty string"),  # type: ignore[arg-type]
@@ -57,13 +57,13 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         declared(redact=("ordr",)),
         r"redact names 'ordr', which is not a parameter; did you mean 'order'\?.*'\*\.ordr'",
     ),
-    "redact far from any": (declared(redact=("zzz",)), r"there are amount, order"),
+    "redact far from any": (declared(redact=("zzz",)), r"parameters: amount, order"),
     "redact inside no parameter": (declared(redact=("ordr.card",)), r"'ordr\.card'.*did you mean 'order'"),
     "redact of two stars": (declared(redact=("*.*",)), r"a key anywhere \('\*\.number'\)"),
     "redact of a star": (declared(redact=("*",)), r"a key anywhere"),
     "redact of an empty step": (declared(redact=("order..card",)), r"a key inside one \('card\.number'\)"),
     "exclude as text": (declared(exclude="order"), r"exclude=\('order',\)"),
-    "exclude as number": (declared(exclude=5), r"exclude is a tuple"),
+    "exclude as number": (declared(exclude=5), r"exclude must be a tuple"),
     "exclude of no parameter": (declared(exclude=("ordr",)), r"exclude names 'ordr'.*did you mean 'order'\?"),
     "exclude inside a parameter": (declared(exclude=("order.id",)), r"only whole parameters.*redact"),
     "exclude anywhere": (declared(exclude=("*.id",)), r"only whole parameters"),
@@ -90,7 +90,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "format in a placeholder": (declared(resource="{amount:.2f}"), r"resource"),
     "conversion in a placeholder": (declared(resource="{amount!r}"), r"resource"),
     "open brace": (declared(resource="{order"), r"malformed"),
-    "number as resource": (declared(resource=5), r"resource is a string, a template"),
+    "number as resource": (declared(resource=5), r"resource must be a string, a template"),
     "wrong on_pending": (declared(on_pending="later"), r"'wait' or 'raise', not 'later'"),
     "unhashable on_pending": (declared(on_pending=["wait"]), r"'wait' or 'raise'"),
     "negative timeout": (declared(timeout=-1), r"at least 0.*not -1"),
@@ -116,7 +116,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "guard: list as parameters": (lambda: guard("x", parameters=["a"]), r"dictionary of named values"),  # type: ignore[arg-type]
     "guard: redact as text": (lambda: guard("x", redact="password"), r"redact=\('password',\)"),
     "guard: unknown option": (lambda: guard("x", timout=1), r"did you mean 'timeout'\?"),  # type: ignore[call-arg]
-    "guard: number as resource": (lambda: guard("x", resource=5), r"resource is a string"),  # type: ignore[arg-type]
+    "guard: number as resource": (lambda: guard("x", resource=5), r"resource must be a string"),  # type: ignore[arg-type]
     "guard: wrong on_pending": (lambda: guard("x", on_pending="later"), r"'wait' or 'raise'"),  # type: ignore[arg-type]
     "guard: wrong risk level": (lambda: guard("x", risk_level="none"), r"low, medium, high, critical"),
 }

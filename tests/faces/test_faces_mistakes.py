@@ -65,9 +65,9 @@ MISTAKES = {
     ),
     "a decorator": (
         '@guard("refund", control_plane=script)\ndef f(): act()\nf()',
-        "for a function write @governed(...)",
+        "For a function write @governed(...)",
     ),
-    "a bare decorator": ("@guard\ndef f(): act()\nf()", "for a function write @governed(...)"),
+    "a bare decorator": ("@guard\ndef f(): act()\nf()", "For a function write @governed(...)"),
     "a condition": ('if guard("refund", control_plane=script):\n    act()', "with guard(...) as permit:"),
     "a negated condition": ('if not guard("refund"): pass\nact()', "with guard(...) as permit:"),
     "an assertion": ('assert guard("refund")\nact()', "with guard(...) as permit:"),
@@ -92,7 +92,7 @@ MISTAKES = {
     ),
     "governed over a call": (
         'async def f(): act()\nc = f()\ntry:\n    governed("refund")(c)\nfinally:\n    c.close()',
-        "leave the brackets out",
+        "remove the parentheses",
     ),
 }
 

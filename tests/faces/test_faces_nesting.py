@@ -442,7 +442,7 @@ def test_a_guard_in_an_async_generator_may_be_finalised_by_the_loop(plane: Embed
 def test_a_guard_is_good_for_one_block_at_a_time(plane: EmbeddedControlPlane) -> None:
     """Entered twice at once, by nesting or by two tasks, it refuses the second instead of mixing the two up."""
     once = guard("order_read")
-    with once, pytest.raises(ConfigurationError, match="make a new one"), once:
+    with once, pytest.raises(ConfigurationError, match="create a new guard"), once:
         pytest.fail("entered twice")  # pragma: no cover
 
     async def enter(shared: guard) -> None:

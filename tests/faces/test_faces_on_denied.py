@@ -180,7 +180,7 @@ async def _astream() -> AsyncIterator[int]:
 @pytest.mark.parametrize("tool", [_stream, _astream])
 def test_streams_refuse_it(tool: Any) -> None:
     """No text can take the place of a stream: said when decorating."""
-    with pytest.raises(ConfigurationError, match="this one streams"):
+    with pytest.raises(ConfigurationError, match="this tool streams"):
         governed("order_read", on_denied="return")(tool)
 
 

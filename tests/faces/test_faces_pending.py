@@ -152,7 +152,7 @@ def test_an_opaque_argument_says_so(plane: EmbeddedControlPlane) -> None:
     ran: list[object] = []
     tool = governed("refund", on_pending="raise")(lambda amount, client: ran.append(client))
     client = Client()
-    with pytest.raises(ActionPendingError, match="content cannot be seen") as first:
+    with pytest.raises(ActionPendingError, match="content cannot be read") as first:
         tool(900.0, client)
     with pytest.raises(ActionPendingError, match='on_pending="wait"') as second:
         tool(900.0, client)
@@ -236,8 +236,8 @@ def test_a_wait_that_was_given_up_is_taken_up(plane: EmbeddedControlPlane, how: 
     assert len(rows(plane)) == 1
 
 
-def test_a_waiting_call_takes_up_what_was_parked(plane: EmbeddedControlPlane) -> None:
-    """The two ways of pending share actions: parked first, waited for later."""
+def test_a_waiting_call_resumes_what_was_detached(plane: EmbeddedControlPlane) -> None:
+    """The two ways of pending share actions: detached first, waited for later."""
     ran: list[int] = []
 
     def body(amount: float) -> None:

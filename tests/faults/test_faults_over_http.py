@@ -45,7 +45,7 @@ class Made:
     """One call of a schedule."""
 
     amount: int
-    parked: bool
+    detached: bool
     steps: tuple[Step, ...]
 
 
@@ -104,7 +104,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 def _play(town: Town, plane: RemoteControlPlane, made: Made, awaited: bool) -> str:
     ran = town.ran
     options: dict[str, Any] = {
-        "on_pending": "raise" if made.parked else "wait",
+        "on_pending": "raise" if made.detached else "wait",
         "timeout": 0.1,
         "control_plane": plane,
     }

@@ -72,7 +72,7 @@ def test_an_allowed_call_is_checked_then_submitted() -> None:
     assert (check.action, check.stage, check.action_id) == (call.action, "submit", None)
     assert isinstance(submit, Submit)
     assert (submit.action, submit.digest, submit.identity) == (call.action, call.digest, call.identity())
-    assert (submit.parked, submit.repeatable, submit.call_id, submit.once) == (False, True, "call", "once")
+    assert (submit.detached, submit.repeatable, submit.call_id, submit.once) == (False, True, "call", "once")
     assert (permit.action_id, permit.digest, permit.parameters) == ("7", call.digest, call.values)
     assert permit.edits == {}
     assert call.told == []
@@ -81,13 +81,13 @@ def test_an_allowed_call_is_checked_then_submitted() -> None:
 @pytest.mark.parametrize("repeatable", [True, False])
 @pytest.mark.parametrize("on_pending", ["wait", "raise"])
 def test_how_a_call_waits_is_submitted_with_it(repeatable: bool, on_pending: Any) -> None:
-    """A call that raises is parked; one that is not repeatable is recognised by its digest alone."""
+    """A call that raises is detached; one that is not repeatable is recognised by its digest alone."""
     call = ScriptedCall(repeatable=repeatable, on_pending=on_pending, call_id=None, once=None)
     script = Script(OFF, result(APPROVED, claimed=True))
     drive(authorize(call), script)
     submit = script.asked[1]
     assert isinstance(submit, Submit)
-    assert submit.parked is (on_pending == "raise")
+    assert submit.detached is (on_pending == "raise")
     assert submit.repeatable is repeatable
     assert submit.identity == (call.identity() if repeatable else call.digest)
     assert (submit.call_id, submit.once) == (None, None)
@@ -96,9 +96,11 @@ def test_how_a_call_waits_is_submitted_with_it(repeatable: bool, on_pending: Any
 def test_an_identity_is_the_digest_where_none_is_given() -> None:
     """It may be text, a callable, or left out."""
     action = ScriptedCall().action
-    assert Submit(action, "digest", parked=False, repeatable=True).identity == "digest"
-    assert Submit(action, "digest", parked=False, repeatable=True, identity="text").identity == "text"
-    assert Submit(action, "digest", parked=False, repeatable=True, identity=lambda: "made").identity == "made"
+    assert Submit(action, "digest", detached=False, repeatable=True).identity == "digest"
+    assert Submit(action, "digest", detached=False, repeatable=True, identity="text").identity == "text"
+    assert (
+        Submit(action, "digest", detached=False, repeatable=True, identity=lambda: "made").identity == "made"
+    )
 
 
 def test_an_approved_call_is_awaited_claimed_and_checked_again() -> None:
@@ -211,7 +213,7 @@ def test_a_permit_for_edits_that_were_never_judged_is_settled_and_refused() -> N
     assert "never judged" in str(error)
 
 
-def test_a_parked_call_is_told_of_and_not_awaited() -> None:
+def test_a_detached_call_is_told_of_and_not_awaited() -> None:
     """It ends with the error that says how it goes on."""
     call = ScriptedCall(on_pending="raise")
     script = Script(OFF, result(PENDING))
@@ -388,7 +390,7 @@ def test_any_failure_before_the_call_is_an_error_of_ours(error: Exception) -> No
     else:
         assert isinstance(caught, ServerError)
         assert caught.__cause__ is error
-        assert "Nothing was executed" in str(caught)
+        assert "did not run" in str(caught)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), ServerError("down"), OSError("gone")])

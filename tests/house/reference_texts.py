@@ -134,7 +134,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "ASCEND_OIDC_ISSUER": (
         "server",
-        "`serve --oidc-issuer`: the OpenID Connect issuer whose tokens sign people in",
+        "`serve --oidc-issuer`: the OpenID Connect issuer of people's tokens",
     ),
     "ASCEND_OIDC_AUDIENCE": (
         "server",

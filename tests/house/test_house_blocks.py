@@ -300,7 +300,7 @@ def test_a_sqlite_database_is_backed_up_and_restored(tmp_path: Path) -> None:
     assert "Stopped: every agent" in said
     assert "9 actions" in said or said.count("refund") == 9
     said = run(release, tmp_path, env)
-    assert "Nothing is wrong" in said
+    assert "No problems were found" in said
 
 
 def test_a_switch_that_is_turned_on_during_a_backup_is_in_it(tmp_path: Path) -> None:

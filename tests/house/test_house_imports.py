@@ -19,7 +19,7 @@ PACKAGE = Path(ascend_guard.__file__).parent
 LAYERS = (
     ("processes", "event_stream", "bounded_socket"),
     ("_version", "calling.discarded", "redaction.decodings", "redaction.hidden", "interrupts"),
-    ("errors", "model", "redaction.names", "redaction.values", "printable", "durations"),
+    ("errors", "model", "redaction.secret_names", "redaction.secret_values", "printable", "durations"),
     ("errors.remedies", "kill_switch", "callables.type_hints", "calling.governable"),
     ("calling.waiting_notice",),
     ("errors.not_run",),
@@ -45,7 +45,7 @@ LAYERS = (
     ("arguments.instances", "callables.binders"),
     ("callables.binding",),
     ("arguments",),
-    ("calling.descriptions", "edits.records", "edits.values"),
+    ("calling.descriptions", "edits.record_types", "edits.conversions"),
     ("edits.places",),
     ("edits",),
     ("calling.scope",),

@@ -27,7 +27,7 @@ from ascend_guard.cli.app import _commands
 from ascend_guard.config import Sources, configure
 from ascend_guard.model import Decision, OutcomeStatus, RiskLevel
 from ascend_guard.server.metrics import Meter
-from ascend_guard.telemetry import names as attribute_names
+from ascend_guard.telemetry import attribute_names as attribute_names
 from ascend_guard.telemetry.instruments import Instruments
 
 ROOT = Path(__file__).parents[2]

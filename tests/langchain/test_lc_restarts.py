@@ -78,14 +78,14 @@ def test_edited_between_two_processes(world: World) -> None:
 
 
 def test_a_process_that_dies_in_the_tool(world: World) -> None:
-    """The call was begun, so it is not run again: the model is told that it is not known how it ended."""
+    """The call was begun, so it is not run again: the model is told that its end is unknown."""
     assert step(world.folder) == "asked 1"
     world.approve(1)
     assert step(world.folder, "go on", crash=True) == "exit 3"
     assert ran(world.folder) == ["5"]
     said = step(world.folder, "go on")
     assert said.startswith("Already ran, action 1:")
-    assert "not known how it ended" in said
+    assert "How it ended is unknown" in said
     assert ran(world.folder) == ["5"]
     world.plane.housekeep()
     assert [row.outcome for row in world.rows()] == ["unknown"]

@@ -98,7 +98,7 @@ def test_what_stays_outside_is_said(desk: Any) -> None:
     )
     answer = desk.run("install --yes")
     assert answer.code == 1
-    assert "old is left as it is: it speaks the older SSE transport" in answer.err
+    assert "old is left unchanged: it uses the older SSE transport" in answer.err
     record = desk.run("install --yes --json").json
     assert record["skipped"][0]["server"] == "old"
     assert record["unchanged"] == ["a"]
@@ -164,7 +164,7 @@ def test_a_policy_is_written_absolutely(desk: Any, place: str) -> None:
         *("mcp-proxy", "--name", "a", "--", "x"),
     ]
     again = desk.run("install", "--policy", "my policy.yaml", "--yes")
-    assert "a: behind the proxy already, with the options of that time" in again.err
+    assert "a: already behind the proxy, with the options of that installation" in again.err
     (desk.project / "my policy.yaml").write_text("rules: 7")
     assert desk.run("install", "--policy", "my policy.yaml", "--yes").code == 1
 
@@ -175,7 +175,7 @@ def test_who_decides_is_said_and_no_key_is_written(desk: Any, monkeypatch: pytes
     monkeypatch.delenv("ASCEND_POLICY")
     answer = desk.run("install --yes")
     assert answer.code == 1
-    assert "a is left as it is: nothing says who decides its calls: install with --policy FILE" in answer.err
+    assert "a is left unchanged: it has no control plane: install with --policy FILE" in answer.err
     monkeypatch.setenv("ASCEND_API_KEY", "owkai_very_secret_key")
     answer = desk.run("install --yes")
     assert answer.code == 1
@@ -211,7 +211,7 @@ def test_a_change_by_hand_is_kept_and_said(desk: Any) -> None:
     )
     answer = desk.run("uninstall --yes")
     assert answer.code == 0
-    assert "files: it is not what was installed" in answer.err
+    assert "files: it differs from what was installed" in answer.err
     assert f"The backup {path}.ascend-backup-1 is kept" in answer.err
     original["servers"]["files"]["cwd"] = "/srv"
     original["servers"]["github"]["headers"]["X-Team"] = "red-secret"

@@ -44,9 +44,9 @@ def planned(path: Path, verb: str) -> Plan:
     [
         (b"", "at line 1, column 1"),
         (b'{"mcpServers": {"a": {}}', "at line 1, column"),
-        (b'{"mcpServers": {"a": {}, "a": {}}}', "the key 'a' stands twice"),
-        (b'{"mcpServers": {}, "mcpServers": {}}', "the key 'mcpServers' stands twice"),
-        (b"[]", "holds no object"),
+        (b'{"mcpServers": {"a": {}, "a": {}}}', "the key 'a' occurs twice"),
+        (b'{"mcpServers": {}, "mcpServers": {}}', "the key 'mcpServers' occurs twice"),
+        (b"[]", "contains no object"),
         (b"{}", 'neither "mcpServers"'),
         (b'{"mcp": {}}', 'neither "mcpServers"'),
         (b'{"mcpServers": []}', '"mcpServers" is not an object'),
@@ -208,7 +208,7 @@ def test_a_forged_backup_brings_in_nothing(path: Path) -> None:
         backup(path).write_text(forged)
         plan = planned(path, "uninstall")
         assert plan.entries == {"a": {"command": "x", "args": [], "n": 1}}
-        assert "it is not what was installed" in plan.notes["a"]
+        assert "it differs from what was installed" in plan.notes["a"]
         assert "/*" not in plan.texts["a"]
 
 

@@ -105,7 +105,7 @@ def test_an_entry_that_says_who_decides_keeps_that(desk: Any, tmp_path: Path) ->
     path = desk.has(".mcp.json", text)
     answer = desk.run("install --yes")
     assert answer.code == 0
-    assert "key: whether it starts was not tried: the client fills in ASCEND_API_KEY" in answer.err
+    assert "key: its start was not tried, because the client fills in ASCEND_API_KEY" in answer.err
     written = entries(path)
     assert {name: "--policy" in entry["args"] for name, entry in written.items()} == {
         "own": False,
@@ -121,16 +121,16 @@ def test_an_entry_that_says_who_decides_keeps_that(desk: Any, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        ({"ASCEND_POLICY": "/nowhere/policy.yaml"}, "there is no such policy file"),
+        ({"ASCEND_POLICY": "/nowhere/policy.yaml"}, "the policy file does not exist"),
         ({"ASCEND_POLICY": "BAD"}, "`rules` is"),
         ({"ASCEND_POLICY": "GOOD", "ASCEND_DATABASE_URL": "mysql://x"}, "is not understood"),
         (
             {"ASCEND_POLICY": "GOOD", "ASCEND_DATABASE_URL": "sqlite:////proc/nowhere/a.db"},
-            "made in /proc/nowhere",
+            "created in /proc/nowhere",
         ),
         (
             {"ASCEND_POLICY": "GOOD", "ASCEND_DATABASE_URL": "sqlite:///BAD/x/a.db"},
-            "database cannot be made in",
+            "database cannot be created in",
         ),
         ({"ASCEND_POLICY": "GOOD", "ASCEND_DATABASE_URL": "sqlite:///BAD"}, "not a database"),
         ({"ASCEND_API_KEY": "short", "ASCEND_API_URL": "ftp://x"}, "API key is not formed like one"),
@@ -147,7 +147,7 @@ def test_an_entry_that_would_not_start_is_not_written(
     path = desk.has(".mcp.json", json.dumps(whole))
     answer = desk.run("install --yes")
     assert answer.code == 1
-    assert "bad is left as it is: it would not start: " in answer.err
+    assert "bad is left unchanged: it would not start: " in answer.err
     assert says in answer.err
     assert entries(path)["bad"] == whole["mcpServers"]["bad"]
     assert "mcp-proxy" in entries(path)["good"]["args"]
@@ -164,7 +164,7 @@ def test_a_program_that_is_gone_is_not_written(
     monkeypatch.setattr("sys.argv", [str(program)])
     answer = desk.run("install --yes")
     assert answer.code == 1
-    assert "a is left as it is: it would not start: no module named ascend_guard" in answer.err
+    assert "a is left unchanged: it would not start: no module named ascend_guard" in answer.err
 
 
 def test_trying_leaves_nothing_behind(desk: Any) -> None:
@@ -183,7 +183,7 @@ def test_a_person_is_asked_for_the_policy(desk: Any, types: Any, monkeypatch: py
     types("n")
     answer = desk.run("install")
     assert answer.code == 1
-    assert f"No policy is named. Let {desk.project}/ascend-policy.yaml decide? [y/N]" in re.sub(
+    assert f"No policy is configured. Use {desk.project}/ascend-policy.yaml? [y/N]" in re.sub(
         r"\x1b\[[0-9;]*m", "", answer.err
     )
     assert path.read_text() == ONE
@@ -225,9 +225,7 @@ def test_an_entry_without_credentials_is_warned_of(desk: Any, entry: dict[str, A
     """The client may sign in there by OAuth, which an entry that starts the proxy cannot."""
     desk.has(".mcp.json", json.dumps({"mcpServers": {"a": entry}}))
     answer = desk.run("install --dry-run")
-    assert (
-        "a: it has no credentials of its own. If the client signs in there by itself (OAuth)" in answer.err
-    ) is warned
+    assert ("a: it has no credentials. If the client signs in there itself (OAuth)" in answer.err) is warned
 
 
 def test_several_warnings_are_all_said(desk: Any) -> None:
@@ -235,7 +233,7 @@ def test_several_warnings_are_all_said(desk: Any) -> None:
     entry = {"url": "http://far.example/mcp"}
     desk.has(".mcp.json", json.dumps({"mcpServers": {"a": entry, "b": {"command": "no-such-server"}}}))
     answer = desk.run("install --dry-run")
-    assert "no credentials of its own" in answer.err
+    assert "no credentials" in answer.err
     assert "plain http" in answer.err
     assert "b: its command 'no-such-server' is not found on this PATH" in answer.err
 

@@ -38,7 +38,7 @@ def test_a_denied_deed_is_not_done(station: Station) -> None:
 
 
 def test_a_held_deed_is_done_once_approved(station: Station) -> None:
-    """Not before; and one approval is good for one run."""
+    """Not before; and one approval is valid for one run."""
     asked = station.ask(HELD)
     row = station.pending()
     assert not station.left(HELD)

@@ -79,7 +79,7 @@ def client(start: Callable[..., Proxy], upstream: Upstream) -> Any:
 
 
 def test_answers_come_back_as_they_are(desk: Desk, client: Client) -> None:
-    """Bytes, status and headers; what would lead round the proxy is left out."""
+    """Bytes, status and headers; what would bypass the proxy is left out."""
     body = b'{ "id" :1, "jsonrpc":"2.0",\n"result":{"content":[],"x":1.50} }\n'
     headers = {**JSON, "x-more": "y", "set-cookie": "a=b", "alt-svc": 'h2="elsewhere:443"', "keep-alive": "9"}
     client.upstream.answer = lambda asked: Reply(200, headers, (body[:7], body[7:]))

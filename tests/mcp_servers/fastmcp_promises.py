@@ -212,5 +212,5 @@ def test_settings(world: World) -> None:
     server.add_middleware(GovernanceMiddleware(wait=1, control_plane=world.plane))
     govern_server(server, wait=1, control_plane=world.plane)
     assert len([one for one in server.middleware if isinstance(one, GovernanceMiddleware)]) == 1
-    with pytest.raises(ConfigurationError, match="governed already"):
+    with pytest.raises(ConfigurationError, match="already governed"):
         govern_server(server, wait=2, control_plane=world.plane)

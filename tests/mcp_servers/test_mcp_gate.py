@@ -64,7 +64,7 @@ def test_what_is_declared_wrongly_is_said_at_once(declared: dict[str, Any]) -> N
 @pytest.mark.parametrize("wait", [True, False, "1", None, -1, -0.5, 1e9, float("inf"), float("nan")])
 def test_a_wait_is_a_number_of_seconds(wait: Any) -> None:
     """Not below zero, and below a billion."""
-    with pytest.raises(ConfigurationError, match="wait is a number of seconds"):
+    with pytest.raises(ConfigurationError, match="wait must be a number of seconds"):
         ToolGate("shop", wait=wait)
 
 

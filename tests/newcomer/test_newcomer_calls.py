@@ -66,7 +66,7 @@ def test_an_argument_that_cannot_be_judged(make: Callable[[], Any], plane: Embed
     assert plane.verify_audit().ok
 
 
-def test_an_opaque_argument_cannot_be_parked(plane: EmbeddedControlPlane) -> None:
+def test_an_opaque_argument_cannot_be_detached(plane: EmbeddedControlPlane) -> None:
     """A call that cannot be recognised later says so, and says what to pass instead."""
 
     @governed("refund", on_pending="raise")

@@ -79,10 +79,10 @@ def test_an_empty_variable_is_no_configuration(monkeypatch: pytest.MonkeyPatch) 
 def test_no_such_policy_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """In code and in the environment: where it was looked for, what to name instead, and how to write a policy."""
     said = refused(PolicyError, configuring(policy="nowhere.yaml"))
-    assert f"{Path.cwd()}/nowhere.yaml: there is no such policy file; name the one that is meant" in said
+    assert f"{Path.cwd()}/nowhere.yaml: the policy file does not exist; check the path" in said
     assert "ascend-guard init" in said
     monkeypatch.setenv("ASCEND_POLICY", "elsewhere.yaml")
-    assert "elsewhere.yaml: there is no such policy file" in refused(PolicyError, lambda: None)
+    assert "elsewhere.yaml: the policy file does not exist" in refused(PolicyError, lambda: None)
 
 
 def test_the_policy_is_a_directory(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_database_in_an_impossible_place(place: str, tmp_path: Path) -> None:
     """The path, and what to do about it."""
     url = f"sqlite:///{tmp_path / place}"
     said = refused(StoreError, configuring(policy="policy.yaml", database_url=url))
-    assert re.search(r"name another place|move it away", said)
+    assert re.search(r"name another location|move it away", said)
     assert (tmp_path / "policy.yaml").read_text() == ALLOW
 
 

@@ -58,7 +58,7 @@ def configure_and_call(database: Path) -> None:
 
 
 def test_a_read_only_folder(open_folder: Path) -> None:
-    """The call is blocked, and told to make the folder writable or to name another place."""
+    """The call is blocked, and told to make the folder writable or to name another location."""
     said = run(
         open_folder,
         f"os.chmod(folder, 0o555){NOBODY}os.environ['ASCEND_POLICY'] = str(policy)\nattempt('x'); try_configure()",
@@ -160,7 +160,7 @@ def test_a_database_that_is_not_ours(version: int, tmp_path: Path) -> None:
         connection.execute("CREATE TABLE customers (name)")
         connection.execute(f"PRAGMA user_version={version}")
     connection.close()
-    with pytest.raises(StoreError, match="not one of ours"):
+    with pytest.raises(StoreError, match="not an ascend-guard database"):
         configure_and_call(database)
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("customers",)]

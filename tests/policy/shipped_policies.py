@@ -58,7 +58,7 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         Allowed("small-refunds", "refund", "billing", _ORDER, most=_UP_TO_500),
         Allowed("mail-to-colleagues", "email_send", "mailer", _MAIL, free=("body",), optional=("subject",)),
     ),
-    "ascend_guard/cli/demo/tools.py#1": (
+    "ascend_guard/cli/demo/demo_tools.py#1": (
         Allowed("customers", "database_read", "shop-database", {"customer_id": "C-0104"}),
         Allowed("inbox", "file_read", "filesystem", {"name": "lund.txt"}),
         Allowed(

@@ -207,7 +207,7 @@ def test_a_domain_that_is_none_is_an_error(domain: str) -> None:
     )
     verdict = decide(policy, AgentAction("a", "A", "x", "r", "t", action_details={"to": "ann@example.com"}))
     assert verdict.effect is RuleEffect.DENY
-    assert f"{domain!r} is none" in verdict.errors[0]
+    assert f"{domain!r} is not a domain" in verdict.errors[0]
 
 
 @given(st.text(max_size=6))

@@ -48,7 +48,7 @@ def refusal(*bodies: str) -> str | None:
         (
             "name: a, actions: [x], effect: allow",
             "name: a, actions: [y], effect: allow",
-            "p:4: the name 'a' is taken by the rule on line 3; name it otherwise",
+            "p:4: the name 'a' is already used by the rule on line 3; choose another name",
         ),
         (
             "name: a, actions: [x, y], when: args.n > 1, effect: deny, reason: One.",
@@ -63,38 +63,38 @@ def refusal(*bodies: str) -> str | None:
         (
             "name: a, actions: ['file_*'], effect: deny",
             "name: b, actions: [file_read], when: args.n > 1, effect: allow",
-            "p:4: the rule 'b' is unreachable: 'a' on line 3 (deny) already matches every call it does; "
-            "remove it, or narrow the other",
+            "p:4: the rule 'b' is unreachable: 'a' on line 3 (deny) already matches every call that it matches; "
+            "remove it, or narrow the other rule",
         ),
         (
             "name: a, actions: [file_read], effect: allow",
             "name: b, effect: require_approval",
             "p:3: the rule 'a' is unreachable: 'b' on line 4 (require_approval) already matches "
-            "every call it does; remove it, or narrow the other",
+            "every call that it matches; remove it, or narrow the other rule",
         ),
         (
             "name: a, actions: ['*_read'], effect: allow",
             "name: b, actions: ['file_*_read'], tools: [disk], effect: allow",
-            "p:4: the rule 'b' is unreachable: 'a' on line 3 (allow) already matches every call it does; "
-            "remove it, or narrow the other",
+            "p:4: the rule 'b' is unreachable: 'a' on line 3 (allow) already matches every call that it matches; "
+            "remove it, or narrow the other rule",
         ),
         (
             "name: a, when: args.n > 1, actions: ['*'], effect: deny",
             "name: b, when: args.n > 1, actions: [x], effect: allow",
-            "p:4: the rule 'b' is unreachable: 'a' on line 3 (deny) already matches every call it does; "
-            "remove it, or narrow the other",
+            "p:4: the rule 'b' is unreachable: 'a' on line 3 (deny) already matches every call that it matches; "
+            "remove it, or narrow the other rule",
         ),
         (
             "name: a, effect: require_approval, approvers: [x], quorum: 2, timeout: 1h",
             "name: b, actions: [y], effect: require_approval, quorum: 1",
             "p:4: the rule 'b' is unreachable: 'a' on line 3 (require_approval) already matches "
-            "every call it does; remove it, or narrow the other",
+            "every call that it matches; remove it, or narrow the other rule",
         ),
         (
             "name: a, when: 'true', effect: deny",
             "name: b, actions: [y], effect: allow",
-            "p:4: the rule 'b' is unreachable: 'a' on line 3 (deny) already matches every call it does; "
-            "remove it, or narrow the other",
+            "p:4: the rule 'b' is unreachable: 'a' on line 3 (deny) already matches every call that it matches; "
+            "remove it, or narrow the other rule",
         ),
     ],
 )

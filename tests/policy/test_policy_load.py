@@ -90,7 +90,7 @@ MISTAKES = {
     "  effect: deny\n  colour: red": "no field 'colour'",
     "  effect: deny\n  actions: []": "empty list",
     "  effect: deny\n  when: args.x >": "does not compile",
-    "  effect: allow\n  quorum: 2": "`quorum` means nothing",
+    "  effect: allow\n  quorum: 2": "`quorum` has no meaning",
     "  effect: require_approval\n  timeout: 5": "`timeout`",
 }
 
@@ -164,7 +164,7 @@ def test_what_is_said_of_each_mistake(text: str, message: str) -> None:
         ("", "p:1: the file is empty; begin with `version: 1`, or run `ascend-guard init`"),
         ("# nothing", "p:1: the file is empty; begin with `version: 1`, or run `ascend-guard init`"),
         ("version: 1\n# \x07", "p:2: there is a control character (U+0007); remove it"),
-        ("[" * 30 + "]" * 30, "p:1: this is nested too deeply; a rule is made of a few plain fields"),
+        ("[" * 30 + "]" * 30, "p:1: this is nested too deeply; a rule has a few plain fields"),
         (f"{ONE} deny, when: {'x' * 10_001}}}", "p:3: the condition has 10,001 characters; at most 10,000"),
         (f"{ONE} deny, tools: {'x' * 1001}}}", "p:3: `tools` is longer than 1000 characters"),
         (ONE.replace("r,", "r" * 201 + ",") + " deny}", "p:3: `name` is not one line of at most 200"),
@@ -266,7 +266,7 @@ def test_the_digest_is_of_the_text() -> None:
 def test_files_that_cannot_be_read_are_refused_with_the_remedy(tmp_path: Path) -> None:
     """Missing, a directory, unreadable, not UTF-8, too large: each says what to do."""
     with pytest.raises(
-        PolicyError, match=r"nowhere\.yaml: there is no such policy file; .*`ascend-guard init`"
+        PolicyError, match=r"nowhere\.yaml: the policy file does not exist; .*`ascend-guard init`"
     ):
         load_policy(tmp_path / "nowhere.yaml")
     with pytest.raises(PolicyError, match="it is a directory; name the policy file inside it"):
@@ -282,7 +282,7 @@ def test_files_that_cannot_be_read_are_refused_with_the_remedy(tmp_path: Path) -
         load_policy("a\0b")
     if os.geteuid() != 0:
         path.chmod(0)
-        with pytest.raises(PolicyError, match="may not be read"):
+        with pytest.raises(PolicyError, match="cannot be read without permission"):
             load_policy(path)
 
 

@@ -76,13 +76,13 @@ class Story:
     def id(self, back: int) -> str:
         return str(max(1, self.world.plane.read(lambda reader: reader.last_action()) - back))
 
-    def submit(self, action_type: str, parked: bool, call_id: str | None) -> None:
-        self._submit(action_type, parked, call_id, None)
+    def submit(self, action_type: str, detached: bool, call_id: str | None) -> None:
+        self._submit(action_type, detached, call_id, None)
 
     def child(self, back: int) -> None:
         self._submit("ask", True, None, int(self.id(back)))
 
-    def _submit(self, action_type: str, parked: bool, call_id: str | None, parent: int | None) -> None:
+    def _submit(self, action_type: str, detached: bool, call_id: str | None, parent: int | None) -> None:
         action = AgentAction(
             "agent",
             "agent",
@@ -95,7 +95,7 @@ class Story:
             orchestration_depth=0 if parent is None else 1,
         )
         before = self.world.plane.read(lambda reader: reader.last_action())
-        effect = Submit(action, "d", parked=parked, repeatable=True, call_id=call_id)
+        effect = Submit(action, "d", detached=detached, repeatable=True, call_id=call_id)
         number = int(self.world.plane.perform(effect).action_id)
         happened["new" if number > before else "resumed"] += 1
 

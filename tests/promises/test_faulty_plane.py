@@ -33,7 +33,7 @@ def world() -> Iterator[World]:
     """A world in which another call, with other arguments, has its permit and runs."""
     with closing(World(POLICY)) as made:
         action = AgentAction("agent", "agent", "refund", "refund", "refund", action_details={"amount": 5})
-        made.other = made.plane.perform(Submit(action, "ab" * 32, parked=False, repeatable=False))
+        made.other = made.plane.perform(Submit(action, "ab" * 32, detached=False, repeatable=False))
         assert made.other.claimed
         yield made
 
@@ -59,7 +59,7 @@ def _none_runs(world: World, stage: str, amount: int, people: tuple[str, ...]) -
             steps = [Step("wait", people, wrong=number)]
         else:
             steps.append(Step(stage, wrong=number))
-        made = Made("keyword", amount + number / 1000, "a", parked=False, steps=tuple(steps))
+        made = Made("keyword", amount + number / 1000, "a", detached=False, steps=tuple(steps))
         call = Scheduled(world, made.steps)
         try:
             call_of(made, call, is_async=False)()
@@ -78,7 +78,7 @@ def _none_runs(world: World, stage: str, amount: int, people: tuple[str, ...]) -
 @pytest.mark.parametrize("stage", ["check", "recheck", "begin"])
 def test_a_kill_switch_that_is_not_plainly_off_is_on(world: World, stage: str, blocked: object) -> None:
     """``blocked`` must be the boolean False; what merely counts as false blocks, as the kill switch does."""
-    made = Made("keyword", 900, "a", parked=False, steps=(Step("wait", APPROVED),))
+    made = Made("keyword", 900, "a", detached=False, steps=(Step("wait", APPROVED),))
     call = Scheduled(world, made.steps)
     call.replies[stage] = KillSwitchState(blocked)  # type: ignore[arg-type]  # that is the fault
     with pytest.raises(KillSwitchError, match="cannot be known"):
@@ -94,7 +94,7 @@ def test_an_outcome_that_cannot_be_recorded_is_not_the_callers_error(
 ) -> None:
     """The tool has acted, so its result is returned whatever kind of error recording the outcome ends with."""
     steps = (Step("wait", APPROVED), Step("settle", fault=fault))
-    made = Made("keyword", amount, "a", parked=False, steps=steps)
+    made = Made("keyword", amount, "a", detached=False, steps=steps)
     call = call_of(made, Scheduled(world, steps), is_async=is_async)
     result = asyncio.run(call()) if is_async else call()
     assert result == "done"
@@ -110,7 +110,7 @@ def test_no_error_of_the_control_plane_lets_a_call_run(
     """Of whatever kind it is, before or after the step was taken."""
     failing = Step(stage, APPROVED if stage == "wait" else (), fault=fault, when=when)
     steps = (failing,) if stage == "wait" else (Step("wait", APPROVED), failing)
-    made = Made("keyword", 900, "a", parked=False, steps=steps)
+    made = Made("keyword", 900, "a", detached=False, steps=steps)
     call = Scheduled(world, steps)
     with pytest.raises(Crash if fault == "crash" else AscendError):
         call_of(made, call, is_async=False)()

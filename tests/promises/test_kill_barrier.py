@@ -215,7 +215,7 @@ def test_a_child_is_not_its_parent(tmp_path: Path, person: EmbeddedControlPlane)
 def test_a_child_does_not_inherit_a_permit(tmp_path: Path, person: EmbeddedControlPlane) -> None:
     """A call that was decided and had not begun when its process forked: it begins in the parent alone."""
     action = AgentAction("worker", "worker", "work", "work", "work")
-    permit = person.perform(Submit(action, "00" * 32, parked=False, repeatable=False))
+    permit = person.perform(Submit(action, "00" * 32, detached=False, repeatable=False))
     assert permit.claimed
     child = os.fork()
     if child == 0:
@@ -293,7 +293,7 @@ def test_a_child_that_leaves_its_parents_body(
 def test_a_process_that_nobody_can_see(
     tmp_path: Path, person: EmbeddedControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its presence file was deleted, so no killer could find its calls: none is made."""
+    """Its liveness file was deleted, so no killer could find its calls: none is made."""
     monkeypatch.setattr(writer, "PARTING", 0.3)  # closing tries as long to record the first call's outcome
     tool = governed("work")(lambda: "ran")
     assert tool() == "ran"

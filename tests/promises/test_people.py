@@ -86,7 +86,7 @@ def test_no_guess_reaches_another_organizations_action(
     )  # nobody waits for an outcome; this one goes nowhere
     assert theirs.read(lambda reader: [row.event for row in reader.trail(int(existing))]) == ["submitted"]
     linked = AgentAction("a", "a", "file_read", "r", "file", parent_action_id=int(existing))
-    assert ours.perform(Submit(linked, "d", parked=False, repeatable=True)).is_denied()
+    assert ours.perform(Submit(linked, "d", detached=False, repeatable=True)).is_denied()
     ours.kill(reason="ours only", by="ann")
     assert theirs.kill_switches() == []
     assert [row.id for row in ours.read(lambda reader: reader.actions("ours"))] == [int(existing) + 1]
@@ -128,7 +128,7 @@ def test_one_person_is_no_quorum_of_two(tmp_path: Path) -> None:
 def test_a_foreign_or_missing_parent_is_refused_and_recorded(plane: EmbeddedControlPlane) -> None:
     """SDK document, "Multi-agent orchestration": rejected fields and graft attempts are audit events."""
     root = AgentAction("a", "a", "file_read", "r", "file", orchestration_session_id="s1")
-    result = plane.perform(Submit(root, "d", parked=False, repeatable=True))
+    result = plane.perform(Submit(root, "d", detached=False, repeatable=True))
     graft = AgentAction(
         "a",
         "a",
@@ -139,8 +139,8 @@ def test_a_foreign_or_missing_parent_is_refused_and_recorded(plane: EmbeddedCont
         parent_action_id=int(result.action_id),
     )
     orphan = AgentAction("a", "a", "file_read", "r", "file", parent_action_id=4711)
-    assert plane.perform(Submit(graft, "d", parked=False, repeatable=True)).is_denied()
-    assert plane.perform(Submit(orphan, "d", parked=False, repeatable=True)).is_denied()
+    assert plane.perform(Submit(graft, "d", detached=False, repeatable=True)).is_denied()
+    assert plane.perform(Submit(orphan, "d", detached=False, repeatable=True)).is_denied()
     events = plane.read(lambda reader: [row.event for row in reader.audit()])
     assert "ORCHESTRATION_GRAFT_ATTEMPT" in events
     assert "ORCHESTRATION_FIELD_REJECTED" in events
@@ -149,7 +149,7 @@ def test_a_foreign_or_missing_parent_is_refused_and_recorded(plane: EmbeddedCont
             Submit(
                 AgentAction("a", "a", "file_read", "r", "file", orchestration_depth=6),
                 "d",
-                parked=False,
+                detached=False,
                 repeatable=True,
             )
         )

@@ -31,7 +31,7 @@ DIGEST, OTHER = "ab" * 32, "cd" * 32
 @pytest.fixture
 def approved(plane: EmbeddedControlPlane) -> Iterator[str]:
     """An approved action that nobody has claimed."""
-    asked = plane.perform(Submit(BIG, DIGEST, parked=True, repeatable=True))
+    asked = plane.perform(Submit(BIG, DIGEST, detached=True, repeatable=True))
     plane.approve(asked.action_id, approver="ann")
     yield asked.action_id
 
@@ -95,7 +95,7 @@ def test_a_permit_begins_only_with_the_arguments_it_was_taken_for(
     """The digest in the permit is that of the claim, or of the submission that was approved at once."""
     plane.perform(Claim(BIG, approved, DIGEST, DIGEST))
     small = msgspec.structs.replace(BIG, action_details={"amount": 5})
-    at_once = plane.perform(Submit(small, OTHER, parked=False, repeatable=False))
+    at_once = plane.perform(Submit(small, OTHER, detached=False, repeatable=False))
     for action_id, right, wrong in ((approved, DIGEST, OTHER), (at_once.action_id, OTHER, DIGEST)):
         with pytest.raises(ConflictError, match="other arguments"):
             plane.perform(Begin(BIG, action_id, wrong))
@@ -117,7 +117,7 @@ def test_a_submit_under_the_kill_switch_is_refused_and_recorded(plane: EmbeddedC
     """Also when the switch was turned after the check before it."""
     plane.kill(reason="fire", by="ann")
     with pytest.raises(KillSwitchError, match="fire"):
-        plane.perform(Submit(BIG, DIGEST, parked=False, repeatable=True))
+        plane.perform(Submit(BIG, DIGEST, detached=False, repeatable=True))
     assert plane.read(lambda reader: reader.actions("local")) == []
 
 
@@ -126,20 +126,20 @@ def test_an_approval_nobody_used_lapses(tmp_path: Path) -> None:
     now = [1_800_000_000.0]
     store = SQLiteStore(tmp_path / "a.db", clock=lambda: now[0])
     plane = EmbeddedControlPlane(store, parse_policy(POLICY), clock=lambda: now[0])
-    asked = plane.perform(Submit(BIG, DIGEST, parked=True, repeatable=True))
+    asked = plane.perform(Submit(BIG, DIGEST, detached=True, repeatable=True))
     now[0] += 29 * 60
     plane.approve(asked.action_id, approver="ann")
     now[0] += 31 * 60
     with pytest.raises(AscendError, match="not used in time"):
         plane.perform(Claim(BIG, asked.action_id, DIGEST, DIGEST))
     assert claims(plane, asked.action_id) == ["submitted", "approved", "expired"]
-    again = plane.perform(Submit(BIG, DIGEST, parked=True, repeatable=True))
+    again = plane.perform(Submit(BIG, DIGEST, detached=True, repeatable=True))
     assert again.is_pending()
     assert again.action_id != asked.action_id
     plane.close()
 
 
-def test_two_parked_calls_racing_for_an_edited_approval_run_once(plane: EmbeddedControlPlane) -> None:
+def test_two_detached_calls_racing_for_an_edited_approval_run_once(plane: EmbeddedControlPlane) -> None:
     """Edited approvals are claimed after being taken up; two callers may hold the same one for a moment."""
     ran: list[float] = []
 
@@ -151,7 +151,7 @@ def test_two_parked_calls_racing_for_an_edited_approval_run_once(plane: Embedded
         refund(900)
     plane.approve(pending.value.action_id or "", approver="ann", arguments={"amount": 10})
     held = [
-        plane.perform(Submit(_same(plane), _digest(plane), parked=True, repeatable=True)) for _ in range(2)
+        plane.perform(Submit(_same(plane), _digest(plane), detached=True, repeatable=True)) for _ in range(2)
     ]
     assert [result.modified_arguments for result in held] == [{"amount": 10}] * 2
     refund(900)
@@ -196,5 +196,7 @@ def test_a_call_whose_arguments_changed_leaves_a_reason_and_no_usable_approval(
     assert ran == []
     assert claims(plane, "1") == ["submitted", "approved", "withdrawn"]
     del lines[1:]
-    assert plane.perform(Submit(_same(plane), _digest(plane), parked=True, repeatable=True)).action_id == "2"
+    assert (
+        plane.perform(Submit(_same(plane), _digest(plane), detached=True, repeatable=True)).action_id == "2"
+    )
     assert plane.verify_audit().ok

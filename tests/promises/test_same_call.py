@@ -64,7 +64,7 @@ DIGESTS = st.integers(1, 2**64).map(lambda number: f"{number:064x}")
 
 def submitted(action: AgentAction = BASE, digest: str = "a" * 64, **more: Any) -> Submit:
     return Submit(
-        action, digest, parked=more.pop("parked", True), repeatable=more.pop("repeatable", True), **more
+        action, digest, detached=more.pop("detached", True), repeatable=more.pop("repeatable", True), **more
     )
 
 
@@ -112,7 +112,9 @@ def _lasting(context: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(
-    change=st.sampled_from(["digest", "call_id", "rules", "requirements", "quorum", "parked", "repeatable"]),
+    change=st.sampled_from(
+        ["digest", "call_id", "rules", "requirements", "quorum", "detached", "repeatable"]
+    ),
     digest=DIGESTS,
 )
 def test_what_an_approval_is_bound_to_besides(change: str, digest: str) -> None:
@@ -123,13 +125,13 @@ def test_what_an_approval_is_bound_to_besides(change: str, digest: str) -> None:
         other = submitted(digest=digest)
     elif change == "call_id":
         other = submitted(call_id=digest)
-    elif change in ("parked", "repeatable"):
+    elif change in ("detached", "repeatable"):
         other = submitted(**{change: False})
     else:
         new = {"rules": ("ask", "two"), "requirements": (Requirement("ask", ("sec",), 1),), "quorum": 2}
         asks = msgspec.structs.replace(verdict, **{change: new[change]})
     assert (approval_key(other, asks) == approval_key(effect, verdict)) is (
-        change in ("parked", "repeatable")
+        change in ("detached", "repeatable")
     )
     assert (call_key(other) == call_key(effect)) is (change != "digest")
 

@@ -118,7 +118,7 @@ class World:
         action = AgentAction(agent_id, agent_id, action_type, "it", "files", **fields)
         digest = f"{next(self._digests):064x}"
         judgement = judge(action, self.policy)
-        effect = Submit(action, digest, parked=True, repeatable=False)
+        effect = Submit(action, digest, detached=True, repeatable=False)
         result = self.write(
             lambda tx: submit(tx, organization, self.store.runner, lambda _: True, judgement, effect)
         )

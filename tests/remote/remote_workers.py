@@ -62,7 +62,7 @@ def pool(how: str, url: str, key: str) -> None:
 
 
 def rush(url: str, key: str, amount: str) -> None:
-    """Ready, and at a word eight threads make the same parked call."""
+    """Ready, and at a word eight threads make the same detached call."""
     plane = plane_of(url, key)
     refunded(plane, 1)
     say("ready")

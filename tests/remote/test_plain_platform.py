@@ -66,7 +66,7 @@ def test_nothing_of_ours_is_sent(platform: PlainPlatform, plane: RemoteControlPl
     refund, _ = _tool(plane)
     refund(10, password="hunter2hunter2")
     (submitted,) = [body for _, path, _, body in platform.requests if path.endswith("/submit")]
-    assert not {"digest", "parked", "repeatable", "runner"} & set(submitted)
+    assert not {"digest", "detached", "repeatable", "runner"} & set(submitted)
     assert "hunter2" not in repr(platform.requests)
     assert not any(
         "/claim" in path or "/stream" in path or "/detach" in path for _, path, _, _ in platform.requests
@@ -167,7 +167,7 @@ def test_a_permit_in_an_answer_about_an_action(platform: PlainPlatform) -> None:
     plane.close()
 
 
-def test_parked(platform: PlainPlatform, plane: RemoteControlPlane) -> None:
+def test_detached(platform: PlainPlatform, plane: RemoteControlPlane) -> None:
     """on_pending="raise" is what it says; the approval of an action that nobody waits for runs nothing."""
     platform.decision = "pending"
     refund, ran = _tool(plane, on_pending="raise")

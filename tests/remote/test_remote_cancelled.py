@@ -112,7 +112,7 @@ def test_its_coroutine_is_thrown_away(server: Serving, gated: Any) -> None:
     assert (row.outcome, ran) == ("failed", [])
 
 
-def test_cancelled_while_it_is_parked_in_a_submission(server: Serving, gated: Any) -> None:
+def test_cancelled_while_it_is_in_a_submission(server: Serving, gated: Any) -> None:
     """Pending when nobody listened any more: the same call takes the action up."""
     gate, refund, ran = gated("/submit")
 

@@ -45,7 +45,7 @@ def test_a_family_waits_for_the_same_call(server: Serving) -> None:
 
 
 def test_processes_rush_for_one_approval(server: Serving) -> None:
-    """Two processes with eight threads each make the same parked call after its approval: exactly one runs."""
+    """Two processes with eight threads each make the same detached call after its approval: exactly one runs."""
     key = server.key("my-agent")
     plane = plane_of(server.url, key)
     assert refunded(plane, 900, "raise") == "ActionPendingError"

@@ -44,7 +44,7 @@ def _sent(requests: list[Received]) -> str:
     word=st.sampled_from(WORDS),
     secret=st.text("abcdefghjkmnpqrstuvwxyz23456789", min_size=14, max_size=30).map(lambda text: "S3" + text),
     depth=st.integers(0, 3),
-    end=st.sampled_from(["return", "raise", "deny", "timeout", "parked"]),
+    end=st.sampled_from(["return", "raise", "deny", "timeout", "detached"]),
     awaited=st.booleans(),
 )
 def test_nothing_redacted_is_sent(
@@ -63,7 +63,7 @@ def test_nothing_redacted_is_sent(
     for _ in range(depth):
         value = {word: [value]}
     action = {"deny": "orders_delete"}.get(end, "refund")
-    amount = 900 if end in ("timeout", "parked") else 5
+    amount = 900 if end in ("timeout", "detached") else 5
 
     def body(details: Any) -> None:
         seen.append(details)
@@ -77,7 +77,7 @@ def test_nothing_redacted_is_sent(
         body(password)
 
     gate_of = governed(
-        action, "stripe", control_plane=plane, timeout=0, on_pending="raise" if end == "parked" else "wait"
+        action, "stripe", control_plane=plane, timeout=0, on_pending="raise" if end == "detached" else "wait"
     )
     failed = {"return": None, "raise": ValueError}.get(end, AscendError)
     with nullcontext() if failed is None else pytest.raises(failed) as caught:

@@ -46,7 +46,7 @@ def _action(amount: int) -> AgentAction:
 
 
 def _submitted(plane: RemoteControlPlane, amount: int) -> ActionResult:
-    effect = Submit(_action(amount), f"{amount:064d}", parked=False, repeatable=False)
+    effect = Submit(_action(amount), f"{amount:064d}", detached=False, repeatable=False)
     return plane.perform(effect)
 
 

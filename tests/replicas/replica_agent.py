@@ -87,7 +87,7 @@ async def refund_later(amount: float, note: str) -> str:
 
 
 @governed("refund", on_pending="raise", control_plane=plane)
-def refund_parked(amount: float, note: str) -> str:
+def refund_detached(amount: float, note: str) -> str:
     begun(amount=amount, note=note)
     return f"{note} {amount}"
 
@@ -110,7 +110,7 @@ def session(name: str, chance: random.Random) -> None:
     for number in range(1_000_000):
         note = f"{name}-{number}"
         tool, amount = chance.choice(
-            [(refund, 5), (refund, 5), (refund, 900), (refund_parked, 800), (delete, 1)]
+            [(refund, 5), (refund, 5), (refund, 900), (refund_detached, 800), (delete, 1)]
         )
         for _ in range(20):
             if stopping.is_set():

@@ -326,11 +326,11 @@ def test_a_claim_for_other_arguments_is_refused(world: World) -> None:
 
 @given(st.integers(1, 6), st.sampled_from(["status", "approval", "resend"]), st.booleans(), st.booleans())
 def test_an_approval_is_handed_out_once(
-    world: World, times: int, how: str, parked: bool, repeatable: bool
+    world: World, times: int, how: str, detached: bool, repeatable: bool
 ) -> None:
     """To a caller of the plain API an approval is handed out once, however many ask at once; then it is settled once."""
     key = world.fresh()
-    body = asked("refund", parked=parked, repeatable=repeatable)
+    body = asked("refund", detached=detached, repeatable=repeatable)
     action = world.submit(body, Idempotency_Key=key).json()["action_id"]
     assert world.server.approve(action).ok
 

@@ -17,7 +17,7 @@ from organization_of_things import POLICY_OF_THINGS
 from serving import Serving, serving
 from world import Clock
 
-from ascend_guard.api import names
+from ascend_guard.api import misspellings
 from ascend_guard.api.actions import McpSubmitBody, SubmitBody
 from ascend_guard.api.endpoint import Access, Endpoint
 from ascend_guard.api.table import BY_NAME, ENDPOINTS
@@ -173,8 +173,8 @@ def test_a_slip_in_any_decision_is_refused(world: World) -> None:
         assert world.log() == before
         seen[endpoint.name] += 1
         if len(field) > 4:
-            assert f"`{names.nearest(name, fields)}`" in said
-            seen["nearest"] += names.nearest(name, fields) == field
+            assert f"`{misspellings.nearest(name, fields)}`" in said
+            seen["nearest"] += misspellings.nearest(name, fields) == field
 
     slip()
     assert len(seen) > 10
@@ -216,7 +216,7 @@ def test_a_verdict_in_the_body(world: World, verdict: dict[str, Any], path: str)
     token = world.server.token()
     for prefix in ("/api/actions", "/api/governance/workflows"):
         said = refused(world.server.ask("POST", f"{prefix}/{action}/{path}", token, verdict))
-        assert "The path alone says what is decided" in said
+        assert "Only the path says which decision it is" in said
     assert world.shown(action)["status"] == "pending"
 
 
@@ -299,7 +299,7 @@ def test_a_submission_says_each_thing_once(
     """A submission with a name twice, at any depth, is refused, and decided otherwise."""
     given_ = list(ACTION.items()) + [(name, None) for name in dict.fromkeys(more) if name not in ACTION]
     given_ = [
-        pair for pair in given_ if pair[0] not in ("parked", "repeatable", "excluded", "vouched_decorators")
+        pair for pair in given_ if pair[0] not in ("detached", "repeatable", "excluded", "vouched_decorators")
     ]
     double = data.draw(st.booleans())
     text = '"amount": 1, "amount": 2' if double else '"amount": 1, "Amount": 2'
@@ -309,7 +309,7 @@ def test_a_submission_says_each_thing_once(
     pairs.insert(data.draw(st.integers(0, len(pairs))), f'"action_details": {{{text}}}')
     answer = world.send("POST", SUBMIT, f"{{{', '.join(pairs)}}}".encode(), world.key)
     if double:
-        assert "`amount` is given twice" in refused(answer)
+        assert "`amount` occurs twice" in refused(answer)
     else:
         assert answer.status_code == 200, answer.text
 
@@ -341,7 +341,7 @@ def test_a_near_miss_of_what_is_judged(world: World, name: str) -> None:
 @pytest.mark.parametrize("name", ["agentId", "agent", "actionType", "action_typ", "agentName"])
 def test_a_near_miss_of_what_is_needed(world: World, name: str) -> None:
     """A misspelt field that is needed is named, instead of only the one that is missing."""
-    field = names.meant(name, tuple(ACTION))
+    field = misspellings.meant(name, tuple(ACTION))
     assert field is not None
     body = {known: value for known, value in ACTION.items() if known != field} | {name: "x"}
     said = refused(world.send("POST", SUBMIT, json.dumps(body).encode(), world.key))
@@ -648,9 +648,9 @@ def test_a_nested_slip(world: World) -> None:
 def test_names_without_end(world: World, size: int, letter: str) -> None:
     """A name as long as a body may be is let pass or refused like a short one, and not kept in memory to be recognised."""
     name = letter * (size // (len(json.dumps(letter)) - 2))
-    before = names._meant.cache_info().currsize
+    before = misspellings._meant.cache_info().currsize
     assert world.submit(**{name: 1}).status_code == 200
     assert (
         len(refused(world.server.approve(world.pending(session_id=f"{size}{letter}"), **{name: 1}))) < 1_000
     )
-    assert names._meant.cache_info().currsize <= before + (len(name) <= names.LONGEST) * 2
+    assert misspellings._meant.cache_info().currsize <= before + (len(name) <= misspellings.LONGEST) * 2

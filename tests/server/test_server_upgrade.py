@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from serving import Serving, serving
 from world import eventually
 
-from ascend_guard.server.requests.protocol import LARGEST_HEAD, Protocol
+from ascend_guard.server.requests.http_protocol import LARGEST_HEAD, Protocol
 
 DIGEST = "ab" * 32
 H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")

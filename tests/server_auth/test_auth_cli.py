@@ -97,7 +97,7 @@ def test_for_programs(run: Callable[[str], Answer], database: Path) -> None:
     assert store.read(lambda reader: key_of(reader, made.json["api_key"])) is not None
     assert store.read(lambda reader: tier_of(reader, "acme")) == "pro"
     store.close()
-    assert "It was made, with the tier pro" in made.err.replace("\n", " ")
+    assert "was created, with the tier pro" in made.err.replace("\n", " ")
     again = run("keys create --organization acme --json")
     assert again.json["agent_id"] is None
     assert "was made" not in again.err
@@ -158,13 +158,13 @@ def test_organizations_see_their_own_keys(run: Callable[[str], Answer]) -> None:
         ("keys create --organization ''", 2, "is empty"),
         ("keys create --organization Acme", 1, "is not a valid name for an organization"),
         ("keys create --organization acme --tier gold", 1, "is not a tier"),
-        ("keys create --tier free", 1, "exists already"),
+        ("keys create --tier free", 1, "already exists"),
         ("keys create --role root", 1, "not a role"),
         ("keys revoke 7", 1, "no database"),
-        ("token --user ''", 1, "not a name"),
-        ("token --user key:7", 1, "not a name"),
+        ("token --user ''", 1, "not a valid name"),
+        ("token --user key:7", 1, "not a valid name"),
         ("token --user ann@example.com --role root", 1, "not a role"),
-        ("token --user ann@example.com --for 0h", 2, "to 30 d"),
+        ("token --user ann@example.com --for 0h", 2, "and 30 d"),
         ("token --user ann@example.com --for 12", 2, "90s, 15m, 2h, 1d"),
         ("token --user ann@example.com --group ''", 2, "is empty"),
         ("token --user ann@example.com --organization acme", 1, "no organization"),

@@ -370,7 +370,7 @@ def test_discovery_documents_that_are_not_good(
     assert "key is not known" in refused(issuer, issuer.token(), jwks_url=None)
     assert issuer.asked == ["/.well-known/openid-configuration"]
     if isinstance(document.get("jwks_uri"), str):
-        assert "cannot be where an issuer's keys are" in caplog.text
+        assert "cannot be used for an issuer's keys" in caplog.text
 
 
 def test_over_https(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,7 +469,7 @@ def test_issuers_that_do_not_answer_with_keys(
     issuer.answers["/elsewhere"] = _answering(json.dumps({"keys": issuer.keys}).encode())
     assert refused(issuer, issuer.token()) == people._UNKNOWN_KEY
     assert issuer.asked == ["/keys"]
-    assert "cannot be had" in caplog.text
+    assert "cannot be fetched" in caplog.text
 
 
 def test_an_issuer_that_is_not_there() -> None:

@@ -169,7 +169,7 @@ def test_an_answer_that_is_not_taken(served: Serving, caplog: pytest.LogCaptureF
         connection.connect((host, int(port)))
         connection.settimeout(20)
         connection.sendall(ask * 20)
-        eventually(lambda: "did not take an answer" in caplog.text)
+        eventually(lambda: "did not read an answer" in caplog.text)
         assert len(rest(connection)) < 20 << 20
 
 
@@ -202,7 +202,7 @@ def test_all_connections_together(
                 stack.enter_context(connected(server))
             with connected(server, b"GET /health HTTP/1.1\r\n\r\n") as connection:
                 assert rest(connection).startswith((b"HTTP/1.1 503 ", b"(reset)"))
-        assert "16 connections are open, as many as there may be" in caplog.text
+        assert "16 connections are open, the maximum" in caplog.text
         assert eventually(lambda: requests.get(server.url + "/ready", timeout=20).status_code == 200)
 
 

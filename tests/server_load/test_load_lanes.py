@@ -93,7 +93,7 @@ def test_lanes_are_shared_fairly() -> None:
 @contextmanager
 def busy(served: Serving) -> Iterator[None]:
     """Every lane is taken, by organizations of nobody here."""
-    desk, free = served.server._desk, threading.Event()
+    context, free = served.server._context, threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     taken = threading.Semaphore(0)
 
@@ -103,7 +103,8 @@ def busy(served: Serving) -> Iterator[None]:
 
     async def take() -> None:
         tasks.extend(
-            asyncio.create_task(desk.lanes.run(Caller(f"busy{number}", "c"), hold)) for number in range(LANES)
+            asyncio.create_task(context.lanes.run(Caller(f"busy{number}", "c"), hold))
+            for number in range(LANES)
         )
 
     tasks: list[asyncio.Task[None]] = []

@@ -1,7 +1,7 @@
 """An agent process of the soak: threads and an event loop that make governed calls until told to stop.
 
 ``soak_agent.py JSON`` with ``policy``, ``database``, ``journal``, ``stop`` (a file that ends it), ``agent``, ``name`` (of
-this incarnation), ``seed`` and ``parked`` (nonces of parked calls that an earlier incarnation left).
+this incarnation), ``seed`` and ``detached`` (nonces of detached calls that an earlier incarnation left).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def apay(nonce: str, amount: float, tags: list[str]) -> None:
 
 
 @governed("pay", "bank", on_pending="raise")
-def park(nonce: str, amount: float, tags: list[str]) -> None:
+def detach(nonce: str, amount: float, tags: list[str]) -> None:
     body(nonce, amount, tags)
 
 
@@ -115,7 +115,7 @@ def tried(call: dict[str, Any], work: Any) -> None:
 def one() -> None:
     """One call of a random kind."""
     call = fresh()
-    kind = random.choice(("pay", "pay", "rows", "later", "block", "parked", "changed"))
+    kind = random.choice(("pay", "pay", "rows", "later", "block", "detached", "changed"))
     if kind == "pay":
         tried(call, lambda: pay(**call))
     elif kind == "rows":
@@ -124,8 +124,8 @@ def one() -> None:
         tried(call, lambda: list(later(**call)))
     elif kind == "block":
         tried(call, lambda: block(**call))
-    elif kind == "parked":
-        parked(call)
+    elif kind == "detached":
+        detached(call)
     else:  # somebody changes the arguments while the call waits
         call["amount"] = 900.0
         changing = threading.Timer(random.uniform(0.0, 0.2), call["tags"].append, ("changed",))
@@ -134,12 +134,12 @@ def one() -> None:
         changing.join()
 
 
-def parked(call: dict[str, Any]) -> None:
+def detached(call: dict[str, Any]) -> None:
     """A call that does not wait: it is made again until it ran or was denied."""
     call["amount"] = 900.0
     for _ in range(6):
         try:
-            park(**call)
+            detach(**call)
         except ActionPendingError:
             time.sleep(0.2)
         except (Broken, AscendError):
@@ -196,8 +196,8 @@ def main() -> None:
         thread.start()
     journal.write("ready", pid=os.getpid())
     try:
-        for nonce in GIVEN["parked"]:  # an earlier incarnation died and does not know what it left
-            parked({"nonce": nonce, "amount": 900.0, "tags": ["a"]})
+        for nonce in GIVEN["detached"]:  # an earlier incarnation died and does not know what it left
+            detached({"nonce": nonce, "amount": 900.0, "tags": ["a"]})
         while not STOP.exists():
             try:
                 one()

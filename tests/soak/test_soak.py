@@ -68,11 +68,11 @@ class World:
         )
 
     def start_agent(self, agent: str) -> None:
-        """A first or another incarnation. It repeats parked calls of the one before, without knowing whether they ran."""
+        """A first or another incarnation. It repeats detached calls of the one before, without knowing whether they ran."""
         before = self._current.get(agent)
         nonces = [e["nonce"] for e in read(before) if "nonce" in e][-3:] if before else []
         name = f"{agent}-{len(self.journals)}"
-        self.agents[agent] = self.start("soak_agent.py", name=name, agent=agent, parked=nonces)
+        self.agents[agent] = self.start("soak_agent.py", name=name, agent=agent, detached=nonces)
         self._current[agent] = self.folder / f"{name}.jsonl"
         self.journals.append(self._current[agent])
 

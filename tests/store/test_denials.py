@@ -97,7 +97,7 @@ class World:
             "t",
             context={"environment": environment, "trace_id": os.urandom(4).hex()},
         )
-        effect = Submit(action, "a" * 64, parked=True, repeatable=readable, call_id=name)
+        effect = Submit(action, "a" * 64, detached=True, repeatable=readable, call_id=name)
         return (by or self.plane).perform(effect)
 
     def call(self, call: int, named: bool, readable: bool) -> None:
@@ -254,7 +254,7 @@ def test_every_order_of_keys_is_denied(db: Database) -> None:
     world = World(db)
 
     def submit(digest: str) -> Any:
-        effect = Ordered(AgentAction("a", "a", "refund", "r", "t"), digest, parked=True, repeatable=True)
+        effect = Ordered(AgentAction("a", "a", "refund", "r", "t"), digest, detached=True, repeatable=True)
         effect.identity = "c" * 64
         judged = world.plane._judge(effect.action)
         from ascend_guard.engine import decide

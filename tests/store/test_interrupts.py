@@ -78,7 +78,7 @@ def slots_left(plane: EmbeddedControlPlane) -> tuple[int, int]:
     """How many calls a killer would find, in the table that other processes map, and how many slots are lost to this one."""
     store = plane.store
     assert isinstance(store, SQLiteStore)
-    slots = store._presence.slots
+    slots = store._liveness.slots
     running = barrier.still_running(store._runners, plane.organization, barrier.EVERYONE)
     return len(running), slots._capacity - len(set(slots._free))
 
@@ -220,7 +220,7 @@ def test_no_interrupt_leaves_a_call_listed_as_running(
         if world._claimed:  # the frames of an interrupted call may refer to one another
             gc.collect()
         assert not world._claimed, f"place {place}"
-        assert not len(world.store._presence.slots), f"place {place}"  # type: ignore[attr-defined]
+        assert not len(world.store._liveness.slots), f"place {place}"  # type: ignore[attr-defined]
     assert slots_left(world) == (0, 0)
     assert None not in outcomes(world).values(), "an interrupted call has no outcome"
     assert interrupted > 50
@@ -336,7 +336,7 @@ def test_a_slot_is_free_or_held_wherever_an_interrupt_comes(world: EmbeddedContr
     """An interrupted announcement or end that is repeated leaves no slot that is listed, lost, or used twice."""
     store = world.store
     assert isinstance(store, SQLiteStore)
-    slots = store._presence.slots
+    slots = store._liveness.slots
     assert len(slots._free) == slots._capacity
 
     def call() -> None:

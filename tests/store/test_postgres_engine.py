@@ -170,20 +170,20 @@ def test_a_deadline_denies(replica: Callable[[], EmbeddedControlPlane], clock: C
 def test_the_same_call_takes_up_an_approval_at_another_replica(
     replica: Callable[[], EmbeddedControlPlane],
 ) -> None:
-    """A parked call is approved, and made again elsewhere: it runs there, once."""
+    """A detached call is approved, and made again elsewhere: it runs there, once."""
     here, there = replica(), replica()
 
     def refund(amount: float) -> float:
         return amount
 
-    parked = governed("refund", "refund", control_plane=here, on_pending="raise")(refund)
+    detached = governed("refund", "refund", control_plane=here, on_pending="raise")(refund)
     again = governed("refund", "refund", control_plane=there, on_pending="raise")(refund)
     with pytest.raises(ActionPendingError):
-        parked(900)
+        detached(900)
     here.approve(str(here.pending()[0].id), approver="ann")
     assert again(900) == 900
     with pytest.raises(ActionPendingError):
-        parked(900)
+        detached(900)
 
 
 async def test_1000_tasks_call_at_once(replica: Callable[[], EmbeddedControlPlane]) -> None:

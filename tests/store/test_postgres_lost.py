@@ -97,9 +97,9 @@ def test_reads_connect_again(server: PostgresServer) -> None:
         assert store.write(insert) == 2
         proxy.refusing = True
         proxy.cut_all()
-        with pytest.raises(StoreError, match=r"Calls go on by themselves|cannot be reached"):
+        with pytest.raises(StoreError, match=r"Calls continue automatically|cannot be reached"):
             store.read(lambda reader: reader.last_action())
-        with pytest.raises(StoreError, match=r"Calls go on by themselves|cannot be reached"):
+        with pytest.raises(StoreError, match=r"Calls continue automatically|cannot be reached"):
             store.write(insert)
         until(lambda: raised(store.changed))
         assert raised(lambda: store.alive("somebody"))

@@ -360,7 +360,7 @@ def test_tables_that_are_not_ours_are_left_alone(server: PostgresServer) -> None
     with server.database(template="template0") as url:
         name = url.rpartition("/")[2]
         server.execute("CREATE TABLE actions (theirs text)", "CREATE SCHEMA ascend", name=name)
-        assert "not ours" in refusal(url)
+        assert "tables of another program" in refusal(url)
         with opened(f"{url}?options=-csearch_path%3Dascend") as store:
             store.write(insert)
             assert whole(store)
@@ -392,7 +392,7 @@ def test_both_dialects_have_the_same_tables(url: str, tmp_path: Path) -> None:
     connection.close()
 
 
-def test_without_the_driver_the_mend_is_named() -> None:
+def test_without_the_driver_the_remedy_is_named() -> None:
     """It is an extra."""
     program = """
 import sys

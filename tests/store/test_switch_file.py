@@ -239,9 +239,9 @@ def died(plane: EmbeddedControlPlane) -> None:
     """The process ends without a word; the kernel lets go of its locks."""
     store = plane.store
     assert isinstance(store, SQLiteStore)
-    store._presence.abandon()
+    store._liveness.abandon()
     store._writer.close(store._close_connections)
-    store._turnstile.close()
+    store._fair_lock.close()
 
 
 def test_random_turns_agree_with_a_model() -> None:
@@ -372,7 +372,7 @@ def test_nothing_can_be_written_at_all(tmp_path: Path) -> None:
     switch_path(tmp_path / "a.db").unlink()
     foreign = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
     foreign.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StoreError, match="not kept"):
+    with pytest.raises(StoreError, match="not stored"):
         plane.kill(reason="fire", by="ann")
     assert plane.store.stopped("local", "worker") is not None
     foreign.execute("ROLLBACK")

@@ -48,13 +48,13 @@ def replace_folder(path: Path) -> None:
     shutil.copytree(moved, folder)
 
 
-def lose_presence(path: Path) -> None:
+def lose_liveness_file(path: Path) -> None:
     for file in path.with_name("a.db.runners").iterdir():
         file.unlink()
 
 
 @pytest.mark.parametrize("settled", [False, True], ids=["young", "settled"])
-@pytest.mark.parametrize("how", [delete, move, replace, replace_folder, lose_presence])
+@pytest.mark.parametrize("how", [delete, move, replace, replace_folder, lose_liveness_file])
 @pytest.mark.parametrize("suffix", ["", *BESIDE])
 def test_nothing_is_written_or_read_when_a_file_is_lost(
     tmp_path: Path, suffix: str, how: Callable[[Path], None], settled: bool
@@ -67,7 +67,7 @@ def test_nothing_is_written_or_read_when_a_file_is_lost(
         store._files._clock = lambda: time.time() + 10
         store.write(insert)
         assert store._files._relied_on != (0, 0)
-    if how is lose_presence:  # in a folder of its own, so it is looked at once a second
+    if how is lose_liveness_file:  # in a folder of its own, so it is looked at once a second
         store._files._clock = lambda: time.time() + 20
     how(tmp_path / "d" / f"a.db{suffix}")
     for act in (

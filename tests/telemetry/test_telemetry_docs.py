@@ -10,7 +10,7 @@ from pathlib import Path
 from listening import Heard, Script
 
 from ascend_guard import AscendError, governed
-from ascend_guard.telemetry import content, names
+from ascend_guard.telemetry import attribute_names, content
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "telemetry.md").read_text()
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "telemetry.md").read_text()
 
 def test_every_attribute_is_documented() -> None:
     """By its full name."""
-    attributes = [value for name, value in vars(names).items() if name.isupper() and "." in value]
+    attributes = [value for name, value in vars(attribute_names).items() if name.isupper() and "." in value]
     assert len(attributes) > 15
     assert [name for name in attributes if f"`{name}" not in PAGE] == []
     assert content.CAPTURE_CONTENT in PAGE

@@ -1,4 +1,4 @@
-"""``ascend-guard actions``: what agents asked, what was decided, what came of it."""
+"""``ascend-guard actions``: list and show what agents requested, the decisions and the outcomes."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def list_(
             "handed_over, unknown, blocked).",
         ),
     ] = None,
-    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only this agent's.")] = None,
-    session: Annotated[str | None, typer.Option(metavar="ID", help="Only this session's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
-    offset: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
+    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only actions of this agent.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="ID", help="Only actions of this session.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The most actions to show.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many of the newest to skip.")] = 0,
 ) -> None:
     """List actions, newest first."""
     from ascend_guard.cli.screen.lookup import find, records
@@ -89,7 +89,7 @@ def _lines(
     limit: int,
     offset: int,
 ) -> Iterator[Text]:
-    """The list as it is read, and below it how much there is."""
+    """Yield the list as it is read, and below it the number of actions."""
     from rich.text import Text
 
     from ascend_guard.cli.screen.lists import action_lines
@@ -100,7 +100,7 @@ def _lines(
 
     def counted() -> Iterator[list[Listed]]:
         nonlocal count
-        # One more than is shown tells whether there are more; to count them all is to read them all.
+        # One more than is shown says whether there are more; counting them all would mean reading them all.
         for page in walk(
             plane, status=status, agent_id=agent, session_id=session, limit=limit + 1, offset=offset
         ):
@@ -134,7 +134,7 @@ def _lines(
 
 @command(app, "show")
 def show(run: Run, action_id: Annotated[str, typer.Argument(metavar="ID", help="The action.")]) -> None:
-    """Show one action in full: what was asked, by whom, its risk, its arguments, and its audit trail."""
+    """Show one action in full: the call, the agent, its risk, its arguments, and its audit trail."""
     from ascend_guard.cli.screen.details import details_of
     from ascend_guard.cli.screen.lookup import full_record
 

@@ -1,4 +1,4 @@
-"""``ascend-guard approvals``: see what waits, and decide."""
+"""``ascend-guard approvals``: show pending actions, and decide them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
 
 app = typer.Typer(
-    help="See what waits for a person, and decide it.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Show the actions that wait for a person, and decide them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 
 ActionArgument = Annotated[
     str, typer.Argument(metavar="ID", help="The action, as `approvals list` shows it.")
 ]
 CommentOption = Annotated[
-    str | None, typer.Option("--comment", "-m", metavar="TEXT", help="Why, for the audit trail.")
+    str | None, typer.Option("--comment", "-m", metavar="TEXT", help="The reason, for the audit trail.")
 ]
 
 _SHORT = 40
@@ -34,10 +36,10 @@ _SHORT = 40
 @command(app, "list")
 def list_(
     run: Run,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
-    offset: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The most actions to show.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many of the newest to skip.")] = 0,
 ) -> None:
-    """List what waits for a decision, newest first."""
+    """List pending actions, newest first."""
 
     from ascend_guard.cli.screen.lookup import find, records
 
@@ -52,7 +54,7 @@ def list_(
 
 
 def _lines(run: Run, plane: EmbeddedControlPlane, limit: int, offset: int) -> Iterator[Text]:
-    """What waits as it is read, and below it what to do."""
+    """Yield the pending actions as they are read, and below them what to do next."""
     from rich.text import Text
 
     from ascend_guard.cli.screen.lists import pending_lines
@@ -72,7 +74,7 @@ def _lines(run: Run, plane: EmbeddedControlPlane, limit: int, offset: int) -> It
     lines = pending_lines(counted(), width)
     headings = [next(lines), next(lines)]  # reads the first rows
     if count == 0:
-        yield Text("Nothing waits for a decision.")
+        yield Text("No action waits for a decision.")
         return
     yield from headings
     yield from lines
@@ -86,7 +88,7 @@ def _lines(run: Run, plane: EmbeddedControlPlane, limit: int, offset: int) -> It
 
 @command(app, "show")
 def show(run: Run, action_id: ActionArgument) -> None:
-    """Show one action in full, with what its session did before."""
+    """Show one action in full, with the earlier calls of its session."""
     from ascend_guard.cli.screen.lookup import full_record
 
     details = details_of(run, action_id)
@@ -113,8 +115,8 @@ def approve(
     ] = None,
     yes: YesOption = False,
 ) -> None:
-    """Approve an action. Shows what will run and asks first."""
-    from ascend_guard.cli.screen.tree import Brief
+    """Approve an action. Shows what will run and asks for confirmation."""
+    from ascend_guard.cli.screen.argument_tree import Brief
     from ascend_guard.cli.screen.views import action_view
 
     edits = typed_edits(set_ or [])
@@ -133,11 +135,11 @@ def approve(
         row = details.row
         what = f"{_short(row.action_type)} by {_short(row.tool_name)} for {_short(row.agent_id)}"
         if not run.confirm(f"Approve action {row.id}, {what}, as {who}?"):
-            raise Declined(f"Not approved: action {row.id} still waits.")
+            raise Declined(f"Not approved: action {row.id} is still pending.")
         fresh = details_of(run, action_id)
         if _what_runs(fresh) == _what_runs(details):
             break
-        run.warn("It changed while you were looking. This is how it stands now:")
+        run.warn("The action changed while you were looking. This is its present state:")
         details = fresh
     plane = run.plane(judging=bool(edits))
     plane.approve(
@@ -148,7 +150,7 @@ def approve(
 
 @command(app, "deny")
 def deny(run: Run, action_id: ActionArgument, comment: CommentOption = None) -> None:
-    """Deny an action: it will not run, and the same call is denied as well until the denial ends."""
+    """Deny an action. It will not run, and the same call is denied as well until the denial ends."""
     from ascend_guard.cli.screen.lookup import find_row, record
 
     details = details_of(run, action_id)
@@ -167,7 +169,7 @@ def deny(run: Run, action_id: ActionArgument, comment: CommentOption = None) -> 
 def clear_denial(
     run: Run, action_id: ActionArgument, comment: CommentOption = None, yes: YesOption = False
 ) -> None:
-    """End a denial that still answers the same call: made again, the call waits for a person."""
+    """Clear a denial that still answers the same call. The call made again waits for a person."""
     from ascend_guard.cli.output import shown
     from ascend_guard.cli.screen.lookup import find_row, record
 
@@ -175,8 +177,10 @@ def clear_denial(
         run.require_person(f"approvals clear-denial {action_id}")
     details = details_of(run, action_id)
     who, row = approver(), details.row
-    if not yes and not run.confirm(f"Ask people again about the call of action {row.id}, as {who}?"):
-        raise Declined(f"Not cleared: the denial of action {row.id} still holds.")
+    if not yes and not run.confirm(
+        f"Clear the denial of action {row.id}, as {who}, so that the call is decided again?"
+    ):
+        raise Declined(f"Not cleared: the denial of action {row.id} is still in force.")
     plane = run.plane()
     plane.clear_denial(str(row.id), by=who, comment=comment)
     row = plane.read(lambda reader: find_row(reader, plane.organization, action_id))
@@ -184,7 +188,8 @@ def clear_denial(
     if not run.json:
         run.say(
             shown(
-                f"Cleared: the denial of action {row.id} no longer answers the same call; made again, it waits for a "
+                f"Cleared: the denial of action {row.id} no longer answers the same call. The call made again "
+                f"waits for a "
                 f"person. Recorded as {who}'s decision."
             )
         )
@@ -198,14 +203,14 @@ def watch(
         typer.Option(
             metavar="DURATION",
             parser=typed_duration(0.02, 60, unit="s"),
-            help="Time between two looks at the database, such as 100ms or 2s.",
+            help="Time between two reads of the database, such as 100ms or 2s.",
         ),
     ] = "100ms",
     bell: Annotated[
-        bool, typer.Option("--bell/--no-bell", help="Ring the terminal's bell when something new waits.")
+        bool, typer.Option("--bell/--no-bell", help="Ring the terminal's bell for each new pending action.")
     ] = True,
 ) -> None:
-    """Watch what waits, live, and decide it. In a pipe or with --json, a line for each action that begins to wait."""
+    """Watch pending actions live, and decide them. In a pipe or with --json: one line for each new pending action."""
     from .watch import follow
 
     follow(run, interval, bell=bell)
@@ -213,7 +218,7 @@ def watch(
 
 @command(app, "review")
 def review_(run: Run) -> None:
-    """Walk through what waits, one action after the other, and decide with single keys."""
+    """Review the pending actions one after the other, and decide with single keys."""
     from ascend_guard.cli.screen.review import review
 
     review(run)
@@ -242,7 +247,7 @@ def _report_approval(run: Run, details: Details, who: str) -> None:
     run.emit(record(row, details.outcome) | {"approved_by": who, "approved_at": at, "comments": comment})
     if row.status == "pending":
         said = f"{who}'s approval of action {row.id} is recorded: {len(people(details.approvals))} of {row.quorum}."
-        said += " It still waits."
+        said += " The action is still pending."
     else:
         said = f"Approved: action {row.id} may run once, as it was shown. Recorded as {who}'s decision."
     run.say(shown(said))
@@ -250,8 +255,9 @@ def _report_approval(run: Run, details: Details, who: str) -> None:
         run.say(
             shown(
                 "The agent's process describes the edited call again when it runs: its policy judges resource, risk and "
-                "arguments, and may deny it or ask for more approval. Values that do not fit the tool's types are refused."
+                "arguments, and may deny it or ask for more approval. Values that do not match the tool's "
+                "types are refused."
             )
         )
     if details.switch is not None:
-        run.warn("The kill switch is on: nothing runs before it is off.")
+        run.warn("The kill switch is on: no call runs until it is off.")

@@ -1,4 +1,4 @@
-"""``ascend-guard audit``: prove that the trail is as it was written, and take it elsewhere."""
+"""``ascend-guard audit``: verify the audit trail, and export it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def _a_key(value: str | None) -> str | None:
 def verify(
     run: Run,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="An export, verified offline; else the database.")
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="An export, verified offline; by default the database."),
     ] = None,
     public_key: Annotated[
         str | None,
@@ -46,7 +47,7 @@ def verify(
     """Verify the audit trail: was a record edited, removed, reordered, or cut from the end?"""
     if file is None and public_key is not None:
         raise typer.BadParameter(
-            "it goes with an export; the database has its own key.", param_hint="--public-key"
+            "it is for an export; the database has its own key.", param_hint="--public-key"
         )
     report = _verify_database(run) if file is None else _verify_file(run, file, public_key)
     checked = run.database() if file is None else str(file)
@@ -69,23 +70,23 @@ def verify(
 @command(app, "export")
 def export(
     run: Run,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - is standard output.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write; - is standard output.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write the trail with its signed checkpoint, to be verified anywhere. A broken trail is not signed."""
+    """Export the trail with its signed checkpoint, to verify it anywhere. A broken trail is not signed."""
     import time
 
     from ascend_guard.engine import audit
 
     if file == "-" and run.json:
-        raise Refusal("An export on standard output is JSON already, line by line. Leave --json out.")
+        raise Refusal("An export on standard output is already JSON, line by line. Remove --json.")
 
     def work(reader: Reader, key: bytes) -> dict[str, Any]:
         report = audit.verify(reader, key)
         if not report.ok:
             problems = "; ".join(f"record {problem.seq}: {problem.what}" for problem in report.problems[:3])
             raise Refusal(
-                f"Not exported: a signature must not vouch for a trail that was tampered with ({problems}). "
+                f"Not exported: a trail that was tampered with is not signed ({problems}). "
                 f"See ascend-guard audit verify.",
                 1,
             )
@@ -103,7 +104,7 @@ def export(
             shown(f"Exported {checkpoint['seq']:,} records{'' if file == '-' else f' to {file}'}.", "green")
         )
         to.print(f"Signed by {signed_by}", soft_wrap=True)
-        to.print("Keep that key elsewhere: with it, audit verify FILE --public-key KEY proves the export.")
+        to.print("Store that key elsewhere: audit verify FILE --public-key KEY then verifies the export.")
 
 
 def _verify_database(run: Run) -> Report:
@@ -126,7 +127,7 @@ def _verify_file(run: Run, path: Path, public_key: str | None) -> Report:
 
 
 def _with_trail(run: Run, what: str, work: Callable[[Reader, bytes], R], *, passes: int = 1) -> R:
-    """Do this with the trail as it is at one moment, and show a bar while it is read."""
+    """Run ``work`` on one snapshot of the trail, and show a progress bar while it is read."""
     from ascend_guard.store.sqlite.queries import SQLiteReader
 
     def watched(reader: Reader, key: bytes) -> R:
@@ -144,7 +145,7 @@ def _with_trail(run: Run, what: str, work: Callable[[Reader, bytes], R], *, pass
 
 
 class _Watched:
-    """A reader that says how far it has come with the trail."""
+    """A reader that reports its progress through the trail."""
 
     def __init__(self, reader: Reader, step: Callable[[], None]) -> None:
         self._reader = reader
@@ -164,7 +165,7 @@ def _stepping(items: Iterable[Any], step: Callable[[], None]) -> Iterator[Any]:
 
 
 def _write(file: str, force: bool, lines: Iterable[bytes]) -> dict[str, Any]:
-    """Write the lines and answer the checkpoint, which is the last."""
+    """Write the lines and return the checkpoint, which is the last line."""
     import msgspec
 
     last = [b""]
@@ -203,13 +204,13 @@ def _say(run: Run, report: Report, checked: str, public_key: str | None) -> None
             listed.add_row(f"{problem.seq:,}", shown(problem.what, "red"))
         run.say(listed)
         if len(report.problems) > _SHOWN:
-            run.say(f"and {len(report.problems) - _SHOWN:,} more")
+            run.say(f"and {len(report.problems) - _SHOWN:,} more problems")
     if report.signed_by is not None:
         run.say(shown(f"  signed by {report.signed_by}", "dim"))
         if public_key is None:
             run.say(
                 Text(
-                    "  Anybody can sign with some key: compare it with the one that audit export printed.",
+                    "  Anyone can sign with some key: compare it with the key that audit export printed.",
                     "yellow",
                 )
             )

@@ -1,4 +1,4 @@
-"""``ascend-guard init``: a policy to start from."""
+"""``ascend-guard init``: write a policy to start from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DEFAULT = Path("ascend-policy.yaml")
 
 
 def register(app: typer.Typer) -> None:
-    """Make it a command of the root."""
+    """Register it as a command of the root."""
     command(app, "init")(init)
 
 
 def init(
     run: Run,
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to.", show_default=True)] = DEFAULT,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented policy to start from."""
     import os

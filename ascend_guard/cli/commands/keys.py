@@ -1,4 +1,4 @@
-"""``ascend-guard keys``: API keys, with which agents in other processes and on other machines ask a server."""
+"""``ascend-guard keys``: API keys for agents in other processes and on other machines that use a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ascend_guard.store.port import Transaction
 
 app = typer.Typer(
-    help="API keys for agents that ask a server.", no_args_is_help=True, rich_markup_mode="rich"
+    help="API keys for agents that use a server.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
 LOCAL = "local"
@@ -24,12 +24,12 @@ LOCAL = "local"
 def _given(value: str | None) -> str | None:
     # An empty shell variable must not turn "this agent" into "any agent".
     if value is not None and not value.strip():
-        raise typer.BadParameter("it is empty. Write a name, or leave the option out.")
+        raise typer.BadParameter("it is empty. Write a name, or remove the option.")
     return value
 
 
 def _number(value: str) -> str:
-    return value.removeprefix("key:")  # as the audit trail writes it
+    return value.removeprefix("key:")  # in the form of the audit trail
 
 
 OrganizationOption = Annotated[
@@ -42,7 +42,9 @@ def create(
     run: Run,
     agent: Annotated[
         str | None,
-        typer.Option("--agent", metavar="ID", callback=_given, help="For this agent only; else for any."),
+        typer.Option(
+            "--agent", metavar="ID", callback=_given, help="For this agent only; by default for any."
+        ),
     ] = None,
     role: Annotated[
         str, typer.Option(metavar="ROLE", help="agent, or admin: may register agents, policies and webhooks.")
@@ -50,16 +52,18 @@ def create(
     organization: OrganizationOption = LOCAL,
     tier: Annotated[
         str | None,
-        typer.Option(metavar="TIER", help="Of a new organization: free, pro or enterprise; else free."),
+        typer.Option(
+            metavar="TIER", help="For a new organization: free, pro or enterprise; by default free."
+        ),
     ] = None,
     signing_secret: Annotated[
         bool,
         typer.Option(
-            "--signing-secret", help="Refuse its requests unless they are signed; shows the secret."
+            "--signing-secret", help="Accept only signed requests of this key; shows the signing secret."
         ),
     ] = False,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Create a key and show it, only this once."""
     from ascend_guard.engine.keys import known, make_key, make_organization, signing_secret_of, tier_of
 
     missing, who = run.missing(), approver()
@@ -77,13 +81,13 @@ def create(
             lambda reader: tier_of(reader, organization) if known(reader, organization) else tier
         )
         if has != tier:
-            raise Refusal(f"{organization} exists already, and its tier is {has}. Leave --tier out.", 1)
+            raise Refusal(f"{organization} already exists, and its tier is {has}. Remove --tier.", 1)
     key, info, has, new = store.write(work)
     signs = signing_secret_of(store.secret, info)
     if missing is not None:
-        run.warn(f"There was no database at {missing} until now. A server must use this same one.")
+        run.warn(f"The database {missing} was created. The server must use this database.")
     if new:
-        run.warn(f"There was no organization {organization} until now. It was made, with the tier {has}.")
+        run.warn(f"The organization {organization} was created, with the tier {has}.")
     run.emit(
         {
             "api_key": key,
@@ -108,12 +112,12 @@ def create(
         run.out.print(shown(f"  export ASCEND_SIGNING_SECRET={signs}", "cyan"), soft_wrap=True)
     if agent is not None:
         run.out.print(shown(f"  export ASCEND_AGENT_ID={shlex.quote(agent)}", "cyan"), soft_wrap=True)
-    run.say(shown(f"To take it back: ascend-guard keys revoke {info.key_id}{_option(organization)}"))
+    run.say(shown(f"To revoke it: ascend-guard keys revoke {info.key_id}{_option(organization)}"))
 
 
 @command(app, "list")
 def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
-    """List keys, as far as anybody can still see them: their first characters."""
+    """List keys by their first characters; the rest of a key is not stored."""
     from ascend_guard.engine.keys import keys
 
     plane = run.existing(unused=True)
@@ -127,7 +131,8 @@ def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
     if not found:
         run.say(
             shown(
-                f"{organization} has no keys. Make one: ascend-guard keys create --agent my-agent{_option(organization)}"
+                f"{organization} has no keys. Create one: ascend-guard keys create --agent "
+                f"my-agent{_option(organization)}"
             )
         )
     else:
@@ -159,7 +164,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", callback=_number, help="See keys list.")],
     organization: OrganizationOption = LOCAL,
 ) -> None:
-    """Take a key back: servers refuse it within a second. Never asks."""
+    """Revoke a key: servers refuse it within a second. Never asks for confirmation."""
     from ascend_guard.engine.keys import revoke_key
 
     plane, who = run.existing(unused=True), approver()

@@ -1,4 +1,4 @@
-"""``ascend-guard kill-switch``: stop every agent, or one, at once."""
+"""``ascend-guard kill-switch``: stop every agent, or one agent, at once."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ if TYPE_CHECKING:
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
     from ascend_guard.model import KillSwitchState
 
-app = typer.Typer(help="Stop every agent, or one, at once.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    help="Stop every agent, or one agent, at once.", no_args_is_help=True, rich_markup_mode="rich"
+)
 
 
 def _an_agent(value: str | None) -> str | None:
     # An empty shell variable must not turn "this agent" into "every agent".
     if value is not None and not value.strip():
-        raise typer.BadParameter("it is empty. Name an agent, or leave --agent out to mean every agent.")
+        raise typer.BadParameter("it is empty. Name an agent, or remove --agent to mean every agent.")
     return value
 
 
 AgentOption = Annotated[
     str | None,
-    typer.Option("--agent", metavar="ID", callback=_an_agent, help="This agent only; else every agent."),
+    typer.Option(
+        "--agent", metavar="ID", callback=_an_agent, help="This agent only; by default every agent."
+    ),
 ]
 
 
@@ -35,26 +39,29 @@ def on(
     run: Run,
     reason: Annotated[
         str | None,
-        typer.Option("--reason", "-r", metavar="TEXT", help="Why: agents and people are told. Please say."),
+        typer.Option(
+            "--reason", "-r", metavar="TEXT", help="The reason, shown to agents and people. Please give one."
+        ),
     ] = None,
     agent: AgentOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Accepted for habit's sake: stopping never asks.")
+        bool,
+        typer.Option("--yes", "-y", help="Accepted, without effect: stopping never asks for confirmation."),
     ] = False,
 ) -> int:
-    """Stop now. Never asks: no call starts once this returns, waits end, streams stop at their next chunk.
+    """Stop now, without confirmation. Once it returns, no call starts, waits end, streams stop at their next chunk.
 
-    The exit status is 1, although the switch is on, when no agent that is known here is stopped by it.
+    The exit status is 1, although the switch is on, when it stops no agent that is known here.
     """
     from . import killing
 
     who = approver()
     try:
-        turned = killing.turn_on(run, agent, reason or f"{who} pulled it and gave no reason", who)
+        turned = killing.turn_on(run, agent, reason or f"{who} turned it on without a reason", who)
     except Refusal as refusal:
         raise Refusal(f"NOT stopped. {refusal.message}", refusal.code) from None
     except StoreError as error:
-        if error.message.startswith(("NOT stopped", "The kill switch")):  # it says how the switch stands
+        if error.message.startswith(("NOT stopped", "The kill switch")):  # it states the switch
             raise
         raise StoreError(f"NOT stopped. {error.message}", remedy=error.remedy) from error
     run.emit(_record(turned.killed) | killing.record(turned))
@@ -71,12 +78,12 @@ def on(
 def off(
     run: Run,
     reason: Annotated[
-        str | None, typer.Option("--reason", "-r", metavar="TEXT", help="Why it is safe again.")
+        str | None, typer.Option("--reason", "-r", metavar="TEXT", help="The reason why it is safe again.")
     ] = None,
     agent: AgentOption = None,
     yes: YesOption = False,
 ) -> None:
-    """Let agents go on. Shows why they were stopped and asks first."""
+    """Turn the kill switch off. Shows why agents were stopped and asks for confirmation."""
     from .killing import command as typed
 
     how = typed("off", agent).removeprefix("ascend-guard ")
@@ -90,9 +97,9 @@ def off(
 
         for line in switch_banner(pulled):
             run.err.print(line)
-        if not run.confirm(f"Let {_whom(agent)} go on, as {who}?"):
+        if not run.confirm(f"Turn the kill switch off for {_whom(agent)}, as {who}?"):
             raise Declined("Still on.")
-    plane.release(reason=reason or f"{who} released it and gave no reason", by=who, agent_id=agent)
+    plane.release(reason=reason or f"{who} turned it off without a reason", by=who, agent_id=agent)
     left = _stopping(plane, agent)
     run.emit(_record(left) | {"released_by": who})
     if not run.json:
@@ -107,7 +114,7 @@ def off(
 
 @command(app, "status")
 def status(run: Run, agent: AgentOption = None) -> int:
-    """Say who is stopped, since when and why. The exit status is 1 when that is no agent that is known here."""
+    """Show who is stopped, since when and why. The exit status is 1 when that is no agent that is known here."""
     from ascend_guard.cli.databases import never_used
 
     from .killing import asked, standing, unknown
@@ -139,7 +146,7 @@ def status(run: Run, agent: AgentOption = None) -> int:
 
 
 def _stopping(plane: EmbeddedControlPlane, agent: str | None) -> KillSwitchState | None:
-    """The switch that stops this agent; without one, the switch for all."""
+    """Return the switch that stops this agent; without an agent, the switch for all."""
     from ascend_guard.engine.kill import EVERYONE, stopped
 
     return plane.read(lambda reader: stopped(reader, plane.organization, agent or EVERYONE))

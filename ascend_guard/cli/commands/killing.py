@@ -1,9 +1,9 @@
-"""Turning the kill switch on from the command line, and saying what it reached and what it did not.
+"""Turn the kill switch on from the command line, and report what it reached and what it did not.
 
 Neither this nor ``status`` waits for a lock of the database that a stopped process may hold; see ``store.beside``.
 
-1. The switch is turned first. What it reached is asked afterwards, and never keeps it from being turned.
-2. Where nothing says that it reached an agent, the exit status is 1, although the switch is on.
+1. The switch is turned on first. Afterwards the command reads what it reached; that never prevents turning it on.
+2. If nothing shows that it reached an agent, the exit status is 1, although the switch is on.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from ascend_guard.store.sqlite.beside import OPENING
 from ascend_guard.store.sqlite.turning import RECORDING
 
 _NEWEST = 1000
-"""Actions that are asked for the names of agents."""
+"""How many actions are searched for the names of agents."""
 
 _NAMES = 5
 
 
 class Reached(Struct, frozen=True):
-    """What the database says of the agents that a switch stops.
+    """What the database contains about the agents that a switch stops.
 
     Args:
-        agents: names that it knows, whoever is stopped.
+        agents: all names of agents in it.
         known: the switch's agent is one of them, or it stops every agent.
         used: an agent has used the database.
-        processes: how many have it open, or were heard of over HTTP lately.
+        processes: how many have it open, or sent a request over HTTP lately.
         elsewhere: organizations whose agents this command does not stop.
     """
 
@@ -62,9 +62,9 @@ class Turned(Struct, frozen=True):
 
     Args:
         killed: the switch, and the calls that had begun.
-        place: the database it is in.
-        reached: whom it stops; None where the database could not be asked at once.
-        doubt: why this may be the wrong database; None where nothing says so.
+        place: its database.
+        reached: the agents that it stops; None if the database could not be read at once.
+        doubt: why this may be the wrong database; None without such a sign.
     """
 
     killed: Killed
@@ -74,7 +74,7 @@ class Turned(Struct, frozen=True):
 
     @property
     def certain(self) -> bool:
-        """Whether it stops agents that are known to be there."""
+        """Return whether it stops agents that are known to exist."""
         if self.doubt is not None:
             return False
         if self.killed.agent_id is None or self.killed.running:
@@ -83,10 +83,10 @@ class Turned(Struct, frozen=True):
 
 
 def turn_on(run: Run, agent: str | None, reason: str, by: str) -> Turned:
-    """Turn the switch on, and ask what it reaches.
+    """Turn the switch on, and find out what it reaches.
 
     Raises:
-        Refusal: there is no database, so nothing can be stopped there.
+        Refusal: there is no database, so there is nothing to stop.
     """
     refusal = run.absent_policy()
     absent = None if refusal is None else refusal.message
@@ -105,7 +105,7 @@ def turn_on(run: Run, agent: str | None, reason: str, by: str) -> Turned:
     def behind(reader: Reader) -> tuple[RunningCall, ...]:
         return tuple(running_calls(reader, LOCAL, agent or EVERYONE, behind_http))
 
-    # Only a process that has it open can hold it for long.
+    # Only a process that has it open can hold its lock for long.
     more = beside.followed(lambda store: store.read(behind), RECORDING if processes else OPENING)
     if more is None:
         return _turned(run, killed, None, absent, processes)
@@ -120,8 +120,9 @@ def _turned(run: Run, killed: Killed, reached: Reached | None, absent: str | Non
     place = run.database()
     if absent is None and reached is None and not (processes or killed.running):
         absent = (
-            f"The database {place} could not be asked whether an agent has used it, and no process has it open. "
-            f"Look again: {command('status', None)}"
+            f"The database {place} could not be read, and no process has it open, so it is unknown whether an "
+            f"agent has used it. "
+            f"Check again: {command('status', None)}"
         )
     elif absent is None and reached is not None and not (reached.used or reached.processes or killed.running):
         absent = never_used(place).message
@@ -151,7 +152,7 @@ def _reached(store: Store, reader: Reader, agent: str | None, processes: int) ->
 
 
 def standing(run: Run, agent: str | None) -> tuple[list[KillSwitchState], KillSwitchState | None]:
-    """The switches that are on, and the one that stops this agent, or every agent.
+    """Return the switches that are on, and the one that stops this agent, or every agent.
 
     Raises:
         Refusal: there is no database.
@@ -165,11 +166,11 @@ def standing(run: Run, agent: str | None) -> tuple[list[KillSwitchState], KillSw
 
 
 def asked(run: Run, agent: str | None, processes: int) -> Reached | None:
-    """What there is to stop; None where the database cannot be asked at once.
+    """Return what there is to stop; None if the database cannot be read at once.
 
     Args:
         run: the command.
-        agent: the agent in question, or None for every agent.
+        agent: the agent, or None for every agent.
         processes: how many had the database open, before this command opened it.
     """
     beside = run.beside()
@@ -180,7 +181,7 @@ def asked(run: Run, agent: str | None, processes: int) -> Reached | None:
 
 
 def unknown(agent: str, reached: Reached) -> str:
-    """What to say of a name that no agent has used."""
+    """The text for a name that no agent has used."""
     near = closest(agent, reached.agents)
     return f"No agent called {agent} has used this database." + (
         f" Did you mean {' or '.join(near)}?" if near else ""
@@ -188,25 +189,27 @@ def unknown(agent: str, reached: Reached) -> str:
 
 
 def doubt(turned: Turned) -> str | None:
-    """Why this may have stopped nothing that runs; None where it is certain that it did."""
+    """Return why this may have stopped no running call; None if it is certain that it did."""
     agent, reached = turned.killed.agent_id, turned.reached
     if turned.doubt is not None:
-        return f"The switch is on, but it may have stopped nothing. {turned.doubt}"
+        return f"The switch is on, but it may have stopped no agent. {turned.doubt}"
     if turned.certain or agent is None:
         return None
     if reached is None:
         return (
-            f"The switch for agent {agent} is on, but the database could not be asked whether an agent of this name exists. "
+            f"The switch for agent {agent} is on, but the database could not be read, so it is unknown whether "
+            f"an agent of this name exists. "
             f"To stop every agent: {command('on', None)}"
         )
     return (
-        f"{unknown(agent, reached)} So no agent that runs is stopped; the switch is on for one that comes with this name. "
+        f"{unknown(agent, reached)} So no running agent is stopped; the switch is on for an agent that starts "
+        f"with this name later. "
         f"To stop every agent: {command('on', None)}"
     )
 
 
 def closest(name: str, known: frozenset[str]) -> list[str]:
-    """The known names that were probably meant, the nearest first, however they are written."""
+    """Return the known names that were probably meant, in any spelling, the nearest first."""
 
     def plain(text: str) -> str:
         return unicodedata.normalize("NFKC", text).strip().casefold().replace("_", "-").replace(" ", "-")
@@ -218,12 +221,12 @@ def closest(name: str, known: frozenset[str]) -> list[str]:
 
 
 def command(name: str, agent: str | None) -> str:
-    """A command of ``kill-switch``, to be typed."""
+    """A command of ``kill-switch``, for people to type."""
     return f"ascend-guard kill-switch {name}" + ("" if agent is None else f" --agent {shlex.quote(agent)}")
 
 
 def record(turned: Turned) -> dict[str, Any]:
-    """What a program is told besides the switch."""
+    """The result for a program, besides the switch."""
     names = ("action_id", "agent_id", "pid", "begun", "since", "state")
     killed, reached = turned.killed, turned.reached
     calls = [{name: getattr(call, name) for name in names} for call in killed.running]
@@ -247,27 +250,25 @@ def record(turned: Turned) -> dict[str, Any]:
 
 
 def headline(turned: Turned) -> Text:
-    """Who is stopped, and in which database."""
+    """The line that says who is stopped, and in which database."""
     whom = "every agent" if turned.killed.agent_id is None else f"agent {turned.killed.agent_id}"
     if turned.reached is not None and turned.reached.elsewhere:
         whom += f" of the organization {LOCAL},"
     if not turned.certain:
-        return shown(
-            f"■ The switch is on for {whom} in {turned.place}. It stops no agent that is known.", "bold red"
-        )
+        return shown(f"■ The switch is on for {whom} in {turned.place}. It stops no known agent.", "bold red")
     return shown(
         f"■ Stopped: {whom} in {turned.place}. No call starts until the kill switch is off.", "bold red"
     )
 
 
 def view(turned: Turned) -> Iterator[RenderableType]:
-    """What else people are told."""
+    """The further output for people."""
     killed = turned.killed
     if killed.remark is not None:
         yield shown(killed.remark, "yellow")
     elif not killed.recorded:
         yield shown(
-            "The audit trail does not have it yet, because the database is locked. The next process that writes to the "
+            "It is not in the audit trail yet, because the database is locked. The next process that writes to the "
             "database records it.",
             "yellow",
         )
@@ -279,7 +280,7 @@ def view(turned: Turned) -> Iterator[RenderableType]:
     held = len(killed.running) - len(begun)
     if begun:
         yield shown(
-            f"{len(begun)} {'call was' if len(begun) == 1 else 'calls were'} running already and may still act; "
+            f"{len(begun)} {'call was' if len(begun) == 1 else 'calls were'} already running and may still act; "
             f"streams stop at their next chunk:"
         )
         yield _table(begun)
@@ -287,7 +288,7 @@ def view(turned: Turned) -> Iterator[RenderableType]:
         yield shown("No call was running.")
     if held:
         yield shown(
-            f"{held} more {'was' if held == 1 else 'were'} held up before starting, and cannot start any more."
+            f"{held} more {'was' if held == 1 else 'were'} about to start, and cannot start any more."
         )
     yield shown(f"When it is safe: {command('off', killed.agent_id)}")
 
@@ -325,7 +326,7 @@ def _table(calls: list[RunningCall]) -> RenderableType:
 
 
 _STATES = {
-    "stopped": "stopped: the call goes on when the process is resumed",
+    "stopped": "stopped: the call continues when the process is resumed",
     "ended": "ended",
     "unknown": "unknown (behind HTTP, or in another container)",
 }

@@ -1,4 +1,5 @@
-"""``ascend-guard mcp-proxy install`` and ``uninstall``: an MCP client's servers put behind the proxy, and taken out."""
+"""``ascend-guard mcp-proxy install`` and ``uninstall``: put an MCP client's servers behind the proxy, and remove it
+again."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PathArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[PATH]", help="The client's file; else the one that is found.", show_default=False
+        metavar="[PATH]", help="The client's file; by default the one that is found.", show_default=False
     ),
 ]
 ClientOption = Annotated[
@@ -37,18 +38,20 @@ ClientOption = Annotated[
 ]
 ServerOption = Annotated[
     list[str] | None,
-    typer.Option("--server", metavar="NAME", help="This server only; may be repeated. Else all."),
+    typer.Option("--server", metavar="NAME", help="This server only; may be repeated. By default all."),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the difference, and change nothing.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show the difference without changing anything.")
+]
 
 _ANYONE_WRITES = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 def register(group: typer.Typer) -> None:
-    """Make them commands of a group.
+    """Register them as commands of a group.
 
     Args:
-        group: the one named ``mcp-proxy``.
+        group: the group ``mcp-proxy``.
     """
     command(group, "install")(install)
     command(group, "uninstall")(uninstall)
@@ -62,13 +65,14 @@ def install(
     dry_run: DryRunOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Put an MCP client's servers behind the proxy. Shows the difference and asks first.
+    """Put an MCP client's servers behind the proxy. Shows the difference and asks for confirmation.
 
-    Only the entries of servers change, and a backup of the file is made beside it. A file with comments or trailing commas
+    Only the entries of servers change, and a backup of the file is written beside it. A file with comments or trailing
+    commas
     is not written: the entries to paste are printed.
-    With --policy FILE the proxies decide by that policy; else by what an entry's own env says, else by ASCEND_POLICY.
-    Each entry is tried before it is written. One that would not start, or does not say who decides, is left as it is.
-    The exit status is 1 when a server that was asked for is not behind the proxy afterwards.
+    With --policy FILE the proxies use that policy; without it, the policy in an entry's own env, or ASCEND_POLICY.
+    Each entry is tried before it is written. An entry that would not start, or has no control plane, is left unchanged.
+    The exit status is 1 when a requested server is not behind the proxy afterwards.
     """
     from ascend_guard_mcp.clients.plan import backups_left, plan_install
     from ascend_guard_mcp.clients.trial import Trial
@@ -81,7 +85,8 @@ def install(
     _report(run, plan, done, dry_run)
     if plan.settled and (run.policy or run.database_url) and not run.json:
         run.warn(
-            f"{', '.join(plan.settled)}: behind the proxy already, with the options of that time. To change them, "
+            f"{', '.join(plan.settled)}: already behind the proxy, with the options of that installation. To "
+            f"change them, "
             f"uninstall first."
         )
     if done and not run.json:
@@ -89,8 +94,9 @@ def install(
 
         if launcher.policy:
             run.warn(
-                f"Where an entry does not say itself who decides, {launcher.policy[1]} is written into it: clients do not "
-                f"hand this shell's variables on."
+                f"If an entry has no control plane of its own, {launcher.policy[1]} is written into it, "
+                f"because clients do not "
+                f"pass on this shell's variables."
             )
         run.line(shown(f"The backup is {backups_left(file.path)[0]}; keep it out of version control."))
         run.say(shown("Restart the client. To undo this:"))
@@ -106,10 +112,10 @@ def uninstall(
     dry_run: DryRunOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Take an MCP client's servers out from behind the proxy. Shows the difference and asks first.
+    """Remove the proxy from an MCP client's servers. Shows the difference and asks for confirmation.
 
-    An entry that has not changed since it was installed is restored exactly. What was changed in it by hand stays changed.
-    The exit status is 1 when a server that was asked for is still behind the proxy afterwards.
+    An entry that has not changed since it was installed is restored exactly. Later changes by hand are kept.
+    The exit status is 1 when a requested server is still behind the proxy afterwards.
     """
     from ascend_guard_mcp.clients.plan import backups_left, plan_uninstall
 
@@ -119,9 +125,11 @@ def uninstall(
     done = _confirmed(run, plan, "Take", "out from behind the proxy", dry_run, yes)
     _report(run, plan, done, dry_run)
     if done:
-        run.say("They are not governed any more once the client has restarted.")
+        run.say("After the client's restart they are not governed any more.")
         for backup in backups_left(file.path):
-            run.warn(f"The backup {backup} is kept. Delete it when you do not need it; it may hold secrets.")
+            run.warn(
+                f"The backup {backup} is kept. Delete it when you do not need it; it may contain secrets."
+            )
     return _status(plan)
 
 
@@ -129,7 +137,7 @@ def uninstall(
 
 
 def _confirmed(run: Run, plan: Plan, verb: str, where: str, dry_run: bool, yes: bool) -> bool:
-    """Show the change, ask, make it; whether it was made."""
+    """Show the change, ask for confirmation, make it. Returns whether it was made."""
     if not run.json:
         _show(run, plan)
     if not plan.entries or dry_run or not plan.file.strict:
@@ -143,10 +151,10 @@ def _confirmed(run: Run, plan: Plan, verb: str, where: str, dry_run: bool, yes: 
 
 
 def carry_out(plan: Plan) -> None:
-    """Make the backup, replace the file in one step, and remove the backups that are equal to it then.
+    """Write the backup, replace the file in one step, and remove backups that are then equal to it.
 
     Raises:
-        Refusal: the file changed since it was read, or cannot be written. It is as it was.
+        Refusal: the file changed since it was read, or cannot be written. It is unchanged.
     """
     from ascend_guard_mcp.clients.plan import redundant_backups
 
@@ -155,7 +163,7 @@ def carry_out(plan: Plan) -> None:
         status = path.stat()
     except OSError as error:
         raise Refusal(f"{path} cannot be written ({error.strerror}). Run this again.", 1) from None
-    # The mode too, because os.access lets the superuser write what is marked as read-only.
+    # Check the mode too, because os.access lets the superuser write read-only files.
     if not status.st_mode & _ANYONE_WRITES or not os.access(path, os.W_OK):
         raise Refusal(f"{path} is read-only. Make it writable (chmod u+w), or run this as its owner.", 1)
     if os.name == "posix" and os.geteuid() not in (0, status.st_uid):
@@ -167,13 +175,13 @@ def carry_out(plan: Plan) -> None:
         _require_unchanged(path, data)
     write_file(path, [plan.after], force=True)
     for redundant in redundant_backups(path):
-        with suppress(OSError):  # uninstall names those that stay
+        with suppress(OSError):  # uninstall names those that remain
             redundant.unlink()
 
 
 def _require_unchanged(path: Path, data: bytes) -> None:
     if path.read_bytes() != data:
-        raise Refusal(f"{path} was changed in the meantime, and is left as it is. Run this again.", 1)
+        raise Refusal(f"{path} was changed in the meantime, so nothing was written. Run this again.", 1)
 
 
 # --- what is said of it ---------------------------------------------------------------------------
@@ -192,7 +200,8 @@ def _show(run: Run, plan: Plan) -> None:
             run.line(line(text, "bold" if text[:3] in ("---", "+++") else colours.get(text[:1], "")))
     elif plan.entries:
         run.warn(
-            f"{plan.file.path} has comments or trailing commas, which would be lost: nothing is written. Replace these "
+            f"{plan.file.path} has comments or trailing commas, which would be lost, so nothing is written. "
+            f"Replace these "
             f"entries in an editor."
         )
         for name, entry in plan.entries.items():
@@ -206,7 +215,7 @@ def _show(run: Run, plan: Plan) -> None:
     if lines:
         run.say("")
     for name, reason in plan.skipped.items():
-        run.warn(f"{name} is left as it is: {reason}.")
+        run.warn(f"{name} is left unchanged: {reason}.")
     for name, note in plan.notes.items():
         run.warn(f"{name}: {note}.")
 
@@ -261,7 +270,7 @@ def _require_person(
 def _file(
     run: Run, verb: str, path: Path | None, client: str | None, names: Collection[str]
 ) -> Configuration:
-    """The client's file, which has servers of these names."""
+    """Return the client's file, which must contain servers of these names."""
     from ascend_guard_mcp.clients.configuration import read
 
     file = read(_path(run, verb, path, client))
@@ -273,22 +282,22 @@ def _file(
 
 
 def _path(run: Run, verb: str, path: Path | None, client: str | None) -> Path:
-    """Where the client's file is: as it was named, or the only one there is."""
+    """Return the path of the client's file: as given, or the only one that exists."""
     from ascend_guard_mcp.clients.client_files import CLIENTS, places
 
     if client is not None and client not in CLIENTS:
         raise typer.BadParameter(
-            f"there is no client {client!r}. There are {', '.join(CLIENTS)}.", param_hint="--client"
+            f"there is no client {client!r}. Clients are {', '.join(CLIENTS)}.", param_hint="--client"
         )
     if path is not None and client is not None:
-        raise typer.BadParameter("PATH names the file already. Leave --client out.", param_hint="--client")
+        raise typer.BadParameter("PATH already names the file. Remove --client.", param_hint="--client")
     if path is not None:
         return path
-    # Each file once: in the home folder, or by a link, two places are the same. The last one holds widest.
+    # Each file once: two places can be the same, in the home folder or by a link. The last place has the widest scope.
     once = {os.path.realpath(place.path): place for place in places(Path.cwd())}
     looked = [place for place in once.values() if client in (None, place.client)]
     found = [(place, counts) for place in looked if (counts := _counts(place)) is not None]
-    if verb == "uninstall":  # files that have nothing to undo are no choice
+    if verb == "uninstall":  # files with nothing to undo are not candidates
         found = [(place, counts) for place, counts in found if counts[1] != 0] or found
     if len(found) == 1:
         return found[0][0].path
@@ -306,7 +315,7 @@ def _said(servers: int, routed: int) -> str:
 
 
 def _counts(place: Place) -> tuple[int, int] | None:
-    """How many servers a file has, and how many are behind the proxy; -1 when unreadable, None when it is no choice."""
+    """How many servers a file has, and how many are behind the proxy; -1 if unreadable, None if it is not a candidate."""
     from ascend_guard_mcp.clients.configuration import ClientFileError, read
     from ascend_guard_mcp.clients.routing import route_of
 
@@ -315,6 +324,7 @@ def _counts(place: Place) -> tuple[int, int] | None:
     try:
         entries = read(place.path).servers.values()
     except ClientFileError:
-        # Editors' general settings mostly have no servers. Any other file should, and its error is shown when it is named.
+        # Editors' general settings mostly have no servers. Any other file should have some; its error is shown if it is
+        # named.
         return None if place.path.name == "settings.json" else (-1, -1)
     return (len(entries), sum(route_of(entry) is not None for entry in entries)) if entries else None

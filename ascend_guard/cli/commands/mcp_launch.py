@@ -1,9 +1,9 @@
-"""How ``mcp-proxy install`` has the proxy started: this program, and the policy and the database that decide.
+"""How ``mcp-proxy install`` starts the proxy: this program, and the policy and the database that decide.
 
-1. What was named by option goes into every entry.
-2. An entry whose own environment says who decides keeps that. The others get this shell's policy and database, because
-   clients do not hand a shell's variables on.
-3. Where a server or PostgreSQL decides for this shell, nothing is written: the key and the password are secrets.
+1. Options are written into every entry.
+2. An entry whose own environment names a control plane keeps it. The others get this shell's policy and database, because
+   clients do not pass on a shell's variables.
+3. If a server or PostgreSQL decides for this shell, nothing is written: the key and the password are secrets.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from ascend_guard.config import Settings
 
 DEFAULT = "ascend-policy.yaml"
-"""The name under which ``ascend-guard init`` writes a policy."""
+"""The file name of the policy that ``ascend-guard init`` writes."""
 
 
 def launcher_of(run: Run, ask: bool) -> tuple[Launcher, str]:
-    """How the proxy is started; and what a person can do about an entry that does not say who decides.
+    """Return how the proxy is started, and what a person can do about an entry without a control plane.
 
     Args:
-        run: with the policy and the database that were named, if any.
+        run: with the policy and the database from the options, if any.
         ask: whether a person may be asked for the policy.
 
     Raises:
@@ -44,7 +44,7 @@ def launcher_of(run: Run, ask: bool) -> tuple[Launcher, str]:
     settings = run.settings()
     if run.database_url is not None and settings.postgres:
         raise Refusal(
-            "A database's password does not belong into a client's file. Leave --database-url out, and set "
+            "A database's password must not be written into a client's file. Remove --database-url, and set "
             "ASCEND_DATABASE_URL in the entry's own env."
         )
     database = _database(settings)
@@ -61,12 +61,12 @@ def launcher_of(run: Run, ask: bool) -> tuple[Launcher, str]:
 def _policy(path: Path) -> list[str]:
     from ascend_guard.engine.policy import load_policy
 
-    load_policy(path)  # a proxy whose policy does not load would refuse every call
+    load_policy(path)  # a proxy whose policy does not load would block every call
     return ["--policy", str(path.parent.resolve() / path.name)]
 
 
 def _database(settings: Settings) -> list[str]:
-    """The database that this shell's commands use; nothing when it is the one beside the policy."""
+    """The database of this shell's commands; empty when it is the one beside the policy."""
     if settings.database_url is None or settings.postgres:
         return []
     place, query = settings.database()
@@ -75,15 +75,16 @@ def _database(settings: Settings) -> list[str]:
 
 
 def _taken_over(run: Run, settings: Settings, ask: bool) -> tuple[list[str], str]:
-    """The policy for entries that do not say who decides: this shell's, or one that a person agrees to."""
+    """The policy for entries without a control plane: this shell's, or one that a person agrees to."""
     if settings.remote:
         return [], (
-            "set ASCEND_API_KEY and ASCEND_API_URL in its own env, by the client's input variables (a key is never written "
-            "into the file by us), or install with --policy FILE"
+            "set ASCEND_API_KEY and ASCEND_API_URL in its own env, by the client's input variables (the "
+            "command never writes a key "
+            "into the file), or install with --policy FILE"
         )
     if settings.postgres:
         return [], (
-            "this shell's ASCEND_DATABASE_URL has a password and is never written into the file by us. Set it and "
+            "this shell's ASCEND_DATABASE_URL has a password, so the command never writes it into the file. Set it and "
             "ASCEND_POLICY in its own env, or ASCEND_API_KEY and ASCEND_API_URL of a server"
         )
     if settings.policy is not None:
@@ -94,13 +95,13 @@ def _taken_over(run: Run, settings: Settings, ask: bool) -> tuple[list[str], str
             [],
             "install with --policy FILE (`ascend-guard init` writes a policy), or set ASCEND_POLICY in its own env",
         )
-    if ask and run.confirm(f"No policy is named. Let {here.absolute()} decide?"):
+    if ask and run.confirm(f"No policy is configured. Use {here.absolute()}?"):
         return _policy(here), ""
     return [], f"install with --policy {DEFAULT}, or set ASCEND_POLICY in its own env"
 
 
 def _program() -> str | None:
-    """The absolute path of this program; None when it is run in another way, as by ``python -m``."""
+    """The absolute path of this program; None when it was started another way, such as by ``python -m``."""
     beside = Path(sys.executable).parent
     for folder in (None, str(beside)):
         found = shutil.which(sys.argv[0] if folder is None else "ascend-guard", path=folder)

@@ -1,4 +1,4 @@
-"""``ascend-guard mcp-proxy``: a decision before every tool call of an MCP server, in whatever language it is written."""
+"""``ascend-guard mcp-proxy``: a decision before every tool call of an MCP server, in any language."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WAIT = 45.0
 
 
 class _Group(TyperGroup):
-    """Everything behind ``--`` is the server's command line; a word before it is one of our own commands."""
+    """Everything after ``--`` is the server's command line; a word before it is one of our own commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, rest, _ = self.make_parser(ctx).parse_args(list(args))
@@ -39,13 +39,13 @@ class _Group(TyperGroup):
             ctx.meta[_COMMAND] = rest
             args = args[: before - 1]
         elif rest and rest[0] not in self.commands:
-            ctx.fail(f"The server's command goes behind --. {_USAGE}")
+            ctx.fail(f"The server's command goes after --. {_USAGE}")
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
 
 
 def register(app: typer.Typer) -> None:
-    """Make it a command of the root, with what installs it as commands of its own."""
+    """Register it as a command of the root, with ``install`` and ``uninstall`` as its own commands."""
     group = typer.Typer(
         cls=_Group,
         invoke_without_command=True,
@@ -60,14 +60,14 @@ def register(app: typer.Typer) -> None:
 def _mcp_proxy(
     ctx: typer.Context,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="An MCP server by streamable HTTP.")
+        str | None, typer.Option("--url", metavar="URL", help="An MCP server over streamable HTTP.")
     ] = None,
     listen: Annotated[
         str | None,
         typer.Option(
             "--listen",
             metavar="HOST:PORT",
-            help="With --url: be an HTTP server instead of standard input and output.",
+            help="With --url: serve HTTP instead of standard input and output.",
         ),
     ] = None,
     header: Annotated[
@@ -79,18 +79,22 @@ def _mcp_proxy(
         ),
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="--url may be plain http to another machine.")
+        bool, typer.Option("--insecure", help="Allow plain http to another machine in --url.")
     ] = False,
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", metavar="NAME", help="The server's registered name; else the command's, or the host."
+            "--name",
+            metavar="NAME",
+            help="The server's registered name; by default the command's name, or the host.",
         ),
     ] = None,
     namespace: Annotated[
         str | None,
         typer.Option(
-            "--namespace", metavar="NAME", help="First part of the action types; else the server's name."
+            "--namespace",
+            metavar="NAME",
+            help="First part of the action types; by default the server's name.",
         ),
     ] = None,
     wait: Annotated[
@@ -103,24 +107,24 @@ def _mcp_proxy(
         ),
     ] = "45s",
     hide: Annotated[
-        bool, typer.Option("--hide", help="Leave tools that are always denied out of lists.")
+        bool, typer.Option("--hide", help="Hide tools that are always denied from lists.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Do everything but serve: whether the proxy would start.")
+        bool, typer.Option("--check", help="Check whether the proxy would start, without serving.")
     ] = False,
     policy: PolicyOption = None,
     database_url: DatabaseOption = None,
 ) -> int:
-    """Put decisions in front of an MCP server: behind [bold]--[/bold] its command line, or its [bold]--url[/bold].
+    """Put decisions in front of an MCP server: its command line after [bold]--[/bold], or its [bold]--url[/bold].
 
-    Everything passes as it is; a tool call only as it is decided. Standard output carries the protocol alone.
+    Everything passes unchanged, except tool calls, which are decided first. Standard output carries only the protocol.
     """
     outer = ctx.obj or {}
     policy, database_url = policy or outer.get("policy"), database_url or outer.get("database_url")
     if ctx.invoked_subcommand is not None:
         if url or listen or header or insecure or name or namespace or hide or check or wait != _WAIT:
             raise Refusal(
-                f"Of the proxy's options, {ctx.invoked_subcommand} takes --policy and --database-url only."
+                f"{ctx.invoked_subcommand} takes only --policy and --database-url of the proxy's options."
             )
         ctx.obj = {**outer, "policy": policy, "database_url": database_url}
         return 0
@@ -133,7 +137,7 @@ def _mcp_proxy(
         _log(refusal.message)
         return refusal.code
     except (AscendError, OSError) as error:
-        # Not by way of the root: under --json that answers on standard output, which is the protocol's.
+        # Not through the root: with --json it prints to standard output, which belongs to the protocol.
         text = error.message if isinstance(error, AscendError) else f"{type(error).__name__}: {error}"
         for line in text.split("\n") if isinstance(error, ConfigurationError) else [text]:
             _log(line)
@@ -147,11 +151,11 @@ def _require_sense(
         raise Refusal(_USAGE)
     if listen is not None and url is None:
         raise Refusal(
-            "--listen goes with --url: a server that is a command has one client, on its standard input. "
-            "Leave --listen out, or run the server by HTTP and name it by --url."
+            "--listen needs --url: a server that is a command has one client, on its standard input. "
+            "Remove --listen, or run the server over HTTP and pass its --url."
         )
     if url is None and (header or insecure):
-        raise Refusal("--header and --insecure go with --url.")
+        raise Refusal("--header and --insecure need --url.")
 
 
 def _govern(
@@ -169,13 +173,13 @@ def _govern(
 ) -> int:
     try:
         if url is not None:
-            import httpx  # noqa: F401 - whether it is there
+            import httpx  # noqa: F401 - only to check that it is installed
         if listen is not None:
             import starlette  # noqa: F401 - likewise
             import uvicorn  # noqa: F401 - likewise
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"This needs {error.name}, which is not installed. Type: pip install 'ascend-guard[mcp]'"
+            f"This needs {error.name}, which is not installed. Install it: pip install 'ascend-guard[mcp]'"
         ) from None
     import asyncio
 
@@ -198,7 +202,7 @@ def _govern(
 
 
 def _check(run: Run) -> int:
-    """Whether the control plane can be used. A database that is not there yet is not made."""
+    """Check whether the control plane can be used. A database that does not exist is not created."""
     settings = run.settings()
     if settings.remote or settings.postgres or settings.policy is None or settings.database()[0].exists():
         settings.control_plane().close()
@@ -209,13 +213,11 @@ def _check(run: Run) -> int:
     folder = settings.database()[0].parent
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
-        with TemporaryDirectory(
-            prefix=".ascend-guard-", dir=there
-        ):  # what permissions say is not what root may do
+        with TemporaryDirectory(prefix=".ascend-guard-", dir=there):  # permissions do not limit root
             return 0
     except OSError as error:
         raise ConfigurationError(
-            f"A database cannot be made in {folder} ({error.strerror}). Name another by --database-url."
+            f"A database cannot be created in {folder} ({error.strerror}). Name another by --database-url."
         ) from None
 
 

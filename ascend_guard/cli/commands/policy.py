@@ -1,4 +1,4 @@
-"""``ascend-guard policy``: does it load, and what does it say of a call."""
+"""``ascend-guard policy``: check a policy, and show its decision on a call."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ascend_guard.model import AgentAction
 
 app = typer.Typer(
-    help="Check a policy, and ask it about a call.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Check a policy, and show its decision on a call.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
 FileArgument = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="The policy; --policy or ASCEND_POLICY when left out.")
+    Path | None, typer.Argument(metavar="[FILE]", help="The policy; by default --policy or ASCEND_POLICY.")
 ]
 
 _MISTAKE = re.compile(r"(?s)(.*):([0-9]+): (.*)")
@@ -52,10 +52,10 @@ def check(run: Run, file: FileArgument = None) -> int:
         from ascend_guard.cli.output import badge, shown
 
         run.say(_rule_table(policy), "")
-        default = Text.assemble("Whatever no rule matches: ", badge(policy.default.value), ".")
+        default = Text.assemble("Calls that no rule matches: ", badge(policy.default.value), ".")
         count = len(policy.rules)
         run.say(default)
-        run.line(shown(f"{path} is fine: {count} {'rule' if count == 1 else 'rules'}.", "green"))
+        run.line(shown(f"{path} is valid: {count} {'rule' if count == 1 else 'rules'}.", "green"))
     return 0
 
 
@@ -67,14 +67,14 @@ def explain(
     action: Annotated[str, typer.Option(metavar="TYPE", help="The action type, such as refund.")],
     tool: Annotated[str, typer.Option(metavar="NAME", help="The tool.")] = "tool",
     agent: Annotated[str, typer.Option(metavar="ID", help="The agent.")] = "default-agent",
-    resource: Annotated[str, typer.Option(metavar="TEXT", help="What it is done to.")] = "",
+    resource: Annotated[str, typer.Option(metavar="TEXT", help="What the call acts on.")] = "",
     args: Annotated[str, typer.Option(metavar="JSON", help="The call's arguments, an object.")] = "{}",
-    context: Annotated[str, typer.Option(metavar="JSON", help="Its context, an object.")] = "{}",
+    context: Annotated[str, typer.Option(metavar="JSON", help="The call's context, an object.")] = "{}",
     risk_indicators: Annotated[
-        str, typer.Option(metavar="JSON", help="Its risk indicators, an object.")
+        str, typer.Option(metavar="JSON", help="The call's risk indicators, an object.")
     ] = "{}",
 ) -> None:
-    """Ask a policy about a call that nobody makes: what it decides, and what came of every rule."""
+    """Show what a policy decides on a call, and the result of every rule. No call is made."""
     import msgspec
 
     from ascend_guard.engine.policy import explain, load_policy
@@ -113,7 +113,7 @@ def _path(run: Run, file: Path | None) -> str:
     path = str(file) if file is not None else run.settings().policy
     if path is None:
         raise ConfigurationError(
-            "No policy is named. Give its file, or set ASCEND_POLICY; `ascend-guard init` writes one."
+            "No policy is configured. Name its file, or set ASCEND_POLICY; `ascend-guard init` writes one."
         )
     place = absolute(path)
     if not there(place):

@@ -19,43 +19,53 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds the event loop may keep the interpreter to itself while the writer has something to commit."""
+"""Seconds that the event loop may keep the interpreter while the writer has something to commit."""
 
 
 def register(app: typer.Typer) -> None:
-    """Make it a command of the root."""
+    """Register it as a command of the root."""
     command(app, "serve")(serve)
 
 
 def serve(
     run: Run,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.", min=0, max=65535)] = 8080,
-    environment: Annotated[str, typer.Option(metavar="NAME", help="Of this deployment.")] = "production",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="N", help="The port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8080,
+    environment: Annotated[
+        str, typer.Option(metavar="NAME", help="The name of this deployment's environment.")
+    ] = "production",
     oidc_issuer: Annotated[
         str | None,
-        typer.Option(metavar="URL", envvar="ASCEND_OIDC_ISSUER", help="Whose tokens sign people in."),
+        typer.Option(metavar="URL", envvar="ASCEND_OIDC_ISSUER", help="The issuer of people's tokens."),
     ] = None,
     oidc_audience: Annotated[
         str | None,
-        typer.Option(metavar="ID", envvar="ASCEND_OIDC_AUDIENCE", help="This application there (client id)."),
+        typer.Option(
+            metavar="ID", envvar="ASCEND_OIDC_AUDIENCE", help="This application's client id at the issuer."
+        ),
     ] = None,
     oidc_jwks_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", envvar="ASCEND_OIDC_JWKS_URL", help="Its keys; else by discovery."),
+        typer.Option(
+            metavar="URL",
+            envvar="ASCEND_OIDC_JWKS_URL",
+            help="The issuer's keys; by default found by discovery.",
+        ),
     ] = None,
     tier: Annotated[
         str,
         typer.Option(
             metavar="TIER",
-            help="How often callers of the organization local may ask: unlimited, enterprise, pro or free.",
+            help="The rate limit of the organization local: unlimited, enterprise, pro or free.",
         ),
     ] = "unlimited",
     private_webhooks: Annotated[
-        bool, typer.Option("--private-webhooks", help="Webhooks may lead to private addresses.")
+        bool, typer.Option("--private-webhooks", help="Allow webhooks to private addresses.")
     ] = False,
 ) -> None:
-    """Answer the Ascend API: agents ask, people decide, everything is recorded. Ctrl-C ends it in good order."""
+    """Serve the Ascend API: agents request decisions, people decide, everything is recorded. Ctrl-C stops it cleanly."""
     try:
         from ascend_guard.server.access.limits import TIERS
         from ascend_guard.server.access.oidc import OidcIssuer
@@ -64,7 +74,7 @@ def serve(
         from ascend_guard.server.serve import serve as answer
     except ModuleNotFoundError as error:
         raise Refusal(
-            f"The server needs {error.name}, which is not installed. Type: pip install 'ascend-guard[server]'",
+            f"The server needs {error.name}, which is not installed. Install it: pip install 'ascend-guard[server]'",
             1,
         ) from None
     from ascend_guard.config import NOTHING_CONFIGURED, absolute
@@ -72,9 +82,9 @@ def serve(
     from ascend_guard.errors import ConfigurationError
 
     if (oidc_issuer is None) != (oidc_audience is None):
-        raise typer.BadParameter("--oidc-issuer and --oidc-audience go together.")
+        raise typer.BadParameter("--oidc-issuer and --oidc-audience need each other.")
     if tier not in TIERS:
-        raise typer.BadParameter(f"there are {', '.join(TIERS)}.", param_hint="--tier")
+        raise typer.BadParameter(f"tiers are {', '.join(TIERS)}.", param_hint="--tier")
     settings = run.settings()
     if settings.policy is None:
         raise ConfigurationError(NOTHING_CONFIGURED)
@@ -89,7 +99,7 @@ def serve(
     )
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
-    gc.freeze()  # what was imported stays, and is not looked through again while requests wait
+    gc.freeze()  # imported objects stay, and are not scanned again while requests wait
     store = settings.store()
     server = Server(
         store,
@@ -119,7 +129,7 @@ def serve(
         run.say(shown(f"policy {settings.policy}, database {settings.place}", "dim"))
         if host not in LOOPBACK:
             run.warn(
-                "This is plain HTTP: put a proxy with TLS before it. Clients refuse http to other machines."
+                "This is plain HTTP: put a proxy with TLS in front of it. Clients refuse http to other machines."
             )
         run.say(shown("A key for an agent:    ascend-guard keys create --agent my-agent", "cyan"))
         run.say(

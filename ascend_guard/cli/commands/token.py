@@ -15,23 +15,25 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Make it a command of the root."""
+    """Register it as a command of the root."""
     command(app, "token")(token)
 
 
 def _some(values: list[str]) -> list[str]:
     if any(not value.strip() for value in values):
-        raise typer.BadParameter("it is empty. Write a name, or leave the option out.")
+        raise typer.BadParameter("it is empty. Write a name, or remove the option.")
     return values
 
 
 def token(
     run: Run,
-    user: Annotated[str, typer.Option("--user", "-u", metavar="EMAIL", help="Who signs in.")],
+    user: Annotated[str, typer.Option("--user", "-u", metavar="EMAIL", help="The person who signs in.")],
     role: Annotated[str, typer.Option(metavar="ROLE", help="viewer, approver or admin.")] = "viewer",
     group: Annotated[
         list[str] | None,
-        typer.Option("--group", "-g", metavar="NAME", help="A group they approve for. May be repeated."),
+        typer.Option(
+            "--group", "-g", metavar="NAME", help="A group that the person approves for. May be repeated."
+        ),
     ] = None,
     organization: Annotated[
         str, typer.Option("--organization", "-o", metavar="NAME", help="Theirs.")
@@ -42,7 +44,7 @@ def token(
             "--for",
             metavar="DURATION",
             parser=typed_duration(1, 720 * 3600),
-            help=f"How long it is good for, such as {EXAMPLES}; at most 30d.",
+            help=f"How long it is valid, such as {EXAMPLES}; at most 30d.",
         ),
     ] = "12h",
 ) -> None:
@@ -58,7 +60,7 @@ def token(
         from ascend_guard.server.access.tokens import LocalIssuer
     except ModuleNotFoundError as error:
         raise Refusal(
-            f"Tokens are the server's, and {error.name} is not installed. Type: pip install 'ascend-guard[server]'",
+            f"Tokens need {error.name}, which is not installed. Install it: pip install 'ascend-guard[server]'",
             1,
         ) from None
 
@@ -67,7 +69,7 @@ def token(
     store = run.plane().store
     if not store.read(lambda reader: known(reader, organization)):
         raise Refusal(
-            f"There is no organization {organization}. Its first key makes it: ascend-guard keys create "
+            f"There is no organization {organization}. Its first key creates it: ascend-guard keys create "
             f"--organization NAME",
             1,
         )
@@ -89,9 +91,9 @@ def token(
             **data,
         )
 
-    store.write(work)  # before anybody has it
+    store.write(work)  # before the token is shown
     if missing is not None:
-        run.warn(f"There was no database at {missing} until now. A server must use this same one.")
+        run.warn(f"The database {missing} was created. The server must use this database.")
     run.emit({"token": made, "expires_at": expires_at, **kept})
     if not run.json:
         sys.stdout.write(f"{made}\n")

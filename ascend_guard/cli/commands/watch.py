@@ -1,4 +1,4 @@
-"""Following what waits, for people on a terminal and for programs."""
+"""Follow pending actions, for people on a terminal and for programs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ROOM = 200
 
 
 def follow(run: Run, interval: float, *, bell: bool = True) -> None:
-    """Show what waits until the person leaves: a screen of keys on a terminal, else a line for each that begins to wait.
+    """Show pending actions until the person leaves: a screen on a terminal, else one line for each new pending action.
 
     Args:
         run: the command.
-        interval: seconds between two looks at the store.
-        bell: ring the terminal's bell when something new waits.
+        interval: seconds between two reads of the store.
+        bell: ring the terminal's bell for each new pending action.
     """
     from ascend_guard.cli.screen.terminal import has_keyboard
 
@@ -66,7 +66,7 @@ def _lines(run: Run, interval: float) -> None:
 
 
 def _line(run: Run, row: ActionRow) -> Text:
-    """An action that begins to wait, on a line of its own."""
+    """A new pending action, as one line."""
     from rich.text import Text
 
     plane = run.plane()
@@ -78,7 +78,7 @@ def _line(run: Run, row: ActionRow) -> Text:
 
 
 def _table(run: Run, interval: float) -> None:
-    """Where nobody can press a key: the list alone."""
+    """The list alone, where no key can be pressed."""
     from rich.live import Live
 
     changes = Changes(lambda: _open(run))
@@ -89,7 +89,7 @@ def _table(run: Run, interval: float) -> None:
 
 
 def _pause(changes: Changes, interval: float) -> None:
-    """Wait until something was committed, and at most a second: deadlines come nearer by themselves."""
+    """Wait until something was committed, at most a second, because the time to the deadlines changes."""
     while True:
         time.sleep(interval)
         if changes.due():
@@ -128,7 +128,7 @@ def _screen(run: Run) -> RenderableType:
         if len(rows) > room:
             parts.append(Text(f"and {len(rows) - room} more", "yellow"))
     else:
-        parts.append(Text("Nothing waits for a decision."))
+        parts.append(Text("No action waits for a decision."))
     clock = time.strftime("%H:%M:%S")
     hint = f"\n{clock} · Ctrl-C leaves · decide elsewhere: ascend-guard approvals review"
     return Group(*parts, Text(hint, "dim"))

@@ -1,6 +1,6 @@
-"""``ascend-guard demo``: an agent's working day in a few seconds, with everything happening for real.
+"""``ascend-guard demo``: an agent's working day in a few seconds; everything really happens.
 
-Nothing is claimed that was not looked up first: where a claim does not hold, the demo says so and fails.
+Every claim is checked before it is printed. If a claim is wrong, the demo reports that and fails.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ __all__ = ["demo"]
 
 
 def demo(*, as_json: bool = False) -> int:
-    """Play the demo; 0 when everything went as it should.
+    """Play the demo; returns 0 when all claims were true.
 
     Args:
-        as_json: show nothing, and print what happened as one JSON value.
+        as_json: print the events as one JSON value instead of showing them.
     """
     return _play(as_json)
 
@@ -25,9 +25,9 @@ def _play(as_json: bool) -> int:
     from ascend_guard import AscendError, configure
     from ascend_guard.config import Settings
 
+    from .demo_tools import POLICY
     from .scenes import Play, database_url
     from .stage import Stage, Unproven
-    from .tools import POLICY
     from .world import World
 
     stage = Stage(silent=as_json)
@@ -46,7 +46,7 @@ def _play(as_json: bool) -> int:
         folder = Path(name)
         (folder / "policy.yaml").write_text(POLICY)
         database = folder / ".ascend" / "ascend.db"
-        # Everything is said in code: whatever ASCEND_* variables there are belong to real work.
+        # Everything is set in code: ASCEND_* variables belong to real work.
         plane = Settings(
             policy=folder / "policy.yaml",
             database_url=database_url(database),
@@ -54,7 +54,7 @@ def _play(as_json: bool) -> int:
             agent_id="shop",
             agent_name="Shop agent",
         ).embedded()
-        configure(control_plane=plane, waiting="off")  # the scenes show what waits
+        configure(control_plane=plane, waiting="off")  # the scenes show pending actions
         try:
             with World(folder) as world:
                 play = Play(stage, plane, world, database)
@@ -67,7 +67,7 @@ def _play(as_json: bool) -> int:
         finally:
             plane.close()
     if Path(name).exists():
-        stage.failed(Unproven(f"the folder {name} should be gone"))
+        stage.failed(Unproven(f"the folder {name} should have been deleted"))
         return played(1)
     play.end(time.monotonic() - begun)
     return played(0)

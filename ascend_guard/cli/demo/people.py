@@ -1,4 +1,4 @@
-"""The people in the demo: processes of their own that run ``ascend-guard``, as in another terminal."""
+"""The people in the demo: separate processes that run ``ascend-guard``, as in another terminal."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .stage import Unproven
 R = TypeVar("R")
 
 COMMAND = (sys.executable, "-P", "-m", "ascend_guard")
-"""``ascend-guard``, wherever this Python has it."""
+"""The command line of ``ascend-guard`` with this Python."""
 
 _PATIENCE = 30.0
 
 
 class Person:
-    """One command, being run by another process.
+    """One command, run by another process.
 
     Args:
-        environment: ``ASCEND_*`` variables that lead it to the demo's control plane.
-        arguments: what is typed after ``ascend-guard``.
+        environment: ``ASCEND_*`` variables for the demo's control plane.
+        arguments: the arguments after ``ascend-guard``.
     """
 
     def __init__(self, environment: dict[str, str], *arguments: str) -> None:
@@ -43,7 +43,7 @@ class Person:
         self.pid = self._process.pid
 
     def finish(self) -> None:
-        """Wait until it has done what it was told. Raises ``Unproven`` when it has not."""
+        """Wait until it has ended. Raises ``Unproven`` when it fails or takes too long."""
         try:
             out, err = self._process.communicate(timeout=_PATIENCE)
         except BaseException as error:
@@ -57,8 +57,8 @@ class Person:
             raise Unproven(f"`{self.command}` ended with status {self._process.returncode} and said: {said}")
 
 
-class Call(Generic[R]):
-    """A tool call in a thread of its own, so that there is someone to watch it wait."""
+class BackgroundCall(Generic[R]):
+    """A tool call in its own thread, so that the demo can observe its wait."""
 
     def __init__(self, tool: Callable[..., R], arguments: dict[str, Any]) -> None:
         self._tool = tool
@@ -79,7 +79,7 @@ class Call(Generic[R]):
         return self._thread.is_alive()
 
     def finish(self) -> R:
-        """Its result, or the error it ended in. Raises ``Unproven`` when it does not end."""
+        """Return its result, or raise its error. Raises ``Unproven`` when it does not end."""
         self._thread.join(_PATIENCE)
         if self.running:
             raise Unproven(f"the call is still waiting after {_PATIENCE:g} s")

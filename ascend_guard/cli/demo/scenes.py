@@ -1,4 +1,4 @@
-"""The story, scene by scene. What a scene says of the world it has looked up in the world."""
+"""The scenes of the demo. Each claim of a scene is checked in the demo's world."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, KillSwi
 from ascend_guard.cli.output import badge
 from ascend_guard.store.port import ActionRow, Reader
 
-from .people import Call, Person
+from .demo_tools import Line, Tools
+from .people import BackgroundCall, Person
 from .stage import Stage, Unproven
-from .tools import Line, Tools
 from .world import CUSTOMERS, World
 
 R = TypeVar("R")
@@ -32,8 +32,8 @@ class Play:
     """What every scene needs.
 
     Args:
-        stage: where it is shown.
-        plane: what decides.
+        stage: shows it.
+        plane: the control plane.
         world: what the tools act on.
         database: the control plane's own database file.
     """
@@ -46,7 +46,7 @@ class Play:
         self.tools = Tools(world)
 
     def scenes(self) -> tuple[Callable[[], None], ...]:
-        """In the order they are played: the kill switch stays on, and the last one spoils the audit trail."""
+        """The scenes in order: the kill switch stays on, and the last scene damages the audit trail."""
         return (
             self.read,
             self.refund,
@@ -58,28 +58,29 @@ class Play:
         )
 
     def begin(self) -> None:
-        """What is about to be seen, one of the tools, and the policy."""
+        """Show what follows, one of the tools, and the policy."""
         policy = self.plane.policy
         assert policy is not None
         self.stage.box(
             "ascend-guard demo",
-            "An agent clears a bike shop's support queue. It is a script, no model, but its tools act for "
+            "An agent clears a bike shop's support queue. It is a script, not a model, but its tools act for "
             f"real: on a SQLite database, on files in {self.world.folder}, and on a payment service at "
             f"127.0.0.1:{self.world.port}. One decorator stands between each call and its effect:\n",
             self.stage.code(textwrap.dedent(inspect.getsource(Tools.refund)).rstrip()),
-            "\nand the policy, a YAML file, decides. Order never matters: deny beats approval beats allow.\n",
+            "\nand the policy, a YAML file, decides. The order of rules never matters: deny wins over "
+            "approval, approval over allow.\n",
             self.stage.rules(policy),
         )
 
     def end(self, seconds: float) -> None:
-        """What was seen, and what to try next."""
+        """Summarise, and show what to try next."""
         self.stage.box(
             "Next",
-            f"{self.stage.proofs} claims, each looked up before it was made, in {seconds:.1f} s. "
+            f"{self.stage.proofs} claims, each checked before it was printed, in {seconds:.1f} s. "
             f"{self.world.folder} is gone.\n",
             "ascend-guard init              write a commented policy to start from\n"
             '@governed("refund")            on your function, as in examples/quickstart.py\n'
-            "ascend-guard approvals watch   in another terminal: what waits\n"
+            "ascend-guard approvals watch   in another terminal: the pending actions\n"
             "README.md, docs/               everything else",
         )
 
@@ -107,7 +108,7 @@ class Play:
         row = self.action(row.id)
         stage.line(badge(row.status), f"by {row.decided_by}")
         late = 1000 * (sent[0].at - (row.decided_at or 0)) if sent else 0
-        stage.prove(len(sent) == 1, f"the waiting call went on {late:.0f} ms later", sent)
+        stage.prove(len(sent) == 1, f"the waiting call continued {late:.0f} ms later", sent)
         stage.prove(
             [request[:2] for request in sent] == [("/refunds", {"order_id": "7731", "amount": 940.0})],
             f"POST /refunds {json.dumps(sent[0].body) if sent else ''} arrived, once",
@@ -117,7 +118,7 @@ class Play:
     def delete(self) -> None:
         stage = self.stage
         stage.scene("A delete is denied")
-        stage.agent("Customer C-0105 looks like a duplicate. I tidy up.")
+        stage.agent("Customer C-0105 looks like a duplicate. I delete it.")
         error = self.refused(lambda: self.make(self.tools.delete_customer, customer_id="C-0105"))
         stage.decision(self.newest())
         stage.line("raised", f"{type(error).__name__}, rule={error.rule!r}")
@@ -240,21 +241,21 @@ class Play:
         self.stage.call(tool.__name__, arguments)
         return tool(**arguments)
 
-    def start(self, tool: Callable[..., R], **arguments: Any) -> Call[R]:
-        """Show a call and make it in a thread of its own."""
+    def start(self, tool: Callable[..., R], **arguments: Any) -> BackgroundCall[R]:
+        """Show a call and make it in its own thread."""
         self.stage.call(tool.__name__, arguments)
-        return Call(tool, arguments)
+        return BackgroundCall(tool, arguments)
 
     def refused(self, act: Callable[[], object]) -> AuthorizationDeniedError:
-        """The error that kept this from happening."""
+        """Return the error that blocked this call."""
         try:
             result = act()
         except AuthorizationDeniedError as error:
             return error
         raise Unproven(f"the call should have been blocked, but it returned {result!r}")
 
-    def held(self, call: Call[Any]) -> ActionRow:
-        """The action a call waits for a decision on."""
+    def held(self, call: BackgroundCall[Any]) -> ActionRow:
+        """Return the pending action of a waiting call."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             rows = self.plane.read(
@@ -269,7 +270,7 @@ class Play:
             time.sleep(0.005)
 
     def approve(self, row: ActionRow, comment: str) -> None:
-        """Someone in finance says yes."""
+        """Approve as a person in finance."""
         with self.stage.waiting("waiting for finance"):
             person = self.person("approvals", "approve", str(row.id), "--yes", "--comment", comment)
             person.finish()
@@ -280,7 +281,7 @@ class Play:
         return Person(environment, *arguments)
 
     def interrupted(self, export: Iterator[int]) -> tuple[Person, float]:
-        """Read a stream until the kill switch stops it; who pulled it meanwhile, and when it ended."""
+        """Read a stream until the kill switch stops it. Returns the person who turned it on, and when the stream ended."""
         operator: Person | None = None
         with self.stage.progress("exports/customers.csv") as bar:
             task = bar.add_task("", total=CUSTOMERS)
@@ -295,7 +296,7 @@ class Play:
             else:
                 at = 0.0
         if operator is None:
-            raise Unproven("the export ended before anybody pulled the kill switch")
+            raise Unproven("the export ended before the kill switch was turned on")
         operator.finish()
         if not at:
             raise Unproven("the export ran to its end; the kill switch did not stop it")
@@ -310,16 +311,16 @@ class Play:
         return row
 
     def trail(self, action_id: int) -> list[dict[str, Any]]:
-        """The audit records of an action."""
+        """Return the audit records of an action."""
         return self.plane.read(lambda reader: [json.loads(record.body) for record in reader.trail(action_id)])
 
     def asked(self, action_id: int) -> dict[str, Any]:
-        """The action as it was submitted."""
+        """Return the submitted action."""
         asked: dict[str, Any] = self.trail(action_id)[0]["action"]
         return asked
 
     def edit(self, old: bytes, new: bytes) -> int:
-        """Change a record behind the control plane's back; which one it was."""
+        """Change a record without the control plane, and return its number."""
         connection = sqlite3.connect(self.database)
         try:
             with connection:
@@ -333,7 +334,7 @@ class Play:
         raise Unproven(f"no audit record holds {old.decode()}")
 
     def record(self, seq: int) -> dict[str, Any]:
-        """An audit record, as it stands in the file."""
+        """Return an audit record, as stored in the file."""
         return self.plane.read(lambda reader: json.loads(next(reader.audit(seq - 1)).body))
 
 

@@ -1,4 +1,4 @@
-"""How the demo is told: titled scenes, labelled lines, and claims that are printed once they are checked."""
+"""The output of the demo: titled scenes, labelled lines, and claims that are printed after they are checked."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _BREATH = 0.35
 
 
 class Unproven(Exception):
-    """Something the demo was about to claim is not so."""
+    """A claim of the demo is not true."""
 
 
 class Stage:
-    """Where it is shown: in colours and boxes on a terminal, elsewhere as plain text in a hundred columns.
+    """The output: colours and boxes on a terminal, elsewhere plain text in a hundred columns.
 
     Args:
-        silent: nothing is shown; it is kept in ``told``, for programs.
+        silent: nothing is shown, only kept in ``told``, for programs.
 
     Attributes:
         told: the scenes, with the labelled lines of each.
@@ -59,7 +59,7 @@ class Stage:
     # --- the frame ------------------------------------------------------------------------------------------
 
     def box(self, title: str, *what: RenderableType) -> None:
-        """Something before or after the scenes."""
+        """Show a box before or after the scenes."""
         inside = Group(*what)
         if self.live:
             panel = Panel(inside, title=Text(title, "bold"), title_align="left", padding=(1, 2))
@@ -72,7 +72,7 @@ class Stage:
         self._scenes += 1
         self.told.append({"scene": title, "lines": []})
         if self.live:
-            # What was just shown has to be read before the next thing moves it up.
+            # Leave time to read the previous scene before it scrolls away.
             time.sleep(_BREATH)
             rule = Rule(Text(f"{self._scenes}  {title}", "bold"), align="left", style="bright_black")
             self.console.print("", rule, sep="\n")
@@ -85,14 +85,14 @@ class Stage:
             return
         with self.console.capture() as captured:
             self.console.print(*what)
-        # rich fills lines up with spaces, which is noise in a log.
+        # rich pads lines with spaces, which is noise in a log.
         for line in captured.get().splitlines():
             self.console.out(line.rstrip())
 
     # --- what happens ---------------------------------------------------------------------------------------
 
     def line(self, label: str | Text, *what: RenderableType | str, style: str = "bold") -> None:
-        """A line with a label in the margin."""
+        """Show a line with a label in the margin."""
         if self.told:
             text = "\n".join(map(self._plain, what))
             name = label if isinstance(label, str) else label.plain
@@ -114,16 +114,16 @@ class Stage:
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
     def agent(self, words: str) -> None:
-        """What the agent is up to."""
+        """Show the agent's words."""
         self.line("Agent", words, style="bold cyan")
 
     def call(self, tool: str, arguments: dict[str, Any]) -> None:
-        """The call it makes."""
+        """Show a call of the agent."""
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         self.line("call", f"{tool}({given})", style="bright_black")
 
     def decision(self, row: ActionRow) -> None:
-        """What was decided on an action, by which rule."""
+        """Show the decision on an action, and its rule."""
         said = Text.assemble("rule ", (row.rule or "none", "bold"))
         if not row.reason.startswith("The rule "):
             said.append(f": {row.reason}")
@@ -134,7 +134,7 @@ class Stage:
             self.line(badge(row.status), said, about)
 
     def person(self, who: str, command: str, pid: int) -> None:
-        """A command that someone ran in another process."""
+        """Show a command that a person ran in another process."""
         about = f"process {pid}; the agent is process {os.getpid()}"
         self.line(who, Text(f"$ {command}"), Text(about, "bright_black"), style="bold yellow")
 
@@ -142,12 +142,12 @@ class Stage:
         """Show a claim, if it holds.
 
         Args:
-            holds: whether it does.
-            claim: in words.
-            otherwise: what is there instead.
+            holds: whether it is true.
+            claim: its text.
+            otherwise: what was found instead.
 
         Raises:
-            Unproven: it does not.
+            Unproven: it is not true.
         """
         if not holds:
             raise Unproven(f"expected: {claim}; found: {otherwise}")
@@ -155,29 +155,29 @@ class Stage:
         self.line(Text(self._yes, "bold green"), claim)
 
     def failed(self, error: Exception) -> None:
-        """The demo did not go as it should."""
+        """Report that the demo failed."""
         self.error = str(error)
         self.line(Text(self._no, "bold red"), Text(str(error), "red"))
-        what = "\nThe demo stopped: this did not go as it should. Please report what is above."
+        what = "\nThe demo stopped, because a claim was not true. Please report the text above."
         self.console.print(Text(what, "bold red"))
 
     def waiting(self, what: str) -> AbstractContextManager[object]:
-        """Something that visibly takes a moment."""
+        """Show a spinner for work that takes a moment."""
         return self.console.status(Text(what, "bright_black")) if self.live else nullcontext()
 
     def progress(self, what: str) -> Progress:
-        """A bar that is gone afterwards."""
+        """Show a progress bar that disappears afterwards."""
         columns = (TextColumn(" " * _MARGIN), BarColumn(), MofNCompleteColumn(), TextColumn(what))
         return Progress(*columns, console=self.console, transient=True, disable=not self.live)
 
     # --- pictures -------------------------------------------------------------------------------------------
 
     def code(self, text: str) -> RenderableType:
-        """Python."""
+        """Python code."""
         return Syntax(text, "python", theme="ansi_dark", background_color="default", word_wrap=True)
 
     def rules(self, policy: Policy) -> RenderableType:
-        """A policy at a glance: what each rule decides of which calls, and the reason that it gives."""
+        """An overview of a policy: what each rule decides on which calls, and its reason."""
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
         for heading in ("rule", "calls", "effect", "reason"):
             table.add_column(heading, no_wrap=heading != "reason")
@@ -187,11 +187,11 @@ class Stage:
         return table
 
     def trace(self, rows: list[ActionRow], parents: dict[int, int | None]) -> None:
-        """Actions as a tree.
+        """Show actions as a tree.
 
         Args:
-            rows: all of one trace, oldest first.
-            parents: by action, the one it was made in.
+            rows: all actions of one trace, oldest first.
+            parents: the parent of each action.
         """
         root, *others = rows
         branches = {root.id: Tree(_node(root, 0), guide_style="bright_black")}

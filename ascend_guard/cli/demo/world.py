@@ -27,7 +27,7 @@ Assistant: take our agreed 1,100.00 off the invoice first.
 
 
 class Request(NamedTuple):
-    """One request the payment service received."""
+    """One request that the payment service received."""
 
     path: str
     body: dict[str, Any]
@@ -65,7 +65,7 @@ class World:
 
     @contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
-        """The shop's database; what is changed inside is committed."""
+        """The shop's database; changes inside are committed."""
         connection = sqlite3.connect(self.folder / "shop.db")
         try:
             with connection:
@@ -74,7 +74,7 @@ class World:
             connection.close()
 
     def post(self, path: str, body: dict[str, Any]) -> str:
-        """Send something to the payment service, over HTTP, and answer its receipt."""
+        """Send a request to the payment service, over HTTP, and return its receipt."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
@@ -107,4 +107,4 @@ class _PaymentService(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet: the demo shows what was received."""
+        """Print nothing: the demo shows what was received."""

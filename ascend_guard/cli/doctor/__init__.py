@@ -1,1 +1,1 @@
-"""``ascend-guard doctor``: what is configured, what is reachable, what is wrong and how to fix it."""
+"""``ascend-guard doctor``: check the configuration and what it reaches, and say how to fix problems."""

@@ -1,4 +1,4 @@
-"""What ``doctor`` finds: one thing looked at, and what to do about it."""
+"""The result type of ``doctor``: one check, and how to fix a problem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["ok", "info", "warning", "wrong"]
 
 
 class Check(NamedTuple):
-    """One thing looked at: how it is, and what to do where that is not well."""
+    """The result of one check, and how to fix a problem."""
 
     name: str
     state: State
@@ -19,6 +19,6 @@ class Check(NamedTuple):
 
 
 def what_and_remedy(error: AscendError) -> tuple[str, str]:
-    """The first sentence of a message says what is wrong, the rest is the remedy."""
+    """Split a message: the first sentence says what is wrong, the rest is the remedy."""
     before, dot, after = error.message.partition(". ")
     return (before + ".", after) if dot else (error.message, "")

@@ -1,4 +1,4 @@
-"""What ``doctor`` finds in a SQLite database, without changing it; and whether agents could open it."""
+"""The checks of ``doctor`` on a SQLite database, without changing it; and whether agents could open it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _OPENING = 10.0
 
 
 def place(path: Path, *, works: bool = False) -> Iterator[Check]:
-    """Whether the folder takes files, and how much.
+    """Check whether the folder is writable, and how much space is free.
 
     Args:
         path: the database.
-        works: agents can use the database as it stands, whatever the folder is like.
+        works: agents can use the database as it is, so a problem of the folder is only a warning.
     """
     from ascend_guard.store.failures import owned
 
@@ -44,28 +44,26 @@ def place(path: Path, *, works: bool = False) -> Iterator[Check]:
         yield Check(
             "folder",
             "wrong",
-            f"{folder} is no folder",
-            "Move it away, or name another place with ASCEND_DATABASE_URL.",
+            f"{folder} is not a folder",
+            "Move it away, or name another location with ASCEND_DATABASE_URL.",
         )
     elif not os.access(folder, os.W_OK | os.X_OK):
-        remedy = (
-            f"{owned(folder)}Make it writable for this user, or name another place with ASCEND_DATABASE_URL."
-        )
+        remedy = f"{owned(folder)}Make it writable for this user, or name another location with ASCEND_DATABASE_URL."
         yield Check("folder", "warning" if works else "wrong", f"{folder} is not writable", remedy)
     elif os.path.lexists(path) and not os.path.exists(path):
         yield Check(
             "database",
             "wrong",
-            f"{path} is a link that leads nowhere",
-            "Remove it, or restore what it led to.",
+            f"{path} is a link to a file that does not exist",
+            "Remove it, or restore the linked file.",
         )
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        yield Check("disk", "warning", f"free space of {folder} is not known ({error})")
+        yield Check("disk", "warning", f"the free space of {folder} is unknown ({error})")
         return
     text = f"{free / (1 << 30):.1f} GiB free" if free >= _LITTLE else f"{free / (1 << 20):.0f} MiB free"
-    remedy = "Free some space: where a decision cannot be recorded, nothing runs."
+    remedy = "Free some space: a call whose decision cannot be recorded does not run."
     if free < _TOO_LITTLE:
         yield Check("disk", "wrong", text, remedy)
     else:
@@ -73,14 +71,14 @@ def place(path: Path, *, works: bool = False) -> Iterator[Check]:
 
 
 def database(settings: Settings, path: Path) -> Iterator[Check]:
-    """All that can be seen of a database that is there."""
+    """Check an existing database."""
     from ascend_guard.store.failures import explain
     from ascend_guard.store.sqlite.queries import SQLiteReader, foreign
     from ascend_guard.store.sqlite.switch_file import SwitchFile, switch_path
 
     agents = _openable(
         settings, path
-    )  # first: SQLite puts right what only looks wrong, such as an old log's mode
+    )  # first: SQLite repairs what only looks wrong, such as an old log's mode
     yield _writable(path)
     yield from place(path, works=agents.state == "ok")
     try:
@@ -94,8 +92,8 @@ def database(settings: Settings, path: Path) -> Iterator[Check]:
                 yield Check(
                     "switch file",
                     "wrong",
-                    f"{damage.what.rstrip('.')}. It cannot be known which agents are stopped, so all are",
-                    "Restore the file if it was moved away; else: ascend-guard kill-switch off",
+                    f"{damage.what.rstrip('.')}. It is unknown which agents are stopped, so all agents are",
+                    "Restore the file if it was moved away; otherwise: ascend-guard kill-switch off",
                 )
             yield from _state(SQLiteReader(connection, file if known else None), key, path)
     except AscendError as error:
@@ -106,7 +104,7 @@ def database(settings: Settings, path: Path) -> Iterator[Check]:
 
 
 def _openable(settings: Settings, path: Path) -> Check:
-    """Whether an agent can open it. It is opened as agents do, so no check of theirs is left out here."""
+    """Check whether an agent can open it. It is opened as agents open it, so all their checks are made."""
     from ascend_guard.store.migrations import steps
     from ascend_guard.store.sqlite.beside import briefly
     from ascend_guard.store.sqlite.store import SQLiteStore
@@ -122,15 +120,16 @@ def _openable(settings: Settings, path: Path) -> Check:
             return Check(
                 "agents",
                 "info",
-                f"tables of version {have}: the next governed call brings them to version {knows}",
+                f"tables of version {have}: the next governed call upgrades them to version {knows}",
             )
         if briefly(opening, _written, _OPENING) is None:
             return Check(
                 "agents",
                 "wrong",
                 f"opening {path} took longer than {_OPENING:g} s, so agents wait as well",
-                "Another process holds its lock and does not go on: look for a stopped process (ps, state T), or a disk "
-                "that does not answer.",
+                "Another process holds its lock and makes no progress: look for a stopped process (ps, state "
+                "T), or a disk "
+                "that does not respond.",
             )
     except AscendError as error:
         return Check("agents", "wrong", *what_and_remedy(error))
@@ -138,7 +137,7 @@ def _openable(settings: Settings, path: Path) -> Check:
 
 
 class _Undone(Exception):
-    """A trial that is not kept."""
+    """A trial write that is rolled back."""
 
 
 def _written(store: SQLiteStore) -> bool:
@@ -183,7 +182,7 @@ def _writable(path: Path) -> Check:
             [version] = connection.execute("PRAGMA user_version").fetchone()
             connection.execute(
                 f"PRAGMA user_version={version}"
-            )  # BEGIN alone succeeds on what is only readable
+            )  # BEGIN alone succeeds on a read-only database
             connection.execute("ROLLBACK")
         finally:
             connection.close()
@@ -197,7 +196,7 @@ def _writable(path: Path) -> Check:
 
 
 def _private(path: Path) -> Iterator[Check]:
-    """Whoever may write these can approve; whoever may read the key can forge the trail."""
+    """Check permissions. A user who may write these files can approve; one who may read the key can forge the trail."""
     from ascend_guard.store.failures import BESIDE, user_name
 
     for file in (path, path.with_name(path.name + ".key")):
@@ -211,7 +210,8 @@ def _private(path: Path) -> Iterator[Check]:
             "owner",
             "warning",
             f"{path} belongs to {user_name(owner)}; this runs as {user_name(os.geteuid())}",
-            f"Run agents and this command line as {user_name(owner)}: files that others make here would keep it out.",
+            f"Run agents and this command line as {user_name(owner)}: files that other users create here would "
+            f"be unusable for it.",
         )
     for suffix in (*BESIDE, ".switch"):
         file = path.with_name(path.name + suffix)
@@ -242,8 +242,8 @@ def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
         yield Check(
             "audit trail",
             "wrong",
-            "its end was not written by the holder of the key: records were cut, or the file was edited, or "
-            "the key belongs to another database. Nothing runs",
+            "the seal of its end was not made with the store's key: records were cut, or the file was edited, or "
+            "the key belongs to another database. No call runs",
             "See ascend-guard audit verify, and restore a backup.",
         )
     switches = reader.kill_switches(LOCAL).values()

@@ -1,1 +1,1 @@
-"""What a person sees and decides with: lists, one action, the whole screen."""
+"""The views in which a person reads and decides: lists, one action, the whole screen."""

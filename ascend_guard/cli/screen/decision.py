@@ -1,10 +1,10 @@
 """One action on the screen, and a person's decision about it, with single keys.
 
-1. What is decided is exactly what was shown (promises 2 and 6). Approving works only after every line of the action has been
+1. A person decides exactly what was shown (promises 2 and 6). Approving works only after every line of the action has been
    on the screen, and nothing of it is left out (``v`` shows all of it).
-2. The decision names the action as it was shown, and the store refuses it when the action is another by then.
-3. When the action changes, is decided, or falls due while it is looked at, the screen says so, and until the person has
-   confirmed that with Enter no key decides anything.
+2. The decision names the action as it was shown, and the store refuses it if the action has changed since.
+3. If the action changes, is decided, or expires while it is shown, the screen says so. No key decides anything until the
+   person has confirmed that with Enter.
 4. Keys that were pressed before the action was shown decide nothing (``terminal``).
 """
 
@@ -21,10 +21,10 @@ from ascend_guard.cli.command import typed_edits
 from ascend_guard.cli.output import shown
 from ascend_guard.errors import AscendError
 
+from .argument_tree import Brief
 from .details import details_of
 from .lookup import find_row
 from .terminal import DOWN, END, ENTER, ESCAPE, GONE, HOME, MOVES, PAGE_DOWN, PAGE_UP, UP, Drawn, Terminal
-from .tree import Brief
 from .views import action_view
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ DECIDED, SKIPPED, LEFT = "decided", "skipped", "left"
 
 
 class Changes:
-    """Whether it is time to look at the store again: something was committed, or a second has passed.
+    """Says when to read the store again: something was committed, or a second has passed.
 
     Args:
-        plane: answers with the control plane; None while there is no database.
+        plane: returns the control plane; None while there is no database.
     """
 
     def __init__(self, plane: Callable[[], EmbeddedControlPlane | None]) -> None:
@@ -54,7 +54,7 @@ class Changes:
         self._until = 0.0
 
     def due(self) -> bool:
-        """Whether to look. Deadlines that have passed are acted upon first."""
+        """Return whether to read now. Actions whose deadlines have passed are expired first."""
         plane = self._plane()
         overdue = time.monotonic() >= self._until
         if plane is None:
@@ -69,14 +69,14 @@ class Changes:
 
 
 class Decision:
-    """An action on the screen until a person decides it or goes on.
+    """An action on the screen, until a person decides it or leaves it.
 
     Args:
         run: the command.
         terminal: the screen.
         action_id: the action.
         who: the person.
-        title: what stands at the top.
+        title: the text at the top.
     """
 
     def __init__(self, run: Run, terminal: Terminal, action_id: int, who: str, title: Text) -> None:
@@ -96,7 +96,7 @@ class Decision:
         self._hidden = False
 
     def made(self) -> tuple[str, str]:
-        """Let the person decide: ``DECIDED``, ``SKIPPED`` or ``LEFT``, and a sentence about it.
+        """Let the person decide. Returns ``DECIDED``, ``SKIPPED`` or ``LEFT``, and a sentence about it.
 
         Raises:
             StoreError: the database cannot be read.
@@ -119,7 +119,7 @@ class Decision:
     # --- what is on the screen ------------------------------------------------------------------------
 
     def _draw_anew(self) -> None:
-        """Show it from the top. Nothing of it counts as shown before, and no earlier key as an answer."""
+        """Show it from the top. No line counts as shown before, and no earlier key as an answer."""
         brief = None if self._whole else Brief("v shows all")
         parts = action_view(self._details, edits=self._edits, brief=brief)
         self._size = self._terminal.size
@@ -146,7 +146,7 @@ class Decision:
 
     def _keys(self) -> Text:
         if self._to_confirm:
-            return hints([("Enter", "goes on")], self._size[0])
+            return hints([("Enter", "continue")], self._size[0])
         offered = [("d", "deny"), ("e", "edit"), ("s", "skip"), ("q", "quit")]
         if self._edits:
             offered.insert(2, ("u", "undo"))
@@ -167,7 +167,7 @@ class Decision:
         return len(self._shown) >= len(self._lines)
 
     def _read(self, action_id: str) -> Details:
-        # How it stands before what is shown: a change in between is noticed at the next look.
+        # Read the state before the action: a change in between is noticed at the next check.
         self._stands = self._stand_now(action_id)
         return details_of(self._run, action_id)
 
@@ -183,7 +183,7 @@ class Decision:
                 return
             fresh = self._read(str(self._details.row.id))
         except AscendError as error:
-            self._say(f"It cannot be read again: {error.message}", "red")
+            self._say(f"The action cannot be read again: {error.message}", "red")
             self._show()
             return
         before, self._details = self._details, fresh
@@ -196,9 +196,9 @@ class Decision:
             )
         elif _what_runs(row) != _what_runs(before.row):
             self._edits = {}
-            self._say("It changed while you were looking. This is how it stands now.", "bold yellow")
+            self._say("The action changed while you were looking. This is its present state.", "bold yellow")
         else:
-            self._say("Its approvals or the kill switch changed while you were looking.", "bold yellow")
+            self._say("The approvals or the kill switch changed while you were looking.", "bold yellow")
         self._draw_anew()
 
     # --- keys -----------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class Decision:
         if key in MOVES:
             self._move(key)
         elif key in (GONE, "q", ESCAPE):
-            return LEFT, f"Action {row.id} still waits." if row.status == "pending" else ""
+            return LEFT, f"Action {row.id} is still pending." if row.status == "pending" else ""
         elif self._to_confirm:
             if key == ENTER:
                 self._to_confirm = False
@@ -218,13 +218,13 @@ class Decision:
                 if row.status != "pending":
                     return DECIDED, f"Action {row.id} was decided elsewhere: {row.status}."
         elif key == "s":
-            return SKIPPED, f"Skipped: action {row.id} still waits."
+            return SKIPPED, f"Skipped: action {row.id} is still pending."
         elif key == "v":
             self._whole = not self._whole
             self._draw_anew()
         elif key == "u" and self._edits:
             self._edits = {}
-            self._say("The values are as they were asked again.")
+            self._say("The values are the submitted ones again.")
             self._draw_anew()
         elif key == "e":
             self._edit()
@@ -245,7 +245,7 @@ class Decision:
         self._top += steps[key]
 
     def _edit(self) -> None:
-        text = self._terminal.ask("NAME=JSON to run with instead (empty: back):")
+        text = self._terminal.ask("NAME=JSON to run with instead (leave empty to go back):")
         if text is None:
             return
         try:
@@ -257,7 +257,7 @@ class Decision:
         if unknown:
             name = unknown.pop()
             del self._edits[name]
-            self._say(f"It has no argument {name!r}.", "red")
+            self._say(f"The action has no argument {name!r}.", "red")
             return
         self._say("Nothing is decided yet: a approves it with this value, u undoes the edit.", "yellow")
         self._draw_anew()
@@ -282,19 +282,19 @@ class Decision:
         plane = self._run.plane(judging=bool(self._edits))
         plane.approve(str(row.id), approver=self._who, arguments=self._edits or None, seen=row)
         fresh = details_of(self._run, str(row.id))
-        after = " The kill switch is on: nothing runs before it is off." if fresh.switch is not None else ""
+        after = " The kill switch is on: no call runs until it is off." if fresh.switch is not None else ""
         if fresh.row.status == "pending":
             count = f"{len(fresh.approvals)} of {fresh.row.quorum}"
             return (
                 DECIDED,
-                f"Recorded: {self._who}'s approval of action {row.id}, {count}. It still waits.{after}",
+                f"Recorded: {self._who}'s approval of action {row.id}, {count}. The action is still pending.{after}",
             )
         edited = " with edited arguments" if fresh.edits else ""
         return DECIDED, f"Approved: action {row.id} may run once{edited}.{after}"
 
     def _denied(self) -> tuple[str, str] | None:
         row = self._details.row
-        reason = self._terminal.ask("Why is it denied (empty: back)?")
+        reason = self._terminal.ask("Why is it denied (leave empty to go back)?")
         if reason is None:
             self._say("Not denied: no reason was given.", "yellow")
             return None
@@ -306,7 +306,7 @@ class Decision:
 
 
 def hints(keys: Sequence[tuple[str, str]], width: int) -> Text:
-    """Keys and what they do, on one line of this width."""
+    """Keys and their functions, on one line of this width."""
     gap = " " if width < _NARROW else "   "
     return Text(gap).join(Text.assemble((key, "bold cyan"), f" {what}") for key, what in keys)
 
@@ -316,7 +316,7 @@ def _what_runs(row: ActionRow) -> tuple[object, ...]:
 
 
 def _stand(reader: Reader, organization: str, action_id: str) -> tuple[object, ...]:
-    """What must not change between looking and deciding, unseen: the action, its approvals, and the kill switch."""
+    """The state that must not change unseen between reading and deciding: the action, its approvals, the kill switch."""
     from ascend_guard.engine.kill import stopped
 
     row = find_row(reader, organization, action_id)

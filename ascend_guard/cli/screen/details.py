@@ -1,4 +1,4 @@
-"""Everything about one action, for a command or a screen that shows it."""
+"""All data of one action, for a command or a screen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def details_of(run: Run, action_id: str) -> Details:
-    """Everything about an action.
+    """Return all data of an action.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the action does not exist.
     """
     from .lookup import look_up  # loads the engine
 

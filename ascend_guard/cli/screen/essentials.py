@@ -1,15 +1,16 @@
-"""The arguments that matter, on one line: what an approver compares between calls.
+"""The important arguments of a call on one line, so that an approver can compare calls.
 
 1. Values come from the record of the submission, which is redacted before it is stored (promise 8). Values that an approver
-   edited stand in place of those that were asked (promise 2).
-2. Four kinds are told apart: by their names amounts (``amount``, ``total``, ``quantity``, ...) and targets (``to``,
-   ``path``, ``customer_id``, ...); values that differ between the calls that are shown together; and the rest. One of
-   each of the first three kinds comes before a second one of any, so many of one kind do not hide another kind.
-3. Nothing poses as something else: text is in quotes with its own quotes escaped, and what acts on a terminal is escaped.
-4. Nothing is cut unseen. Text is cut in its middle, with ``…`` outside the quotes. A number is shown whole or as its number
-   of digits, never as its first digits. What does not fit is counted: ``+3``.
-5. The work is bounded, whatever an agent sends: arguments are read breadth first, up to ``_MOST_READ`` values, and of each
-   kind the first ``_MOST_KEPT`` are kept.
+   edited replace the submitted ones (promise 2).
+2. There are four kinds of values: amounts, by their names (``amount``, ``total``, ``quantity``, ...); targets, by their
+   names (``to``, ``path``, ``customer_id``, ...); values that differ between the calls shown together; and all others.
+   One value of each of the first three kinds comes before a second one of any kind, so many of one kind do not hide
+   another kind.
+3. No value can look like something else: text is in quotes with its own quotes escaped, and so are terminal controls.
+4. Every cut is visible. Text is cut in its middle, with ``…`` outside the quotes. A number is shown whole or as its
+   number of digits, never as its first digits. Values that do not fit are counted: ``+3``.
+5. The work is limited, whatever an agent sends: arguments are read breadth first, up to ``_MOST_READ`` values, and the
+   first ``_MOST_KEPT`` of each kind are kept.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ class Leaf(NamedTuple):
     """One value inside a call's arguments.
 
     Args:
-        path: where: ``payment.amount``, ``to[1]``.
-        value: the value, text no longer than is ever shown; for text that was cut, its beginning and its end.
-        kind: ``AMOUNT``, ``TARGET``, ``OTHER``, or ``HIDDEN`` for what is redacted or cannot be read.
-        cut: for text, how many characters at the beginning of ``value`` came before those left out; 0 for whole text.
+        path: its place: ``payment.amount``, ``to[1]``.
+        value: the value, text no longer than the longest that is shown; for cut text, its beginning and its end.
+        kind: ``AMOUNT``, ``TARGET``, ``OTHER``, or ``HIDDEN`` for a redacted or unreadable value.
+        cut: for text, how many characters of ``value`` precede the removed part; 0 for whole text.
     """
 
     path: str
@@ -77,11 +78,11 @@ class Leaf(NamedTuple):
 
 
 class Essentials(NamedTuple):
-    """What a list keeps of a call's arguments. Bounded, whatever the call had.
+    """The stored part of a call's arguments for a list. Limited in size for any call.
 
     Args:
         leaves: the values that may be shown, in the call's order.
-        more: how many others there are.
+        more: how many other values there are.
     """
 
     leaves: tuple[Leaf, ...]
@@ -89,7 +90,7 @@ class Essentials(NamedTuple):
 
 
 def essentials(arguments: Mapping[str, object]) -> Essentials:
-    """What a list shows of these arguments.
+    """Return what a list shows of these arguments.
 
     Args:
         arguments: as recorded: JSON, redacted.
@@ -122,7 +123,7 @@ def essentials(arguments: Mapping[str, object]) -> Essentials:
 
 
 def differing(calls: Iterable[Essentials]) -> frozenset[str]:
-    """Where the arguments of these calls differ: paths whose value is not the same in all of them.
+    """Return the paths of arguments whose values are not the same in all of these calls.
 
     Args:
         calls: calls that are shown together, of the same action type, tool and session.
@@ -137,10 +138,10 @@ def differing(calls: Iterable[Essentials]) -> frozenset[str]:
 
 
 class Line:
-    """The arguments that matter, as one line of any width.
+    """The important arguments, as one line of any width.
 
     Args:
-        call: what is kept of the arguments; None where they cannot be read.
+        call: the stored part of the arguments; None if they cannot be read.
         differs: paths of values that differ between the calls shown together.
     """
 
@@ -151,11 +152,11 @@ class Line:
 
     @property
     def natural(self) -> int:
-        """How wide it is with nothing left out, in columns of a terminal; at most ``_WIDEST``."""
+        """The width without any cut, in columns of a terminal; at most ``_WIDEST``."""
         return self.fit(_WIDEST).cell_len
 
     def fit(self, width: int) -> Text:
-        """The line, at most so many columns wide."""
+        """The line, at most this many columns wide."""
         from rich.text import Text
 
         if self._call is None:
@@ -183,12 +184,13 @@ class Line:
         return _within(line, width)
 
     def _chosen(self, cut: int, rest: int, width: int) -> tuple[int, list[_Item]]:
-        """As many as fit, in order, and how many of the first are among them. A shorter one may take a long one's place.
+        """Return as many values as fit, in order, and how many of the first are among them. A short value may replace a
+        long one.
 
         Args:
-            cut: most columns for each of the values that come first.
+            cut: most columns for each of the first values.
             rest: most columns for each of the others.
-            width: most columns for all of it.
+            width: most columns in all.
         """
         more = self._call.more if self._call else 0
         chosen: list[_Item] = []
@@ -223,7 +225,7 @@ def _within(line: Text, width: int) -> Text:
 def _kind(name: str, outer: int) -> int:
     words = {word.lower() for word in _WORD.findall(name[:_MOST_TEXT])}
     kinds = {_KINDS.get(word, OTHER) for word in words}
-    if AMOUNT in kinds and not words & _NAMING:  # refund_id names something
+    if AMOUNT in kinds and not words & _NAMING:  # refund_id is a name, not an amount
         return AMOUNT
     return TARGET if TARGET in kinds or AMOUNT in kinds else outer
 
@@ -245,7 +247,7 @@ def _digits(count: int) -> str:
 
 
 def _tagged(value: object) -> tuple[str, str] | None:
-    """What stands for a value that JSON cannot say, and whether it is a number, opaque, or neither."""
+    """The written form of a value that JSON cannot express, and whether it is a number, opaque, or neither."""
     if not isinstance(value, dict) or len(value) != 1:
         return None
     pair: tuple[str, object] = next(iter(value.items()))
@@ -260,7 +262,7 @@ def _tagged(value: object) -> tuple[str, str] | None:
 
 
 def _ordered(leaves: Sequence[Leaf], differs: frozenset[str]) -> tuple[list[Leaf], int]:
-    """The values in the order in which they are shown, and how many come first: an amount, a target, one that differs."""
+    """The values in display order, and how many of them come first: an amount, a target, one that differs."""
     rest = sorted(leaves, key=lambda leaf: (leaf.kind == HIDDEN, leaf.path not in differs, leaf.kind))
     first: list[Leaf] = []
     for kind in (AMOUNT, TARGET, None):
@@ -284,7 +286,7 @@ def _item(leaf: Leaf, cut: int, differs: bool) -> _Item:
 
 
 def _value(leaf: Leaf, cut: int) -> tuple[str, str]:
-    """The value as it is shown, in at most so many columns; where it is cut, its beginning and its end."""
+    """The value for display, in at most this many columns; if it is cut, its beginning and its end."""
     value = leaf.value
     if not isinstance(value, str):
         return json.dumps(value), ""
@@ -296,7 +298,7 @@ def _value(leaf: Leaf, cut: int) -> tuple[str, str]:
         if cell_len(whole) <= cut:
             return whole, ""
         head, tail = value[: -(len(value) // 3) or None], value[-(len(value) // 3) :]
-    # The end of what was cut tells as much as its beginning: of a path, an address, a list of recipients.
+    # The end of cut text is as important as its beginning: a path, an address, a list of recipients.
     return _fitting(head, cut * 2 // 3, end=False), _fitting(tail, cut // 3, end=True)
 
 

@@ -1,8 +1,8 @@
-"""Long lists: each line is printed when it is known, in columns whose widths were settled before the first.
+"""Long lists: each line is printed as soon as it is known, in columns whose widths are fixed before the first line.
 
-A table of rich is measured whole and then printed whole, which takes a millisecond a row and the memory of all rows. Here
-the widths come from the first rows (``fit``), and later cells are cut to them, with ``…`` for what was cut. So the first
-line shows at once, memory does not grow, and ten thousand rows take little more than reading them.
+rich measures a whole table before it prints it, which takes a millisecond a row and the memory of all rows. Here the widths
+come from the first rows (``fit``), and later cells are cut to them, with ``…`` for the removed part. So the first line
+appears at once, memory does not grow, and ten thousand rows take little more than reading them.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _LEAST = 4
 
 
 class Fitted(Protocol):
-    """A cell that is written for the width it gets."""
+    """A cell that adapts to the width that it gets."""
 
     @property
     def natural(self) -> int:
-        """How wide it would be, in columns of a terminal."""
+        """The width that it would like, in columns of a terminal."""
         ...
 
     def fit(self, width: int) -> Text:
-        """The cell, at most so many columns wide."""
+        """The cell, at most this many columns wide."""
         ...
 
 
@@ -49,10 +49,10 @@ class Column(NamedTuple):
     """A column of a list.
 
     Args:
-        heading: what stands above it.
-        share: its share of what is left when not all columns have the room they want; 0 for one that has it always.
-        right: its cells end at its right edge.
-        least: the width of its longest cell, where that is known before the rows are.
+        heading: the text above it.
+        share: its share of the remaining width when not all columns fit; 0 for one that always keeps its width.
+        right: its cells are right-aligned.
+        least: the width of its longest cell, if that is known before the rows.
     """
 
     heading: str
@@ -65,7 +65,7 @@ class Row(NamedTuple):
     """A row of a list.
 
     Args:
-        lines: its lines, each with a cell for each column.
+        lines: its lines, each with one cell for each column.
         below: a cell under all of them, from the second column to the right edge.
     """
 
@@ -78,7 +78,7 @@ class Listing:
 
     Args:
         columns: its columns, from the left.
-        width: of the terminal, in columns of it.
+        width: the width of the terminal.
     """
 
     def __init__(self, columns: Sequence[Column], width: int) -> None:
@@ -87,7 +87,7 @@ class Listing:
         self._widths = [max(len(column.heading), column.least) for column in columns]
 
     def lines(self, rows: Iterable[Row], *, headings: bool = True) -> Iterator[Text]:
-        """The list, line by line, as the rows come. The first hundred settle the widths."""
+        """Yield the list line by line, as the rows arrive. The first hundred rows determine the widths."""
         coming = iter(rows)
         sample = list(islice(coming, _SAMPLE))
         self.fit(sample)
@@ -97,7 +97,7 @@ class Listing:
             yield from self.row(row)
 
     def fit(self, sample: Iterable[Row]) -> None:
-        """Settle the widths by these rows."""
+        """Determine the widths from these rows."""
         for row in sample:
             for line in row.lines:
                 for number, cell in enumerate(line):
@@ -108,7 +108,7 @@ class Listing:
         if excess <= 0 or not flexible:
             return
         left = sum(self._widths[number] for number in flexible) - excess
-        # The narrowest for its share first: what it does not need is left for the others.
+        # The column that needs least of its share first: the others get the rest.
         shares = sum(self._columns[number].share for number in flexible)
         for number in sorted(flexible, key=lambda number: self._widths[number] / self._columns[number].share):
             share = self._columns[number].share
@@ -164,10 +164,11 @@ def as_lines(console: Console, parts: Iterable[RenderableType]) -> Iterator[Text
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:
-    """Print lines as they come, each whole: through a pager where they go to a person and are more than the screen holds.
+    """Print lines as they arrive, without wrapping: through a pager if the output is a terminal and the lines exceed
+    its height.
 
     Args:
-        console: where to.
+        console: the output.
         lines: none wider than the console.
     """
     coming = iter(lines)
@@ -184,7 +185,7 @@ def print_lines(console: Console, lines: Iterable[Text]) -> None:
         pager = subprocess.Popen(  # noqa: S603 - the person's own PAGER, without a shell
             command, stdin=subprocess.PIPE, text=True, errors="backslashreplace", env=_environment()
         )
-    except OSError:  # a pager that cannot be started does not hide the list
+    except OSError:  # a pager that cannot be started must not hide the list
         _print(console, chain(first, (following,), coming))
         return
     assert pager.stdin is not None
@@ -192,21 +193,21 @@ def print_lines(console: Console, lines: Iterable[Text]) -> None:
         try:
             _print(_on(pager.stdin, console), chain(first, (following,), coming))
             pager.stdin.close()
-        except BrokenPipeError:  # the person has seen enough
+        except BrokenPipeError:  # the person closed the pager
             pass
 
 
 def _print(console: Console, lines: Iterable[Text]) -> None:
     coming = iter(lines)
     while together := list(islice(coming, _TOGETHER)):
-        if console.color_system is None:  # no styles: rendering them to nothing takes as long as all the rest
+        if console.color_system is None:  # rendering without styles takes as long as all other work
             console.file.write("\n".join(line.plain for line in together) + "\n")
         else:
             console.print(Text("\n").join(together), no_wrap=True, overflow="ignore", crop=False)
 
 
 def _pager(console: Console) -> list[str] | None:
-    """The command of the pager; None where there is nobody to turn pages."""
+    """The command of the pager; None if the output is not a terminal."""
     if not console.is_terminal or console.is_dumb_terminal or not _are_terminals(0, 1):
         return None
     given = os.environ.get("PAGER")
@@ -225,12 +226,12 @@ def _are_terminals(*descriptors: int) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    # As git does: colours, no clearing of the screen, and an end where all fits.
+    # As git does: colours, no clearing of the screen, and exit if everything fits.
     return {"LESS": "FRX", "LV": "-c", **os.environ}
 
 
 def _on(file: IO[str], console: Console) -> Console:
-    """The same console, on the pager's input."""
+    """The same console, writing to the pager's input."""
     from ascend_guard.cli.output import console as made
 
     onto = made()
@@ -241,7 +242,7 @@ def _on(file: IO[str], console: Console) -> Console:
 
 @contextmanager
 def _left_to(pager: subprocess.Popen[str]) -> Iterator[None]:
-    """Ctrl-C is the pager's while it runs, and it gives the terminal back before anything else is printed."""
+    """The pager gets Ctrl-C while it runs, and restores the terminal before anything else is printed."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

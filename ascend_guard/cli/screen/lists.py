@@ -1,4 +1,4 @@
-"""Actions in lists: what waits, what was asked, and what a session did before, each with the arguments that matter."""
+"""Lists of actions: the pending ones, all of them, and the earlier ones of a session, each with its important arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOW, _SOON = 120, 600
 
 
 def state_of(row: ActionRow, outcome: str | None) -> str:
-    """The one word that says how an action stands."""
+    """The word for the state of an action."""
     return row.status if row.status == "pending" or outcome is None else outcome
 
 
@@ -31,7 +31,7 @@ def call(action_type: str, tool_name: str) -> Text:
 
 
 def deadline(at: float | None, now: float, *, short: bool = False) -> Text:
-    """How long there is to decide."""
+    """The time that is left to decide."""
     if at is None:
         return Text("no deadline", "dim")
     left = at - now
@@ -42,7 +42,8 @@ def deadline(at: float | None, now: float, *, short: bool = False) -> Text:
 
 
 def action_lines(pages: Iterable[list[Listed]], width: int) -> Iterator[Text]:
-    """Actions as they are read: one line each where the terminal is wide enough, else their arguments on a second."""
+    """Yield actions as they are read: one line each if the terminal is wide enough, else with a second line of
+    arguments."""
     wide = width >= _WIDE
     columns = [Column("ID", right=True), Column("Status", least=11), Column("Call", 3)]
     columns += [Column("Resource", 2), Column("Arguments", 4)] if wide else []
@@ -72,14 +73,14 @@ def action_lines(pages: Iterable[list[Listed]], width: int) -> Iterator[Text]:
 
 
 def pending_lines(pages: Iterable[list[Listed]], width: int) -> Iterator[Text]:
-    """What waits, as it is read."""
+    """Yield pending actions, as they are read."""
     now = time.time()
     rows = (pending_row(one, arguments, now, width) for page in pages for one, arguments in with_lines(page))
     return pending_listing(width).lines(rows)
 
 
 def pending_listing(width: int) -> Listing:
-    """The columns of what waits."""
+    """The columns of pending actions."""
     if width < _NARROW:
         return Listing([Column("ID", right=True), Column("What wants to run", 1), Column("Left")], width)
     columns = [Column("ID", right=True), Column("What wants to run", 5), Column("Agent, session", 3)]
@@ -87,14 +88,14 @@ def pending_listing(width: int) -> Listing:
 
 
 def pending_row(one: Listed, arguments: Line, now: float, width: int, *, selected: bool | None = None) -> Row:
-    """One action that waits: what, for whom and until when, on two lines; below them, the arguments that matter.
+    """One pending action: what, for whom and until when, on two lines; below them, the important arguments.
 
     Args:
         one: the action.
-        arguments: the arguments that matter.
+        arguments: the important arguments.
         now: seconds since the epoch.
-        width: of the terminal.
-        selected: whether it is the one that keys act on; None in a list where nothing can be selected.
+        width: the width of the terminal.
+        selected: whether keys act on it; None in a list without selection.
     """
     row = one.row
     number = Text(str(row.id), "bold reverse" if selected else "bold")
@@ -119,7 +120,7 @@ def pending_row(one: Listed, arguments: Line, now: float, width: int, *, selecte
 
 
 def history_lines(calls: list[Listed], width: int) -> Iterator[Text]:
-    """What a session or an agent did: a line each, with the arguments that matter below where there is no room beside."""
+    """Yield the calls of a session or an agent: one line each; the arguments on a second line if they do not fit."""
     wide = width >= _WIDE
     columns = [Column("", right=True), Column("", least=11), Column("", 3), Column("", 2)]
     columns += [Column("", 4)] if wide else []

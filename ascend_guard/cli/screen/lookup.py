@@ -1,4 +1,4 @@
-"""Actions as the command line finds them in the store, and as programs see them."""
+"""Read actions from the store for the command line, and convert them to JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RECENT = 1_000
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Actions, and how many there are beyond them."""
+    """Actions, and how many more there are."""
 
     rows: list[ActionRow]
     outcomes: list[str | None]
@@ -37,9 +37,9 @@ class Listed(msgspec.Struct, frozen=True):
     """One action of a list.
 
     Args:
-        row: as it stands.
-        outcome: what came of it, if anything has.
-        arguments: those that matter; None where the audit trail has none.
+        row: its present state.
+        outcome: its outcome, if it has one.
+        arguments: the important ones; None if the audit trail has none.
         approvals: how many people have approved it so far.
     """
 
@@ -50,20 +50,20 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Details(msgspec.Struct, frozen=True):
-    """One action, and what an approver needs to know of it.
+    """One action, with the data that an approver needs.
 
     Args:
-        row: as it stands.
-        outcome: what came of it, if anything has.
-        asked: what was asked, arguments included.
+        row: its present state.
+        outcome: its outcome, if it has one.
+        asked: the submitted call, including its arguments.
         submission: the audit record of its submission.
-        runs: how an edited call was described when it ran, or was to run; None where it is as submitted.
+        runs: the description of an edited call as it ran, or was to run; None if it is as submitted.
         trail: all its audit records, in order.
-        approvals: those so far.
-        earlier: what the same session did before, newest first.
-        later: what it asked since, newest first.
-        elsewhere: what the same agent asked last in other sessions, newest first.
-        switch: the kill switch that stops its agent, if one does.
+        approvals: the approvals so far.
+        earlier: earlier calls of the same session, newest first.
+        later: later calls of the same session, newest first.
+        elsewhere: the last calls of the same agent in other sessions, newest first.
+        switch: the kill switch that stops its agent, or None.
         awaited: a call waits for the decision now.
     """
 
@@ -82,7 +82,7 @@ class Details(msgspec.Struct, frozen=True):
 
     @property
     def edits(self) -> dict[str, Any]:
-        """Argument values an approver changed."""
+        """Argument values that an approver changed."""
         edits: dict[str, Any] = msgspec.json.decode(self.row.edits) if self.row.edits else {}
         return edits
 
@@ -97,7 +97,7 @@ def find(
     limit: int = 50,
     offset: int = 0,
 ) -> Found:
-    """Actions, newest first. ``status`` is a decision or an outcome."""
+    """Return actions, newest first. ``status`` is a decision or an outcome."""
     if status in OUTCOMES or session_id is not None:
         total, rows = 0, []
         for total, row in enumerate(_scan(reader, organization, status, agent_id, session_id), 1):
@@ -131,12 +131,12 @@ def _scan(
 
 
 def decision_of(status: str | None) -> str | None:
-    """The store knows no filter by outcome; only an approved call has one, unless it was blocked."""
+    """The store cannot filter by outcome; only an approved call has one, unless it was blocked."""
     return status if status in STATUSES else None if status in (None, "blocked") else "approved"
 
 
 def outcome_of(reader: Reader, row: ActionRow) -> str | None:
-    """What came of an action: running, completed, failed, handed_over, unknown, or blocked before it
+    """The outcome of an action: running, completed, failed, handed_over, unknown, or blocked before it
     could start."""
     if row.claimed_at is not None:
         return row.outcome or "running"
@@ -147,10 +147,10 @@ def outcome_of(reader: Reader, row: ActionRow) -> str | None:
 
 
 def find_row(reader: Reader, organization: str, action_id: str) -> ActionRow:
-    """The action with this id, as a person may have typed it.
+    """Return the action with this id, as a person may have typed it.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the action does not exist.
     """
     typed = action_id.strip().removeprefix("#")
     number = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 19 else 0
@@ -163,32 +163,32 @@ def find_row(reader: Reader, organization: str, action_id: str) -> ActionRow:
 
 
 def listed(reader: Reader, row: ActionRow) -> Listed:
-    """An action, with what a list shows of it."""
+    """Return an action with the data for a list."""
     approvals = len(people(reader.approvals(row.id))) if row.status == "pending" else 0
     return Listed(row, outcome_of(reader, row), arguments_of(reader, row), approvals)
 
 
 def arguments_of(reader: Reader, row: ActionRow) -> Essentials | None:
-    """The arguments that matter, edited values in place of those that were asked; None where the trail does not say."""
+    """Return the important arguments, with edited values in place of the submitted ones; None if the trail has none."""
     try:
         asked = submitted(reader, row.id).action.action_details
-    except (ConflictError, msgspec.MsgspecError):  # `audit verify` tells why; a list shows the rest
+    except (ConflictError, msgspec.MsgspecError):  # `audit verify` reports why; a list shows the rest
         return None
     edits = msgspec.json.decode(row.edits, type=dict[str, object]) if row.edits else {}
     return essentials(asked | edits)
 
 
 def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[str], bool]) -> Details:
-    """Everything about one action.
+    """Return all data of one action.
 
     Args:
         reader: the store.
-        organization: whose action it is.
+        organization: the organization of the action.
         action_id: the action.
-        alive: whether a process still runs.
+        alive: says whether a process still runs.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the action does not exist.
     """
     from ascend_guard.engine.kill import stopped
 
@@ -213,14 +213,14 @@ def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[
 
 
 def history(reader: Reader, row: ActionRow) -> tuple[list[Listed], list[Listed], list[Listed]]:
-    """What the session of an action did before and since, and what its agent did outside of it; newest first."""
+    """Earlier and later calls of an action's session, and its agent's calls in other sessions; newest first."""
     earlier: list[ActionRow] = []
     later: list[ActionRow] = []
     if row.session_id is not None:
         earlier = reader.actions(row.organization, session_id=row.session_id, before=row.id, limit=_EARLIER)
         newest = reader.actions(row.organization, session_id=row.session_id, limit=_EARLIER)
         later = [other for other in newest if other.id > row.id]
-    # No index leads to an agent's actions, so only the newest are looked at.
+    # There is no index by agent, so only the newest actions are searched.
     recent = reader.actions(row.organization, limit=_RECENT)
     elsewhere = [
         other
@@ -239,7 +239,7 @@ def history(reader: Reader, row: ActionRow) -> tuple[list[Listed], list[Listed],
 
 
 def record(row: ActionRow, outcome: str | None) -> dict[str, Any]:
-    """An action as JSON, under the API's names."""
+    """An action as JSON, with the API's field names."""
     fields: dict[str, Any] = {
         "id": row.id,
         "action_id": str(row.id),
@@ -272,7 +272,7 @@ def record(row: ActionRow, outcome: str | None) -> dict[str, Any]:
 
 
 def records(found: Found, limit: int, offset: int) -> dict[str, Any]:
-    """A page of actions as JSON, under the API's names."""
+    """A page of actions as JSON, with the API's field names."""
     return {
         "actions": [record(row, outcome) for row, outcome in zip(found.rows, found.outcomes, strict=True)],
         "total": found.total,
@@ -283,7 +283,7 @@ def records(found: Found, limit: int, offset: int) -> dict[str, Any]:
 
 
 def full_record(details: Details) -> dict[str, Any]:
-    """One action with everything known of it, as JSON."""
+    """One action with all its data, as JSON."""
     asked, runs = details.asked, details.runs
     risk = (runs and runs.risk) or details.submission.get("risk") or {}
     fields = record(details.row, details.outcome) | {

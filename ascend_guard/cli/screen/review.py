@@ -1,4 +1,4 @@
-"""Walking through what waits, one action after the other, the longest waiting first."""
+"""Review pending actions one after the other, the longest waiting first."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST = 1_000
 
 
 def longest_waiting(reader: Reader, organization: str, most: int = _MOST) -> list[ActionRow]:
-    """What waits for a decision, the longest waiting first: they are the next to fall due.
+    """Return the pending actions, the longest waiting first, because they expire next.
 
     Args:
         reader: the store.
-        organization: whose actions.
-        most: how many at most.
+        organization: the organization of the actions.
+        most: the most actions to return.
     """
     total = reader.count_actions(organization, status="pending")
     rows = reader.actions(organization, status="pending", limit=most, offset=max(0, total - most))
@@ -33,7 +33,7 @@ def longest_waiting(reader: Reader, organization: str, most: int = _MOST) -> lis
 
 
 def review(run: Run) -> None:
-    """Let a person decide what waits, one after the other, until nothing is left or they leave.
+    """Let a person decide the pending actions one after the other, until none is left or the person leaves.
 
     Raises:
         Refusal: there is no terminal.
@@ -41,14 +41,15 @@ def review(run: Run) -> None:
     """
     require_keyboard(
         run,
-        "List what waits with `ascend-guard approvals list`, and decide by id: `ascend-guard approvals approve ID --yes`.",
+        "List pending actions with `ascend-guard approvals list`, and decide by id: `ascend-guard approvals "
+        "approve ID --yes`.",
     )
     run.existing()
     said: list[str] = []
     looked_at: set[int] = set()
     who = approver()
     if not _left(run, looked_at):
-        run.say("Nothing waits for a decision.")
+        run.say("No action waits for a decision.")
         return
     try:
         with Terminal(run.out) as terminal:
@@ -65,7 +66,7 @@ def review(run: Run) -> None:
                 looked_at.add(row.id)
     except KeyboardInterrupt:  # a way to leave
         pass
-    finally:  # also when the database cannot be read any more: what was decided was decided
+    finally:  # also if the database cannot be read any more: decisions that were made are made
         for sentence in said:
             run.say(shown(sentence))
     _report(run)

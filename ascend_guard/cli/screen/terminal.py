@@ -1,9 +1,9 @@
 """A person at a terminal: the whole screen, single keys, and lines of text.
 
-1. What was typed before a screen was shown is no answer to it (promise 6). A new screen takes keys only after it was shown
-   and the keyboard was then quiet for ``_QUIET`` seconds: a key that is held down decides nothing about what comes next.
-2. Several keys that arrive together were pasted, or typed ahead. They move about at most, and decide nothing.
-3. The terminal is given back as it was, however the command ends: at its end, with an error, by Ctrl-C, SIGTERM or Ctrl-Z.
+1. Keys that were typed before a screen was shown do not answer it (promise 6). A new screen accepts keys only after it was
+   shown and no key was pressed for ``_QUIET`` seconds: a key that is held down decides nothing on the next screen.
+2. Several keys that arrive together were pasted, or typed ahead. They can only scroll, and decide nothing.
+3. The terminal is restored however the command ends: at its end, with an error, by Ctrl-C, SIGTERM or Ctrl-Z.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END, ENTER, ESCAPE, GONE = (
     "gone",
 )
 MOVES = frozenset((UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END))
-"""Keys that only move about."""
+"""Keys that only scroll."""
 
 _QUIET = 0.4
 _KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.)|.", re.DOTALL)
@@ -53,11 +53,11 @@ _NAMED = {
 _Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 
 Drawn: TypeAlias = list[list[Segment]]
-"""Something as the lines of a screen."""
+"""A drawing as the lines of a screen."""
 
 
 def has_keyboard() -> bool:
-    """Whether a person's keys can be read, and the screen is theirs."""
+    """Return whether a person's keys can be read, and the output is their screen."""
     try:
         return sys.stdin is not None and os.isatty(sys.stdin.fileno()) and os.isatty(sys.stdout.fileno())
     except (OSError, ValueError):
@@ -65,24 +65,24 @@ def has_keyboard() -> bool:
 
 
 def require_keyboard(run: Run, instead: str) -> None:
-    """See that there is a person at a terminal.
+    """Require a person at a terminal.
 
     Args:
         run: the command.
-        instead: what to do where there is none.
+        instead: what to do without a terminal.
 
     Raises:
-        Refusal: there is none, or the answer is for a program.
+        Refusal: there is no terminal, or the output is for a program.
     """
     if run.json or not has_keyboard() or run.out.is_dumb_terminal:
-        raise Refusal(f"This asks a person, key by key, and needs a terminal for it. {instead}")
+        raise Refusal(f"This command reads single keys, so it needs a terminal. {instead}")
 
 
 class Terminal:
-    """The terminal, taken over: see the rules of this module.
+    """The terminal in full-screen mode: see the rules of this module.
 
     Args:
-        console: where it is.
+        console: the console of the terminal.
     """
 
     def __init__(self, console: Console) -> None:
@@ -122,18 +122,18 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines. Both at least what anything can be shown in."""
+        """Columns and lines, both at least as large as the smallest usable screen."""
         return max(self.console.width, 20), max(self.console.height, 6)
 
     def drawn(self, *parts: RenderableType) -> Drawn:
-        """These as lines of the screen's width."""
+        """Return these as lines of the screen's width."""
         from rich.console import Group
 
         options = self.console.options.update(width=self.size[0], height=None)
         return self.console.render_lines(Group(*parts), options, pad=False)
 
     def show(self, top: Sequence[Text], body: Drawn, bottom: Sequence[Text]) -> None:
-        """Show a screen: lines at the top, lines at the bottom, and between them as many as there is room for."""
+        """Show a screen: lines at the top, lines at the bottom, and between them as many as fit."""
         width, height = self.size
         room = max(0, height - len(top) - len(bottom))
         filled = [*body[:room], *([[]] * (room - len(body)))]
@@ -148,13 +148,13 @@ class Terminal:
         return [segment for segment in text.render(self.console, "") if segment.text]
 
     def bell(self) -> None:
-        """Ring."""
+        """Ring the bell."""
         self.console.bell()
 
     # --- the keyboard ---------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Wait until no key has been pressed for a moment, and forget those that were."""
+        """Wait until no key has been pressed for a moment, and discard those that were."""
         self._moves.clear()
         until = time.monotonic() + _QUIET
         while (left := until - time.monotonic()) > 0:
@@ -164,9 +164,9 @@ class Terminal:
                 until = time.monotonic() + _QUIET
 
     def key(self, seconds: float) -> str | None:
-        """The next key: a character, or the name of one of the keys above. None when there is none in time.
+        """Return the next key: a character, or the name of one of the keys above. None when none is pressed in time.
 
-        ``GONE`` when nobody can press one any more.
+        ``GONE`` when the terminal was closed.
         """
         if self._moves:
             return self._moves.pop(0)
@@ -189,7 +189,7 @@ class Terminal:
             return b""
 
     def ask(self, question: str) -> str | None:
-        """A line of text, edited as the terminal edits lines; None when there is no answer: an empty one, Ctrl-D, Ctrl-C.
+        """Return a line of text, edited as the terminal edits lines; None without an answer: an empty line, Ctrl-D, Ctrl-C.
 
         Args:
             question: one line.
@@ -204,7 +204,7 @@ class Terminal:
             except KeyboardInterrupt:
                 return None
         text = typed.decode(errors="replace")
-        # An arrow key is a sequence here, and no text.
+        # An arrow key arrives as an escape sequence, not as text.
         text = "".join(one for one in _KEY.findall(text) if one.isprintable())
         return text.strip() or None
 

@@ -1,6 +1,6 @@
-"""The database as it is at one moment, read without changing it.
+"""Read one snapshot of the database without changing it.
 
-``audit verify`` and ``doctor`` must be able to look where the store, rightly, refuses to open.
+``audit verify`` and ``doctor`` must be able to read a database that the store refuses to open.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def looking(path: Path) -> Iterator[tuple[sqlite3.Connection, bytes]]:
-    """A read-only connection in a transaction of its own, and the key of the audit trail.
+    """Yield a read-only connection in its own transaction, and the key of the audit trail.
 
     Raises:
         StoreError: the database cannot be read, or its key cannot.
@@ -30,7 +30,7 @@ def looking(path: Path) -> Iterator[tuple[sqlite3.Connection, bytes]]:
 
     if not path.exists():
         raise StoreError(
-            f"There is no database at {path}. The first governed call makes it; --database-url names another."
+            f"There is no database at {path}. The first governed call creates it; --database-url names another."
         )
     key = _key(path.with_name(path.name + ".key"))
     try:
@@ -38,7 +38,9 @@ def looking(path: Path) -> Iterator[tuple[sqlite3.Connection, bytes]]:
         try:
             connection.execute("BEGIN")
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='head'").fetchone():
-                raise StoreError(f"{path} is a SQLite database, but not one of ours. Name another file.")
+                raise StoreError(
+                    f"{path} is a SQLite database, but not an ascend-guard database. Name another file."
+                )
             yield connection, key
         finally:
             connection.close()
@@ -51,8 +53,8 @@ def _key(path: Path) -> bytes:
         return bytes.fromhex(path.read_text().strip())
     except FileNotFoundError:
         raise StoreError(
-            f"The key of the audit trail, {path}, is missing. Restore it from a backup: without it nobody "
-            f"can tell whether the trail was cut."
+            f"The key of the audit trail, {path}, is missing. Restore it from a backup: without it, it is "
+            f"unknown whether the trail was cut."
         ) from None
     except (OSError, ValueError) as error:
         raise StoreError(

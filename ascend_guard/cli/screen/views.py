@@ -18,9 +18,9 @@ from ascend_guard.cli.output import ago, badge, cell, moment, risk, shown, times
 from ascend_guard.engine.policy import Requirement
 from ascend_guard.model import KillSwitchState
 
+from .argument_tree import Brief, Tree, fold, unshown
 from .lists import deadline, history_lines, state_of
 from .lookup import Details
-from .tree import Brief, Tree, fold, unshown
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -35,9 +35,7 @@ def switch_banner(switches: Iterable[KillSwitchState]) -> Iterator[Text]:
     for switch in switches:
         whom = ("every agent",) if switch.agent_id is None else ("agent ", cell(switch.agent_id))
         said: tuple[str | Text, ...] = (": ", cell(switch.reason))
-        if (
-            switch.activated_at is not None
-        ):  # turned on by somebody, as opposed to a switch file that is damaged
+        if switch.activated_at is not None:  # turned on by a person, as opposed to a damaged switch file
             said = (*said, f" ({ago(timestamp(switch.activated_at))}, by ", cell(switch.activated_by), ")")
         yield Text.assemble(("■ Kill switch on for ", "bold red"), *whom, *said)
 
@@ -48,12 +46,12 @@ def switch_banner(switches: Iterable[KillSwitchState]) -> Iterator[Text]:
 def action_view(
     details: Details, *, edits: dict[str, Any] | None = None, brief: Brief | None = None
 ) -> Iterator[RenderableType]:
-    """What an approver needs to decide.
+    """The view with which an approver decides.
 
     Args:
         details: the action.
-        edits: argument values about to be changed.
-        brief: leave out the rest of what is very long, and say so; ``hidden`` says whether anything was.
+        edits: argument values that are about to be changed.
+        brief: shorten long values, with a note; ``hidden`` says whether anything was left out.
     """
     row, asked = details.row, details.asked
     state = state_of(row, details.outcome)
@@ -142,7 +140,7 @@ def _standing(details: Details) -> Iterator[tuple[str, Text]]:
             so_far.append_text(Text(": ") + cell(given.comment) if given.comment else Text())
         yield "Approvals", so_far
         after = (
-            "goes on as soon as this is decided"
+            "continues as soon as this is decided"
             if details.awaited
             else "does not wait: it must be made again"
         )
@@ -185,7 +183,7 @@ def _data(
 
 
 class _History:
-    """Actions in columns, as wide as the console is."""
+    """Actions in columns, over the full width of the console."""
 
     def __init__(self, calls: list[Listed]) -> None:
         self.calls = calls
@@ -216,7 +214,7 @@ _EVENTS = {
 
 
 def timeline(trail: Iterable[dict[str, Any]], width: int) -> Iterator[Text]:
-    """The audit records of one action, in order, line by line."""
+    """Yield the audit records of one action, in order, line by line."""
     yield Text()
     yield Text(" Audit trail", "bold")
     for entry in trail:
@@ -224,7 +222,7 @@ def timeline(trail: Iterable[dict[str, Any]], width: int) -> Iterator[Text]:
         at = timestamp(str(entry.get("timestamp")))
         head = Text(f" {moment(at)}  ", "dim").append_text(cell(f"● {event}", _EVENTS.get(event, "")))
         head.append(" " * max(0, _EVENT - len(event)) + "  ")
-        if head.cell_len > width // 2:  # what was said goes below
+        if head.cell_len > width // 2:  # the text goes below
             yield from fold(head, width)
             head = Text("   ")
         said = Text.assemble(("by ", "dim"), shown(str(entry.get("actor")), table=True))
@@ -247,7 +245,7 @@ def _said(entry: dict[str, Any]) -> Iterator[Text]:
     elif entry.get("reason"):
         yield shown(str(entry["reason"]))
     if event in ("started", "reopened") and entry.get("resource"):
-        what = "runs with" if event == "started" else "needs other approval for"
+        what = "runs with" if event == "started" else "needs another approval for"
         yield Text.assemble((f"{what} the resource ", "yellow"), shown(str(entry["resource"])))
     elif entry.get("edits"):
         yield Text("earlier approvals were for other arguments, and no longer count", "yellow")

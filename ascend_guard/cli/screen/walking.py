@@ -1,7 +1,7 @@
-"""Actions for lists, read page by page as they are wanted, each with the arguments that matter.
+"""Actions for lists, read page by page as needed, each with its important arguments.
 
-Each page is a read of its own, so neither a lock nor a snapshot is held while a person turns pages. A page goes on below the
-last action of the one before: no action is listed twice, and none that was there at the beginning is left out.
+Each page is read separately, so no lock and no snapshot is held while a person turns pages. A page continues after the last
+action of the page before: no action is listed twice, and none that existed at the beginning is left out.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def walk(
     limit: int,
     offset: int = 0,
 ) -> Iterator[list[Listed]]:
-    """Actions newest first, page by page.
+    """Yield actions newest first, page by page.
 
     Args:
-        plane: where they are.
+        plane: the control plane.
         status: a decision or an outcome.
-        agent_id: only this agent's.
-        session_id: only this session's.
-        limit: how many at most.
-        offset: how many of the newest to leave out.
+        agent_id: only this agent's actions.
+        session_id: only this session's actions.
+        limit: the most actions.
+        offset: how many of the newest to skip.
     """
     by_outcome = status in OUTCOMES
     before: int | None = None
@@ -72,7 +72,7 @@ def walk(
 
 
 def with_lines(page: Iterable[Listed]) -> Iterator[tuple[Listed, Line]]:
-    """Each action of a page with its arguments on a line; what differs from the other calls of its session stands out."""
+    """Each action of a page with its arguments on a line; values that differ within its session are highlighted."""
     page = list(page)
     together: dict[tuple[str | None, str, str, str], list[Essentials]] = {}
     for one in page:

@@ -1,6 +1,6 @@
-"""What waits, live on the whole screen: move about, look at one action, decide it. New ones ring the bell.
+"""Pending actions live on the whole screen: scroll, open one action, decide it. New ones ring the bell.
 
-In the list no key decides anything: Enter shows the selected action, and it is decided there (``decision``).
+In the list no key decides anything: Enter opens the selected action, and it is decided there (``decision``).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Watch:
 
     Args:
         run: the command.
-        opened: the control plane; None while there is no database.
-        interval: seconds between two looks at the store.
-        bell: ring when something new waits.
+        opened: returns the control plane; None while there is no database.
+        interval: seconds between two reads of the store.
+        bell: ring for each new pending action.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Watch:
         self._said: list[str] = []
 
     def run(self) -> None:
-        """Watch. Raises ``KeyboardInterrupt`` for Ctrl-C, and ``StoreError``."""
+        """Run it. Raises ``KeyboardInterrupt`` for Ctrl-C, and ``StoreError``."""
         try:
             with Terminal(self._run.out) as terminal:
                 self._follow(terminal)
@@ -115,7 +115,7 @@ class Watch:
         self._selected = max(0, min(self._selected, len(ids) - 1))
         new = [] if self._known is None else [number for number in ids if number not in self._known]
         if new:
-            several = f"{len(new)} new actions wait" if len(new) > 1 else f"Action {new[0]} waits since now"
+            several = f"{len(new)} new actions wait" if len(new) > 1 else f"Action {new[0]} is new"
             self._notice = Text(f"{several} · {time.strftime('%H:%M:%S')}", "bold yellow")
             if self._bell:
                 terminal.bell()
@@ -124,7 +124,7 @@ class Watch:
     def _look_at(self, terminal: Terminal, number: int) -> None:
         title = shown(f"Decide as {self._who} · {self._run.database()}", "dim", table=True)
         how, sentence = Decision(self._run, terminal, number, self._who, title).made()
-        self._plane = self._run.plane()  # edited arguments were judged by one with a policy
+        self._plane = self._run.plane()  # edited arguments were judged by a control plane with a policy
         self._notice = shown(sentence if how != LEFT else "", "bold", table=True)
         if sentence and how != LEFT:
             self._said.append(sentence)
@@ -136,7 +136,7 @@ class Watch:
         top, bottom = self._head(plane, terminal), [self._notice, hints(_KEYS, terminal.size[0])]
         width, height = terminal.size
         if not self._rows:
-            text = "Nothing waits for a decision." if plane else "No agent has made a governed call yet."
+            text = "No action waits for a decision." if plane else "No agent has made a governed call yet."
             terminal.show(top, terminal.drawn(Text(text)), bottom)
             return
         assert plane is not None
@@ -168,7 +168,7 @@ class Watch:
         return [title, *banners]
 
     def _room(self, terminal: Terminal, top: int) -> int:
-        """How many actions there is room for, at three lines each."""
+        """How many actions fit, at three lines each."""
         height = terminal.size[1]
         return max(1, (height - top - 2 - (2 if height >= _SHORT else 0)) // 3)
 

@@ -1,4 +1,4 @@
-"""Actions and their decisions, as generators of effects; both clients have these as methods."""
+"""Operations on actions and decisions, as generators of effects. Both clients have them as methods."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from .asking import Data, ask, decided, plain, present, require_seconds, told
 from .submitting import require_running, submit
 
 WAIT = 300.0
-"""Seconds a decision is waited for when nobody says how long (SDK document, "Synchronous Wait")."""
+"""Default seconds to wait for a decision (SDK document, "Synchronous Wait")."""
 
 POLL = 2.0
-"""Seconds between two looks while ``evaluate_action`` waits, as the published client has it."""
+"""Seconds between two requests while ``evaluate_action`` waits, as in the published client."""
 
 
 def submit_action(
     api: Identity, /, action: AgentAction, *, idempotency_key: str | None = None
 ) -> Exchange[ActionResult]:
-    """Have an action decided; the answer may be that it is pending.
+    """Submit an action for a decision. The result may be pending.
 
     Args:
-        action: what the agent asks to do.
-        idempotency_key: makes a later submission with it the same action; a new one when left out.
+        action: the action to decide.
+        idempotency_key: a later submission with the same key is the same action; by default a new key.
 
     Raises:
-        KillSwitchError: the kill switch is on, or its state cannot be known.
+        KillSwitchError: the kill switch is on, or its state is unknown.
         ValidationError: the action cannot be judged.
-        AscendError: see ``ascend_guard.exceptions``; then nothing may run.
+        AscendError: see ``ascend_guard.exceptions``; the action must not run.
     """
     if not isinstance(action, AgentAction):
         raise ValidationError(
@@ -46,7 +46,7 @@ def submit_action(
         )
     body = present(
         **{name: getattr(action, name) for name in action.__struct_fields__},
-        description=action.resource,  # required by the REST API document, while the published client sends `resource`
+        description=action.resource,  # the REST API document requires it, the published client sends `resource`
     )
     until = api.clock() + api.retry_for
     return (yield from submit(api, "submit_action", body, action.agent_id, idempotency_key, until))
@@ -70,29 +70,29 @@ def evaluate_action(
     model_id: str | None = None,
     tool_name: str | None = None,
 ) -> Exchange[ActionResult]:
-    """Have an action of the client's own agent decided, and wait for the person who decides if one must.
+    """Submit an action of the client's own agent, and wait if a person must decide.
 
     Args:
         action_type: action category, such as ``database.write``.
-        resource: what is being done, or to what.
-        parameters: the action's details, which policies look at.
+        resource: what the action does, or what it acts on.
+        parameters: the action's details, which policies match on.
         context: execution context.
         resource_id: target resource identifier.
         risk_indicators: pre-computed risk signals.
-        wait_for_decision: whether to wait while it is pending.
-        timeout: seconds to wait at most, before another attempt and for a person; 300 when left out.
-        orchestration_session_id: groups a root action with every one below it.
-        parent_action_id: the action this one was delegated by.
+        wait_for_decision: whether to wait while the action is pending.
+        timeout: the most seconds to wait, for retries and for a person; 300 by default.
+        orchestration_session_id: groups a root action with all actions below it.
+        parent_action_id: the action that delegated this one.
         orchestration_depth: 0 for a root action, at most 5.
-        mcp_server_name: the MCP server the tool belongs to, as registered.
-        model_id: the model behind the agent, as registered.
-        tool_name: the tool or service used.
+        mcp_server_name: the registered name of the tool's MCP server.
+        model_id: the registered id of the agent's model.
+        tool_name: the tool or service.
 
     Raises:
-        KillSwitchError: the kill switch is on, or its state cannot be known.
-        TimeoutError: no decision in time.
+        KillSwitchError: the kill switch is on, or its state is unknown.
+        TimeoutError: no decision was made in time.
         ValidationError: the action cannot be judged.
-        AscendError: see ``ascend_guard.exceptions``; then nothing may run.
+        AscendError: see ``ascend_guard.exceptions``; the action must not run.
     """
     ends = api.clock() + (WAIT if timeout is None else require_seconds("timeout", timeout))
     agent_id, agent_name = api.agent()
@@ -133,23 +133,23 @@ def evaluate_mcp_action(
     environment: str = "production",
     tool_name: str | None = None,
 ) -> Exchange[ActionResult]:
-    """Have a call of a tool on an MCP server decided; the answer may be that it is pending.
+    """Submit a call of a tool on an MCP server for a decision. The result may be pending.
 
     Args:
-        mcp_server: the server's name, as registered.
+        mcp_server: the registered name of the server.
         namespace: such as ``filesystem``.
         verb: such as ``read_file``.
-        resource: what the call is about.
-        action_type: ``<namespace>.<verb>`` when left out.
+        resource: what the call acts on.
+        action_type: by default ``<namespace>.<verb>``.
         parameters: the tool's arguments.
         context: execution context.
-        description: what the call does, in words.
-        environment: the name of the environment it runs in.
-        tool_name: the tool, where its name is not the verb.
+        description: what the call does, as text.
+        environment: the name of the environment of the call.
+        tool_name: the tool, if its name is not the verb.
 
     Raises:
-        KillSwitchError: the kill switch is on, or its state cannot be known.
-        AscendError: see ``ascend_guard.exceptions``; then nothing may run.
+        KillSwitchError: the kill switch is on, or its state is unknown.
+        AscendError: see ``ascend_guard.exceptions``; the action must not run.
     """
     for name, value in (("mcp_server", mcp_server), ("namespace", namespace), ("verb", verb)):
         require_text(name, value)
@@ -175,16 +175,16 @@ def evaluate_mcp_action(
 def wait_for_decision(
     api: Identity, /, action_id: str, timeout_ms: float = 300_000, poll_interval: float = 5.0
 ) -> Exchange[ActionResult]:
-    """Wait until an action is decided, or the kill switch is on: it is looked at whenever the action is.
+    """Wait until an action is decided, or the kill switch is on. Both are checked at every poll.
 
     Args:
-        action_id: the action's.
-        timeout_ms: milliseconds to wait at most.
-        poll_interval: seconds between two looks.
+        action_id: the action's id.
+        timeout_ms: the most milliseconds to wait.
+        poll_interval: seconds between two polls.
 
     Raises:
-        TimeoutError: no decision in time.
-        KillSwitchError: the kill switch is on, or its state cannot be known.
+        TimeoutError: no decision was made in time.
+        KillSwitchError: the kill switch is on, or its state is unknown.
     """
     seconds = require_seconds("timeout_ms", timeout_ms, scale=1000.0)
     interval = require_seconds("poll_interval", poll_interval, least=0.01)
@@ -192,10 +192,10 @@ def wait_for_decision(
 
 
 def get_action_status(api: Identity, /, action_id: str) -> Exchange[ActionResult]:
-    """The decision on an action as it stands.
+    """Return the present decision on an action.
 
     Args:
-        action_id: the action's.
+        action_id: the action's id.
 
     Raises:
         NotFoundError: there is no such action.
@@ -204,10 +204,10 @@ def get_action_status(api: Identity, /, action_id: str) -> Exchange[ActionResult
 
 
 def get_action(api: Identity, /, action_id: str) -> Exchange[ActionResult]:
-    """An action with everything known of it in ``metadata``: what was asked, and its ``audit_trail``.
+    """Return an action with all its data in ``metadata``: the submitted fields, and its ``audit_trail``.
 
     Args:
-        action_id: the action's.
+        action_id: the action's id.
 
     Raises:
         NotFoundError: there is no such action.
@@ -224,13 +224,13 @@ def list_actions(
     status: str | None = None,
     agent_id: str | None = None,
 ) -> Exchange[ActionPage]:
-    """A page of the organization's actions, newest first.
+    """Return a page of the organization's actions, newest first.
 
     Args:
-        limit: the most a page holds, 1 to 100.
-        offset: how many to leave out.
-        status: approved, denied or pending; all when left out.
-        agent_id: one agent's only.
+        limit: the page size, 1 to 100.
+        offset: how many actions to skip.
+        status: approved, denied or pending; by default all.
+        agent_id: return only this agent's actions.
     """
     query = {"limit": limit, "offset": offset, "status": status, "agent_id": agent_id}
     answer = yield from ask(api, "list_actions", query=query)
@@ -238,10 +238,10 @@ def list_actions(
 
 
 def kill_switch_status(api: Identity, /, agent_id: str | None = None) -> Exchange[KillSwitchState]:
-    """Whether agents are stopped. When this raises, take it for a switch that is on.
+    """Return whether agents are stopped. If this raises, treat the kill switch as on.
 
     Args:
-        agent_id: whether this agent is, by a switch of its own too; the client's own when left out.
+        agent_id: include this agent's own switch; by default the client's own agent.
     """
     query = {"agent_id": agent_id or api.agent_id}
     answer = yield from ask(api, "get_kill_switch", query=query)
@@ -254,12 +254,12 @@ def complete_action(
     """Report that an approved action was carried out.
 
     Args:
-        action_id: the action's.
-        result: what came of it, as plain data.
-        duration_ms: milliseconds it took.
+        action_id: the action's id.
+        result: its result, as plain data.
+        duration_ms: its duration in milliseconds.
 
     Raises:
-        ConflictError: an outcome is recorded already.
+        ConflictError: an outcome is already recorded.
     """
     body = present(
         action_id=action_id,
@@ -274,15 +274,15 @@ def complete_action(
 def fail_action(
     api: Identity, /, action_id: str, error: str, duration_ms: float | None = None
 ) -> Exchange[Data]:
-    """Report that an approved action was begun and failed.
+    """Report that an approved action was started and failed.
 
     Args:
-        action_id: the action's.
+        action_id: the action's id.
         error: what went wrong, without secrets.
-        duration_ms: milliseconds it took.
+        duration_ms: its duration in milliseconds.
 
     Raises:
-        ConflictError: an outcome is recorded already.
+        ConflictError: an outcome is already recorded.
     """
     body = present(
         action_id=action_id, status="failed", failed_at=api.now(), error=error, duration_ms=duration_ms
@@ -305,7 +305,7 @@ def _wait(
             return result
         if api.clock() >= deadline:
             break
-        # Turned on meanwhile, it ends the wait, and an approval does not count any more.
+        # A kill switch that is turned on meanwhile ends the wait, and an approval is not used any more.
         yield from require_running(api, agent_id, deadline)
         if result.is_approved():
             return result
@@ -313,8 +313,8 @@ def _wait(
         if left > 0:
             yield Pause(min(interval, left))
     raise TimeoutError(
-        f"Nobody decided action {action_id} within {seconds:g} s; it may not run. It still waits: ask for it again "
-        f'with wait_for_decision("{action_id}"), or have somebody decide.',
+        f"No decision on action {action_id} within {seconds:g} s; it must not run. It is still pending: wait again "
+        f'with wait_for_decision("{action_id}"), or ask an approver to decide.',
         action_id=action_id,
         reason="no decision in time",
     )

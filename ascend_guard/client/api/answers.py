@@ -1,4 +1,4 @@
-"""What answers mean: decisions, the kill switch, pages. Strict about what decides, indifferent to fields it does not know.
+"""Read a server's answers: decisions, the kill switch, pages. Strict about fields that decide; unknown fields are ignored.
 
 An answer that could be read in two ways is a failure of the control plane, never an approval.
 """
@@ -24,11 +24,11 @@ WORDS: dict[str, Decision] = {
         ("pending", "pending_approval", "escalated", "timeout", "requires_modification"), Decision.PENDING
     ),
 }
-"""The words for a decision, in ``status`` or ``decision``, of either kind of server."""
+"""The values of ``status`` and ``decision``, of both kinds of server."""
 
 
 class _Wire(Struct):
-    """The fields of an answer that make an ``ActionResult``; the others become its metadata."""
+    """The fields of an answer that form an ``ActionResult``; all other fields become its metadata."""
 
     action_id: str | int | None = None
     id: str | int | None = None
@@ -59,14 +59,14 @@ _OWN = frozenset(ActionResult.__struct_fields__) | {"decision"}
 
 
 class ConnectionStatus(Struct, frozen=True):
-    """How a test of the connection went.
+    """The result of a connection test.
 
     Args:
-        connected: whether the control plane answered as one.
+        connected: whether the server answered as a control plane.
         api_version: its version.
         latency_ms: milliseconds for a round trip.
         environment: the name of its environment.
-        error: what went wrong, when it is not connected.
+        error: what went wrong, if it is not connected.
     """
 
     connected: bool
@@ -81,10 +81,10 @@ class ActionPage(Struct, frozen=True):
 
     Args:
         actions: in the order of the list.
-        total: how many there are in all.
-        limit: the most a page holds.
-        offset: how many come before this page.
-        has_more: whether any come after it.
+        total: how many actions there are in all.
+        limit: the page size.
+        offset: how many actions precede this page.
+        has_more: whether more actions follow.
     """
 
     actions: list[ActionResult]
@@ -103,26 +103,27 @@ class _Page(Struct):
 
 
 def decision_of(body: bytes, asked: str | None = None) -> ActionResult:
-    """The decision on an action, from the answer to a submission, a status or a claim.
+    """Return the decision on an action, from the answer to a submission, a status request or a claim.
 
     ``action_id`` of the result is the answer's ``action_id`` or ``id``, whichever is a number, so that ``int(action_id)``
     works as the SDK document shows; ``metadata`` keeps both.
 
     Args:
-        body: the answer's.
-        asked: the action it must be about.
+        body: the answer's body.
+        asked: the action that was requested.
 
     Raises:
-        ServerError: it is not JSON, of wrong types, about another action, says nothing known, or contradicts itself.
+        ServerError: the answer is not JSON, has wrong types or an unknown status, is about another action, or
+            contradicts itself.
     """
     return _result(mapping_of(body), asked)
 
 
 def kill_switch_of(body: bytes) -> KillSwitchState:
-    """The state of the kill switch, under any of the names servers give it.
+    """Return the state of the kill switch, under any of the names that servers use.
 
     Raises:
-        ServerError: it does not say so plainly. The caller must take that for a switch that is on.
+        ServerError: the state is unclear. The caller must treat the switch as on.
     """
     raw = mapping_of(body)
     said = [raw[name] for name in ("blocked", "active", "is_active") if name in raw]
@@ -134,10 +135,10 @@ def kill_switch_of(body: bytes) -> KillSwitchState:
 
 
 def page_of(body: bytes) -> ActionPage:
-    """A page of actions.
+    """Return a page of actions.
 
     Raises:
-        ServerError: it is none.
+        ServerError: the answer is not a page.
     """
     page = _converted(mapping_of(body), _Page)
     actions = [_result(action, None) for action in page.actions]
@@ -145,20 +146,20 @@ def page_of(body: bytes) -> ActionPage:
 
 
 def mapping_of(body: bytes) -> dict[str, Any]:
-    """An answer that is a JSON object.
+    """Return the answer as a JSON object.
 
     Raises:
-        ServerError: it is something else.
+        ServerError: the answer is not a JSON object.
     """
     found: dict[str, Any] = _decoded(body, dict[str, Any], "a JSON object")
     return found
 
 
 def items_of(body: bytes, name: str) -> list[dict[str, Any]]:
-    """An answer that is a list of JSON objects, bare or under ``name``.
+    """Return an answer that is a list of JSON objects, bare or under ``name``.
 
     Raises:
-        ServerError: it is something else.
+        ServerError: the answer is not such a list.
     """
     raw: Any = _decoded(body, dict[str, Any] | list[Any], "a JSON object or list")
     found = raw.get(name) if isinstance(raw, dict) else raw
@@ -169,8 +170,8 @@ def _result(raw: dict[str, Any], asked: str | None) -> ActionResult:
     wire = _converted(raw, _Wire)
     names = [str(name) for name in (wire.action_id, wire.id) if name is not None and name != ""]
     if not names:
-        raise _unusable("it names no action")
-    # Where the only name is the number, and another kind of name was asked for, nothing can be compared.
+        raise _unusable("it has no action id")
+    # If the answer has only a number, and another kind of id was requested, the two cannot be compared.
     if asked is not None and asked not in names and (wire.action_id is not None or asked.isdecimal()):
         raise _unusable("it is about another action than the one asked for")
     status = _status(wire)
@@ -206,11 +207,11 @@ def _status(wire: _Wire) -> Decision:
     status = meant.pop()
     if status is Decision.APPROVED:
         if wire.execution_allowed is False:
-            raise _unusable("it is approved, and its execution is not allowed")
+            raise _unusable("it is approved, but its execution is not allowed")
         if wire.requires_approval is True:
-            raise _unusable("it is approved, and still requires an approval")
+            raise _unusable("it is approved, but still requires an approval")
         if wire.success is False:
-            raise _unusable("it is approved, and no success")
+            raise _unusable("it is approved, but success is false")
     return status
 
 
@@ -220,7 +221,7 @@ def _level(named: str | None, score: float) -> RiskLevel:
     try:
         return RiskLevel(named)
     except ValueError:
-        raise _unusable(f"{_short(named)} is no risk level") from None
+        raise _unusable(f"{_short(named)} is not a risk level") from None
 
 
 def _decoded(body: bytes, kind: Any, what: str) -> Any:
@@ -228,8 +229,8 @@ def _decoded(body: bytes, kind: Any, what: str) -> Any:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise ServerError(
-            f"The control plane answered with something that is not {what}. Check that ASCEND_API_URL is an Ascend "
-            "server's address, and that nothing between here and there answers in its place."
+            f"The control plane did not answer with {what}. Check that ASCEND_API_URL is an Ascend "
+            "server's address, and that no proxy answers in its place."
         ) from None
 
 
@@ -241,7 +242,7 @@ def _converted(value: Any, kind: type[T]) -> T:
 
 
 def _unusable(why: str) -> ServerError:
-    return ServerError(f"The control plane's answer cannot be used: {why}. Nothing was approved by it.")
+    return ServerError(f"The control plane's answer cannot be used: {why}. It approves nothing.")
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What every operation is made of: one endpoint asked under a client's identity, and an answer of plain data."""
+"""The base of every operation: send one request to an endpoint under a client's identity, and return plain data."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ascend_guard.model import ActionResult, KillSwitchState
 from .answers import decision_of, kill_switch_of, mapping_of
 
 Data = dict[str, Any]
-"""An answer as the server gave it."""
+"""The JSON value of an answer, as the server sent it."""
 
 KEYED = frozenset({"submit_action", "submit_mcp_action", "claim_action"})
-"""Endpoints that know a request that is sent again by its ``Idempotency-Key``."""
+"""Endpoints that recognise a resent request by its ``Idempotency-Key``."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -41,19 +41,19 @@ def ask(
     deadline: float | None = None,
     until: float | None = None,
 ) -> Exchange[Answer]:
-    """Ask an endpoint of the table by its name.
+    """Send a request to an endpoint of the table, by its name.
 
     Args:
-        api: who asks.
-        name: the endpoint's.
-        body: of its type, or a mapping for it.
-        parameters: of its path.
-        query: of its address; what is None is left out.
-        token: a person's, sent instead of the API key.
-        key: makes a resent request the same one; a new one where the endpoint takes one and none is given.
-        retry: what is sent again.
-        deadline: a moment of the identity's clock.
-        until: another, by which pauses end; the identity's own when left out.
+        api: the client's identity.
+        name: the endpoint's name.
+        body: of the endpoint's type, or a mapping that converts to it.
+        parameters: the path parameters.
+        query: the query parameters; those that are None are left out.
+        token: a person's token, sent instead of the API key.
+        key: the idempotency key; where the endpoint accepts one and none is given, a new one.
+        retry: which failures are retried.
+        deadline: a time of the identity's clock.
+        until: the time by which pauses must end; by default the identity's own.
     """
     endpoint = BY_NAME[name]
     raw = encoded(endpoint, body)
@@ -87,7 +87,7 @@ def told(
     token: str | None = None,
     **parameters: Any,
 ) -> Exchange[Data]:
-    """Ask an endpoint whose answer is handed on as it is; ``parameters`` are those of its path."""
+    """Send a request and return the answer unchanged; ``parameters`` are the path parameters."""
     answer = yield from ask(api, name, body=body, parameters=parameters, query=query, token=token)
     return mapping_of(answer.body)
 
@@ -102,63 +102,63 @@ def call(
     token: str | None = None,
     **parameters: Any,
 ) -> Exchange[Data]:
-    """Ask any endpoint of the API by its operation id, as ``/openapi.json`` names it, for those without a method.
+    """Call any endpoint by its operation id in ``/openapi.json``. For endpoints without a method of their own.
 
     Args:
         endpoint: such as ``cascade_kill``.
         body: a mapping of its fields.
-        query: of its address.
-        token: a person's, sent instead of the API key.
-        **parameters: of its path.
+        query: the query parameters.
+        token: a person's token, sent instead of the API key.
+        **parameters: the path parameters.
 
     Raises:
         ValidationError: there is no such endpoint, or the body does not fit it.
         AscendError: see ``ascend_guard.exceptions``.
     """
     if endpoint not in BY_NAME:
-        raise ValidationError(f"There is no endpoint {endpoint!r}. /openapi.json names them (operationId).")
+        raise ValidationError(f"There is no endpoint {endpoint!r}. /openapi.json lists them (operationId).")
     return (yield from told(api, endpoint, body=body, query=query, token=token, **parameters))
 
 
 def decided(answer: Answer, asked: str | None = None) -> ActionResult:
-    """The decision in an answer. Only 200 carries one (REST API document, "Complete Example").
+    """Return the decision in an answer. Only status 200 carries one (REST API document, "Complete Example").
 
     Raises:
-        ServerError: there is none in it.
+        ServerError: the answer has no decision.
     """
     if answer.status != 200:
-        raise ServerError(f"The control plane answered {answer.status} where only 200 carries a decision.")
+        raise ServerError(f"The control plane answered {answer.status} but only 200 carries a decision.")
     return decision_of(answer.body, asked)
 
 
 def kill_switch_asked(
     api: Identity, agent_id: str | None, end: float = math.inf
 ) -> Exchange[KillSwitchState]:
-    """How the server says that the kill switch stands. Any answer but a plain one is an error, and counts as on.
+    """Return the state of the kill switch from the server. Any unclear answer is an error, and counts as on.
 
     Args:
-        api: who asks.
-        agent_id: whose switch counts; None for the organization's.
-        end: a moment of the identity's clock by which this ends, if that is before ``ANSWER_SECONDS`` have passed.
+        api: the client's identity.
+        agent_id: the agent whose switch counts; None for the organization's.
+        end: a time of the identity's clock at which to give up, if it is before ``ANSWER_SECONDS`` have passed.
     """
     deadline = min(end, api.clock() + ANSWER_SECONDS)
     query = {"agent_id": agent_id}
     answer = yield from ask(api, "get_kill_switch", query=query, retry=LOST_CONNECTION, deadline=deadline)
     if answer.status != 200:
-        raise ServerError(f"The control plane answered {answer.status} where 200 was expected.")
+        raise ServerError(f"The control plane answered {answer.status} but 200 was expected.")
     return kill_switch_of(answer.body)
 
 
 def present(**fields: Any) -> Data:
-    """Those that are not None."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def plain(name: str, value: Mapping[str, Any] | None) -> Data | None:
-    """A mapping of any kind as JSON has it.
+    """Return a mapping of any kind as plain JSON data.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: the value is not a mapping.
     """
     if value is None:
         return None
@@ -168,16 +168,16 @@ def plain(name: str, value: Mapping[str, Any] | None) -> Data | None:
 
 
 def require_seconds(name: str, value: object, *, least: float = 0.0, scale: float = 1.0) -> float:
-    """A length of time that a clock can measure.
+    """Return a length of time in seconds, checked.
 
     Args:
         name: for the message.
-        value: what the caller gave.
-        least: it must be more than this, or as much if this is 0.
-        scale: how many of its units a second has.
+        value: the caller's value.
+        least: the value must be greater; 0 itself is allowed when this is 0.
+        scale: how many of the value's units are one second.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: the value is not such a number.
     """
     if (
         isinstance(value, bool)

@@ -1,4 +1,5 @@
-"""The documented client, twice: every operation is written once as a generator, and is a method of both."""
+"""The documented client in two classes, blocking and asynchronous: each operation is one generator, and a method of
+both."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ LARGEST_PAGE = 100
 """REST API document, "List Actions"."""
 
 THREADS = 32
-"""Requests that one ``AsyncAscendClient`` has under way at most; the others wait, without a thread."""
+"""The most requests that one ``AsyncAscendClient`` has in progress; further requests wait, without a thread."""
 
 
 def _method(
@@ -63,8 +64,8 @@ def _coroutine(
 
 
 def _as_method(call: C, operation: Callable[..., object]) -> C:
-    """What ``help`` shows: a method's parameters and result instead of an exchange's."""
-    # Functions have these attributes, though the type of a callable does not say so.
+    """Set what ``help`` shows: a method's parameters and result instead of those of an exchange."""
+    # Functions have these attributes, but the type ``Callable`` does not declare them.
     signature = inspect.signature(operation)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     result = re.sub(r"^Exchange\[(.*)\]$", r"\1", str(signature.return_annotation))
@@ -76,24 +77,24 @@ def _as_method(call: C, operation: Callable[..., object]) -> C:
 
 
 class _Client:
-    """What both have: an identity, and a transport under it.
+    """The common part: an identity and its transport.
 
     Args:
         api_key: begins with ``ask_`` or ``owkai_`` (``ASCEND_API_KEY``).
-        api_url: the control plane's address (``ASCEND_API_URL``); ``https://pilot.owkai.app`` when nothing says.
-        timeout: seconds one request may take.
-        debug: whether requests and answers are logged, without secrets, on ``ascend_guard.client`` (``ASCEND_DEBUG``).
+        api_url: the control plane's address (``ASCEND_API_URL``); by default ``https://pilot.owkai.app``.
+        timeout: seconds for one request.
+        debug: whether to log requests and answers, without secrets, on ``ascend_guard.client`` (``ASCEND_DEBUG``).
         agent_id: the agent that calls are made for (``ASCEND_AGENT_ID``).
         agent_name: its name for people (``ASCEND_AGENT_NAME``).
-        environment: the name of the environment this runs in; ``production`` when nothing says.
+        environment: the name of the environment; by default ``production``.
         signing_secret: signs every request that has a body (``X-Signature``).
-        retry_for: seconds within which pauses before another attempt must end, those of ``Retry-After`` included; a server
-            that asks for a longer one is not waited for.
-        session: where proxies, certificates and authentication are taken from.
+        retry_for: seconds within which the pauses between retries must end, including those of ``Retry-After``. If a server
+            asks for a longer pause, the client does not wait.
+        session: its proxies, certificates and authentication are used.
 
     Raises:
-        AuthenticationError: there is no key, or it is not formed like one.
-        ConfigurationError: something else cannot be used; the message names the remedy.
+        AuthenticationError: the key is missing or malformed.
+        ConfigurationError: another setting cannot be used; the message says how to fix it.
     """
 
     def __init__(
@@ -134,8 +135,8 @@ class _Client:
         )
         self._following = following = Following(identity, connect)
         self._identity = msgspec.structs.replace(identity, pushed=following.state, follow=following.start)
-        self._threads = Threads(THREADS, "ascend-guard-client")  # used by coroutines alone
-        # A client that is dropped without being closed leaves no thread and no connection behind.
+        self._threads = Threads(THREADS, "ascend-guard-client")  # only coroutines use them
+        # A client that is collected without ``close`` leaves no thread and no connection behind.
         weakref.finalize(self, following.close).atexit = False
         self._sender: Sender = self._transport
         if self._identity.debug:
@@ -147,7 +148,7 @@ class _Client:
 
 
 class AscendClient(_Client):
-    """The Ascend API, blocking. Threads may share one; also a context manager that closes itself."""
+    """The Ascend API, blocking. Threads may share one client. As a context manager it closes itself."""
 
     call = _method(asking.call)
     submit_action = _method(actions.submit_action)
@@ -201,19 +202,19 @@ class AscendClient(_Client):
     def iterate_actions(
         self, *, status: str | None = None, agent_id: str | None = None, limit: int = LARGEST_PAGE
     ) -> Iterator[ActionResult]:
-        """Every action, newest first, each once; pages are asked for as they are needed.
+        """Yield every action once, newest first. Pages are requested as needed.
 
         Args:
-            status: approved, denied or pending; all when left out.
-            agent_id: one agent's only.
-            limit: how many are asked for at a time, 1 to 100.
+            status: approved, denied or pending; by default all.
+            agent_id: yield only this agent's actions.
+            limit: the page size, 1 to 100.
         """
         pages = _Pages()
         while pages.more:
             yield from pages.take(self.list_actions(limit, pages.offset, status, agent_id))
 
     def close(self) -> None:
-        """Close idle connections. Closing twice is no error."""
+        """Close idle connections. It may be called twice."""
         self._following.close()
         self._transport.close()
 
@@ -230,9 +231,9 @@ class AscendClient(_Client):
 
 
 class AsyncAscendClient(_Client):
-    """The Ascend API for coroutines: the same methods, to be awaited; also an asynchronous context manager.
+    """The Ascend API for coroutines: the same methods, to be awaited. As an asynchronous context manager it closes itself.
 
-    Requests go through a few threads of its own. Nothing holds one while it waits for a decision or between attempts.
+    Requests use a few threads of the client. Waiting for a decision or between retries holds no thread.
     """
 
     call = _coroutine(asking.call)
@@ -287,12 +288,12 @@ class AsyncAscendClient(_Client):
     async def iterate_actions(
         self, *, status: str | None = None, agent_id: str | None = None, limit: int = LARGEST_PAGE
     ) -> AsyncIterator[ActionResult]:
-        """Every action, newest first, each once; pages are asked for as they are needed.
+        """Yield every action once, newest first. Pages are requested as needed.
 
         Args:
-            status: approved, denied or pending; all when left out.
-            agent_id: one agent's only.
-            limit: how many are asked for at a time, 1 to 100.
+            status: approved, denied or pending; by default all.
+            agent_id: yield only this agent's actions.
+            limit: the page size, 1 to 100.
         """
         pages = _Pages()
         while pages.more:
@@ -300,7 +301,7 @@ class AsyncAscendClient(_Client):
                 yield action
 
     async def close(self) -> None:
-        """Close idle connections and let the threads go. Closing twice is no error."""
+        """Close idle connections and end the threads. It may be called twice."""
         self._following.close()
         self._transport.close()
         self._threads.close()
@@ -318,7 +319,7 @@ class AsyncAscendClient(_Client):
 
 
 class _Pages:
-    """How far through a list one is. Actions that arrive meanwhile move the others on; none is shown twice."""
+    """The position in a list. New actions shift the others to later positions; no action is returned twice."""
 
     def __init__(self) -> None:
         self.offset = 0
@@ -329,5 +330,5 @@ class _Pages:
         fresh = [action for action in page.actions if action.action_id not in self._seen]
         self._seen.update(action.action_id for action in fresh)
         self.offset += len(page.actions)
-        self.more = page.has_more and bool(fresh)  # a server that gives the same page for ever ends here
+        self.more = page.has_more and bool(fresh)  # ends for a server that sends the same page for ever
         return fresh

@@ -1,7 +1,8 @@
-"""The pushed stream of a client that submits: while it is live, the kill switch costs no request.
+"""The pushed stream of a client that submits: while it is live, checking the kill switch needs no request.
 
-It begins after a first submission found the server there, and only where the server says that it has a stream; any other
-server is asked before each submission, as its document says. It ends with ``close``, or when its client is collected.
+It begins after the first successful submission, and only if the server says that it has a stream. For any other server the
+client requests the state before each submission, as the document says. It ends with ``close``, or when its client is
+collected.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ascend_guard.client.guard.feed import Feed
-from ascend_guard.client.guard.protocol import features_of
+from ascend_guard.client.guard.wire_format import features_of
 from ascend_guard.client.http.exchange import ONCE, run
 from ascend_guard.client.http.identity import Identity
 from ascend_guard.client.http.transport import Stream, Transport
@@ -19,15 +20,15 @@ from ascend_guard.model import KillSwitchState
 from .asking import ask
 
 FEATURES_TIMEOUT = 5.0
-"""Seconds in which the server says what it can do."""
+"""Seconds for the server to answer which features it has."""
 
 
 class Following:
-    """What is known of the kill switch without asking.
+    """The state of the kill switch that is known without a request.
 
     Args:
-        identity: who listens.
-        connect: makes the transport that the stream has for itself.
+        identity: the client's identity.
+        connect: creates the stream's own transport.
     """
 
     def __init__(self, identity: Identity, connect: Callable[[], Transport]) -> None:
@@ -38,22 +39,22 @@ class Following:
         self._feed = Feed(self._open, identity.clock)
 
     def state(self, agent_id: str) -> KillSwitchState | None:
-        """Whether an agent is stopped; None when the stream is not live."""
+        """Return whether an agent is stopped; None when the stream is not live."""
         return self._feed.state(agent_id)
 
     def start(self) -> None:
-        """Begin to listen, in a thread of its own, if that was not done before."""
+        """Start to listen, in a thread of its own, if that has not been done."""
         self._feed.start()
 
     def close(self) -> None:
-        """Stop listening. Closing twice is no error."""
+        """Stop listening. It may be called twice."""
         self._feed.close()
         transport = self._transport
         if transport is not None:
             transport.close()
 
     def _open(self, last_id: str | None, silence: float) -> Stream:
-        """In the feed's thread."""
+        """Open the stream. Runs in the feed's thread."""
         if self._transport is None:
             self._transport = self._connect()
         if self._streams is None:

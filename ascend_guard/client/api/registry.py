@@ -30,13 +30,13 @@ def register_agent(
         agent_id: the client's own agent when left out.
         display_name: its display name.
         agent_type: such as ``supervised``.
-        environment: the client's own when left out.
+        environment: by default the client's own.
         capabilities: such as ``data_access``.
         allowed_resources: what it is meant to use.
         metadata: any further data.
 
     Raises:
-        ConflictError: it is registered already.
+        ConflictError: the agent is already registered.
     """
     found = api.require_agent(agent_id)
     own = api.agent_name if found == api.agent_id else None
@@ -57,7 +57,7 @@ def get_agent(api: Identity, /, agent_id: str | None = None) -> Exchange[Data]:
     """Get an agent: ``status``, ``trust_level``, ``action_count``, ``denial_count``.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
     """
     return (yield from told(api, "get_agent", agent_id=api.require_agent(agent_id)))
 
@@ -99,7 +99,7 @@ def deregister_agent(api: Identity, /, agent_id: str | None = None) -> Exchange[
     """Delete an agent's registration. Its actions are kept.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
     """
     return (yield from told(api, "deregister_agent", agent_id=api.require_agent(agent_id)))
 
@@ -145,7 +145,7 @@ def get_pending_commands(api: Identity, /, agent_id: str | None = None) -> Excha
     """List the commands for an agent, broadcasts included: BLOCK, UNBLOCK, SUSPEND, RATE_LIMIT, QUARANTINE.
 
     Args:
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
     """
     parameters = {"agent_id": api.require_agent(agent_id)}
     answer = yield from ask(api, "list_commands", parameters=parameters)
@@ -268,7 +268,7 @@ def get_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
     """Get an MCP server.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
     """
     return (yield from told(api, "get_mcp_server", server_name=server_name))
 
@@ -277,7 +277,7 @@ def activate_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
     """Activate an MCP server: its tools may be called.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
     """
     return (yield from told(api, "activate_mcp_server", server_name=server_name))
 
@@ -286,7 +286,7 @@ def deactivate_mcp_server(api: Identity, /, server_name: str, reason: str | None
     """Deactivate an MCP server: its tools are refused.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
         reason: for the audit trail.
     """
     body = present(reason=reason) or None
@@ -297,7 +297,7 @@ def delete_mcp_server(api: Identity, /, server_name: str) -> Exchange[Data]:
     """Delete an MCP server: its tools are refused.
 
     Args:
-        server_name: as it was registered.
+        server_name: its registered name.
     """
     return (yield from told(api, "delete_mcp_server", server_name=server_name))
 

@@ -1,13 +1,13 @@
-"""A submission, as a generator of effects: the kill switch first, then one action however often it is sent.
+"""A submission as a generator of effects: check the kill switch, then submit one action, with retries.
 
 Rules (promises 1 and 4):
 
-1. Nothing is submitted unless the kill switch is known to be off: from the pushed stream while it is live, which costs no
-   request, else from the server. Whatever keeps its state from being known counts as on (REST API document, "Fail-Closed
+1. Nothing is submitted unless the kill switch is known to be off: from the pushed stream while it is live, which needs no
+   request, else from the server. If its state cannot be known, it counts as on (REST API document, "Fail-Closed
    Reference Implementations").
-2. Every attempt of one submission carries the same idempotency key and the same body, so it is one action.
-3. It is sent again after 429, 500, 502, 503 and 504 (SDK document, "Retry Behavior"). A server that has had too many
-   requests is asked again after as long as it says, if that ends before the caller's deadline; else the error says how long.
+2. Every attempt of one submission has the same idempotency key and the same body, so it is one action.
+3. It is retried after 429, 500, 502, 503 and 504 (SDK document, "Retry Behavior"). If a server asks to wait, the client
+   waits that long if it ends before the caller's deadline; otherwise the error contains the wait.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, KillSwitch
 from .asking import Data, ask, decided, kill_switch_asked
 
 EXPLAINED = (NetworkError, TimeoutError, RateLimitError)
-"""What the SDK document catches by its own name ("Production Error Handling")."""
+"""The name that the SDK document catches ("Production Error Handling")."""
 
 _KEY = re.compile(r"[!-~]{1,255}")
 
@@ -42,20 +42,20 @@ _KEY = re.compile(r"[!-~]{1,255}")
 def submit(
     api: Identity, endpoint: str, body: Data, agent_id: str, idempotency_key: str | None, until: float
 ) -> Exchange[ActionResult]:
-    """Have an action decided.
+    """Submit an action for a decision.
 
     Args:
-        api: who asks.
+        api: the client's identity.
         endpoint: ``submit_action`` or ``submit_mcp_action``.
         body: the action's fields.
-        agent_id: whose kill switch counts.
-        idempotency_key: of every attempt; a new one when None.
-        until: a moment of the identity's clock by which pauses end.
+        agent_id: the agent whose kill switch counts.
+        idempotency_key: the key of every attempt; None for a new one.
+        until: the time of the identity's clock by which pauses must end.
 
     Raises:
-        KillSwitchError: the kill switch is on, or its state cannot be known.
+        KillSwitchError: the kill switch is on, or its state is unknown.
         ValidationError: the action cannot be judged.
-        AscendError: as ``exchange`` raises it; then nothing may run.
+        AscendError: as raised by ``exchange``; the action must not run.
     """
     for name in ("agent_id", "agent_name", "action_type", "resource"):
         require_text(name, body.get(name))
@@ -67,7 +67,7 @@ def submit(
         raise ValidationError(
             "idempotency_key must be text of 1 to 255 printable ASCII characters without spaces."
         )
-    encoded(BY_NAME[endpoint], body)  # what cannot be sent is refused before anything is
+    encoded(BY_NAME[endpoint], body)  # a body that cannot be encoded is refused before any request
     state = api.pushed(agent_id)
     if state is not None:
         _require_off(api, state)
@@ -79,7 +79,8 @@ def submit(
 
 
 def _asked_until(api: Identity, agent_id: str, until: float) -> Exchange[None]:
-    """Ask for the kill switch; where the server has had too many requests, as soon as it says."""
+    """Request the state of the kill switch. If the server has had too many requests, wait as long as it says, then
+    repeat."""
     for attempts_left in reversed(range(DOCUMENTED.attempts)):
         try:
             return (yield from require_running(api, agent_id))
@@ -93,11 +94,11 @@ def _asked_until(api: Identity, agent_id: str, until: float) -> Exchange[None]:
 
 
 def require_running(api: Identity, agent_id: str | None, end: float = math.inf) -> Exchange[None]:
-    """Go on only when the server says that the kill switch is off.
+    """Continue only when the server says that the kill switch is off.
 
     Raises:
-        KillSwitchError: it is on, or its state cannot be known.
-        NetworkError, TimeoutError, RateLimitError: nobody said that it is off; so do those of ``kill_switch.EXPLAINED``.
+        KillSwitchError: it is on, or its state is unknown.
+        NetworkError, TimeoutError, RateLimitError: no answer says that it is off; errors of ``kill_switch.EXPLAINED`` too.
     """
     try:
         state = yield from kill_switch_asked(api, agent_id, end)
@@ -111,7 +112,8 @@ def _require_off(api: Identity, state: KillSwitchState) -> None:
         whom = f"agent {state.agent_id!r}" if state.agent_id else "every agent"
         reason = readable(state.reason or "", api.secrets())
         raise KillSwitchError(
-            f"Blocked: the kill switch is on for {whom}{f': {reason}' if reason else ''}. Nothing may run until it is "
+            f"Blocked: the kill switch is on for {whom}{f': {reason}' if reason else ''}. No action may run "
+            f"until it is "
             "released.",
             reason=reason or "kill switch on",
         )

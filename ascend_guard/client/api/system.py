@@ -1,4 +1,4 @@
-"""People's decisions, the kill switch, the audit log, webhooks and the server itself, as generators of effects."""
+"""Operations on approvals, the kill switch, the audit log, webhooks and the server itself, as generators of effects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHORTEST_REASON = 10
 
 
 def get_approval(api: Identity, /, approval_id: str) -> Exchange[Data]:
-    """How an approval stands: ``status``, ``approved_by``, ``decided_at``, ``comments``.
+    """Return the state of an approval: ``status``, ``approved_by``, ``decided_at``, ``comments``.
 
     Args:
         approval_id: ``approval_request_id`` of a pending action's metadata.
@@ -34,17 +34,17 @@ def approve_action(
     token: str,
     arguments: Mapping[str, Any] | None = None,
 ) -> Exchange[Data]:
-    """Approve an action. An API key can never do that (REST API document, "Authentication Requirements Per Endpoint").
+    """Approve an action. No API key can do this (REST API document, "Authentication Requirements Per Endpoint").
 
     Args:
-        action_id: the action's.
+        action_id: the action's id.
         comments: for the audit trail.
-        token: the person's own, sent instead of the API key.
-        arguments: replace the caller's; the policy judges them now, and the whole edited call when it runs.
+        token: the person's own token, sent instead of the API key.
+        arguments: replace the caller's arguments. The policy judges them now, and the whole edited call when it runs.
 
     Raises:
-        AuthenticationError: the token is nobody's, or has expired.
-        ConflictError: it is decided already.
+        AuthenticationError: the token is unknown or has expired.
+        ConflictError: the action is already decided.
     """
     _require_person()
     body = present(comments=comments, arguments=plain("arguments", arguments))
@@ -57,14 +57,14 @@ def deny_action(
     """Deny an action. The denial answers the same call until it ends or is cleared.
 
     Args:
-        action_id: the action's.
+        action_id: the action's id.
         comments: for the audit trail.
-        token: the person's own, sent instead of the API key.
-        reason: what the agent is told.
+        token: the person's own token, sent instead of the API key.
+        reason: the reason for the agent.
 
     Raises:
-        AuthenticationError: the token is nobody's, or has expired.
-        ConflictError: it is decided already.
+        AuthenticationError: the token is unknown or has expired.
+        ConflictError: the action is already decided.
     """
     _require_person()
     body = present(comments=comments, reason=reason)
@@ -74,16 +74,16 @@ def deny_action(
 def clear_denial(
     api: Identity, /, action_id: str, comments: str | None = None, *, token: str
 ) -> Exchange[Data]:
-    """End a person's denial: the same call made again asks people anew.
+    """Clear a person's denial: the same call made again requests a new decision.
 
     Args:
-        action_id: the denied action's.
+        action_id: the id of the denied action.
         comments: for the audit trail.
-        token: the person's own, sent instead of the API key.
+        token: the person's own token, sent instead of the API key.
 
     Raises:
-        AuthenticationError: the token is nobody's, or has expired.
-        ConflictError: no person's denial of it holds.
+        AuthenticationError: the token is unknown or has expired.
+        ConflictError: no person's denial of the action is in force.
     """
     _require_person()
     return (
@@ -94,7 +94,7 @@ def clear_denial(
 
 
 def _require_person() -> None:
-    """An agent cannot approve itself: whoever is inside a governed call is no person, whatever token it holds."""
+    """Refuse calls from inside a governed call, with any token: an agent cannot approve itself."""
     if current() is not None:
         raise AuthenticationError(
             "A governed tool cannot approve, deny or clear a denial: only a person can, from outside the agent's calls."
@@ -113,16 +113,16 @@ def evaluate_policy(
     tool_name: str | None = None,
     agent_id: str | None = None,
 ) -> Exchange[Data]:
-    """What would be decided. Nothing is recorded as an action, and nothing may run on it.
+    """Return what would be decided. No action is recorded, and no action may run on the result.
 
     Args:
         action_type: action category.
-        resource: what it would be done to.
+        resource: what it would act on.
         risk_score: 0 to 100.
         context: execution context.
         parameters: the action's details.
         tool_name: the tool or service.
-        agent_id: the client's own agent when left out.
+        agent_id: by default the client's own agent.
     """
     body = present(
         action_type=action_type,
@@ -139,12 +139,12 @@ def evaluate_policy(
 def trigger_kill_switch(
     api: Identity, /, organization_id: int | str, reason: str, *, agent_id: str | None = None
 ) -> Exchange[Data]:
-    """Stop every agent of an organization, or one. An admin's key is needed.
+    """Stop every agent of an organization, or one agent. Needs an admin's key.
 
     Args:
-        organization_id: the organization's.
+        organization_id: the organization's id.
         reason: at least 10 characters, for the audit trail.
-        agent_id: stop this agent only.
+        agent_id: stop only this agent.
     """
     return (yield from _turn(api, "trigger_kill_switch", organization_id, reason, agent_id))
 
@@ -152,22 +152,22 @@ def trigger_kill_switch(
 def release_kill_switch(
     api: Identity, /, organization_id: int | str, reason: str, *, agent_id: str | None = None
 ) -> Exchange[Data]:
-    """Let agents go on. An admin's key is needed.
+    """Turn the kill switch off. Needs an admin's key.
 
     Args:
-        organization_id: the organization's.
+        organization_id: the organization's id.
         reason: at least 10 characters, for the audit trail.
-        agent_id: release this agent's own switch only.
+        agent_id: turn off only this agent's own switch.
     """
     return (yield from _turn(api, "release_kill_switch", organization_id, reason, agent_id))
 
 
 def query_audit_log(api: Identity, /, limit: int = 50, offset: int = 0) -> Exchange[Data]:
-    """A page of the audit trail, newest first.
+    """Return a page of the audit trail, newest first.
 
     Args:
-        limit: the most a page holds.
-        offset: how many to leave out.
+        limit: the page size.
+        offset: how many records to skip.
     """
     return (yield from told(api, "list_audit_log", query={"limit": limit, "offset": offset}))
 
@@ -175,20 +175,20 @@ def query_audit_log(api: Identity, /, limit: int = 50, offset: int = 0) -> Excha
 def configure_webhook(
     api: Identity, /, url: str, events: Sequence[str], secret: str | None = None, agent_id: str | None = None
 ) -> Exchange[Data]:
-    """Have events sent to an address.
+    """Create a webhook: send events to an address.
 
     Args:
         url: https.
         events: such as ``action.approved``.
-        secret: signs what is sent; at least 16 characters. Without it one is made, and shown in this answer only.
-        agent_id: one agent's events only.
+        secret: signs what is sent; at least 16 characters. By default one is created, and returned in this answer only.
+        agent_id: send only this agent's events.
     """
     body = present(url=url, events=list(events), secret=secret, agent_id=agent_id)
     return (yield from told(api, "configure_webhook", body=body))
 
 
 def list_webhooks(api: Identity, /) -> Exchange[list[Data]]:
-    """The organization's webhooks."""
+    """Return the organization's webhooks."""
     answer = yield from ask(api, "list_webhooks")
     return items_of(answer.body, "webhooks")
 
@@ -202,33 +202,33 @@ def update_webhook(
     secret: str | None = None,
     active: bool | None = None,
 ) -> Exchange[Data]:
-    """Change a webhook; what is left out stays as it is.
+    """Change a webhook. Fields that are left out stay unchanged.
 
     Args:
-        webhook_id: the webhook's.
+        webhook_id: the webhook's id.
         url: https.
         events: such as ``action.approved``.
         secret: at least 16 characters.
-        active: whether anything is sent.
+        active: whether events are sent.
     """
     body = present(url=url, events=None if events is None else list(events), secret=secret, active=active)
     return (yield from told(api, "update_webhook", body=body, webhook_id=webhook_id))
 
 
 def delete_webhook(api: Identity, /, webhook_id: str) -> Exchange[Data]:
-    """Forget a webhook.
+    """Delete a webhook.
 
     Args:
-        webhook_id: the webhook's.
+        webhook_id: the webhook's id.
     """
     return (yield from told(api, "delete_webhook", webhook_id=webhook_id))
 
 
 def test_webhook(api: Identity, /, webhook_id: str) -> Exchange[Data]:
-    """Have a test event sent now: ``success``, ``status_code``, ``response_time_ms``, ``error``.
+    """Send a test event now: ``success``, ``status_code``, ``response_time_ms``, ``error``.
 
     Args:
-        webhook_id: the webhook's.
+        webhook_id: the webhook's id.
     """
     return (yield from told(api, "test_webhook", webhook_id=webhook_id))
 
@@ -236,24 +236,25 @@ def test_webhook(api: Identity, /, webhook_id: str) -> Exchange[Data]:
 def list_webhook_deliveries(
     api: Identity, /, webhook_id: str, limit: int = 100, offset: int = 0
 ) -> Exchange[Data]:
-    """What was sent to a webhook, and how that went, newest first.
+    """Return the deliveries of a webhook and their results, newest first.
 
     Args:
-        webhook_id: the webhook's.
-        limit: the most a page holds.
-        offset: how many to leave out.
+        webhook_id: the webhook's id.
+        limit: the page size.
+        offset: how many deliveries to skip.
     """
     query = {"limit": limit, "offset": offset}
     return (yield from told(api, "list_deliveries", query=query, webhook_id=webhook_id))
 
 
 def deployment_info(api: Identity, /) -> Exchange[Data]:
-    """What the server is: ``version``, ``environment``, ``region``, ``features``."""
+    """Return the server's ``version``, ``environment``, ``region`` and ``features``."""
     return (yield from told(api, "deployment_info"))
 
 
 def test_connection(api: Identity, /) -> Exchange[ConnectionStatus]:
-    """Whether the control plane answers, and how fast. Never raises. It does not try the key: any action does."""
+    """Return whether the control plane answers, and how fast. Never raises. It does not check the API key; any action
+    does."""
     try:
         began = api.clock()
         health = yield from ask(api, "health", retry=ONCE)
@@ -271,7 +272,7 @@ def _turn(
 ) -> Exchange[Data]:
     if not isinstance(reason, str) or len(reason.strip()) < _SHORTEST_REASON:
         raise ValidationError(
-            f"The reason must have at least {_SHORTEST_REASON} characters: it is for the audit trail."
+            f"The reason must have at least {_SHORTEST_REASON} characters: the audit trail records it."
         )
     body = present(reason=reason, agent_id=agent_id)
     return (yield from told(api, name, body=body, organization_id=organization_id))

@@ -1,1 +1,1 @@
-"""The control plane of a guard whose decisions are made by a server."""
+"""The control plane of governed calls that a server decides."""

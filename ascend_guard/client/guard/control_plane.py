@@ -1,9 +1,9 @@
-"""The control plane on a server: the guard's protocol over the REST API, in its banking-grade form.
+"""The control plane on a server: governed calls over the REST API, in the document's strictest form.
 
-REST API document, "Fail-Closed Reference Implementations": the kill switch is asked before every action, 402 is the kill
-switch, 429 and 503 are waited out, and whatever else happens blocks. On our own server (``features`` in
-``/api/deployment-info``) the pushed stream says how the kill switch stands and when a person has decided, and permits are
-taken on the server; any other server is polled, and a permit is taken once in this process.
+REST API document, "Fail-Closed Reference Implementations": the kill switch is checked before every action, 402 means that
+the kill switch is on, 429 and 503 are retried after a wait, and everything else blocks. Our own server (``features`` in
+``/api/deployment-info``) has a pushed stream with kill switches and decisions, and gives out the permits itself. Any other
+server is polled, and its permits are used once in this process.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from ascend_guard.kill_switch import ANSWER_SECONDS, is_off
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.processes import renewed_in_children
 
-from . import protocol
+from . import wire_format
 from .feed import Feed, LastWord, News
 from .grants import Grants, Underway
 from .outbox import Outbox
 from .outcomes import Outcomes, reported
-from .protocol import Features
 from .waiting import Inbox, Listen, Waiting, aplay, play
+from .wire_format import Features
 
 if TYPE_CHECKING:
     import requests
@@ -64,31 +64,31 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 LONGEST_SILENCE = 300.0
-"""Seconds after which a waiting call asks the server all the same."""
+"""Seconds after which a waiting call polls the server even if the stream is live."""
 
 CHANNEL_LOOK = 1.0
-"""Seconds between two looks of a waiting call at the kill switch's SNS/SQS channel."""
+"""Seconds between two checks of the kill switch's SNS/SQS channel by a waiting call."""
 
 
 class RemoteControlPlane:
-    """Decides on a server.
+    """A control plane on a server.
 
     Args:
-        api_key: ``ASCEND_API_KEY`` when left out.
-        api_url: ``ASCEND_API_URL`` when left out.
-        agent_id: the agent its calls are made for, unless the call or its scope says otherwise.
-        agent_name: that agent's name for people; the id when left out.
-        timeout: seconds one request may take.
-        poll_interval: seconds between two questions whether a person has decided, where nothing is pushed.
-        push: whether to listen to the pushed stream where there is one.
-        session: proxies, certificates and authentication are taken from it.
-        channel: the kill switch's SNS/SQS channel, started by the caller: one more that can stop, never one that lets go.
+        api_key: by default ``ASCEND_API_KEY``.
+        api_url: by default ``ASCEND_API_URL``.
+        agent_id: the agent of its calls, unless the call or its scope names another.
+        agent_name: that agent's name for people; by default the id.
+        timeout: seconds for one request.
+        poll_interval: seconds between two polls for a decision, where nothing is pushed.
+        push: whether to use the pushed stream where there is one.
+        session: its proxies, certificates and authentication are used.
+        channel: the kill switch's SNS/SQS channel, started by the caller. It can only add stops, never lift one.
 
     Attributes:
-        runner: this process, by the name the server knows it by.
+        runner: this process's name on the server.
 
     Raises:
-        AuthenticationError: there is no key, or it is not formed like one.
+        AuthenticationError: the key is missing or malformed.
         ConfigurationError: the address cannot be used.
     """
 
@@ -116,7 +116,7 @@ class RemoteControlPlane:
             signing_secret=None,
         )
         self.agent_id, self.agent_name = self._api.agent()
-        self.place = f"server {re.sub(r'//[^/@]*@', '//', self._api.api_url)}"  # where people decide
+        self.place = f"server {re.sub(r'//[^/@]*@', '//', self._api.api_url)}"  # where to decide, for people
         self.digest_key = digest_key_of(self._api.api_key.encode())
         self._transport = Transport(
             self._api.api_url, headers=self._api.headers(), timeout=timeout, session=session
@@ -147,12 +147,12 @@ class RemoteControlPlane:
         return f"RemoteControlPlane({self._api.api_url!r}, agent_id={self.agent_id!r})"
 
     def renew(self) -> None:
-        """Begin as a process of its own, with approvals of its own. Called by itself in forked children."""
+        """Start as a separate process, with its own approvals. Called automatically in forked children."""
         self.runner = uuid.uuid4().hex
         self._grants = Grants()
 
     def close(self) -> None:
-        """Send what is left to send, and let go of the server. Closing twice is no error."""
+        """Send what is still to be sent, and close the connections. It may be called twice."""
         self._feed.close()
         self._outbox.close()
         self._transport.close()
@@ -160,11 +160,11 @@ class RemoteControlPlane:
         self._threads.close()
 
     def always_denies(self, action_type: str, tool_name: str) -> bool:
-        """Whether the policy denies every such call of this agent, whatever its arguments. Raises ``AscendError``."""
+        """Return whether the policy denies every such call of this agent, with any arguments. Raises ``AscendError``."""
         body = {"action_type": action_type, "tool_name": tool_name, "resource": tool_name}
         body["agent_id"] = scoped().agent_id or self.agent_id
         answer = run(told(self._api, "evaluate_policy", body=body), self._transport)
-        return answer.get("always_denied") is True  # other servers do not say
+        return answer.get("always_denied") is True  # other servers do not have this field
 
     # --- performing ------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class RemoteControlPlane:
             state = self._known_state(effect.action.agent_id)
             if state is not None:
                 return cast(R, state)
-        # What is under way cannot be called back. If it takes a permit, say that nothing was run with it.
+        # A request in progress cannot be cancelled. If it takes a permit, report that nothing ran with it.
         underway = Underway(self._transport, partial(self._orphaned, effect))
         asked = self._api.clock()
         try:
@@ -208,12 +208,12 @@ class RemoteControlPlane:
             return cast(R, answer)
         except (asyncio.CancelledError, GeneratorExit):
             underway.abandon()
-            if isinstance(effect, Claim):  # where it was not sent, the same call may take the approval up
+            if isinstance(effect, Claim):  # if it was not sent, the same call can resume the action
                 self._detach(effect.action_id)
             raise
 
     def _known_state(self, agent_id: str) -> KillSwitchState | None:
-        """What is known of the kill switch without asking the server; None when it must be asked."""
+        """Return the state of the kill switch if it is known without a request; None when it must be requested."""
         if self._channel is not None:
             state = self._channel.state(agent_id)
             if not is_off(state):
@@ -236,11 +236,11 @@ class RemoteControlPlane:
     # --- what is asked ---------------------------------------------------------------------------------------------
 
     def _known(self) -> Exchange[Features]:
-        """What the server can do; asked once. Not knowing blocks, as everything that cannot be asked does."""
+        """Return the server's features, requested once. A failure to get them blocks, like every failed request."""
         if self._features is None:
             try:
                 answer = yield from ask(self._api, "deployment_info", retry=self._retry)
-                self._features = protocol.features_of(answer.body)
+                self._features = wire_format.features_of(answer.body)
             except NotFoundError:
                 self._features = Features()
         if self._push and self._features.stream:
@@ -249,13 +249,13 @@ class RemoteControlPlane:
 
     def _check_kill_switch(self, effect: CheckKillSwitch) -> Exchange[KillSwitchState]:
         features = yield from self._known()
-        # A platform that knows no agents' own switches answers for the organization.
+        # A platform without kill switches for single agents answers for the organization.
         agent_id = effect.action.agent_id if features.claims else None
         return (yield from kill_switch_asked(self._api, agent_id))
 
     def _submit(self, effect: Submit) -> Exchange[ActionResult]:
         features = yield from self._known()
-        body = protocol.submission(effect, features, self.runner)
+        body = wire_format.submission(effect, features, self.runner)
         answer = yield from ask(
             self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=self._retry
         )
@@ -268,7 +268,7 @@ class RemoteControlPlane:
             "get_action_status",
             parameters={"action_id": effect.action_id},
             retry=self._retry,
-            # News that comes meanwhile is not kept waiting for long.
+            # A decision that arrives meanwhile is not delayed for long.
             deadline=self._api.clock() + ANSWER_SECONDS,
         )
         result = decided(answer, effect.action_id)
@@ -278,10 +278,10 @@ class RemoteControlPlane:
         features = yield from self._known()
         if not features.claims:
             if effect.edits:
-                yield from self._withdraw(Withdraw(effect.action_id, protocol.NOT_JUDGED))
-                raise protocol.not_judged(effect)
+                yield from self._withdraw(Withdraw(effect.action_id, wire_format.NOT_JUDGED))
+                raise wire_format.not_judged(effect)
             return self._grants.take(effect.action_id)
-        path, body = {"action_id": effect.action_id}, protocol.claiming(effect, self.runner)
+        path, body = {"action_id": effect.action_id}, wire_format.claiming(effect, self.runner)
         answer = yield from ask(
             self._api, "claim_action", parameters=path, body=body, key=uuid.uuid4().hex, retry=self._retry
         )
@@ -317,10 +317,10 @@ class RemoteControlPlane:
             self._feed.forget(token)
 
     def _waiting(self, effect: AwaitDecision) -> Waiting:
-        """Until somebody has decided: listen to the feed, and ask where it may have missed something or says nothing.
+        """Wait for a decision: listen to the feed, and poll where the feed is not live or may have missed something.
 
-        A server that cannot be asked for a moment ends no wait; one that stays away does, for then nobody knows of the
-        kill switch.
+        A server that is unavailable for a moment ends no wait. One that stays unavailable does, because the state of
+        the kill switch is then unknown.
         """
         clock = self._api.clock
         ends = None if effect.timeout is None else clock() + effect.timeout
@@ -336,19 +336,19 @@ class RemoteControlPlane:
                     if ends is not None and clock() >= ends:
                         raise
                     if clock() - max(known, self._feed.heard) > self._feed.patience:
-                        raise protocol.nobody_knows(effect, error) from error
+                        raise wire_format.nobody_knows(effect, error) from error
                 while True:
                     if isinstance(news, KillSwitchState):
                         raise kill_switch_error(effect.action, news, effect.action_id, "start")
                     if news is not None and not news.is_pending():
                         approved = news.is_approved()
-                        # A permit is what a claim is answered with, and nothing else.
+                        # Only the answer to a claim is a permit.
                         return msgspec.structs.replace(news, claimed=False)
                     left = None if ends is None else ends - clock()
                     if news is not None and left is not None and left <= 0:
                         return news
                     pause = LONGEST_SILENCE if self._feed.live and news is not None else self._poll_interval
-                    if self._channel is not None:  # which can stop, and tells nobody
+                    if self._channel is not None:  # the channel can stop a call, and sends no notice
                         pause = min(pause, CHANNEL_LOOK)
                     news = yield Listen(pause if left is None else max(0.0, min(pause, left)))
                     if news is None:
@@ -358,7 +358,7 @@ class RemoteControlPlane:
                 self._detach(effect.action_id)
 
     def _standing(self, effect: AwaitDecision) -> Exchange[ActionResult | KillSwitchState]:
-        """How the action stands, unless the agent is stopped."""
+        """Return the state of the action, unless the agent is stopped."""
         agent_id = effect.action.agent_id
         state = self._known_state(agent_id)
         if state is None:
@@ -369,7 +369,7 @@ class RemoteControlPlane:
         return (yield from self._status(effect))
 
     def _detach(self, action_id: str) -> None:
-        """Nobody waits for it here any more: the same call made later may take it up."""
+        """Report that no call here waits for the action: the same call made later may resume it."""
         if self._features is not None and self._features.claims:
             runner = self.runner
             self._outbox.post(

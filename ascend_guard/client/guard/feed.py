@@ -1,7 +1,7 @@
-"""The pushed stream, as a process of agents hears it: one connection and one thread, whatever number of calls wait.
+"""The pushed stream in a process of agents: one connection and one thread for any number of waiting calls.
 
-What it says of the kill switch is believed only while it is live: connected, and heard of within two and a half heartbeats.
-A feed that falls silent knows nothing; calls then ask the server themselves, and those that wait do so after a while.
+Its kill-switch state counts only while it is live: connected, with a message within the last 2.5 heartbeats. When it is not
+live, nothing is known from it: calls request the state from the server themselves, and waiting calls do so after a while.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from ascend_guard.processes import renewed_in_children, this_process
 _log = logging.getLogger("ascend_guard.client")
 
 HEARTBEAT = 5.0
-"""Seconds between two heartbeats until the server says how many."""
+"""Seconds between two heartbeats, until the server states its own interval."""
 
 MISSED = 2.5
-"""Heartbeats that may be missed before the feed counts as silent."""
+"""Missed heartbeats after which the feed counts as silent."""
 
 PATIENCE = 15.0
-"""Seconds without a word of the server after which waiting calls end: nobody knows of the kill switch then."""
+"""Seconds without a message of the server after which waiting calls end, because the kill switch's state is unknown."""
 
 REFUSED_PAUSE = 60.0
-"""Seconds, at most, between two attempts where the server refuses the stream (4xx): each attempt counts as a request."""
+"""The most seconds between two attempts if the server refuses the stream (4xx): each attempt counts as a request."""
 
 LARGEST_EVENT = 8 << 20
 
 RUNNING = KillSwitchState(False)
 
 News = ActionResult | KillSwitchState | None
-"""What a waiting call is told; None: ask the server how the action stands, for something may have been missed."""
+"""What a waiting call receives. None: request the action's state from the server, because an event may have been missed."""
 
 
 class Chunks(Protocol):
@@ -54,11 +54,11 @@ class Chunks(Protocol):
     def __iter__(self) -> Iterator[bytes]: ...
 
     def close(self) -> None:
-        """End it, from any thread."""
+        """Close it, from any thread."""
         ...
 
     def abandon(self) -> None:
-        """In a forked child: let go of the parent's."""
+        """In a forked child: release the parent's connection."""
         ...
 
 
@@ -78,12 +78,12 @@ class _Waiting(Struct, frozen=True, eq=False):
 
 
 class Feed:
-    """What the server pushes to this process.
+    """The server's pushed events in this process.
 
     Args:
-        open_stream: opens it, from the last event's id on.
+        open_stream: opens the stream after the last event's id.
         clock: seconds.
-        patience: seconds that waiting calls put up with a feed that is not live before they ask the server themselves.
+        patience: seconds that waiting calls tolerate a feed that is not live, before they request the state themselves.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class Feed:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin with no connection and nobody waiting."""
+        """Start with no connection and no waiting calls."""
         inherited: Chunks | None = getattr(self, "_chunks", None)
         if inherited is not None:
-            inherited.abandon()  # or the server would believe in the parent for as long as its child lives
+            inherited.abandon()  # or the server would count the parent as alive as long as its child lives
         self._made_in = this_process()
         self._lock = threading.Lock()
         self._waiting: dict[str, dict[_Waiting, _Waiting]] = {}
@@ -121,7 +121,7 @@ class Feed:
         self._switches: dict[str, KillSwitchState] = {}
 
     def start(self) -> None:
-        """Begin to listen, once."""
+        """Start to listen, once."""
         if self._thread is not None:
             return
         with self._lock:
@@ -133,7 +133,7 @@ class Feed:
 
     @property
     def live(self) -> bool:
-        """Whether what it says of the kill switch is all there is to know."""
+        """Return whether the feed is live, so its kill-switch state can be used."""
         heard = self._heard
         return (
             self._ready
@@ -143,11 +143,11 @@ class Feed:
 
     @property
     def heard(self) -> float:
-        """When, by the clock, the server was last heard of."""
+        """The time of the server's last message, by the clock."""
         return self._heard if self._ready else self._lost
 
     def state(self, agent_id: str) -> KillSwitchState | None:
-        """Whether an agent is stopped; None when that is not known here."""
+        """Return whether an agent is stopped; None when that is not known here."""
         if not self.live:
             return None
         switches = self._switches
@@ -156,14 +156,14 @@ class Feed:
         return switches.get("") or switches.get(agent_id) or RUNNING
 
     def wait_for(self, action_id: str, agent_id: str, deliver: Callable[[News], None]) -> object:
-        """Tell ``deliver``, from the feed's thread, what concerns this action; the answer is for ``forget``."""
+        """Call ``deliver``, from the feed's thread, with news of this action. Returns a token for ``forget``."""
         token = _Waiting(action_id, agent_id, deliver)
         with self._lock:
             self._waiting.setdefault(action_id, {})[token] = token
         return token
 
     def forget(self, token: object) -> None:
-        """Tell it no more."""
+        """Stop calling it."""
         assert isinstance(token, _Waiting)
         with self._lock:
             same = self._waiting.get(token.action_id, {})
@@ -176,7 +176,8 @@ class Feed:
             return [one for same in self._waiting.values() for one in same]
 
     def close(self) -> None:
-        """Stop listening. Whoever waits asks, and learns that nobody can be asked. Closing twice is no error."""
+        """Stop listening. Waiting calls then request the state, and learn that the client is closed. It may be called
+        twice."""
         self._closed = True
         self._wake.set()
         self._ready = False
@@ -201,10 +202,10 @@ class Feed:
                 self._ready = False
                 self._lost = self._heard
                 self._told_lost = False
-            # Replicas that come back are not asked by everybody at once.
+            # After an outage, replicas must not get requests from all clients at once.
             pause = min(longest, 0.05 * 2 ** min(failures, 12)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
             while pause > 0.0 and not self._closed:
-                self._give_up()  # which a long pause does not put off
+                self._give_up()  # a long pause does not delay this
                 self._wake.wait(min(pause, 2.0))
                 pause -= 2.0
 
@@ -216,7 +217,7 @@ class Feed:
             self._refused = 400 <= chunks.status < 500
             if chunks.status != 200:
                 raise NetworkError(f"The control plane's stream was refused ({chunks.status}).")
-            if self._wake.is_set():  # closed, before it was known what to close
+            if self._wake.is_set():  # closed before there was a connection to close
                 return
             for event in events(chunks, self._hear_of):
                 if self._closed:
@@ -236,7 +237,7 @@ class Feed:
         elif event.name == "ready":
             ready = _decoded(data, _Ready)
             self._heartbeat = max(0.05, min(ready.heartbeat, 60.0))
-            self._switched = -1  # another database may have been put in the old one's place
+            self._switched = -1  # the old database may have been replaced by another
             self._turn(ready.on, number)
             resumed = self._last_id is not None
             self._ready = True
@@ -252,7 +253,7 @@ class Feed:
     def _turn(self, on: list[KillSwitchState], number: int | None) -> None:
         if number is not None:
             if number < self._switched:
-                return  # said before what is known already, and queued behind it
+                return  # older than what is already known, and delivered late
             self._switched = number
         self._switches = {state.agent_id or "": state for state in on if state.blocked}
         if not self._switches:
@@ -266,7 +267,7 @@ class Feed:
         try:
             result = decision_of(data)
         except ServerError:
-            self._tell_all(None)  # whoever it is about must ask
+            self._tell_all(None)  # the call that it concerns must request the state
             return
         with self._lock:
             told = list(self._waiting.get(result.action_id, ()))
@@ -278,17 +279,17 @@ class Feed:
             one.deliver(news)
 
     def _give_up(self) -> None:
-        """Have everybody ask for themselves: it may be the stream alone that does not come through."""
+        """Let all waiting calls request the state themselves: only the stream may be interrupted."""
         if not self._told_lost and self._clock() - self._lost > self.patience:
             self._told_lost = True
             self._tell_all(None)
 
 
 class LastWord:
-    """When the server last said that an agent is not stopped: what a call's last check goes by where no stream is live.
+    """When the server last said that an agent is not stopped. The last check of a call uses it where no stream is live.
 
     Args:
-        patience: seconds for which that counts.
+        patience: seconds for which that answer is valid.
         clock: seconds.
     """
 
@@ -298,7 +299,8 @@ class LastWord:
         self._said: dict[str, float] = {}
 
     def note(self, effect: Effect[Any], asked: float, answer: object) -> None:
-        """It answered what was asked then: with a state, or a permit, which our server gives only when the switch is off."""
+        """Note an answer to a request of that time: a state, or a permit, which our server gives only when the switch
+        is off."""
         off = isinstance(answer, KillSwitchState) and is_off(answer)
         permit = isinstance(effect, Submit) and isinstance(answer, ActionResult) and answer.claimed
         if isinstance(effect, CheckKillSwitch | Submit) and (off or permit):
@@ -307,16 +309,16 @@ class LastWord:
             self._said[effect.action.agent_id] = asked
 
     def state(self, agent_id: str) -> KillSwitchState:
-        """Not stopped, as it said; or stopped, when that is too long ago."""
+        """Return the state from the last answer; stopped, when that answer is too old."""
         said = self._said.get(agent_id)
         if said is not None and 0.0 <= self._clock() - said < self._patience:
             return RUNNING
-        reason = f"nothing was heard of the control plane for {self._patience:g} s, so its state is unknown"
+        reason = f"the control plane sent nothing for {self._patience:g} s, so its state is unknown"
         return KillSwitchState(True, reason)
 
 
 def events(chunks: Iterable[bytes], heard: Callable[[], None]) -> Iterator[Event]:
-    """The events of a stream that have data, each with the last id that was said. ``heard``: as for ``Events``.
+    """Yield the events of a stream that have data, each with the last event id. ``heard``: as for ``Events``.
 
     Raises:
         ServerError: an event is too large.
@@ -334,7 +336,7 @@ def events(chunks: Iterable[bytes], heard: Callable[[], None]) -> Iterator[Event
 
 
 def _number(event: Event) -> int | None:
-    """The audit record it tells of."""
+    """The number of the audit record that an event reports."""
     given = event.id or ""
     return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
 

@@ -1,6 +1,6 @@
-"""What belongs to one process: approvals of a server that keeps no permits, and permits on their way to a coroutine.
+"""State of one process: approvals of a server that keeps no permits, and permits on their way to a coroutine.
 
-A forked child has none of it; ``processes.renewed_in_children`` sees to that before anything else runs there.
+A forked child has none of it; ``processes.renewed_in_children`` clears it before any other code runs in the child.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ascend_guard.errors import ConflictError
 from ascend_guard.model import ActionResult
 
 REMEMBERED = 100_000
-"""Approvals that are remembered as used."""
+"""How many used approvals are remembered."""
 
 
 class Grants:
-    """What was approved and not run yet, and what has been run."""
+    """Approvals that have not been used, and those that have."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,7 +29,7 @@ class Grants:
         self._used: dict[str, None] = {}
 
     def keep(self, result: ActionResult) -> ActionResult:
-        """The same decision; what such a server says of permits is not believed. An approval is kept, once."""
+        """Return the same decision, without any permit fields of such a server. An approval is kept, once."""
         result = msgspec.structs.replace(result, claimed=False)
         if result.is_approved():
             with self._lock:
@@ -38,22 +38,22 @@ class Grants:
         return result
 
     def take(self, action_id: str) -> ActionResult:
-        """The one permit of an approval.
+        """Take the only permit of an approval.
 
         Raises:
-            ConflictError: it has been taken.
+            ConflictError: the permit has been taken.
         """
         granted = self.drop(action_id)
         if granted is None:
             raise ConflictError(
-                f"Blocked: the approval of action {action_id} has been used; one approval is good for one run. "
+                f"Blocked: the approval of action {action_id} has been used; one approval is valid for one run. "
                 f"Call again to request approval again.",
                 action_id=action_id,
             )
         return msgspec.structs.replace(granted, claimed=True)
 
     def drop(self, action_id: str) -> ActionResult | None:
-        """Let nobody take it, now or when a server says again that it is approved."""
+        """Discard an approval, now and when the server reports it as approved again."""
         with self._lock:
             self._used[action_id] = None
             if len(self._used) > REMEMBERED:
@@ -62,11 +62,11 @@ class Grants:
 
 
 class Underway:
-    """Sends for one coroutine that asks for a permit. When it is cancelled, what its thread still gets is handed on.
+    """Sends requests for one coroutine that asks for a permit. If it is cancelled, a late answer is passed to ``orphaned``.
 
     Args:
-        transport: by which.
-        orphaned: gets the answer that nobody waits for any more, in whichever thread.
+        transport: sends the requests.
+        orphaned: receives an answer that arrives after the cancellation, in any thread.
     """
 
     def __init__(self, transport: Sender, orphaned: Callable[[Answer], None]) -> None:
@@ -85,7 +85,7 @@ class Underway:
         headers: Mapping[str, str] = MappingProxyType({}),
         timeout: float | None = None,
     ) -> Answer:
-        """As the transport does."""
+        """Send, as the transport does."""
         answer = self._transport.send(method, path, body=body, headers=headers, timeout=timeout)
         with self._lock:
             self._answer = answer
@@ -95,7 +95,7 @@ class Underway:
         return answer
 
     def abandon(self) -> None:
-        """Its coroutine is gone."""
+        """Note that the coroutine was cancelled."""
         with self._lock:
             self._abandoned = True
             answer = self._answer

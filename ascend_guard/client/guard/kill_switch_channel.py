@@ -1,6 +1,6 @@
-"""The kill switch over SNS and SQS: one thread that polls a queue, and what it has learnt.
+"""The kill switch over SNS and SQS: one thread polls a queue and keeps the state.
 
-"The primary kill-switch channel is SNS/SQS" (SDK document, "Kill-switch HTTP fallback"). What cannot be known, blocks.
+"The primary kill-switch channel is SNS/SQS" (SDK document, "Kill-switch HTTP fallback"). An unknown state blocks.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["KillSwitchChannel", "publish_command"]
 NOT_KNOWN = KillSwitchState(True, UNKNOWN)
 
 BATCH = 10
-"""Messages SQS hands out at a time, at most. A full batch means that more may wait, newer ones among them."""
+"""The most messages in one SQS answer. A full batch means that more messages, newer ones too, may be waiting."""
 
 LONGEST_POLL = 20
-"""Seconds; ``WaitTimeSeconds`` of SQS goes no further."""
+"""Seconds; the maximum of SQS's ``WaitTimeSeconds``."""
 
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts to reach a queue that does not answer."""
@@ -48,7 +48,7 @@ _log = logging.getLogger("ascend_guard")
 
 
 class _Run:
-    """What one polling thread works with. The thread ends when it is not the channel's any more; a fork leaves it behind."""
+    """The state of one polling thread. The thread ends when the channel no longer uses it; a forked child drops it."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -57,36 +57,36 @@ class _Run:
 
 
 class KillSwitchChannel:
-    """Whether agents are stopped, as commands from an SQS queue say::
+    """Whether agents are stopped, according to commands from an SQS queue::
 
         with KillSwitchChannel(queue_url, region="eu-central-1") as channel:
             channel.state("billing-agent").blocked
 
-    - BLOCK, SUSPEND and QUARANTINE stop an agent, or all for the organization and for broadcasts; UNBLOCK releases
-      exactly what it names. Order, expiry and messages that cannot be understood are as ``MCPKillSwitchConsumer`` says:
-      what cannot be understood stops every agent until an UNBLOCK of the organization is issued after it came.
-    - Every agent is stopped while the state cannot be known: until the queue has first been read, when it has not answered
-      for ``silence`` seconds, after ``close``, and in a forked child until that calls ``start`` itself.
-    - A message is deleted after it was applied, understood or not, so that none goes round for ever.
+    - BLOCK, SUSPEND and QUARANTINE stop an agent; for the organization and for broadcasts, all agents. UNBLOCK releases
+      exactly what it names. Order, expiry and unreadable messages are handled as in ``MCPKillSwitchConsumer``: an
+      unreadable message stops every agent until an UNBLOCK of the organization is issued after it arrived.
+    - Every agent is stopped while the state is unknown: until the queue has first been read, when it has not answered
+      for ``silence`` seconds, after ``close``, and in a forked child until the child itself calls ``start``.
+    - A message is deleted after it was applied, understood or not, so that no message is delivered for ever.
 
     SQS gives a message to one reader only. Each process needs a queue of its own, subscribed to the topic, or it misses
-    commands. A queue tells what changes and not what was so before: give what the control plane says at the start to
-    ``apply_message``, in any order. Who may write to the queue may release: let its policy admit the topic alone.
+    commands. A queue delivers changes, not the state before them: at the start, pass the control plane's present commands
+    to ``apply_message``, in any order. Anyone who can write to the queue can release: its policy must admit only the topic.
 
     Args:
         queue_url: the queue.
-        region: its AWS region; None for that of the session or the environment.
-        endpoint_url: where SQS answers, when that is not AWS.
+        region: its AWS region; None for the region of the session or the environment.
+        endpoint_url: the address of SQS, if it is not AWS.
         session: a ``boto3.session.Session`` with the credentials to use; None for boto3's own search.
-        servers: told of every command as well, so that it knows which MCP servers are stopped; None for a new one.
-        on_change: called, mostly by the polling thread, after what is stopped or known has changed. A change nobody sends,
-            as an expiry or silence, is noticed at the next answer or failure.
+        servers: receives every command as well, so that it knows which MCP servers are stopped; None for a new one.
+        on_change: called, mostly by the polling thread, after the state has changed. A change without a message, such as an
+            expiry or silence, is noticed at the next answer or failure.
         silence: seconds without an answer after which the state is unknown, at least 3.
         clock: seconds since the epoch; commands are dated by it.
-        monotonic: seconds that never go back; silence is measured by it.
+        monotonic: seconds that never decrease; silence is measured by it.
 
     Raises:
-        ConfigurationError: ``queue_url`` is empty, or ``silence`` is too short to poll in.
+        ConfigurationError: ``queue_url`` is empty, or ``silence`` is shorter than a poll needs.
     """
 
     def __init__(
@@ -105,7 +105,9 @@ class KillSwitchChannel:
         if not queue_url:
             raise ConfigurationError("queue_url is empty. Give the URL of this process's kill switch queue.")
         if not silence >= 3:
-            raise ConfigurationError(f"silence is {silence} seconds. Give at least 3: a poll takes a second.")
+            raise ConfigurationError(
+                f"silence is {silence} seconds. Give at least 3: a poll takes one second."
+            )
         self.servers = MCPKillSwitchConsumer(clock=clock) if servers is None else servers
         self._queue_url = queue_url
         self._region = region
@@ -113,7 +115,7 @@ class KillSwitchChannel:
         self._session = session
         self._on_change = on_change
         self._silence = silence
-        # An answer counts from when it was asked for, so two polls must fit into the silence.
+        # An answer counts from the time of its request, so two polls must fit into the silence.
         self._poll = min(LONGEST_POLL, int(silence // 3))
         self._clock = clock
         self._monotonic = monotonic
@@ -122,10 +124,10 @@ class KillSwitchChannel:
         self._seen = self._view()
 
     def start(self) -> None:
-        """Begin to poll, in a daemon thread. Does nothing when this process does so already.
+        """Start to poll, in a daemon thread. Does nothing if this process polls already.
 
         Raises:
-            ConfigurationError: boto3 is not installed, or cannot be set up as it is configured.
+            ConfigurationError: boto3 is not installed, or its configuration is wrong.
         """
         if self._run is not None and self._run.made_in is this_process():
             return
@@ -134,7 +136,7 @@ class KillSwitchChannel:
         threading.Thread(target=self._work, args=(run,), name="ascend-guard-kill-switch", daemon=True).start()
 
     def close(self) -> None:
-        """Stop polling; from now on the state is unknown. The thread ends with the poll it is in."""
+        """Stop polling; the state is then unknown. The thread ends after its present poll."""
         self._run = None
         self._announce()
 
@@ -151,7 +153,7 @@ class KillSwitchChannel:
         self.close()
 
     def state(self, agent_id: str) -> KillSwitchState:
-        """Whether this agent is stopped, from memory: it never waits.
+        """Return whether this agent is stopped, from memory, without waiting.
 
         Args:
             agent_id: the agent's identifier.
@@ -170,7 +172,7 @@ class KillSwitchChannel:
         )
 
     def apply_message(self, message: object) -> None:
-        """Take in a command that came another way, as from ``get_pending_commands``. It never raises.
+        """Apply a command that arrived another way, such as from ``get_pending_commands``. Never raises.
 
         Args:
             message: as for ``MCPKillSwitchConsumer.apply_message``.
@@ -198,7 +200,7 @@ class KillSwitchChannel:
             if self._on_change is not None:
                 try:
                     self._on_change()
-                except Exception:  # the listener's fault must not end the polling
+                except Exception:  # an error of the listener must not end the polling
                     _log.exception("on_change of the kill switch channel failed")
 
     def _connect(self) -> Any:
@@ -233,7 +235,7 @@ class KillSwitchChannel:
                     _log.warning("The kill switch queue answers again")
                 failures = 0
                 self._announce()
-                if self._run is run:  # else whoever polls next has to see them as well
+                if self._run is run:  # else the next polling thread must see them as well
                     self._delete(run, messages)
             except Exception as error:
                 failures += 1
@@ -243,7 +245,7 @@ class KillSwitchChannel:
                 time.sleep(min(0.1 * 2 ** min(failures, 10), LONGEST_PAUSE))
 
     def _receive(self, run: _Run) -> list[Any]:
-        # A poll of no seconds asks some of SQS's servers only; one of a second asks them all.
+        # A poll of 0 seconds asks only some of SQS's servers; a poll of one second asks all of them.
         answer = run.client.receive_message(
             QueueUrl=self._queue_url,
             MaxNumberOfMessages=BATCH,
@@ -260,7 +262,7 @@ class KillSwitchChannel:
             for number, message in enumerate(messages)
         ]
         answer = run.client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        if answer.get("Failed"):  # they come again, and change nothing then
+        if answer.get("Failed"):  # they are delivered again, and change nothing then
             _log.warning("%d kill switch messages could not be deleted", len(answer["Failed"]))
 
     def _apply(self, message: object) -> None:
@@ -275,22 +277,22 @@ class KillSwitchChannel:
 
 
 def publish_command(topic_arn: str, command: Mapping[str, Any], *, client: Any = None) -> str:
-    """Send a kill-switch command to everyone whose queue is subscribed to an SNS topic.
+    """Send a kill-switch command to all queues that are subscribed to an SNS topic.
 
-    Its target type, and its organization when it names one, go with it as message attributes to filter by.
+    Its target type and its organization, if present, are sent as message attributes, for filters.
 
     Args:
         topic_arn: the topic.
-        command: with the fields of the SDK document's commands; ``created_at`` must be among them, it is the order.
-        client: a boto3 client of SNS; None for one made from boto3's own search, in the topic's region.
+        command: the fields of a command in the SDK document. ``created_at`` is required, because it sets the order.
+        client: a boto3 client of SNS; None for one with boto3's own credentials, in the topic's region.
 
     Returns:
         The message's identifier.
 
     Raises:
-        ValidationError: a receiver could not understand the command, which would block everything there.
-        ConfigurationError: boto3 is not installed, or finds no region.
-        NetworkError: SNS did not take it; nobody received it.
+        ValidationError: receivers could not read the command, so it would block everything there.
+        ConfigurationError: boto3 is not installed, or has no region.
+        NetworkError: SNS did not accept it; no queue received it.
     """
     try:
         body = msgspec.json.encode(dict(command))
@@ -318,8 +320,8 @@ def publish_command(topic_arn: str, command: Mapping[str, Any], *, client: Any =
         answer = client.publish(TopicArn=topic_arn, Message=body.decode(), MessageAttributes=attributes)
     except Exception as error:
         raise NetworkError(
-            f"SNS did not take kill switch command {parsed.command_id!r}: {_name(error)}. Nobody received it; "
-            "see that the topic can be reached and written to, and send it again."
+            f"SNS did not take kill switch command {parsed.command_id!r}: {_name(error)}. No queue received it. "
+            "Check that the topic is reachable and writable, then send it again."
         ) from None
     return str(answer["MessageId"])
 
@@ -337,7 +339,7 @@ def _boto3() -> tuple[Any, Any, type[Exception]]:
 
 
 def _name(error: Exception) -> str:
-    """What failed, without its text: a refused signature's repeats the session's token."""
+    """The kind of failure, without its text: the text of a refused signature contains the session's token."""
     details = getattr(error, "response", None)
     code = details.get("Error", {}).get("Code") if isinstance(details, dict) else None
     return f"{type(error).__name__} ({code})" if code else type(error).__name__

@@ -1,7 +1,7 @@
-"""Kill-switch commands as they come over SNS and SQS, and which MCP servers they stop.
+"""Kill-switch commands from SNS and SQS, and the MCP servers that they stop.
 
-The wire is the SDK document's ("MCP governance", "Kill-switch HTTP fallback"). SQS may deliver a message twice, late, or
-before one that is older. So what is stopped is a function of the set of commands received, never of their order.
+The wire format is the SDK document's ("MCP governance", "Kill-switch HTTP fallback"). SQS may deliver a message twice,
+late, or before an older one. So the state depends on the set of received commands, never on their order.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ascend_guard.processes import renewed_in_children
 __all__ = ["MCPKillSwitchConsumer"]
 
 Key = tuple[str, str]
-"""What a command is about: its kind, and which one; an empty name means every one of the kind."""
+"""The target of a command: its kind and its name; an empty name means every target of the kind."""
 
 ORGANIZATION: Key = ("organization", "")
 EVERY_AGENT: Key = ("agent", "")
 EVERY_SERVER: Key = ("server", "")
 
 CLOCK_SKEW = 300.0
-"""Seconds by which an UNBLOCK may be dated ahead of this machine's clock. Were it believed, it would outrank every BLOCK
-until its date."""
+"""The most seconds that an UNBLOCK may be dated ahead of this machine's clock. If it were accepted, it would override every
+BLOCK until its date."""
 
 _STOPS = frozenset({"BLOCK", "SUSPEND", "QUARANTINE"})
 _COMMANDS = _STOPS | {"UNBLOCK", "RATE_LIMIT"}
@@ -42,7 +42,7 @@ _log = logging.getLogger("ascend_guard")
 
 
 class _Wire(msgspec.Struct):
-    """The fields read off a command; whatever else it carries is not looked at."""
+    """The fields that are read from a command; all others are ignored."""
 
     command_type: str
     command_id: str | int | None = None
@@ -60,17 +60,17 @@ class _Wire(msgspec.Struct):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that was understood, or the block that stands for one that was not.
+    """A command that was understood, or the block that replaces one that was not.
 
     Args:
         kind: BLOCK, UNBLOCK, SUSPEND, RATE_LIMIT or QUARANTINE.
-        keys: whom it is about.
+        keys: its targets.
         created: when it was issued, seconds since the epoch.
-        ends: when it stops to count; infinite when it does not say.
-        command_id: its identifier; empty when it has none.
-        reason: why, in the words of whoever issued it.
-        issued_by: who issued it.
-        understood: False for the block that a message nobody could read became.
+        ends: when it expires; infinite if it has no expiry.
+        command_id: its identifier; empty if it has none.
+        reason: the reason, as written by the issuer.
+        issued_by: the issuer.
+        understood: False for the block that replaces an unreadable message.
     """
 
     kind: str
@@ -84,29 +84,28 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stops(self) -> bool:
-        """Whether it blocks: BLOCK, SUSPEND and QUARANTINE do."""
+        """Return whether it blocks: BLOCK, SUSPEND and QUARANTINE do."""
         return self.kind in _STOPS
 
     def rank(self) -> tuple[object, ...]:
-        """Newest first, then what lasts longest; the rest only makes the order total."""
+        """Sort key: the newest first, then the longest; the other fields only make the order total."""
         words = (self.command_id, self.reason or "", self.issued_by or "", self.kind)
         return (self.created, self.ends, words, sorted(self.keys))
 
 
 def parse_command(message: object, now: float) -> Command | None:
-    """Read one command out of whatever it is wrapped in.
+    """Read one command from any of its wrappers.
 
     Args:
         message: a command as a dict, as JSON (str or bytes), in an SNS envelope, or in a raw SQS message.
-        now: seconds since the epoch; stands in for the date of a command that neither has one nor came in an envelope
-            that does.
+        now: seconds since the epoch; used as the date of a command without a date in itself or its envelope.
 
     Returns:
-        None when it is about something that is no agent, organization or MCP server, or is no command at all (an SNS
+        None when its target is not an agent, organization or MCP server, or when it is not a command (an SNS
         subscription's confirmation).
 
     Raises:
-        ValidationError: it cannot be understood; the message says why.
+        ValidationError: it cannot be read; the message says why.
     """
     try:
         fields, sent = _unwrap(message)
@@ -135,26 +134,26 @@ def parse_command(message: object, now: float) -> Command | None:
 
 
 def read_command(message: object, now: float) -> Command | None:
-    """The command in a message, whatever the message is; None when there is nothing to do.
+    """Return the command in any message; None when there is nothing to do.
 
-    What cannot be understood may have been a BLOCK. It becomes one, of everything it may have been about: of all agents
-    or all MCP servers when it says which of them it targets, else of the whole organization.
+    An unreadable message may have been a BLOCK. It becomes a block of everything that it may have meant: of all agents
+    or all MCP servers if it names that target type, else of the whole organization.
 
-    An UNBLOCK that has expired, or is dated more than ``CLOCK_SKEW`` ahead, is left out: it releases nothing.
+    An UNBLOCK that has expired, or is dated more than ``CLOCK_SKEW`` ahead, is ignored: it releases nothing.
     """
     try:
         command = parse_command(message, now)
     except ValidationError as error:
-        _log.error("A kill switch message cannot be understood, so it blocks everything it may be about")
+        _log.error("A kill switch message cannot be read, so everything that it may concern is blocked")
         return Command(
             kind="BLOCK",
             keys=frozenset({_intended(message)}),
             created=now,
-            reason=f"a kill switch message could not be understood ({error.message[:200]})",
+            reason=f"a kill switch message could not be read ({error.message[:200]})",
             understood=False,
         )
     if command is not None and command.kind == "UNBLOCK" and not now < command.ends:
-        _log.warning("An UNBLOCK (%r) came after it had expired; it releases nothing", command.command_id)
+        _log.warning("An UNBLOCK (%r) arrived after it had expired; it releases nothing", command.command_id)
         return None
     if command is not None and command.kind == "UNBLOCK" and command.created > now + CLOCK_SKEW:
         _log.warning("An UNBLOCK (%r) is dated in the future; it releases nothing", command.command_id)
@@ -163,7 +162,7 @@ def read_command(message: object, now: float) -> Command | None:
 
 
 def _unwrap(message: object) -> tuple[dict[str, Any] | None, float | None]:
-    """The innermost object, and when the envelope around it says it was sent; no object for a confirmation."""
+    """Return the innermost object, and the time of its envelope; no object for a confirmation."""
     sent: float | None = None
     for _ in range(_MOST_WRAPPINGS):
         if isinstance(message, str | bytes):
@@ -189,7 +188,7 @@ def _unwrap(message: object) -> tuple[dict[str, Any] | None, float | None]:
 
 
 def _seconds(stamp: str) -> float:
-    # In UTC, because what cannot be said there could not be shown later either.
+    # In UTC: a time that cannot be expressed in UTC could not be shown later.
     when = datetime.fromisoformat(stamp)
     return (when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)).timestamp()
 
@@ -205,7 +204,7 @@ def _about_something_else(fields: dict[str, Any]) -> bool:
 
 
 def _keys(wire: _Wire) -> frozenset[Key]:
-    # A command without a target type is about an agent: so published clients read it.
+    # A command without a target type is about an agent: published clients read it so.
     target_type = (wire.target_type or "agent").lower()
     everyone = {EVERY_SERVER} if target_type == "mcp_server" else {ORGANIZATION, EVERY_AGENT}
     named: list[tuple[str, object]] = []
@@ -232,16 +231,16 @@ def _keys(wire: _Wire) -> frozenset[Key]:
 def _intended(message: object) -> Key:
     try:
         fields, _ = _unwrap(message)
-    except Exception:  # whatever is wrong with it, it may be about anything
+    except Exception:  # any message may concern anything
         return ORGANIZATION
     target_type = _target_type(fields or {})
     return {"agent": EVERY_AGENT, "mcp_server": EVERY_SERVER}.get(target_type or "", ORGANIZATION)
 
 
 class _Register(msgspec.Struct, frozen=True):
-    """What was said about one key: the newest release, and the blocks it does not reach.
+    """The commands about one key: the newest release, and the blocks that it does not end.
 
-    Of these only those are kept that could make a difference: none that an equally new one outlasts.
+    Only blocks that can make a difference are kept: none of the same date that another one outlasts.
     """
 
     released: float = -math.inf
@@ -255,7 +254,7 @@ class _Register(msgspec.Struct, frozen=True):
             released = max(released, command.created)
         kept: list[Command] = []
         for block in sorted(blocks, key=Command.rank, reverse=True):
-            # At the same instant the block wins.
+            # At the same time the block wins.
             if block.created >= released and (not kept or block.ends > kept[-1].ends):
                 kept.append(block)
         return _Register(released, tuple(kept))
@@ -265,7 +264,7 @@ class _Register(msgspec.Struct, frozen=True):
 
 
 class Switches:
-    """Which keys are stopped. Threads may share it; reading takes no lock, so it also works after a fork."""
+    """The stopped keys. Threads may share it; reading takes no lock, so it also works after a fork."""
 
     def __init__(self) -> None:
         self._registers: dict[Key, _Register] = {}
@@ -273,11 +272,11 @@ class Switches:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """A lock of its own for a forked child: whoever held this one stayed in the parent."""
+        """Create a new lock in a forked child: the thread that held the old one stayed in the parent."""
         self._lock = threading.Lock()
 
     def apply(self, command: Command, keys: Iterable[Key]) -> None:
-        """Take in a command as far as it is about these keys. Doing so again, or in another order, changes nothing."""
+        """Apply a command to these keys. Repeating it, or another order, changes nothing."""
         if command.stops or command.kind == "UNBLOCK":
             with self._lock:
                 registers = dict(self._registers)
@@ -286,24 +285,25 @@ class Switches:
                 self._registers = registers
 
     def stopped_by(self, keys: Iterable[Key], now: float) -> Command | None:
-        """The newest block in force on the first of these keys that has one."""
+        """Return the newest block in force on the first of these keys that has one."""
         registers = self._registers
         found = (registers[key].in_force(now) for key in keys if key in registers)
         return next((block for block in found if block is not None), None)
 
     def in_force(self, now: float) -> dict[Key, Command]:
-        """Every stopped key with the newest block in force on it."""
+        """Return every stopped key with its newest block in force."""
         found = ((key, register.in_force(now)) for key, register in self._registers.items())
         return {key: block for key, block in found if block is not None}
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all commands."""
         with self._lock:
             self._registers = {}
 
 
 class MCPKillSwitchConsumer:
-    """Which MCP servers the kill switch stops, kept by one's own SQS poll loop (SDK document, "MCP governance")::
+    """Which MCP servers the kill switch stops, fed by the application's own SQS poll loop (SDK document, "MCP
+    governance")::
 
         consumer = MCPKillSwitchConsumer()
         for msg in sqs_messages:
@@ -311,21 +311,21 @@ class MCPKillSwitchConsumer:
         if consumer.is_blocked("filesystem-server"):
             raise RuntimeError("MCP server blocked by administrator")
 
-    - BLOCK, SUSPEND and QUARANTINE block the server they name; UNBLOCK releases exactly what it names; RATE_LIMIT blocks
-      nothing. A command for the organization, or for every agent of it, is about every server; so is a broadcast with
-      target type ``mcp_server``. Releasing one server does not lift a block of all, nor the other way round.
-    - Commands count by ``created_at``, whatever the order they come in and however often; at the same instant the block
-      wins. One without a date counts by that of its envelope, else from when it came.
-    - A block ends at its ``expires_at``. An UNBLOCK that comes after its own, or is dated more than five minutes ahead,
-      releases nothing.
-    - A message that cannot be understood (no JSON, a wrong type, an unknown command, no target) may have been a BLOCK: it
-      blocks every server until an UNBLOCK for all of them (of the organization; with target type ``mcp_server``, when the
-      message said that much, a broadcast of that type) is issued after it came, or until ``reset``. One that says it is
-      about an agent, or about anything else that is no MCP server, is ignored, understood or not.
-    - A server has a name and may have a configuration id. When a block and a question have neither in common, nobody can
-      tell whether they are about the same server, and it counts as blocked: ask with both.
+    - BLOCK, SUSPEND and QUARANTINE block the server that they name; UNBLOCK releases exactly what it names; RATE_LIMIT
+      blocks nothing. A command for the organization, or for all its agents, concerns every server; so does a broadcast
+      with target type ``mcp_server``. Releasing one server does not lift a block of all, and vice versa.
+    - Commands are ordered by ``created_at``, not by their arrival, and may arrive repeatedly; at the same time the block
+      wins. A command without a date gets that of its envelope, else the time of its arrival.
+    - A block ends at its ``expires_at``. An UNBLOCK that arrives after its own expiry, or is dated more than five minutes
+      ahead, releases nothing.
+    - A message that cannot be read (no JSON, a wrong type, an unknown command, no target) may have been a BLOCK: it
+      blocks every server until an UNBLOCK for all of them (of the organization; or a broadcast with target type
+      ``mcp_server``, if the message named that type) is issued after it arrived, or until ``reset``. A message that says
+      that it concerns an agent, or anything else that is not an MCP server, is ignored, readable or not.
+    - A server has a name and may have a configuration id. When a block and a question have neither in common, it is
+      unknown whether they mean the same server, and the server counts as blocked: pass both.
 
-    Who may write to the queue may release: let the queue's policy admit the topic alone. Threads may share a consumer.
+    Anyone who can write to the queue can release: its policy must admit only the topic. Threads may share a consumer.
 
     Args:
         clock: seconds since the epoch.
@@ -336,7 +336,7 @@ class MCPKillSwitchConsumer:
         self.switches = Switches()
 
     def apply_message(self, message: object) -> None:
-        """Take in one message. It never raises.
+        """Apply one message. Never raises.
 
         Args:
             message: a raw SQS message, an SNS envelope, or the command itself; as a dict, or as JSON in str or bytes.
@@ -346,7 +346,7 @@ class MCPKillSwitchConsumer:
             self.apply(command)
 
     def apply(self, command: Command) -> None:
-        """Take in a command that was read already, as far as it is about MCP servers."""
+        """Apply a command that was read before, if it concerns MCP servers."""
         keys = [key for key in command.keys if key == ORGANIZATION or key[0] in ("server", "config")]
         if keys:
             self.switches.apply(command, keys)
@@ -355,7 +355,7 @@ class MCPKillSwitchConsumer:
     def is_blocked(
         self, mcp_server: str | None = None, mcp_server_config_id: int | str | None = None
     ) -> bool:
-        """Whether this server is stopped. A question that names no server is about any of them.
+        """Return whether this server is stopped. Without a name and an id: whether any server may be stopped.
 
         Args:
             mcp_server: its name.
@@ -366,19 +366,20 @@ class MCPKillSwitchConsumer:
     def reason(
         self, mcp_server: str | None = None, mcp_server_config_id: int | str | None = None
     ) -> str | None:
-        """Why it is stopped, in the words of whoever did it; None when it is not. Arguments as for ``is_blocked``."""
+        """Return why the server is stopped, as written by the issuer; None when it is not. Arguments as for
+        ``is_blocked``."""
         command = self._stopped_by(mcp_server, mcp_server_config_id)
         return None if command is None else command.reason or "kill switch on"
 
     @property
     def blocked_servers(self) -> list[str]:
-        """The names of servers blocked by name, sorted. A block of all servers names none."""
+        """The names of servers that are blocked by name, sorted. A block of all servers adds no names."""
         return sorted(
             name for kind, name in self.switches.in_force(self._clock()) if kind == "server" and name
         )
 
     def reset(self) -> None:
-        """Forget every command: nothing is blocked afterwards. For tests, and for a person who knows better."""
+        """Forget every command: no server is blocked afterwards. For tests, and for a person who has checked the state."""
         self.switches.clear()
 
     def _stopped_by(self, server: str | None, config: int | str | None) -> Command | None:

@@ -1,7 +1,7 @@
-"""What is sent beside the calls: outcomes the server did not take at once, and waits that were given up.
+"""Requests that no call waits for: outcomes that the server did not accept at once, and waits that ended.
 
-One thread sends them in order, for as long as the process lives and a few seconds more. What is lost with the process shows
-as ``unknown`` on the server, never as completed.
+One thread sends them in order, while the process lives and for a few seconds more. What is lost with the process shows as
+``unknown`` on the server, never as completed.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from ascend_guard.processes import renewed_in_children
 _log = logging.getLogger("ascend_guard.client")
 
 LARGEST = 10_000
-"""Messages that may wait; what comes after that is given up."""
+"""The most messages that may wait; further messages are discarded."""
 
 TRANSIENT = (NetworkError, TimeoutError, ServerError, RateLimitError)
-"""What the next attempt may find fixed."""
+"""Failures that may be over at the next attempt."""
 
 GOODBYE = 5.0
-"""Seconds that closing waits for what is still to be sent."""
+"""Seconds that closing waits for unsent messages."""
 
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Outbox:
-    """Sends exchanges nobody waits for.
+    """Sends exchanges that no call waits for.
 
     Args:
-        transport: by which.
+        transport: sends the requests.
     """
 
     def __init__(self, transport: Sender) -> None:
@@ -55,7 +55,7 @@ class Outbox:
         _open.add(self)
 
     def renew(self) -> None:
-        """Begin with nothing to send. What a parent process has to send, the parent sends."""
+        """Start with nothing to send. The parent process sends its own messages."""
         closed = self._closing.is_set()
         self._queue: deque[Callable[[], Exchange[Any]]] = deque()
         self._lock = threading.Lock()
@@ -66,23 +66,23 @@ class Outbox:
             self._closing.set()
 
     def post(self, make: Callable[[], Exchange[Any]], *, always: bool = False) -> None:
-        """Send what ``make`` makes, as often as it takes; ``always``: even where too much waits already."""
+        """Send what ``make`` makes, with as many attempts as needed; ``always``: also when the queue is full."""
         with self._lock:
             if self._thread is None:
                 if self._closing.is_set():
-                    _log.error("The guard is closed; a message for the control plane is given up.")
+                    _log.error("The guard is closed; a message for the control plane was discarded.")
                     return
                 self._finish_with_worker()
                 thread = threading.Thread(target=self._work, name="ascend-guard-outbox", daemon=True)
                 thread.start()
                 self._thread = thread
             if len(self._queue) >= LARGEST and not always:
-                _log.error("Too much is waiting to be sent to the control plane; a message is given up.")
+                _log.error("The queue of messages for the control plane is full; a message was discarded.")
                 return
             self._queue.append(make)
 
     def close(self, seconds: float | None = None) -> None:
-        """Send what is left, for at most so many seconds, or ``GOODBYE``. Closing twice is no error."""
+        """Send what is left, for at most ``seconds`` (by default ``GOODBYE``). It may be called twice."""
         _open.discard(self)
         self._closing.set()
         thread = self._thread
@@ -90,7 +90,7 @@ class Outbox:
             thread.join(GOODBYE if seconds is None else seconds)
         left = len(self._queue)
         if left:
-            _log.error("The control plane did not take %d messages. Outcomes show as unknown.", left)
+            _log.error("The control plane did not accept %d messages. Outcomes show as unknown.", left)
 
     def _work(self) -> None:
         failures = 0
@@ -106,18 +106,20 @@ class Outbox:
             try:
                 run(make(), self._transport, self._pause)
             except ConflictError:
-                pass  # the server has it: an earlier attempt's answer was lost
+                pass  # the server has it: the answer to an earlier attempt was lost
             except TRANSIENT as error:
                 if failures == 0:
-                    _log.warning("The control plane did not take a message; it is sent again: %s", error)
+                    _log.warning(
+                        "The control plane did not accept a message; it will be sent again: %s", error
+                    )
                 self._pause(_PAUSES[min(failures, len(_PAUSES) - 1)])
                 failures += 1
                 if failures > len(_PAUSES) and isinstance(error, ServerError):
                     with self._lock:
-                        self._queue.rotate(-1)  # it may be this one alone that the server cannot take
+                        self._queue.rotate(-1)  # the server may be unable to accept this message only
                 continue
             except Exception as error:
-                _log.error("The control plane refused a message, which is given up: %s", error)
+                _log.error("The control plane refused a message, which was discarded: %s", error)
             failures = 0
             with self._lock:
                 if self._queue and self._queue[0] is make:
@@ -126,7 +128,7 @@ class Outbox:
     def _finish_with_worker(self) -> None:
         multiprocessing = sys.modules.get("multiprocessing.util")
         if multiprocessing is not None and not self._finished:
-            self._finished = True  # forked workers run nothing of atexit's
+            self._finished = True  # forked workers run no atexit handlers
             multiprocessing.Finalize(None, _finish, exitpriority=0)
 
     def _pause(self, seconds: float) -> None:
@@ -143,7 +145,7 @@ def _finish() -> None:
     ends = time.monotonic() + GOODBYE
     left = list(_open)
     for outbox in left:
-        outbox._closing.set()  # all of them share the time there is
+        outbox._closing.set()  # all of them share the remaining time
     for outbox in left:
         outbox.close(max(0.0, ends - time.monotonic()))
 

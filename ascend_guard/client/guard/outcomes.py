@@ -1,8 +1,8 @@
-"""Outcomes on their way: several in one request where the server takes them so, else one by one.
+"""Send outcomes: several in one request if the server supports that, else one by one.
 
-The tool has run, so nobody is kept waiting for the server: until an outcome is recorded the action counts as running, and if
-it never is, as ``unknown``, as embedded. Those that are sent together lie for ten milliseconds, so that a busy process sends
-one request for many calls.
+The tool has run, so its caller does not wait for the server. Until an outcome is recorded, the action counts as running; if
+it never is, as ``unknown``, as in embedded mode. Outcomes that are sent together wait for ten milliseconds, so that a busy
+process sends one request for many calls.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from ascend_guard.flow import Settle
 from ascend_guard.processes import renewed_in_children
 
 from .outbox import TRANSIENT, Outbox
-from .protocol import Features, outcome_item, outcome_request
+from .wire_format import Features, outcome_item, outcome_request
 
 _log = logging.getLogger("ascend_guard.client")
 
 LINGER = 0.01
-"""Seconds an outcome may wait for others."""
+"""Seconds that an outcome may wait for others."""
 
 REPORT_TIMEOUT = 5.0
-"""Seconds a caller is kept where outcomes are reported one by one; after that they are sent beside."""
+"""The most seconds that a caller waits where outcomes are sent one by one; after that the outbox sends them."""
 
 MOST = 500
-"""Outcomes in one request."""
+"""The most outcomes in one request."""
 
 LARGEST = 100_000
-"""Outcomes that may wait while the server is away; the oldest are given up first."""
+"""The most outcomes that may wait while the server is unavailable; the oldest are discarded first."""
 
 
 class _Refused(msgspec.Struct):
@@ -54,12 +54,12 @@ class _Answer(msgspec.Struct):
 
 
 class Outcomes:
-    """Reports outcomes together.
+    """Sends outcomes together.
 
     Args:
-        api: for whom.
-        transport: by which.
-        outbox: sends what nobody waits for.
+        api: the client's identity.
+        transport: sends the requests.
+        outbox: sends what no call waits for.
     """
 
     def __init__(self, api: Identity, transport: Sender, outbox: Outbox) -> None:
@@ -70,7 +70,7 @@ class Outcomes:
         renewed_in_children(self)
 
     def renew(self) -> None:
-        """Begin with nothing to report. What a parent process has to report, the parent reports."""
+        """Start with nothing to send. The parent process sends its own outcomes."""
         self._lock = threading.Lock()
         self._waiting: deque[dict[str, Any]] = deque()
         self._going = False
@@ -78,20 +78,20 @@ class Outcomes:
         self._carrying = _thread.allocate_lock()
 
     def settle(self, effect: Settle, features: Features | None) -> None:
-        """Report this as it asks to be reported."""
+        """Send this outcome, in the way that the effect asks for."""
         if effect.beside:
             self._from_a_thread(effect, features)
         elif not self.posted(effect, features):
             self.report(effect)
 
     def _from_a_thread(self, effect: Settle, features: Features | None) -> None:
-        """Safe in finalisers: it takes no lock that its caller may hold."""
+        """Send from a thread. Safe in finalisers: it takes no lock that its caller may hold."""
         self._beside.put((effect, features))
         if self._carrying.acquire(blocking=False):
             try:
-                # threading's threads take locks on their way to the start; a finaliser may have interrupted their owner.
+                # Starting a ``threading.Thread`` takes locks; a finaliser may have interrupted their owner.
                 _thread.start_new_thread(self._carry, ())
-            except RuntimeError:  # the process ends, or has no thread left: it shows as unknown there
+            except RuntimeError:  # the process ends, or has no thread left: the outcome shows as unknown
                 self._carrying.release()
 
     def _carry(self) -> None:
@@ -107,21 +107,21 @@ class Outcomes:
                 self._outbox.post(partial(reported, self._api, effect))
 
     def report(self, effect: Settle) -> None:
-        """Report this now, or beside where that fails."""
+        """Send this now, or through the outbox if that fails."""
         try:
             run(reported(self._api, effect, ONCE, self._api.clock() + REPORT_TIMEOUT), self._transport)
         except TRANSIENT:
             self._outbox.post(partial(reported, self._api, effect))
 
     def posted(self, effect: Settle, features: Features | None) -> bool:
-        """Report this soon, if the server takes outcomes together."""
+        """Send this soon, if the server accepts several outcomes in one request."""
         if features is None or not features.outcomes:
             return False
         item = outcome_item(effect)
         with self._lock:
             if len(self._waiting) >= LARGEST:
                 self._waiting.popleft()
-                _log.error("Too many outcomes wait for the control plane; the oldest is given up.")
+                _log.error("Too many outcomes wait for the control plane; the oldest was discarded.")
             self._waiting.append(item)
             going, self._going = self._going, True
         if not going:
@@ -136,16 +136,16 @@ class Outcomes:
             if batch:
                 yield from self._send(batch)
         except TRANSIENT:
-            raise  # the outbox asks for this again
+            raise  # the outbox calls this again
         except Exception as error:
-            if len(batch) > 1:  # one of them may be what the server cannot take
+            if len(batch) > 1:  # the server may be unable to accept one of them
                 for item in batch:
                     self._outbox.post(partial(self._send, [item]), always=True)
             else:
-                _log.error("The outcome of action %s is given up: %s", batch[0]["action_id"], error)
+                _log.error("The outcome of action %s was discarded: %s", batch[0]["action_id"], error)
         with self._lock:
             for item in batch:
-                if self._waiting and self._waiting[0] is item:  # unless it was given up meanwhile
+                if self._waiting and self._waiting[0] is item:  # unless it was discarded meanwhile
                     self._waiting.popleft()
             more = self._going = bool(self._waiting)
         if more:
@@ -157,14 +157,14 @@ class Outcomes:
             told = msgspec.convert(mapping_of(answer.body), _Answer)
         except msgspec.ValidationError as error:
             raise ServerError(f"The control plane's answer to outcomes cannot be used: {error}") from None
-        for refused in told.refused:  # also those of a request that was sent again after its answer was lost
+        for refused in told.refused:  # also those of a request that was resent because its answer was lost
             _log.info("The outcome of action %s was not recorded: %s", refused.action_id, refused.detail)
 
 
 def reported(
     api: Identity, effect: Settle, retry: Retry = GUARD, deadline: float | None = None
 ) -> Exchange[None]:
-    """One outcome in a request of its own (REST API; the published SDK's endpoints)."""
+    """Send one outcome in a request of its own (REST API; the published SDK's endpoints)."""
     name, body = outcome_request(effect)
     yield from ask(
         api, name, parameters={"action_id": effect.action_id}, body=body, retry=retry, deadline=deadline

@@ -1,4 +1,4 @@
-"""Two drivers for a call that waits: listen for news, and now and then ask the server. No thread is held by a coroutine."""
+"""Two drivers for a waiting call: listen for events, and poll the server at intervals. Coroutines hold no thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .feed import News
 
 
 class Listen(Struct, frozen=True):
-    """Wait for news, at most this many seconds; the reply is None when none came."""
+    """Wait for an event, at most this many seconds; the reply is None when none arrived."""
 
     seconds: float
 
@@ -28,21 +28,21 @@ Waiting: TypeAlias = Generator[Exchange[ActionResult | KillSwitchState] | Listen
 
 
 class Inbox:
-    """News for one coroutine, put in from another thread."""
+    """Events for one coroutine, put in by another thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._news: asyncio.Queue[News] = asyncio.Queue()
 
     def put(self, news: News) -> None:
-        """From any thread."""
+        """Add an event, from any thread."""
         try:
             self._loop.call_soon_threadsafe(self._news.put_nowait, news)
-        except RuntimeError:  # the loop was closed; nobody waits any more
+        except RuntimeError:  # the loop was closed; no coroutine waits any more
             pass
 
     async def get(self, seconds: float) -> News:
-        """The next; None when there is none in time."""
+        """Return the next event; None when none arrives in time."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._news.get()

@@ -1,4 +1,4 @@
-"""Rules that cannot be meant: duplicate names, duplicate rules, and rules that can never change anything."""
+"""Find rules that cannot be intended: duplicate names, duplicate rules, and rules that can never change a decision."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _STRENGTH = {RuleEffect.DENY: 2, RuleEffect.REQUIRE_APPROVAL: 1, RuleEffect.ALLO
 
 
 def find_mistakes(rules: Sequence[Rule], conditions: Mapping[str, Condition]) -> Iterator[Mistake]:
-    """Duplicate names, duplicate rules and unreachable rules.
+    """Yield duplicate names, duplicate rules and unreachable rules.
 
-    A rule is unreachable when its condition is always false, or when another rule with a stronger effect,
-    or with the same, matches whenever it does: one with no condition, or with the very same one. Two of the
-    same effect are both kept where the narrower one still tells people something: it asks for more
-    approval, or it stands first and gives a reason of its own.
+    A rule is unreachable when its condition is always false, or when another rule with a stronger or equal effect matches
+    every call that it matches: one without a condition, or with the same condition. Of two rules with the same effect, the
+    narrower one is accepted if it still has a use: it asks for more approval, or it is first in the file and gives a reason
+    of its own.
 
     Args:
         rules: in the order of the file.
@@ -37,8 +37,8 @@ def find_mistakes(rules: Sequence[Rule], conditions: Mapping[str, Condition]) ->
         if earlier is not rule:
             yield (
                 rule.line,
-                f"the name {rule.name!r} is taken by the rule on line {earlier.line}",
-                "name it otherwise",
+                f"the name {rule.name!r} is already used by the rule on line {earlier.line}",
+                "choose another name",
             )
         constant = None if rule.when is None else conditions[rule.when].constant
         if constant is False:
@@ -73,8 +73,8 @@ def _unreachable(whens: Mapping[str | None, Sequence[Rule]]) -> Iterator[Mistake
                     yield (
                         rule.line,
                         f"the rule {rule.name!r} is unreachable: {wider.name!r} on line {wider.line} "
-                        f"({wider.effect}) already matches every call it does",
-                        "remove it, or narrow the other",
+                        f"({wider.effect}) already matches every call that it matches",
+                        "remove it, or narrow the other rule",
                     )
                     break
 
@@ -105,7 +105,7 @@ def _includes(wide: Patterns, narrow: Patterns) -> bool:
 
 
 def _overrides(wide: Rule, narrow: Rule) -> bool:
-    """Whether a rule whose calls include the other's leaves the other nothing to do."""
+    """Return whether a rule makes another rule, whose calls it includes, unnecessary."""
     if wide is narrow or _STRENGTH[wide.effect] < _STRENGTH[narrow.effect]:
         return False
     if wide.effect is not narrow.effect:
@@ -114,7 +114,7 @@ def _overrides(wide: Rule, narrow: Rule) -> bool:
         return False
     if narrow.line > wide.line:
         return True
-    # Of two that cover each other only the later is superfluous.
+    # Of two rules that cover each other, only the later is unnecessary.
     alike = all(map(_includes, _scope(narrow), _scope(wide))) and not _adds(wide, narrow)
     return narrow.reason is None and not alike
 
@@ -129,7 +129,7 @@ def _asks(rule: Rule) -> tuple[frozenset[str], int, float]:
 
 
 def _adds(narrow: Rule, wide: Rule) -> bool:
-    """Whether it asks for any approval that the wider one does not."""
+    """Return whether it asks for any approval that the wider rule does not ask for."""
     groups, quorum, timeout = _asks(narrow)
     wide_groups, wide_quorum, wide_timeout = _asks(wide)
     return (bool(groups) and groups != wide_groups) or quorum > wide_quorum or timeout < wide_timeout

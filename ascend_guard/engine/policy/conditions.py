@@ -1,9 +1,9 @@
 """The ``when`` of a rule: CEL, type-checked when the policy loads, evaluated on plain JSON data.
 
 The fields of ``action, tool, resource, agent, risk, session`` are declared one by one under their dotted
-names, so a misspelt one does not compile; ``args``, ``context`` and ``risk.indicators`` are maps of
-anything. Numbers are declared dynamic, because CEL then compares them across int and float as a person
-expects (``args.amount > 500`` for 500.01).
+names, so a misspelt name does not compile; ``args``, ``context`` and ``risk.indicators`` are maps of any content.
+Numbers are declared dynamic, because CEL then compares them across int and float as people expect
+(``args.amount > 500`` for 500.01).
 
 Language: https://github.com/google/cel-spec.
 """
@@ -49,7 +49,7 @@ VARIABLES: dict[str, tuple[str, Reader]] = {
     "session.depth": ("DYN", lambda action, risk: action.orchestration_depth),
     "session.parent_action_id": ("DYN", lambda action, risk: action.parent_action_id),
 }
-"""What a condition may speak of: the CEL type it is declared with, and where its value comes from.
+"""The variables of conditions: the CEL type of each, and the source of its value.
 
 Strings that an action may lack are declared DYN, and are null when missing.
 """
@@ -65,7 +65,7 @@ _OPERATOR = re.compile(r"(?<!\w)(?:_|(?=[-!]))([^\w\s()]+)_(?!\w)")
 _STATUS_CODE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 
 Scene: TypeAlias = cel.Activation
-"""The variables of one call, ready for any number of conditions."""
+"""The variables of one call, for any number of conditions."""
 
 
 class ConditionError(ValueError):
@@ -74,7 +74,7 @@ class ConditionError(ValueError):
     Args:
         what: what is wrong with it.
         remedy: how to fix it.
-        line: which of its own lines, from 1.
+        line: which line of the condition, from 1.
     """
 
     def __init__(self, what: str, remedy: str, line: int = 1) -> None:
@@ -89,7 +89,7 @@ class Condition:
         text: as written.
         program: the compiled expression.
         uses: names of the variables it may read (never too few).
-        constant: what it always is, when it reads none.
+        constant: its constant value, when it reads no variable.
     """
 
     __slots__ = ("_evaluate", "constant", "text", "uses")
@@ -103,10 +103,10 @@ class Condition:
         self.constant = constant
 
     def test(self, on: Scene | str) -> bool | str:
-        """True, False, or why it could not be told. Never raises.
+        """Return True, False, or why the condition could not be evaluated. Never raises.
 
         Args:
-            on: what ``scene`` returned; when that is an error, so is the answer.
+            on: the result of ``scene``; if that is an error, it is returned.
         """
         if isinstance(on, str):
             return on
@@ -122,20 +122,20 @@ class Condition:
             return _plain(str(error) or type(error).__name__)
         if kind in ("ERROR", "UNKNOWN"):
             return _plain(str(value))
-        return f"it gave {_kind(kind)}, not true or false"
+        return f"its result is {_kind(kind)}, not true or false"
 
 
 def scene(action: AgentAction, risk: Risk, uses: Iterable[str]) -> Scene | str:
-    """The variables named in ``uses``, or why CEL does not take them. Never raises.
+    """Return the variables named in ``uses``, or why CEL cannot take them. Never raises.
 
-    Only plain bounded JSON data may go in (anything else can crash the CEL library): whoever makes the
-    action sees to it. A text with a NUL character does not go in: the library cuts it there, and would judge
-    ``safe`` where the tool gets ``safe\\0rest``. The condition is then an error, so it never allows.
+    Only plain bounded JSON data may be passed in (anything else can crash the CEL library); the creator of the action
+    ensures this. A text with a NUL character is not passed in: the library cuts it there, and would judge ``safe``
+    where the tool gets ``safe\\0rest``. The condition is then an error, so it never allows.
     """
     try:
         values = {name: VARIABLES[name][1](action, risk) for name in uses}
         if _may_hold_nul(values) and _holds_nul(values):
-            return "a text of the call has a NUL character, and conditions would not see what is behind it"
+            return "a text of the call has a NUL character, and conditions would not see the text after it"
         made: Scene = _environment().Activation(values)
     except Exception as error:
         return _plain(str(error) or type(error).__name__)
@@ -143,10 +143,10 @@ def scene(action: AgentAction, risk: Risk, uses: Iterable[str]) -> Scene | str:
 
 
 def _may_hold_nul(values: dict[str, object]) -> bool:
-    """Quick, and never wrong when it says no."""
+    """Return whether the values may contain NUL. Fast; False is always correct."""
     try:
         return b"\\u0000" in msgspec.json.encode(values)
-    except Exception:  # what cannot be encoded is looked through below
+    except Exception:  # values that cannot be encoded are searched below
         return True
 
 
@@ -162,25 +162,23 @@ def compile_condition(text: str) -> Condition:
     """Compile and type-check.
 
     Raises:
-        ConditionError: a syntax error, an unknown name, a wrong operator, a type that is not bool or dynamic,
+        ConditionError: a syntax error, an unknown name, a wrong operator, a type other than bool or dynamic,
             a regular expression that does not compile, or a condition that is an error for every call.
     """
     if len(text) > _LONGEST:
         raise ConditionError(
             f"the condition has {len(text):,} characters",
-            f"at most {_LONGEST:,} are taken: split it into several rules",
+            f"at most {_LONGEST:,} are allowed: split it into several rules",
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConditionError("the condition holds a lone surrogate, which is not valid text", "remove it")
+        raise ConditionError("the condition contains a lone surrogate, which is not valid text", "remove it")
     if "\0" in text:
-        raise ConditionError("the condition holds a NUL character, which ends it", "remove it")
+        raise ConditionError("the condition contains a NUL character, which ends it", "remove it")
     program = _compile(text)
     for field in _HAS_FIXED.findall(re.sub(_LITERAL, "''", text)):
         name = re.sub(r"\s", "", field)
         if name in VARIABLES and VARIABLES[name][0] != "MAP":
-            raise ConditionError(
-                f"has({name}) does not work: {name} is always there", f"write {name} != null"
-            )
+            raise ConditionError(f"has({name}) does not work: {name} always exists", f"write {name} != null")
     kind = program.return_type().name()
     if kind not in ("BOOL", "DYN"):
         raise ConditionError(
@@ -195,7 +193,7 @@ def compile_condition(text: str) -> Condition:
         constant = condition.test(_nothing())
         if isinstance(constant, str):
             raise ConditionError(
-                f"the condition is an error for every call: {constant}", "compare something of the call"
+                f"the condition is an error for every call: {constant}", "compare a value of the call"
             )
         condition.constant = constant
     return condition
@@ -225,7 +223,7 @@ def _compile(text: str) -> cel.Expression:
 
 
 def _uses(text: str) -> frozenset[str]:
-    # Words in strings and comments count too: reading a variable for nothing is harmless, missing one is not.
+    # Words in strings and comments count too: reading an unneeded variable is harmless, missing one is not.
     roots = set(_ROOT_WORD.findall(text))
     return frozenset(
         name
@@ -249,20 +247,20 @@ def _explained(said: str) -> ConditionError:
     undeclared = re.fullmatch(r"undeclared reference to '(.*)'", what)
     if undeclared:
         name = undeclared[1]
-        what = f"the condition speaks of {_plain(name)!r}, which does not exist {where}"
+        what = f"the condition uses {_plain(name)!r}, which does not exist {where}"
         return ConditionError(what, _known(name), line)
     overload = "no matching overload" in what
     what = _plain(what).replace("<EOF>", "end of the condition")
     what = f"the condition does not compile: {what} {where}"
     if overload:
         return ConditionError(what, "compare like with like (3.0 with a float, '3' with text)", line)
-    return ConditionError(what, "fix the CEL expression (it writes &&, ||, ! and ==)", line)
+    return ConditionError(what, "fix the CEL expression (operators are &&, ||, ! and ==)", line)
 
 
 def _known(name: str) -> str:
-    """What to write instead of an unknown name."""
+    """Return what to write instead of an unknown name."""
     if name.lower() in ("true", "false", "null", "none"):
-        return "CEL writes true, false and null"
+        return "in CEL, write true, false and null"
     inside = [variable for variable in VARIABLES if variable.startswith(f"{name}.")]
     if inside:
         return f"name one of its fields: {', '.join(inside)}"
@@ -271,16 +269,14 @@ def _known(name: str) -> str:
     close = [f"{roots[0]}{dot}{rest}"] if roots else get_close_matches(name[:60], VARIABLES, n=1, cutoff=0.7)
     if close:
         return f"did you mean {close[0]}?"
-    return (
-        f"a condition may speak of {', '.join(VARIABLES)}, mail_within, one_line and CEL's standard functions"
-    )
+    return f"a condition may use {', '.join(VARIABLES)}, mail_within, one_line and CEL's standard functions"
 
 
 def _plain(said: str) -> str:
-    """The library's words, one line of at most 200 characters, without its codes and operator names."""
+    """The library's message, one line of at most 200 characters, without its codes and operator names."""
     said = _STATUS_CODE.sub("", said[:1000])
     said = said.replace("Key not found in map : ", "there is no ")
-    said = said.replace("No matching overloads found : ", "the types do not fit: ")
+    said = said.replace("No matching overloads found : ", "the types do not match: ")
     said = _OPERATOR.sub(r"\1", said).rstrip(".")
     said = "".join(c if c.isprintable() else " " for c in said)
     return said if len(said) <= 200 else said[:197] + "..."

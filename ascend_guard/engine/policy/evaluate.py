@@ -1,9 +1,9 @@
-"""A loaded policy, and the verdict it gives on a call.
+"""A loaded policy, and its verdict on a call.
 
-Order never matters: deny beats require_approval beats allow, and nothing matched means the policy's
-default. An error while evaluating a condition counts as a match for deny and require_approval and as no
-match for allow. Where several rules of the winning effect match, the first in the file gives name and
-reason; where several ask for approval, all that they ask must hold.
+The order of rules never changes the effect: deny wins over require_approval, and that over allow. If no rule matches, the
+policy's default applies. An error while evaluating a condition counts as a match for deny and require_approval, and as no
+match for allow. If several rules of the winning effect match, the first in the file gives name and reason; if several
+ask for approval, all their requirements must be met.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .patterns import ANY, Matcher, Patterns, RuleIndex, Scope, compile_glob, si
 __all__ = ["DEFAULT_TIMEOUT", "CompiledRule", "Policy", "Requirement", "Rule", "RuleEffect", "Verdict"]
 
 DEFAULT_TIMEOUT = 24 * 3600.0
-"""Seconds an approval is waited for when a rule does not say."""
+"""Default seconds to wait for an approval, if a rule does not say."""
 
 DENIALS_LAST = 24 * 3600.0
-"""Seconds for which a person's denial answers the same call, when a policy does not say."""
+"""Default seconds that a person's denial answers the same call, if a policy does not say."""
 
 _REMEMBERED_CALLS = 4096
 _REMEMBERED_SETS = 1024
@@ -34,7 +34,7 @@ _REMEMBERED_LENGTH = 512
 
 
 class RuleEffect(StrEnum):
-    """What a rule does with the calls it matches."""
+    """The effect of a rule on the calls that it matches."""
 
     DENY = "deny"
     REQUIRE_APPROVAL = "require_approval"
@@ -46,18 +46,18 @@ class Rule(Struct, frozen=True):
 
     Args:
         name: unique in its policy.
-        effect: what it does.
+        effect: its effect.
         actions: globs on ``action_type``; empty means any, here and below.
         tools: globs on ``tool_name``.
         agents: globs on ``agent_id``.
         resources: globs on ``resource`` and ``resource_id``; either may match.
         when: a CEL condition, if any.
-        reason: what to tell people, if it says.
+        reason: the text for people, if any.
         approvers: groups of which one must approve; empty means anyone who may approve. Only for
             require_approval.
         quorum: how many people must approve.
         timeout: seconds to wait for them; None unless the effect is require_approval.
-        line: where it starts in its file, from 1.
+        line: its first line in its file, from 1.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Rule(Struct, frozen=True):
 
 
 class Requirement(Struct, frozen=True):
-    """What one matching rule asks for: ``quorum`` people out of these groups (out of anyone, when empty)."""
+    """The requirement of one matching rule: ``quorum`` people from these groups (from anyone, when empty)."""
 
     rule: str
     approvers: tuple[str, ...]
@@ -88,19 +88,19 @@ class Requirement(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """What a policy says of a call.
+    """The result of a policy for a call.
 
     Args:
         effect: deny, require_approval or allow.
         rule: name of the rule that decided; None when the default did.
         rules: names of all matching rules of that effect, in the order of the file.
         reason: for people.
-        approvers: every group some matching rule names; ``requirements`` keeps them apart.
-        quorum: the largest any matching rule asks for.
+        approvers: every group that a matching rule names; ``requirements`` keeps them apart.
+        quorum: the largest of the matching rules.
         timeout: seconds to wait for approval, the shortest of the matching rules'; None unless approval is
             required.
         errors: conditions that could not be evaluated, as ``rule: why``.
-        requirements: one per matching rule when approval is required, and every one of them must be met.
+        requirements: one per matching rule when approval is required; every one must be met.
     """
 
     effect: RuleEffect
@@ -115,7 +115,7 @@ class Verdict(Struct, frozen=True):
 
 
 class CompiledRule:
-    """A rule with its matchers, its condition, and the verdict for when it matches alone."""
+    """A rule with its matchers, its condition, and its verdict when it alone matches."""
 
     __slots__ = ("condition", "matchers", "on_resource", "rule", "verdict")
 
@@ -127,7 +127,7 @@ class CompiledRule:
         self.verdict = _merged([rule])
 
     def is_about(self, action_type: str, tool_name: str, agent_id: str) -> bool:
-        """Whether its globs match these names; resources are not looked at."""
+        """Return whether its globs match these names; resources are not compared."""
         actions, tools, agents, _ = self.matchers
         return (
             (not actions or any(matches(action_type) for matches in actions))
@@ -136,7 +136,7 @@ class CompiledRule:
         )
 
     def covers_resource(self, name: str, resource_id: str | None) -> bool:
-        """Whether its globs match the resource's name or its id."""
+        """Return whether its globs match the resource's name or its id."""
         for matches in self.on_resource:
             if matches(name) or (resource_id is not None and matches(resource_id)):
                 return True
@@ -144,7 +144,7 @@ class CompiledRule:
 
 
 class _Candidates:
-    """The rules that could match a call, by effect, strongest first, and the variables they use."""
+    """The rules that could match a call, by effect, strongest first, and the variables that they use."""
 
     __slots__ = ("groups", "numbers", "uses")
 
@@ -165,11 +165,11 @@ class Policy:
 
     Args:
         rules: in the order of the file.
-        default: the effect when nothing matches.
-        source: where it came from, for people.
+        default: the effect when no rule matches.
+        source: its origin, for people.
         digest: SHA-256 of its text, in hexadecimal.
-        conditions: those already compiled, by their text.
-        denials_last: seconds for which a person's denial answers the same call; 0 when it does not.
+        conditions: conditions that are already compiled, by their text.
+        denials_last: seconds that a person's denial answers the same call; 0 when it does not.
 
     Raises:
         ConditionError: a rule's condition does not compile.
@@ -198,7 +198,7 @@ class Policy:
             for rule in self.rules
         )
         self._index = RuleIndex([rule.scope for rule in self.rules])
-        # Callers choose the names, so what is remembered is bounded in number and in length.
+        # Callers choose the names, so the cache is bounded in number and in length.
         self._of: Callable[[tuple[int, ...]], _Candidates] = lru_cache(_REMEMBERED_SETS)(self._select)
         self._recall: Callable[[str, str, str], _Candidates] = lru_cache(_REMEMBERED_CALLS)(self._gather)
 
@@ -206,11 +206,11 @@ class Policy:
         return f"<Policy {self.source!r}: {len(self.rules)} rules, default {self.default}>"
 
     def decide(self, action: AgentAction, risk: Risk) -> Verdict:
-        """The verdict on a call. No I/O, and safe from any thread.
+        """Return the verdict on a call. No I/O; safe from any thread.
 
         Args:
             action: its details, context and indicators must be plain bounded JSON data.
-            risk: what ``assess`` said of it.
+            risk: the result of ``assess``.
         """
         candidates = self._candidates(action)
         resource, resource_id = action.resource, action.resource_id
@@ -244,7 +244,7 @@ class Policy:
         return self._unmatched(action, errors or ())
 
     def always_denies(self, action_type: str, tool_name: str, agent_id: str) -> bool:
-        """Whether every call of these names is denied, whatever its arguments, resource and context."""
+        """Return whether every call of these names is denied, with any arguments, resource and context."""
         about = [each for each in self.compiled if each.is_about(action_type, tool_name, agent_id)]
         if any(
             each.rule.effect is RuleEffect.DENY and each.condition is None and not each.on_resource

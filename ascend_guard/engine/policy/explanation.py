@@ -1,4 +1,4 @@
-"""Why a policy decided as it did: every rule, and what came of trying it."""
+"""Why a policy decided as it did: every rule, and its result for the call."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SCOPES = ("actions", "tools", "agents", "resources")
 
 
 class Explanation(Struct, frozen=True):
-    """What came of trying one rule on a call.
+    """The result of one rule for a call.
 
     Args:
         rule: its name.
-        effect: what it would do.
-        line: where it starts in its file.
+        effect: its effect.
+        line: its first line in its file.
         matched: whether it counts as matching.
         missed: which of actions, tools, agents and resources did not match; empty when all of them did.
         when: its condition, as written.
-        condition: what the condition gave; None when there is none, it was not reached, or it is an error.
-        error: why the condition could not be evaluated, when it could not.
+        condition: the condition's value; None when there is none, it was not reached, or it is an error.
+        error: why the condition could not be evaluated, if it could not.
     """
 
     rule: str
@@ -40,7 +40,7 @@ class Explanation(Struct, frozen=True):
 
     @property
     def why(self) -> str:
-        """One short phrase for people."""
+        """The reason, as a short phrase for people."""
         if self.missed:
             return f"{', '.join(self.missed)} did not match"
         if self.error is not None:
@@ -52,7 +52,7 @@ class Explanation(Struct, frozen=True):
 
 
 def explain(policy: Policy, action: AgentAction, risk: Risk) -> list[Explanation]:
-    """Every rule, in the order of the file, and why it matched or not. For people: it tries them all."""
+    """Return every rule, in the order of the file, and why it matched or not. For people: it evaluates all rules."""
     return [_tried(compiled, action, risk) for compiled in policy.compiled]
 
 

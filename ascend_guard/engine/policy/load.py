@@ -1,4 +1,4 @@
-"""Policy files: text to rules, with the line and the remedy of every mistake."""
+"""Load policy files: text to rules, with the line and the remedy of every mistake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ascend_guard.errors import PolicyError
 from .check import Mistake, find_mistakes
 from .conditions import Condition, ConditionError, compile_condition
 from .evaluate import DEFAULT_TIMEOUT, DENIALS_LAST, Policy, Rule, RuleEffect
-from .tree import KINDS, List, Map, Node, Scalar, Unreadable, described, read_tree, shown
+from .yaml_tree import KINDS, List, Map, Node, Scalar, Unreadable, described, read_tree, shown
 
 __all__ = ["load_policy", "parse_policy", "starter_policy"]
 
@@ -43,23 +43,22 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
         path: UTF-8 text of at most 4 MiB.
 
     Raises:
-        PolicyError: it cannot be read or is not a policy; the message begins with ``path:line:`` (with
-            ``path:`` when the file itself cannot be read) and ends with the remedy, one line for each of the
-            first ten mistakes.
+        PolicyError: it cannot be read or is not a policy. The message begins with ``path:line:`` (with ``path:`` when the
+            file itself cannot be read) and ends with the remedy; one line for each of the first ten mistakes.
     """
     source = os.fspath(path)
     try:
         with open(path, "rb") as file:
             data = file.read(_LARGEST + 1)
     except FileNotFoundError:
-        with suppress(OSError):  # the working directory may be gone
+        with suppress(OSError):  # the current folder may have been deleted
             source = os.path.abspath(source)
-        remedy = "name the one that is meant, best by its absolute path, or write a starter policy with `ascend-guard init`"
-        _refuse(source, "there is no such policy file", remedy)
+        remedy = "check the path, best an absolute one, or write a starter policy with `ascend-guard init`"
+        _refuse(source, "the policy file does not exist", remedy)
     except IsADirectoryError:
         _refuse(source, "it is a directory", "name the policy file inside it")
     except PermissionError:
-        _refuse(source, "it may not be read", "give this user the right to read it")
+        _refuse(source, "it cannot be read without permission", "give this user the right to read it")
     except (OSError, ValueError) as error:
         _refuse(source, f"it cannot be read ({error})", "name a policy file")
     _refuse_if_large(len(data), source)
@@ -76,7 +75,7 @@ def parse_policy(text: str, source: str = "<policy>") -> Policy:
 
     Args:
         text: YAML, at most 4 MiB.
-        source: what to call it in messages.
+        source: its name in messages.
 
     Raises:
         PolicyError: it is not a policy; one line for each of the first ten mistakes, ``source:line: what;
@@ -107,7 +106,7 @@ def parse_policy(text: str, source: str = "<policy>") -> Policy:
 
 
 def starter_policy() -> str:
-    """The commented policy that ``ascend-guard init`` writes."""
+    """Return the commented policy that ``ascend-guard init`` writes."""
     return files("ascend_guard.engine").joinpath("starter_policy.yaml").read_text("utf-8")
 
 
@@ -157,7 +156,7 @@ class _Reading:
         seconds = _duration(node.text) if isinstance(node, Scalar) else None
         if seconds is None:
             remedy = (
-                "write a number and a unit, at most a year: 30m, 24h or 7d; or 0, and denials do not last"
+                "write a number and a unit, at most a year: 30m, 24h or 7d; or 0 for denials that do not last"
             )
             self.wrong(node.line, f"`denials_last` is {described(node)}", remedy)
         return seconds or DENIALS_LAST
@@ -169,7 +168,7 @@ class _Reading:
             return None
         if "name" not in fields:
             self.wrong(
-                node.line, "this rule has no `name`", "name it, so that people know which rule decided"
+                node.line, "this rule has no `name`", "add a name, so that people know which rule decided"
             )
         if "effect" not in fields:
             self.wrong(node.line, "this rule has no `effect`", f"add one of {', '.join(_EFFECTS)}")
@@ -177,7 +176,7 @@ class _Reading:
         if effect in (RuleEffect.DENY, RuleEffect.ALLOW):
             for field in _APPROVAL_FIELDS:
                 if field in fields:
-                    what = f"`{field}` means nothing in a rule whose effect is {effect}"
+                    what = f"`{field}` has no meaning in a rule whose effect is {effect}"
                     self.wrong(fields[field].line, what, "remove it, or write `effect: require_approval`")
         rule = Rule(
             name=self.name(fields.get("name")),
@@ -202,7 +201,7 @@ class _Reading:
                 if what == "a policy"
                 else "write it as `- name: ...` and its fields below"
             )
-            self.wrong(node.line, f"{what} is made of fields, but this is {described(node)}", remedy)
+            self.wrong(node.line, f"{what} must have fields, but this is {described(node)}", remedy)
             return None
         fields: dict[str, Node] = {}
         lines: dict[str, int] = {}
@@ -213,7 +212,7 @@ class _Reading:
                 )
                 continue
             if key.text in fields:
-                what_twice = f"`{key.text}` is here twice (first on line {lines[key.text]})"
+                what_twice = f"`{key.text}` occurs twice (first on line {lines[key.text]})"
                 self.wrong(key.line, what_twice, "keep one of them")
             elif key.text in known:
                 fields[key.text], lines[key.text] = value, key.line
@@ -224,7 +223,7 @@ class _Reading:
         return fields
 
     def text(self, node: Node, what: str) -> str | None:
-        """Its text, or None after saying why it is none."""
+        """Return its text, or None after reporting why it is not text."""
         if isinstance(node, Scalar) and node.kind == "str" and node.text.strip():
             return node.text
         remedy = f"write {what} as text"
@@ -254,7 +253,7 @@ class _Reading:
         return None
 
     def texts(self, fields: dict[str, Node], field: str) -> tuple[str, ...]:
-        """A list of texts, or a single one."""
+        """Return a list of texts, or a single text as a list."""
         node = fields.get(field)
         if node is None:
             return ()

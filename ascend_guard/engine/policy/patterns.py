@@ -1,8 +1,8 @@
-"""Globs over names and resources, and the index that finds the rules which could match.
+"""Globs for names and resources, and the index that finds the rules that could match.
 
-``*`` stands for any run of characters (``/`` and ``.`` too), ``?`` for exactly one, and nothing else is
-special. Resources are text an attacker may choose, up to a mebibyte, so no matcher ever backtracks: each
-looks for the fixed pieces between the stars from left to right, once.
+``*`` matches any run of characters (including ``/`` and ``.``), ``?`` exactly one character, and no other character is
+special. Resources are text that an attacker may choose, up to a mebibyte, so no matcher ever backtracks: each
+searches for the fixed pieces between the stars from left to right, once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["ANY", "Matcher", "Patterns", "RuleIndex", "Scope", "compile_glob", "
 
 Patterns = tuple[str, ...]
 Scope = tuple[Patterns, Patterns, Patterns, Patterns]
-"""Which actions, tools, agents and resources a rule is about; an empty one means any."""
+"""The actions, tools, agents and resources that a rule matches; an empty one means any."""
 Matcher = Callable[[str], bool]
 ANY: Patterns = ()
 
@@ -26,7 +26,7 @@ _RESOURCES = 3
 
 @lru_cache(maxsize=32_768)
 def compile_glob(pattern: str) -> Matcher:
-    """A function that tells whether a text matches, in time linear in the text for each fixed piece."""
+    """Return a function that says whether a text matches, in time linear in the text for each fixed piece."""
     pieces = pattern.split("*")
     head, *middle, tail = [*pieces, ""] if len(pieces) == 1 else pieces
     middle = [piece for piece in middle if piece]
@@ -63,7 +63,7 @@ def compile_glob(pattern: str) -> Matcher:
 def _finder(piece: str) -> Callable[[str, int, int], int]:
     if "?" not in piece:
         return lambda text, start, end: text.find(piece, start, end)
-    # Single characters only, no quantifier: there is nothing in it that could backtrack.
+    # Single characters only, no quantifier: nothing in it can backtrack.
     search = re.compile("".join("." if c == "?" else re.escape(c) for c in piece), re.DOTALL).search
 
     def find(text: str, start: int, end: int) -> int:
@@ -74,10 +74,10 @@ def _finder(piece: str) -> Callable[[str, int, int], int]:
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """True only when every text that matches ``narrow`` also matches ``wide``.
+    """Return True only when every text that matches ``narrow`` also matches ``wide``.
 
-    Sound, not complete: a wildcard of ``narrow`` is matched as the very character it is written with, which
-    only ``*`` (and ``?`` against ``?``) of ``wide`` can match.
+    Sound, not complete: a wildcard of ``narrow`` is treated as a literal character, which only ``*`` (and ``?`` against
+    ``?``) of ``wide`` can match.
     """
     if wide == narrow:
         return True
@@ -85,7 +85,7 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 def simplify(patterns: Patterns) -> Patterns:
-    """``patterns``, or ANY when one of them matches everything."""
+    """Return ``patterns``, or ANY when one of them matches everything."""
     return ANY if any(not pattern.strip("*") for pattern in patterns) else patterns
 
 
@@ -93,7 +93,7 @@ _Key = tuple[str, str]
 
 
 def _keys(pattern: str) -> list[_Key]:
-    """Where a pattern could be filed, quickest first: all that must be in a text for it to match."""
+    """Return the keys for a pattern, the most selective first: the fixed text that every match contains."""
     head, *middle = re.split(r"[*?]", pattern)
     if not middle:
         return [("exact", pattern)]
@@ -103,7 +103,7 @@ def _keys(pattern: str) -> list[_Key]:
 
 
 class _GlobIndex:
-    """Numbers filed under globs; ``find`` gives all whose glob matches a text, and maybe a few more."""
+    """Numbers indexed by globs; ``find`` returns all whose glob matches a text, and maybe a few more."""
 
     def __init__(self) -> None:
         self._files: dict[str, dict[str, list[int]]] = {}
@@ -143,10 +143,10 @@ class _GlobIndex:
 
 
 class RuleIndex:
-    """Finds the few of many rules that could be about a call, by whatever in their scopes is rarest.
+    """Finds the few of many rules that could match a call, by the most selective part of their scopes.
 
     Args:
-        scopes: one per rule; rules are known by their position here.
+        scopes: one per rule; a rule is identified by its position here.
     """
 
     def __init__(self, scopes: Sequence[Scope]) -> None:
@@ -164,7 +164,7 @@ class RuleIndex:
                     keys = [
                         min(_keys(pattern), key=lambda key: max(sizes[key], _SMALL)) for pattern in patterns
                     ]
-                    # Names are looked up once and remembered, resources every time: those only for a crowd.
+                    # Names are looked up once and cached, resources every time: resources are indexed only for many rules.
                     crowd = sum(sizes[key] for key in keys)
                     filings.append((crowd if crowd > _SMALL else 0, dimension, keys))
             if not filings:
@@ -177,7 +177,7 @@ class RuleIndex:
         """Whether some rules can only be found by ``find_by_resource``."""
 
     def find(self, action: str | None, tool: str | None, agent: str | None) -> set[int]:
-        """Rules that could match these names, except those filed by resource. None skips a scope."""
+        """Return the rules that could match these names, except those indexed by resource. None skips a scope."""
         found = set(self._everywhere)
         for index, text in zip(self._indexes, (action, tool, agent), strict=False):
             if text is not None:
@@ -185,7 +185,7 @@ class RuleIndex:
         return found
 
     def find_by_resource(self, name: str, resource_id: str | None) -> set[int]:
-        """Rules filed by resource that could match either text."""
+        """Return the rules indexed by resource that could match either text."""
         index = self._indexes[_RESOURCES]
         found = set(index.find(name))
         if resource_id is not None:

@@ -1,1 +1,1 @@
-"""Who asks and how often: API keys, tokens, OpenID Connect, signatures, limits."""
+"""Callers and their limits: API keys, tokens, OpenID Connect, signatures, rate limits."""

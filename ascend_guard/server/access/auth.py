@@ -1,4 +1,4 @@
-"""Who asks: the API key or the person's token in a request's headers, and whether they may use an endpoint."""
+"""Authenticate a request by the API key or the person's token in its headers, and check the access of the endpoint."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 _BEGINNINGS = ("owkai_", "ask_")
 _HOW = "Send the API key in the header X-API-Key, or as a bearer token."
 _REFUSED = f"The API key is not accepted. {_HOW}"
-_SIGN_IN = (
-    "This is for people only: an API key cannot do it. Sign in, and send your own token as the bearer token."
-)
+_SIGN_IN = "Only people may do this, not API keys. Sign in, and send your own token as the bearer token."
 _NO_ISSUER = "The token is not accepted here: this server does not know its issuer. Sign in again."
 
 
@@ -43,7 +41,7 @@ class Verifier(Protocol):
         ...
 
     def verify(self, token: str) -> Caller | Awaitable[Caller]:
-        """Who a token says they are. Raises ``AuthenticationError``."""
+        """Return the caller that a token identifies. Raises ``AuthenticationError``."""
         ...
 
 
@@ -52,12 +50,12 @@ class _Issued(msgspec.Struct):
 
 
 class Gate:
-    """Lets requests in.
+    """Authenticates requests.
 
     Args:
-        store: where API keys are.
+        store: the store with the API keys.
         clock: seconds since the epoch.
-        people: who verifies people's tokens; several may be for one issuer, for an application each.
+        people: verifiers of people's tokens; several may be for one issuer, one for each application.
     """
 
     def __init__(self, store: Store, clock: Callable[[], float], people: Sequence[Verifier]) -> None:
@@ -70,15 +68,15 @@ class Gate:
         self._forgotten = 0
 
     async def admit(self, headers: Mapping[str, str], access: Access) -> Caller:
-        """Who asks.
+        """Return the caller of a request.
 
         Args:
             headers: by lower-case name.
-            access: who may use the endpoint.
+            access: the access that the endpoint requires.
 
         Raises:
-            AuthenticationError: nobody who is known here, or no person where only people may.
-            AuthorizationDeniedError: an admin is needed.
+            AuthenticationError: the credential is unknown, or an API key was sent where only people are allowed.
+            AuthorizationDeniedError: an admin is required.
             StoreError: the keys cannot be read.
         """
         if access is Access.PUBLIC:
@@ -89,7 +87,7 @@ class Gate:
         elif access in (Access.PERSON, Access.PERSON_ADMIN):
             raise AuthenticationError(
                 _SIGN_IN
-            )  # without a look: whether the key is good is not to be learnt here
+            )  # without checking it: this answer must not reveal whether the key is valid
         else:
             caller = await self._key(credential)
         if access in (Access.ADMIN, Access.PERSON_ADMIN) and not caller.admin:
@@ -97,7 +95,7 @@ class Gate:
         return caller
 
     def forget(self) -> None:
-        """Look every key up again: one was made or revoked."""
+        """Read every key again: one was created or revoked."""
         self._known.clear()
         self._forgotten += 1
 
@@ -123,8 +121,8 @@ class Gate:
             return info
         forgotten = self._forgotten
         info = await self._store.aread(lambda reader: key_of(reader, key))
-        # What was read before somebody revoked a key must not be remembered after. Keys that are none are never
-        # remembered: whoever makes them up would push out the others.
+        # A key that was read before its revocation must not be cached after it. Unknown keys are never cached: an
+        # attacker who invents keys would displace the others.
         if info is not None and forgotten == self._forgotten:
             self._known[name] = (now, info)
             self._known.move_to_end(name)
@@ -145,10 +143,10 @@ class Gate:
 
 
 def _credential(headers: Mapping[str, str]) -> tuple[str, bool]:
-    """The one key or token that was sent, and whether as a bearer's.
+    """Return the one key or token that was sent, and whether it is a bearer token.
 
     Raises:
-        AuthenticationError: there is none, or there are two.
+        AuthenticationError: none or two different ones were sent.
     """
     key, authorization = headers.get("x-api-key"), headers.get("authorization")
     if authorization is None:
@@ -157,16 +155,16 @@ def _credential(headers: Mapping[str, str]) -> tuple[str, bool]:
         return key, False
     found = _BEARER.fullmatch(authorization)
     if found is None:
-        raise AuthenticationError(f"The Authorization header is not understood. {_HOW}")
+        raise AuthenticationError(f"The Authorization header is malformed. {_HOW}")
     if key is not None and found[1] == key[:6] + "*" * len(found[1][6:]):
-        return key, False  # one of the published clients sends the key masked beside the key
+        return key, False  # one of the published clients sends a masked key beside the key
     if key is not None and key != found[1]:
-        raise AuthenticationError("X-API-Key and Authorization name two different keys. Send one.")
+        raise AuthenticationError("X-API-Key and Authorization contain two different keys. Send one.")
     return found[1], True
 
 
 def _issuer_of(token: str) -> str:
-    """Who issued a token by its own word, which only chooses who verifies it."""
+    """The issuer that a token claims, unverified. It only selects the verifier."""
     require_form(token)
     payload = token.split(".")[1]
     try:

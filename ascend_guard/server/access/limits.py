@@ -1,7 +1,8 @@
-"""How often callers may ask: what their organization's tier allows in a minute and in an hour.
+"""Rate limits: the requests that an organization's tier allows in a minute and in an hour.
 
-The keys of an organization share its tier, on all replicas of one database (``quota``). Each person has as much alone, on
-each replica, and so has each key for turning a kill switch on: whatever agents ask for, people can decide and stop them.
+The keys of an organization share its tier, on all replicas of one database (``quota``). Each person has that limit
+alone, on each replica, and so has each key for turning a kill switch on: however many requests agents send, people can
+decide and stop them.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ TIERS: dict[str, tuple[tuple[int, int], ...]] = {
     "enterprise": ((6_000, MINUTE),),
     "unlimited": (),
 }
-"""How many requests in how many seconds (REST API document, "Rate Limits"); whoever serves themselves need have no limit."""
+"""Requests per number of seconds (REST API document, "Rate Limits"). An organization on its own server may be unlimited."""
 
 FAILED = (60, MINUTE)
-"""Refused keys and tokens of one client address."""
+"""The limit of refused keys and tokens for one client address."""
 
 OPEN = (600, MINUTE)
-"""Documents that anybody may read, of one client address."""
+"""The limit of requests for public documents for one client address."""
 
 LOCAL = "local"
 
@@ -49,9 +50,9 @@ class TooManyRequestsError(RateLimitError):
     """Too many requests.
 
     Args:
-        message: what to do.
+        message: what to do next.
         retry_after: seconds to wait.
-        headers: for the answer.
+        headers: headers for the answer.
     """
 
     def __init__(self, message: str, *, retry_after: float, headers: dict[str, str]) -> None:
@@ -60,10 +61,10 @@ class TooManyRequestsError(RateLimitError):
 
 
 class _Window:
-    """At most so many hits in any span of so many seconds, counted in slots of a twentieth of it.
+    """Counts requests in a sliding window, in slots of a twentieth of the window.
 
-    A hit counts until all of its slot is past, so a caller may wait a twentieth longer than by the stopwatch, and
-    never gets more than the limit, at a boundary either.
+    A request counts until all of its slot is past. So a caller may wait a twentieth longer than the window, and never gets
+    more than the limit, at a slot's boundary either.
     """
 
     __slots__ = ("_hits", "_slots", "_width", "limit")
@@ -71,11 +72,11 @@ class _Window:
     def __init__(self, limit: int, seconds: int) -> None:
         self.limit = limit
         self._width = seconds / _SLOTS
-        self._slots: deque[list[int]] = deque()  # [which, how many hits]
+        self._slots: deque[list[int]] = deque()  # [slot number, number of requests]
         self._hits = 0
 
     def left(self, now: float) -> int:
-        """How many more hits there may be."""
+        """Return how many more requests are allowed."""
         first = int(now / self._width) - _SLOTS
         slots = self._slots
         while slots and slots[0][0] < first:
@@ -83,10 +84,10 @@ class _Window:
         return self.limit - self._hits
 
     def hit(self, now: float) -> None:
-        """Count one."""
+        """Count one request."""
         slot = int(now / self._width)
         slots = self._slots
-        # A clock that was set back: what it counted stays until then, rather than for ever.
+        # The clock was set back: its counts stay until their own time, not for ever.
         if slots and slots[-1][0] >= slot:
             slots[-1][1] += 1
         else:
@@ -94,25 +95,25 @@ class _Window:
         self._hits += 1
 
     def frees(self, now: float) -> int:
-        """When more is left than now: seconds since the epoch, rounded up."""
+        """Return when more will be allowed: seconds since the epoch, rounded up."""
         return math.ceil((self._slots[0][0] + _SLOTS + 1) * self._width if self._slots else now)
 
 
 class RateLimiter:
-    """Counts requests.
+    """Counts requests and refuses those over the limit.
 
-    The package ``limits`` was measured and not taken: one request costs 13 to 36 µs there, for its two windows with
-    what the headers say, in every strategy; and its store in memory starts a thread every 10 ms that goes through
-    all the windows while requests wait, up to 0.16 s with 5,000 callers.
+    The package ``limits`` was measured and rejected: one request costs 13 to 36 µs with it, for two windows and their
+    headers, in every strategy; and its store in memory starts a thread every 10 ms that scans all windows while
+    requests wait, up to 0.16 s with 5,000 callers.
 
     Args:
-        tier_of: an organization's tier.
+        tier_of: returns an organization's tier.
         clock: seconds since the epoch.
         local: the tier of the organization ``local``.
-        shelf: where the counts that replicas share are; this process's memory when left out.
+        shelf: stores the counts that replicas share; by default this process's memory.
 
     Raises:
-        ConfigurationError: that is no tier.
+        ConfigurationError: the tier is unknown.
     """
 
     def __init__(
@@ -139,17 +140,17 @@ class RateLimiter:
         """Count one request of a key or a person.
 
         Args:
-            caller: whose.
-            stopping: whether it turns a kill switch on, which what agents ask for must not prevent.
+            caller: the caller.
+            stopping: whether it turns a kill switch on, which agents' requests must not prevent.
 
         Returns:
-            What ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` say of the window with the least left. Reset is
-            when more will be left: seconds since the epoch.
+            The headers ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` for the window with the least left. Reset
+            is when more will be allowed: seconds since the epoch.
 
         Raises:
-            TooManyRequestsError: there were too many; this one does not count.
+            TooManyRequestsError: there were too many; this one is not counted.
         """
-        if not caller.organization:  # nobody in particular, at an endpoint for everybody
+        if not caller.organization:  # an anonymous caller at a public endpoint
             return {}
         tier = await self._tier(caller.organization)
         if not TIERS[tier]:
@@ -184,12 +185,13 @@ class RateLimiter:
         raise _refusal(limit, frees, self._clock(), "Too many requests")
 
     def hit_failed(self, address: str) -> None:
-        """Count a refused key or token. A good one is never refused for what others behind its address did.
+        """Count a refused key or token. A valid one is never refused because of others behind its address.
 
-        It is no defence against guessing, which 256 random bits are; it keeps noise down, and tells whoever makes it.
+        It is not the protection against guessing, which is the 256 random bits of a key. It limits noise, and tells its
+        sender.
 
         Args:
-            address: the client's; of IPv6 the network of 64 bits that one customer has.
+            address: the client's address; for IPv6 the network of 64 bits that one customer has.
 
         Raises:
             TooManyRequestsError: there were too many.
@@ -199,7 +201,7 @@ class RateLimiter:
         )
 
     def hit_open(self, address: str) -> None:
-        """Count a request for a document that anybody may read. Raises ``TooManyRequestsError``."""
+        """Count a request for a public document. Raises ``TooManyRequestsError``."""
         self._hit_address(self._readers, address, OPEN, "Too many requests from this address")
 
     def _hit_address(
@@ -246,7 +248,7 @@ def _refusal(limit: int, frees: float, now: float, what: str) -> TooManyRequests
 
 
 def network(address: str) -> str:
-    """Whom an address stands for: of IPv6 the network of 64 bits that one customer has."""
+    """Return the network that an address belongs to: for IPv6 the network of 64 bits that one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -257,7 +259,7 @@ def network(address: str) -> str:
 
 
 class _Recent(Generic[K, V]):
-    """So many entries, those used last."""
+    """A cache of the most recently used entries."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -1,4 +1,4 @@
-"""People who signed in elsewhere: the tokens of any OpenID Connect issuer, Amazon Cognito among them."""
+"""People who signed in at an OpenID Connect issuer, such as Amazon Cognito: verify their tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .tokens import ROLES, checked, person, require_form, strings, text, wrong_a
 ALGORITHMS = frozenset(
     ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "ES256K", "EdDSA")
 )
-"""Those with a public key. A shared secret would let whoever verifies tokens issue them."""
+"""Algorithms with a public key. With a shared secret, everyone who verifies tokens could issue them."""
 
 _GROUPS = {
     "viewer": "viewer",
@@ -34,9 +34,9 @@ _GROUPS = {
 }
 _UNKNOWN_KEY = "The token is not accepted here: its issuer's key is not known. Sign in again."
 
-_GOOD_FOR = 3600.0  # seconds after which keys are not used any more, whether new ones can be had or not
+_GOOD_FOR = 3600.0  # seconds after which keys are not used any more, even if no new ones can be fetched
 _NEW_AFTER = 300.0
-_APART = 10.0  # seconds between two fetches at least, whatever tokens ask for
+_APART = 10.0  # least seconds between two fetches, however many tokens need one
 _TIMEOUT = 5.0
 _LARGEST = 512 * 1024
 _MOST_KEYS = 100
@@ -49,25 +49,25 @@ T = TypeVar("T")
 class OidcIssuer:
     """Verifies the tokens of one OpenID Connect issuer, for one application.
 
-    People are identified by the issuer and ``sub``, and named by their e-mail address where the issuer vouches for it.
+    People are identified by the issuer and ``sub``, and named by their e-mail address if the issuer has verified it.
     Their role is the claim ``role`` or ``custom:role``, else the highest of the groups named viewer, approver(s), admin(s),
     else viewer. Their organization is the claim ``organization`` or ``custom:organization``, else the one given here.
-    These claims grant rights: in Amazon Cognito, remove the custom attributes from those that the application's client
-    may write.
+    These claims grant rights: in Amazon Cognito, the application's client must not be able to write the custom
+    attributes.
 
-    Amazon Cognito's access tokens have no address. Their holder may look, not decide: the audit log would have one person
-    under two names.
+    Amazon Cognito's access tokens contain no e-mail address. With them a person may read, but not decide: otherwise the
+    audit log would contain one person under two names.
 
     Args:
         issuer: its address, exactly as in ``iss``.
         audience: this application's client id.
-        jwks_url: where its keys are; its discovery document says so when left out.
-        organization: of people whose tokens do not say.
-        algorithms: those it signs with.
+        jwks_url: the address of its keys; by default from its discovery document.
+        organization: the organization of people whose tokens have none.
+        algorithms: the algorithms with which it signs.
         clock: seconds, for the age of its keys.
 
     Raises:
-        ConfigurationError: an address is neither https nor on this machine, or an algorithm shares a secret.
+        ConfigurationError: an address is neither https nor on this machine, or an algorithm uses a shared secret.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class OidcIssuer:
         self._keys = _Keys(issuer, jwks_url, self._algorithms, clock)
 
     async def verify(self, token: str) -> Caller:
-        """Who a token says they are.
+        """Return the caller that a token identifies.
 
         Raises:
-            AuthenticationError: it is not good here, or its issuer's keys cannot be had.
+            AuthenticationError: the token is not valid here, or its issuer's keys cannot be fetched.
         """
         require_form(token)
         try:
@@ -109,7 +109,7 @@ class OidcIssuer:
         except jwt.PyJWTError:
             raise AuthenticationError(_UNKNOWN_KEY) from None
         kid, algorithm = header.get("kid"), header.get("alg")
-        # These two choose among the issuer's own keys, each of which is for one algorithm; they grant nothing.
+        # These two fields select among the issuer's own keys, each for one algorithm; they grant nothing.
         key = await self._keys.find(kid, algorithm) if isinstance(algorithm, str) else None
         if key is None:
             raise AuthenticationError(_UNKNOWN_KEY)
@@ -123,7 +123,7 @@ class OidcIssuer:
             raise wrong_audience()
         if "aud" in claims:
             audiences = strings(claims["aud"])
-        else:  # Amazon Cognito's access tokens name the application here
+        else:  # Amazon Cognito's access tokens have the application here
             audiences = strings(claims.get("client_id")) if use == "access" else []
         if self._audience not in audiences:
             raise wrong_audience()
@@ -144,7 +144,7 @@ def _role(claims: Mapping[str, Any], groups: Sequence[str]) -> str:
     for claim in ("role", "custom:role"):
         if claim in claims:
             role = claims[claim]
-            return role if role in ROLES else ROLES[0]  # what is not understood grants nothing
+            return role if role in ROLES else ROLES[0]  # an unknown role grants nothing
     found = [_GROUPS[group] for group in groups if group in _GROUPS]
     return max(found, key=ROLES.index, default=ROLES[0])
 
@@ -162,7 +162,7 @@ class _KeySet(msgspec.Struct):
 
 
 class _Keys:
-    """An issuer's keys, fetched when needed and kept for a while."""
+    """An issuer's keys, fetched when needed and cached for a while."""
 
     def __init__(
         self, issuer: str, url: str | None, algorithms: Sequence[str], clock: Callable[[], float]
@@ -174,16 +174,16 @@ class _Keys:
         self._keys: dict[tuple[str | None, str], jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
-        # One thread of its own: an issuer that answers slowly takes none from anybody else.
+        # A separate thread: a slow issuer delays no other work.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ascend-guard-issuer")
 
     async def find(self, kid: object, algorithm: str) -> jwt.PyJWK | None:
-        """The key of this name for this algorithm; without a name, the only one there is."""
+        """Return the key of this name for this algorithm; without a name, the only key."""
         key = self._known(kid, algorithm)
         if key is None or self._clock() - self._fetched > _NEW_AFTER:
             fetching = self._fetch()
             if key is None and fetching is not None:
-                await asyncio.wait({fetching})  # which a caller that goes away does not cancel
+                await asyncio.wait({fetching})  # a caller that disconnects does not cancel it
                 key = self._known(kid, algorithm)
         return key
 
@@ -196,7 +196,7 @@ class _Keys:
         return fitting[0] if kid is None and len(fitting) == 1 else None
 
     def _fetch(self) -> asyncio.Task[None] | None:
-        """The fetch under way, a new one, or None when the last one was a moment ago."""
+        """Return the fetch in progress, a new one, or None if the last one was a moment ago."""
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
         now = self._clock()
@@ -211,10 +211,10 @@ class _Keys:
         try:
             self._keys = await asyncio.wait_for(work, 2 * _TIMEOUT)
             self._fetched = now
-        except Exception as error:  # whatever it was, tokens that need these keys are refused
-            # The message stays here: to whoever asks, an address inside is none of their business.
+        except Exception as error:  # after any error, tokens that need these keys are refused
+            # The text stays in the log: it may contain an internal address.
             reason = str(error) or type(error).__name__
-            _log.warning("The keys of the issuer %s cannot be had: %s", self._issuer, reason)
+            _log.warning("The keys of the issuer %s cannot be fetched: %s", self._issuer, reason)
 
     def _download(self) -> dict[tuple[str | None, str], jwt.PyJWK]:
         url = self._url
@@ -222,7 +222,7 @@ class _Keys:
             place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
             document = _get(place, _Document)
             if document.issuer != self._issuer:  # OpenID Connect Discovery 1.0, 4.3
-                raise ValueError(f"{place} is the document of another issuer")
+                raise ValueError(f"{place} is the discovery document of another issuer")
             url = document.jwks_uri
             _require_address(url)
             if url.startswith("http:") and not self._issuer.startswith("http:"):
@@ -244,7 +244,7 @@ class _Keys:
 def _key(data: dict[str, Any], algorithm: str) -> jwt.PyJWK | None:
     try:
         return jwt.PyJWK(data, algorithm)
-    except Exception:  # whatever is wrong with one key, the others are good
+    except Exception:  # one invalid key does not affect the others
         return None
 
 
@@ -271,7 +271,7 @@ def _get(url: str, kind: type[T]) -> T:
 
 
 def _require_address(url: str) -> None:
-    """Refuse addresses on which anybody in between could answer with keys of their own.
+    """Refuse addresses at which a third party in between could answer with its own keys.
 
     Raises:
         ConfigurationError: it is neither https nor plain http to this machine.
@@ -283,7 +283,7 @@ def _require_address(url: str) -> None:
         parts, host = urlsplit(""), ""
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and _here(host))):
         raise ConfigurationError(
-            f"{url!r} cannot be where an issuer's keys are. Give its https address; http is for this machine only."
+            f"{url!r} cannot be used for an issuer's keys. Use an https address; http is allowed for this machine only."
         )
 
 

@@ -1,15 +1,15 @@
-"""How many requests an organization's keys have left, over all replicas that share a database.
+"""The requests that an organization's keys have left, over all replicas of a database.
 
 Rules:
 
-1. The keys of an organization share its tier, whichever replica they ask. In no span of a window's length do more requests
-   get through than the tier allows.
+1. The keys of an organization share its tier, on all replicas. No more requests than the tier allows are accepted in any
+   span of a window's length.
 2. A replica takes requests from the shared book in small leases, so that few requests wait for the database. A lease is
-   good for the slot (a twentieth of the shortest window) in which it was taken, and counts in full until the next one
-   returns what was left of it.
-3. A book that cannot be written refuses nobody: until it can, each replica counts by itself.
+   valid for the slot (a twentieth of the shortest window) in which it was taken, and counts in full until the next lease
+   returns its unused part.
+3. If a book cannot be written, no request is refused: until it can, each replica counts alone.
 
-Replicas' clocks must agree to about a slot (3 s), as they do under NTP.
+Replicas' clocks must agree to about a slot (3 s), which NTP ensures.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from ascend_guard.errors import StoreError
 from ascend_guard.store.port import Store, Transaction
 
 SLOTS = 20
-"""Into which a window is divided: a request counts until all of its slot is past."""
+"""The number of slots of a window: a request counts until all of its slot is past."""
 
 ALONE = 10.0
-"""Seconds after a book could not be written until it is tried again: a request in each slot would wait for that."""
+"""Seconds between two attempts to write a book after a failure: else a request in each slot would wait for that."""
 
 KIND = "rate"
-"""Of the records that are the books. They are nobody's: no organization lists them, or is changed by being counted."""
+"""The kind of the records that store the books. They belong to no organization, so none lists them."""
 
 Limits = tuple[tuple[int, int], ...]
-"""How many requests in how many seconds, for each window."""
+"""Requests per number of seconds, for each window."""
 
 
 class Book(msgspec.Struct):
-    """What was taken: by window (its seconds) and slot, how many requests."""
+    """The taken requests: by window (its seconds) and slot, how many."""
 
     used: dict[int, dict[int, int]] = {}
 
 
 class Lease(msgspec.Struct):
-    """Requests that a replica may let through.
+    """Requests that a replica may accept.
 
     Args:
         granted: how many.
-        slots: of each window, the slot in which they count.
-        left: of each window, how many more anybody may take.
-        frees: of each window, when more will be left: seconds since the epoch.
-        until: the moment up to which this is good.
+        slots: for each window, the slot in which they count.
+        left: for each window, how many more can be taken.
+        frees: for each window, when more will be left: seconds since the epoch.
+        until: the time until which this lease is valid.
         refused: whether nothing was granted.
     """
 
@@ -63,14 +63,14 @@ class Lease(msgspec.Struct):
 
 
 def take(book: Book, limits: Limits, now: float, want: int, unused: Lease | None) -> Lease:
-    """Take requests from a book, and return first what was left of an earlier lease.
+    """Take requests from a book, after the unused part of an earlier lease was returned to it.
 
     Args:
         book: it is changed.
-        limits: the organization's.
+        limits: the organization's limits.
         now: seconds since the epoch.
-        want: how many at most.
-        unused: an earlier lease; ``granted`` is what is left of it.
+        want: the most requests to take.
+        unused: an earlier lease; ``granted`` is its unused part.
     """
     slots: dict[int, int] = {}
     left: dict[int, int] = {}
@@ -78,7 +78,7 @@ def take(book: Book, limits: Limits, now: float, want: int, unused: Lease | None
         used = book.used.setdefault(seconds, {})
         if unused is not None and unused.granted and unused.slots.get(seconds) in used:
             used[unused.slots[seconds]] -= unused.granted
-        # A clock that was set back, or runs behind another replica's: what was counted stays until then.
+        # The clock was set back, or is behind another replica's: counts stay until their own time.
         slots[seconds] = max([int(now * SLOTS / seconds), *used])
         for slot in [slot for slot, count in used.items() if slot < slots[seconds] - SLOTS or count <= 0]:
             del used[slot]
@@ -99,7 +99,7 @@ def take(book: Book, limits: Limits, now: float, want: int, unused: Lease | None
 
 
 class Shelf(Protocol):
-    """Where an organization's book is."""
+    """Stores an organization's book."""
 
     async def take(
         self, organization: str, limits: Limits, now: float, want: int, unused: Lease | None
@@ -122,7 +122,7 @@ class Own:
 
 
 class Shared:
-    """Books in the database, which all replicas write.
+    """Books in the database, shared by all replicas.
 
     Args:
         store: the database.
@@ -147,12 +147,12 @@ class Shared:
 
 
 class Quota:
-    """One organization's requests, as this replica lets them through.
+    """One organization's requests, as this replica accepts them.
 
     Args:
         organization: its name.
-        limits: its tier's.
-        shelf: where its book is.
+        limits: the limits of its tier.
+        shelf: stores its book.
         clock: seconds since the epoch.
     """
 
@@ -164,7 +164,7 @@ class Quota:
         self._clock = clock
         self._lease: Lease | None = None
         self._want = 1
-        self._spent = 0  # of leases in the present slot
+        self._spent = 0  # used of leases in the present slot
         self._taking = asyncio.Lock()
         self._taken_from: Shelf | None = None
         self._alone_until = 0.0
@@ -173,8 +173,8 @@ class Quota:
         """Count one request.
 
         Returns:
-            Whether it may go on; and of the window with the least left (the longest, of those with as little) its limit, how
-            many are left, and when more will be.
+            Whether it is accepted; and for the window with the least left (of several, the longest) its limit, how many are
+            left, and when more will be.
         """
         lease = self._lease
         if lease is None or not self._holds(lease):
@@ -190,7 +190,7 @@ class Quota:
         return allowed, limit, lease.left[seconds] + lease.granted, lease.frees[seconds]
 
     def _holds(self, lease: Lease) -> bool:
-        """Whether it still says what a request may do."""
+        """Return whether the lease can still decide about a request."""
         return self._clock() < lease.until and (lease.granted > 0 or lease.refused)
 
     async def _take(self, before: Lease | None) -> Lease:

@@ -1,13 +1,13 @@
-"""Signatures of requests, for API keys that have a signing secret (promise 6: a key that was copied is not enough).
+"""Signatures of requests, for API keys with a signing secret (promise 6: a copied key is not enough).
 
-1. A request that says something, by a key with a signing secret, carries ``X-Signature``: ``v1=`` and HMAC-SHA256 with that
-   secret over ``X-Request-Timestamp``, a dot and the body. A request without it, or with another one, is refused.
-2. The body is signed as it is sent, or as Python's ``json`` writes it with sorted keys, which is what the published clients
-   sign.
-3. The timestamp is at most five minutes old or ahead, so that a request that was recorded is not good for ever.
-4. The published clients sign nothing where they have nothing to say: without a body, or with an empty object. Such a request
-   may go unsigned, but only to look, or to an endpoint that those clients ask so. A signature that is sent is checked
-   everywhere.
+1. A request with content, by a key with a signing secret, carries ``X-Signature``: ``v1=`` and the HMAC-SHA256, with that
+   secret, of ``X-Request-Timestamp``, a dot and the body. A request with a missing or wrong signature is refused.
+2. The signed body is the sent body, or the body as Python's ``json`` writes it with sorted keys, which the published
+   clients sign.
+3. The timestamp is at most five minutes old or ahead, so that a recorded request cannot be replayed for ever.
+4. The published clients sign no request without content: without a body, or with an empty object. Such a request may be
+   unsigned, but only to read, or at an endpoint that those clients use so. A signature that is sent is checked at every
+   endpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ascend_guard.api.endpoint import Endpoint
 from ascend_guard.server.requests.failures import RequestRefused
 
 MOST_APART = 300.0
-"""Seconds between a request's timestamp and this server's clock."""
+"""The most seconds between a request's timestamp and this server's clock."""
 
 _BARE = frozenset(
     {
@@ -37,10 +37,10 @@ _BARE = frozenset(
         "test_webhook",
     }
 )
-"""Endpoints that do something, and that the published clients ask without a body, so without a signature."""
+"""Endpoints that change something, and that the published clients call without a body, so without a signature."""
 
 _LARGE = 1 << 16
-"""Bytes of a body that is not read once more between two other requests, but beside them."""
+"""Bytes of a body above which the signature is checked in a thread, not between two other requests."""
 
 
 async def require_signature(
@@ -49,20 +49,20 @@ async def require_signature(
     """Check a request's signature.
 
     Args:
-        secret: of the key that it was sent with.
+        secret: the secret of the key that sent it.
         headers: by lower-case name.
-        body: as it was sent.
+        body: as sent.
         now: seconds since the epoch.
-        endpoint: which it asks; None for one that takes no body.
+        endpoint: the endpoint; None for one that takes no body.
 
     Raises:
-        RequestRefused: it is missing, wrong, or too old.
+        RequestRefused: the signature is missing, wrong, or too old.
     """
     given, timestamp = headers.get("x-signature"), headers.get("x-request-timestamp", "")
     if given is None:
         if _may_be_bare(endpoint) and body.strip() in (b"", b"{}"):
             return
-        raise _refused("This API key has a signing secret, and the request has no X-Signature.")
+        raise _refused("This API key has a signing secret, but the request has no X-Signature.")
     if not _recent(timestamp, now):
         raise _refused(
             f"X-Request-Timestamp is not an ISO 8601 time within {MOST_APART / 60:.0f} minutes of this server's clock."
@@ -72,7 +72,7 @@ async def require_signature(
     else:
         right = _right(secret, timestamp, body, given)
     if not right:
-        raise _refused("X-Signature is not that of this timestamp and this body.")
+        raise _refused("X-Signature does not match this timestamp and this body.")
 
 
 def _right(secret: str, timestamp: str, body: bytes, given: str) -> bool:

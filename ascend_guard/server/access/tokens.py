@@ -1,4 +1,4 @@
-"""People's tokens: what is common to all of them, and those this server issues itself."""
+"""People's tokens: what all of them have in common, and those that this server issues itself."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ascend_guard.errors import AuthenticationError, ValidationError
 from ascend_guard.server.handling import Caller
 
 ROLES = ("viewer", "approver", "admin")
-"""Of a person, the least first."""
+"""The roles of a person, the least powerful first."""
 
 LOCAL_ISSUER = "ascend-guard"
 LEEWAY = 30
-"""Seconds that two clocks may differ."""
+"""Seconds by which two clocks may differ."""
 
 MAX_HOURS = 720.0
 
@@ -33,10 +33,10 @@ _NOT_OURS = "The token is not accepted here. Sign in again, or ask for a new one
 
 
 class LocalIssuer:
-    """Issues and verifies tokens with a key of the store's own: for a server without an OpenID Connect issuer.
+    """Issues and verifies tokens with a key from the store: for a server without an OpenID Connect issuer.
 
     Args:
-        secret: the store's. Whoever has it can sign in as anybody, as they could rewrite the database.
+        secret: the store's secret. Anyone who has it can sign in as any person, as they could rewrite the database.
     """
 
     issuer = LOCAL_ISSUER
@@ -55,24 +55,24 @@ class LocalIssuer:
         organization: str = "local",
         hours: float = 12.0,
     ) -> str:
-        """A token for one person.
+        """Issue a token for one person.
 
         Args:
-            user: the person's name, as the audit trail will have it; an e-mail address, best.
+            user: the person's name for the audit trail, preferably an e-mail address.
             role: viewer, approver or admin.
-            groups: the groups they approve for.
-            organization: theirs.
-            hours: how long it is good for; at most 720. There is no taking it back.
+            groups: the groups that the person approves for.
+            organization: the person's organization.
+            hours: how long it is valid; at most 720. It cannot be revoked.
 
         Raises:
-            ValidationError: one of them cannot be.
+            ValidationError: a value is invalid.
         """
         if not named(user):
-            raise ValidationError(f"{user!r} is not a name for a person. Use an e-mail address.")
+            raise ValidationError(f"{user!r} is not a valid name for a person. Use an e-mail address.")
         if role not in ROLES:
-            raise ValidationError(f"{role!r} is not a role of a person. Roles are {', '.join(ROLES)}.")
+            raise ValidationError(f"{role!r} is not a role for a person. Roles are {', '.join(ROLES)}.")
         if not 0 < hours <= MAX_HOURS:
-            raise ValidationError(f"A token is good for up to {MAX_HOURS:g} hours, not for {hours:g}.")
+            raise ValidationError(f"A token is valid for up to {MAX_HOURS:g} hours, not for {hours:g}.")
         now = int(time.time())
         claims = {
             "iss": LOCAL_ISSUER,
@@ -88,14 +88,16 @@ class LocalIssuer:
         }
         token = jwt.encode(claims, self._private, algorithm="EdDSA")
         if len(token) > LONGEST_TOKEN:
-            raise ValidationError(f"These are too many groups for one token of {LONGEST_TOKEN} characters.")
+            raise ValidationError(
+                f"There are too many groups for one token of {LONGEST_TOKEN} characters. Use fewer groups."
+            )
         return token
 
     def verify(self, token: str) -> Caller:
-        """Who a token says they are.
+        """Return the caller that a token identifies.
 
         Raises:
-            AuthenticationError: it is not one of ours, or no longer good.
+            AuthenticationError: this server did not issue it, or it is not valid any more.
         """
         claims = checked(token, self._public, ("EdDSA",), LOCAL_ISSUER, LOCAL_ISSUER)
         role, organization = claims.get("role"), claims.get("organization")
@@ -107,17 +109,17 @@ class LocalIssuer:
 def checked(
     token: str, key: Any, algorithms: Sequence[str], issuer: str, audience: str | None
 ) -> dict[str, Any]:
-    """The claims of a token, once its signature, its times, its issuer and its audience are right.
+    """Return the claims of a token, after checking its signature, its times, its issuer and its audience.
 
     Args:
         token: the token.
         key: the issuer's public key.
-        algorithms: those the issuer signs with; what the token says of it decides nothing.
-        issuer: who must have issued it.
-        audience: for whom it must have been issued; None when the caller of this sees to that.
+        algorithms: the issuer's algorithms; the token's own header does not decide.
+        issuer: the required issuer.
+        audience: the required audience; None when the caller of this function checks it.
 
     Raises:
-        AuthenticationError: something is not right.
+        AuthenticationError: a check failed.
     """
     require_form(token)
     require = ["exp", "iat", "iss", "sub", *(["aud"] if audience is not None else [])]
@@ -139,7 +141,7 @@ def checked(
         raise AuthenticationError("The token has expired. Sign in again, or ask for a new one.") from None
     except jwt.ImmatureSignatureError:
         raise AuthenticationError(
-            "The token is not valid yet. Set the clocks of both machines right."
+            "The token is not valid yet. Synchronize the clocks of both machines."
         ) from None
     except jwt.InvalidAudienceError:
         raise wrong_audience() from None
@@ -151,7 +153,7 @@ def checked(
 
 
 def require_form(token: str) -> None:
-    """Refuse what cannot be a token before anything reads it.
+    """Refuse text that cannot be a token before it is parsed.
 
     Raises:
         AuthenticationError: it is too long, or not three parts in base64url.
@@ -161,7 +163,7 @@ def require_form(token: str) -> None:
 
 
 def require_type(kind: object) -> None:
-    """A token made for another purpose, such as signing out, signs nobody in (RFC 8725, 3.11).
+    """Refuse a token that was issued for another purpose, such as signing out (RFC 8725, 3.11).
 
     Raises:
         AuthenticationError: its header says that it is of another type.
@@ -172,24 +174,24 @@ def require_type(kind: object) -> None:
 
 
 def wrong_audience() -> AuthenticationError:
-    """The error for a token that was issued for somebody else."""
+    """The error for a token that was issued for another application."""
     return AuthenticationError("The token was issued for another application. Sign in to this one.")
 
 
 def person(
     name: str, role: str, groups: Iterable[str], organization: str, claims: Mapping[str, Any]
 ) -> Caller:
-    """A person.
+    """Return a person as a caller.
 
     Args:
         name: for people and the audit log.
         role: viewer, approver or admin.
-        groups: theirs.
-        organization: theirs.
-        claims: of their token, verified; its ``iss`` and ``sub`` say who they are.
+        groups: the person's groups.
+        organization: the person's organization.
+        claims: the verified claims of the token; ``iss`` and ``sub`` identify the person.
 
     Raises:
-        AuthenticationError: the name cannot be told from a key's, or cannot be read; the token is about nobody.
+        AuthenticationError: the name looks like a key's name or is unreadable, or the token identifies no person.
     """
     issuer, subject = claims["iss"], claims["sub"]
     if not named(name) or not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_NAME:
@@ -206,7 +208,7 @@ def person(
 
 
 def named(name: str) -> bool:
-    """Whether this can be a person's name in the audit log, where ``key:...`` and ``anonymous`` are others'."""
+    """Return whether this can be a person's name in the audit log, where ``key:...`` and ``anonymous`` are reserved."""
     plain = normal(name)
     return (
         0 < len(name) <= _LONGEST_NAME
@@ -218,14 +220,14 @@ def named(name: str) -> bool:
 
 
 def strings(value: object) -> list[str]:
-    """The strings in a claim that is a string or a list of them; nothing from any other."""
+    """Return the strings in a claim that is a string or a list of strings; an empty list for any other."""
     if isinstance(value, str):
         return [value]
     return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
 
 
 def text(claims: Mapping[str, Any], *names: str) -> str | None:
-    """The first of these claims that is a string with something in it."""
+    """Return the first of these claims that is a non-empty string."""
     for name in names:
         value = claims.get(name)
         if isinstance(value, str) and value:

@@ -1,4 +1,4 @@
-"""One handler for each endpoint of the table, by what it is about."""
+"""One handler for each endpoint of the table, grouped by subject."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ HANDLERS: dict[str, Handler] = {
     **system.HANDLERS,
     **webhooks.HANDLERS,
 }
-"""By the name of the endpoint in ``api.table``."""
+"""The handlers, by the name of the endpoint in ``api.table``."""

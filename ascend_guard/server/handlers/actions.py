@@ -1,4 +1,4 @@
-"""Actions: submitted, asked after, claimed, withdrawn, settled."""
+"""Actions: submit, get, claim, withdraw, detach, evaluate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .incoming import as_edited, asked, asked_of_mcp
 _LONGEST_KEY = 255
 
 RESENT_WITHIN = 60.0
-"""Seconds within which the published SDK, which sends no idempotency key, sends a request again."""
+"""Seconds within which the published SDK, which sends no idempotency key, resends a request."""
 
 
 async def submit(request: Request[SubmitBody, None]) -> DecisionBody:
@@ -64,11 +64,11 @@ async def _decide(
     require_key(request.caller)
     services = request.services
     judgement = judge(action, services.policy)
-    named = body.runner is not None  # a caller that names no process cannot come back as the same one
+    named = body.runner is not None  # a caller without a process name cannot be recognised when it comes back
     effect = Submit(
         action,
         digest,
-        parked=named and body.parked,
+        detached=named and body.detached,
         repeatable=named and body.repeatable,
         call_id=body.call_id,
         identity=body.identity,
@@ -104,7 +104,7 @@ async def _decide(
 
 
 async def status(request: Request[None, None]) -> DecisionBody:
-    """The decision on an action as it stands. A caller of the plain API that is told ``approved`` has used the approval."""
+    """Return the present decision. A caller of the plain API that receives ``approved`` has used the approval."""
     row = await visible(request)
     if waits_to_be_told(row) and not request.caller.person:
         row = await told(request, row)
@@ -112,7 +112,7 @@ async def status(request: Request[None, None]) -> DecisionBody:
 
 
 async def told(request: Request[Any, Any], row: ActionRow) -> ActionRow:
-    """Tell a caller of the plain API that its action is approved, which takes the permit; the action as it is then."""
+    """Tell a caller of the plain API that its action is approved, which takes the permit. Returns the action after that."""
 
     def work(tx: Transaction) -> tuple[Answer, ActionRow, AgentAction]:
         action = submitted(tx, row.id).action
@@ -125,7 +125,7 @@ async def told(request: Request[Any, Any], row: ActionRow) -> ActionRow:
 
 
 async def claim(request: Request[ClaimBody, None]) -> DecisionBody:
-    """Take the one permit an approval is good for."""
+    """Take the only permit of an approval."""
     require_key(request.caller)
     row = await visible(request)
     body, key = request.body, _key(request)
@@ -142,13 +142,13 @@ async def claim(request: Request[ClaimBody, None]) -> DecisionBody:
 
 
 async def withdrawn(request: Request[ReasonBody, None]) -> OutcomeAnswer:
-    """An approved action will not be run."""
+    """Withdraw an approved action that will not run."""
     require_key(request.caller)
     row = await visible(request)
     effect = Withdraw(str(row.id), scrub(request.body.reason))
 
     def work(tx: Transaction) -> None:
-        # Whoever denied it stays the one who did, and the same request may be sent again.
+        # An earlier denial keeps its author, and the same request may be sent again.
         if known(tx, request.organization, str(row.id)).status != "denied":
             withdraw(tx, request.organization, effect)
 
@@ -157,7 +157,7 @@ async def withdrawn(request: Request[ReasonBody, None]) -> OutcomeAnswer:
 
 
 async def detach(request: Request[DetachBody, None]) -> OutcomeAnswer:
-    """Nobody waits for it any more, so the same call made later may take it up."""
+    """Stop waiting, so that the same call made later may resume the action."""
     require_key(request.caller)
     row = await visible(request)
     runner = REMOTE + request.body.runner
@@ -167,7 +167,7 @@ async def detach(request: Request[DetachBody, None]) -> OutcomeAnswer:
 
 
 async def evaluate(request: Request[EvaluateBody, None]) -> EvaluateAnswer:
-    """What would be decided. Nothing is recorded."""
+    """Return what would be decided. Nothing is recorded."""
     started = time.perf_counter()
     body = request.body
     agent_id = body.agent_id or request.caller.agent_id or "unknown"
@@ -205,10 +205,10 @@ async def evaluate(request: Request[EvaluateBody, None]) -> EvaluateAnswer:
 
 
 async def visible(request: Request[Any, Any], parameter: str = "action_id") -> ActionRow:
-    """The action in the path.
+    """Return the action in the path.
 
     Raises:
-        NotFoundError: there is none, or it is not this caller's to see; the two cannot be told apart.
+        NotFoundError: it does not exist, or this caller may not see it; the two cannot be distinguished.
     """
     action_id = request.path[parameter]
 
@@ -236,10 +236,10 @@ def _result(answer: Answer, action: AgentAction, stage: str, correlation_id: str
 
 
 def require_key(caller: Caller) -> None:
-    """Agents act with a key.
+    """Require an API key: agents act with a key.
 
     Raises:
-        AuthorizationDeniedError: it is a person.
+        AuthorizationDeniedError: the caller is a person.
     """
     if caller.person:
         raise AuthorizationDeniedError(
@@ -250,8 +250,8 @@ def require_key(caller: Caller) -> None:
 def _key(request: Request[Any, Any]) -> Key | None:
     """The request's idempotency key.
 
-    The published SDK sends none, but resends the very same bytes with the same identifier and time: these are one action for
-    a minute. An identifier alone says nothing: many callers give one to all requests of a task.
+    The published SDK sends none, but resends exactly the same bytes with the same identifier and time: these are one action
+    for a minute. The identifier alone is not enough: many callers use one for all requests of a task.
     """
     headers = request.headers
     given = headers.get("idempotency-key")

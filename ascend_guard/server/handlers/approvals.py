@@ -1,4 +1,4 @@
-"""People's decisions. An agent cannot approve itself: these endpoints admit nobody but people who signed in."""
+"""People's decisions. An agent cannot approve itself: these endpoints accept only people who signed in."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def approved(request: Request[ApproveBody, None]) -> DecidedAnswer:
 
 
 async def denied(request: Request[DenyBody, None]) -> DecidedAnswer:
-    """Deny an action, as one person, which decides."""
+    """Deny an action, as one person. One denial decides."""
     _require_approver(request.caller)
     body, caller = request.body, request.caller
     comment = _comment(body.comments, body.comment, body.reason)
@@ -72,7 +72,7 @@ async def denied(request: Request[DenyBody, None]) -> DecidedAnswer:
 
 
 async def denial_cleared(request: Request[ClearBody, None]) -> DecidedAnswer:
-    """End a person's denial."""
+    """Clear a person's denial."""
     _require_approver(request.caller)
     body, caller = request.body, request.caller
     comment = _comment(body.comments, body.comment)
@@ -94,7 +94,7 @@ async def denial_cleared(request: Request[ClearBody, None]) -> DecidedAnswer:
 
 
 async def approval(request: Request[None, None]) -> ApprovalBody:
-    """How an approval stands; it has its action's identifier."""
+    """Return the state of an approval; it has its action's identifier."""
     row = await visible(request, "approval_id")
     if waits_to_be_told(row) and not request.caller.person:
         row = await told(request, row)
@@ -113,7 +113,7 @@ def _require_approver(caller: Caller) -> None:
 
 
 def _comment(*texts: str | None) -> str | None:
-    """What a person said, under whichever names: none of it is lost."""
+    """Join a person's comments from all field names, so that none is lost."""
     said = "\n".join(dict.fromkeys(text for text in texts if text))
     return scrub(said) if said else None
 

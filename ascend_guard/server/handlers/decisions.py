@@ -1,4 +1,4 @@
-"""A decision, an action and an approval as the API shows them: every field that some client reads."""
+"""A decision, an action and an approval in the form of the API: every field that some client reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def decision_body(
     comments: str | None = None,
     milliseconds: float | None = None,
 ) -> DecisionBody:
-    """The answer to whoever submitted the action, or asks how it stands."""
+    """The answer to the submission of an action, or to a request for its state."""
     status, reason = result.status, result.reason
     approved, denied, pending = result.is_approved(), result.is_denied(), result.is_pending()
     rules = [result.policy_matched] if result.policy_matched else []
@@ -101,7 +101,7 @@ def _add_risk(body: DecisionBody, risk: Risk) -> None:
 
 
 def standing(reader: Reader, row: ActionRow, correlation_id: str | None = None) -> DecisionBody:
-    """How an action stands now."""
+    """Return the present state of an action."""
     return decision_body(
         result_of(row),
         correlation_id=correlation_id,
@@ -116,7 +116,7 @@ def action_body(row: ActionRow) -> ActionBody:
 
 
 def detail_body(reader: Reader, row: ActionRow) -> ActionDetailBody:
-    """An action with its arguments and its story."""
+    """An action with its arguments and its history."""
     asked = submitted(reader, row.id).action
     runs = as_it_runs(record.body for record in reader.trail(row.id))
     return ActionDetailBody(
@@ -141,7 +141,7 @@ def detail_body(reader: Reader, row: ActionRow) -> ActionDetailBody:
 
 
 def approval_body(reader: Reader, row: ActionRow) -> ApprovalBody:
-    """How an approval stands. It has its action's identifier."""
+    """The state of an approval. It has its action's identifier."""
     approved = row.status == "approved"
     rejected = row.status == "denied"
     return ApprovalBody(
@@ -196,11 +196,11 @@ _FRAME = frozenset({"seq", "timestamp", "organization", "event", "actor", "actio
 
 
 AUTO = "auto"
-"""Who decides by the policy alone (REST API document, "Get Action Details")."""
+"""The names for decisions of the policy alone (REST API document, "Get Action Details")."""
 
 
 def _entries(body: bytes) -> list[TrailEntry]:
-    """A record as steps of the story: what the policy decided at once, the log has in the record of the submission."""
+    """Return a record as steps of the history: the submission's record contains a decision that the policy made at once."""
     record: dict[str, Any] = msgspec.json.decode(body)
     at, event, decision = record["timestamp"], record["event"], record.get("decision")
     details = {name: value for name, value in record.items() if name not in _FRAME}

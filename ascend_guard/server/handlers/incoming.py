@@ -1,4 +1,4 @@
-"""What a client sent, as the action it asks for: either shape, bounded, redacted."""
+"""Convert a client's body to an action: either form, limited in size, redacted."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ascend_guard.server.handling import Caller
 from ascend_guard.server.requests.failures import RequestRefused
 
 UNKNOWN_AGENT = "unknown"
-"""What the published SDK calls an agent whose name it was not told."""
+"""The published SDK's name for an agent without a name."""
 
 
 def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, str]:
-    """The action a body asks for, and the digest of its arguments.
+    """Return the action in a body, and the digest of its arguments.
 
     Args:
-        body: in either shape.
-        caller: who sent it; a key made for an agent acts only as that agent.
-        key: of digests, for clients that send none.
+        body: in either form.
+        caller: its sender; a key for one agent acts only as that agent.
+        key: the key for digests, for clients that send none.
 
     Raises:
-        AuthorizationDeniedError: it asks for another agent than the key's.
+        AuthorizationDeniedError: it names another agent than the key's.
         ValidationError: it is too large or too deep.
-        RequestRefused: neither ``resource`` nor ``description`` is there, or the action's type is none.
+        RequestRefused: ``resource`` and ``description`` are both missing, or the action type is invalid.
     """
     if not body.action_type.isprintable() or body.action_type != body.action_type.strip():
         raise RequestRefused(
-            "The action_type is none: it has spaces around it, or characters that cannot be seen. Send a name such as "
+            "The action_type is invalid: it has spaces around it, or invisible characters. Send a name such as "
             "database_read.",
             status=422,
             code="INVALID_ACTION_TYPE",
@@ -46,7 +46,7 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
     resource = body.resource or body.description
     if not resource:
         raise RequestRefused(
-            "What is done is missing: send `description` and `tool_name`, or `resource`.",
+            "The description of the action is missing: send `description` and `tool_name`, or `resource`.",
             status=400,
             code="MISSING_REQUIRED_FIELD",
         )
@@ -55,7 +55,7 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
     if body.digest is None:
         arguments = normalise(given, key=key)
         details, digest = arguments.plain, arguments.digest
-    else:  # made by our own client: plain already, and digested before it was redacted
+    else:  # sent by our own client: already plain, with a digest of the unredacted arguments
         readable = _plain
         details, digest = _plain(given), body.digest
     context = readable(body.context)
@@ -89,7 +89,7 @@ def asked(body: SubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, st
 
 
 def asked_of_mcp(body: McpSubmitBody, caller: Caller, key: bytes) -> tuple[AgentAction, str]:
-    """The action an MCP body asks for, and the digest of its arguments. Raises as ``asked``."""
+    """Return the action in an MCP body, and the digest of its arguments. Raises as ``asked``."""
     agent_id = body.agent_id or caller.agent_id or UNKNOWN_AGENT
     context: dict[str, Any] = {
         **(body.context or {}),
@@ -123,8 +123,8 @@ def asked_of_mcp(body: McpSubmitBody, caller: Caller, key: bytes) -> tuple[Agent
 
 
 def as_edited(action: AgentAction, body: ClaimBody) -> tuple[AgentAction, dict[str, Any] | None]:
-    """A submitted action as it will run with an approver's values, and these values; itself and None where the client does
-    not describe the whole edited call."""
+    """Return a submitted action as it will run with an approver's values, and these values; the action itself and None
+    if the client does not describe the whole edited call."""
     if body.modified_arguments is None or body.resource is None or body.action_details is None:
         return action, None
     edited = msgspec.structs.replace(
@@ -141,7 +141,7 @@ def _scrubbed(resource: str) -> str:
 
 
 _scrubbed_before = functools.lru_cache(maxsize=1024)(scrub)
-"""Agents name the same few resources again and again."""
+"""A cache: agents name the same few resources repeatedly."""
 
 
 def _readable(given: dict[str, Any] | None) -> dict[str, Any]:
@@ -149,13 +149,13 @@ def _readable(given: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _plain(given: dict[str, Any] | None) -> dict[str, Any]:
-    """What our client sent is plain; that it is bounded and without secrets is not believed, but seen to."""
+    """Check our client's arguments again: plain, limited in size and without secrets."""
     plain: dict[str, Any] = _seen(given or {}, 1)
     return plain
 
 
 def _seen(value: Any, depth: int) -> Any:
-    if depth > MAX_DEPTH + 2:  # the client's own limit, and what stands for a value that JSON cannot say
+    if depth > MAX_DEPTH + 2:  # the client's own limit, and the written forms of values
         raise ValidationError(f"The action's arguments are nested more than {MAX_DEPTH} deep.")
     if isinstance(value, dict):
         return {

@@ -18,20 +18,20 @@ from ascend_guard.store.port import Reader
 
 
 async def get(request: Request[None, KillQuery]) -> KillSwitchBody:
-    """Whether an agent is stopped: the one asked for, the key's own, or else the whole organization."""
+    """Return whether an agent is stopped: the named one, the key's own, or else the whole organization."""
     agent_id = request.query.agent_id or request.caller.agent_id
     if agent_id is not None:
         request.caller.require_agent(agent_id)
 
     def look(reader: Reader) -> KillSwitchState | None:
-        # No agent's name is empty, so the empty one is stopped by nothing but the switch for everybody.
+        # No agent has an empty name, so only the switch for all agents stops the empty name.
         return stopped(reader, request.organization, agent_id or "")
 
     return body_of(await request.read(look))
 
 
 def body_of(state: KillSwitchState | None) -> KillSwitchBody:
-    """A state under every name that clients read."""
+    """A state, under every name that a client reads."""
     if state is None:
         return KillSwitchBody(blocked=False, active=False, is_active=False)
     on = state.blocked
@@ -47,7 +47,7 @@ def body_of(state: KillSwitchState | None) -> KillSwitchBody:
 
 
 async def trigger(request: Request[KillBody, None]) -> KillAnswer:
-    """Stop an agent, or all of them."""
+    """Turn the kill switch on, for one agent or for all."""
     await _require_organization(request)
     body, reason = request.body, scrub(request.body.reason)
     store, by = request.services.store, request.caller.name
@@ -62,7 +62,7 @@ async def trigger(request: Request[KillBody, None]) -> KillAnswer:
 
 
 async def let_go(request: Request[ReleaseBody, None]) -> KillAnswer:
-    """Let them go on."""
+    """Turn the kill switch off, for one agent or for all."""
     await _require_organization(request)
     agent_id = None if request.body.agent_id is UNSET else request.body.agent_id
     reason = scrub(request.body.reason)
@@ -78,7 +78,7 @@ def _whom(agent_id: str | None) -> str:
 
 
 async def _require_organization(request: Request[Any, None]) -> None:
-    """The path names the caller's own organization, by its name or by its number."""
+    """Require that the path names the caller's own organization, by its name or its number."""
     named = request.path["organization_id"]
     if named == request.organization:
         return

@@ -1,4 +1,4 @@
-"""Outcomes: one by one, as the published clients report them, or several in one request of which each counts for itself."""
+"""Outcomes: one by one, as the published clients report them, or several in one request, each recorded on its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .actions import require_key, visible
 
 
 async def report(request: Request[OutcomesBody, None]) -> OutcomesAnswer:
-    """What came of several actions. Those that cannot be recorded are named; the others are."""
+    """Record the outcomes of several actions. The answer lists those that cannot be recorded; the others are recorded."""
     caller, organization, items = request.caller, request.organization, request.body.outcomes
     require_key(caller)
     outcomes = [
@@ -42,7 +42,7 @@ async def report(request: Request[OutcomesBody, None]) -> OutcomesAnswer:
             try:
                 if outcome is None:
                     raise ConflictError(
-                        "It says that it completed, and that it did not. Report one of the two."
+                        "The outcome is both completed and not completed. Report one of the two."
                     )
                 row = known(tx, organization, action_id)
                 if caller.agent_id is not None and row.agent_id != caller.agent_id:
@@ -59,7 +59,7 @@ async def report(request: Request[OutcomesBody, None]) -> OutcomesAnswer:
 
 
 async def complete(request: Request[OutcomeBody, None]) -> OutcomeAnswer:
-    """An action has completed."""
+    """Record that an action completed."""
     body = request.body
     if body.status == "failed" or body.unknown or body.error or body.failed_at:
         raise _contradiction("that it completed", "that it failed", "fail")
@@ -67,7 +67,7 @@ async def complete(request: Request[OutcomeBody, None]) -> OutcomeAnswer:
 
 
 async def fail(request: Request[OutcomeBody, None]) -> OutcomeAnswer:
-    """An action has failed, or it began and it cannot be known how it ended."""
+    """Record that an action failed, or began and its end is unknown."""
     if request.body.status == "completed" or request.body.completed_at:
         raise _contradiction("that it failed", "that it completed", "complete")
     return await _settled(request, OutcomeStatus.UNKNOWN if request.body.unknown else OutcomeStatus.FAILED)
@@ -79,7 +79,8 @@ async def _settled(request: Request[OutcomeBody, None], status: OutcomeStatus) -
     body = request.body
     if body.action_id is not None and str(body.action_id) != str(row.id):
         raise ValidationError(
-            f"The path names action {row.id} and the body's `action_id` another one, so nothing was recorded. Report each "
+            f"The path names action {row.id}, but the body's `action_id` is another action, so nothing was "
+            f"recorded. Report each "
             f"action under its own path."
         )
     error = None
@@ -94,7 +95,7 @@ async def _settled(request: Request[OutcomeBody, None], status: OutcomeStatus) -
 
 def _contradiction(path: str, body: str, other: str) -> ValidationError:
     return ValidationError(
-        f"The path says {path} and the body {body}, so nothing was recorded. Send it to /{other}, or leave out what "
+        f"The path says {path}, but the body says {body}, so nothing was recorded. Send it to /{other}, or remove what "
         f"contradicts the path."
     )
 
@@ -104,7 +105,7 @@ def _status(item: OutcomeItem) -> OutcomeStatus:
 
 
 def _outcome(status: OutcomeStatus, milliseconds: float, error: str | None, detail: str | None) -> Outcome:
-    """As it is recorded: without secrets, and bounded."""
+    """The outcome as recorded: without secrets, and limited in size."""
     failed = status is not OutcomeStatus.COMPLETED
     return Outcome(
         status,

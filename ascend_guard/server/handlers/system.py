@@ -1,4 +1,4 @@
-"""Whether the server lives, whether it can decide, and what it is."""
+"""The server itself: whether it is alive, whether it can decide, its version and features."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ FEATURES = [
     "stream",
     "once",
 ]
-"""``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report together, and not to poll;
-``once``, that a call which is named begins at most once."""
+"""``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report outcomes together, and not to poll;
+``once``, that a named call begins at most once."""
 
 
 async def health(request: Request[None, None]) -> ServerHealth:
-    """That it lives. Asks nothing of the database: a restart would not help."""
+    """Report that the server is alive. It does not use the database, because a restart would not help there."""
     return ServerHealth("healthy", iso(request.services.clock()))
 
 
 async def ready(request: Request[None, None]) -> ServerHealth:
-    """That decisions can be recorded. Raises ``StoreError`` otherwise."""
+    """Report that decisions can be recorded. Raises ``StoreError`` otherwise."""
     await request.write(lambda tx: None)
     return ServerHealth("ready", iso(request.services.clock()))
 
 
 async def deployment(request: Request[None, None]) -> DeploymentBody:
-    """What it is, and what it can do besides the documented API."""
+    """Return the server's version, and its features besides the documented API."""
     settings = request.services.settings
     return DeploymentBody(__version__, settings.environment, settings.region, FEATURES)
 

@@ -1,4 +1,4 @@
-"""Webhooks' endpoints: registered, changed, tried out, listed."""
+"""The webhooks' endpoints: create, change, test, list."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ELSEWHERE = ThreadPoolExecutor(4, thread_name_prefix="ascend-guard-receiver")
 
 
 async def configure_webhook(request: Request[WebhookBody, None]) -> WebhookAnswer:
-    """Register one, and show its secret this once."""
+    """Create a webhook, and return its secret this once."""
     given, webhook_id = request.body, webhooks.new_id()
     if request.caller.agent_id is not None:
         request.caller.require_agent(given.agent_id or "")
@@ -51,7 +51,7 @@ async def configure_webhook(request: Request[WebhookBody, None]) -> WebhookAnswe
 
 
 async def list_webhooks(request: Request[None, PageQuery]) -> Webhooks:
-    """Those that the caller may see."""
+    """Return the webhooks that the caller may see."""
     found = await request.read(lambda reader: webhooks.webhooks(reader, request.organization))
     mine = [_answer(name, webhook) for name, webhook in found if _sees(request, webhook)]
     offset, limit = request.query.offset + (behind(request.query.cursor) or 0), request.query.limit
@@ -60,7 +60,7 @@ async def list_webhooks(request: Request[None, PageQuery]) -> Webhooks:
 
 
 async def update_webhook(request: Request[WebhookChange, None]) -> WebhookAnswer:
-    """Change what is given."""
+    """Change the given fields."""
     given, webhook_id = fields_of(request.body), request.path["webhook_id"]
     await _mine(request)
     if "events" in given:
@@ -76,7 +76,7 @@ async def update_webhook(request: Request[WebhookChange, None]) -> WebhookAnswer
 
 
 async def delete_webhook(request: Request[None, None]) -> Done:
-    """Forget it, and what is on its way to it."""
+    """Delete a webhook and its pending deliveries."""
     await _mine(request)
     await request.write(
         lambda tx: webhooks.remove(tx, request.organization, request.caller.name, request.path["webhook_id"])
@@ -85,7 +85,7 @@ async def delete_webhook(request: Request[None, None]) -> Done:
 
 
 async def test_webhook(request: Request[None, None]) -> WebhookTest:
-    """Send ``webhook.test`` at once, whether the webhook is active or not; it is not listed as a delivery."""
+    """Send ``webhook.test`` at once, even if the webhook is not active; it is not listed as a delivery."""
     webhook, webhook_id, now = await _mine(request), request.path["webhook_id"], request.services.clock()
     secret = webhooks.unseal(request.services.store.secret, webhook_id, webhook.secret)
     delivery_id, data, at = "dlv_" + secrets.token_hex(12), {"webhook_id": webhook_id}, iso(now)
@@ -98,7 +98,7 @@ async def test_webhook(request: Request[None, None]) -> WebhookTest:
 
 
 async def list_deliveries(request: Request[None, PageQuery]) -> Deliveries:
-    """What was sent and what is on its way."""
+    """Return the finished and the pending deliveries."""
     await _mine(request)
     name, limit, offset = request.path["webhook_id"], request.query.limit, request.query.offset
     offset += behind(request.query.cursor) or 0
@@ -112,13 +112,13 @@ async def list_deliveries(request: Request[None, PageQuery]) -> Deliveries:
 
 
 async def _elsewhere(request: Request[Any, Any], work: Callable[[Sender], R]) -> R:
-    """Ask the network, in threads that nothing else waits for: others' webhooks may answer late."""
+    """Use the network in separate threads: other organizations' webhooks may answer late."""
     sender = Sender(private=request.services.settings.private_webhooks)
     return await asyncio.get_running_loop().run_in_executor(_ELSEWHERE, work, sender)
 
 
 async def _mine(request: Request[Any, Any]) -> webhooks.Webhook:
-    """The webhook that is asked for; to an agent's key another agent's does not exist."""
+    """Return the requested webhook; for an agent's key, another agent's webhook does not exist."""
     webhook = await request.read(
         lambda reader: webhooks.get(reader, request.organization, request.path["webhook_id"])
     )

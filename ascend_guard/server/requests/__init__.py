@@ -1,1 +1,1 @@
-"""From a connection to a decoded request and back: bounds, strict decoding, lanes, pages, errors."""
+"""From a connection to a decoded request and back: limits, strict decoding, lanes, pages, errors."""

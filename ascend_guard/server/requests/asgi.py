@@ -1,4 +1,4 @@
-"""Requests and answers as ASGI has them: headers, bodies of bounded size, JSON answers."""
+"""Requests and answers in ASGI form: headers, bodies of limited size, JSON answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from .failures import RequestRefused
 
 LARGEST_BODY = 2 << 20
-"""Bytes of a request's body: a call's arguments may have one mebibyte, and JSON may double them."""
+"""Bytes of a request's body: a call's arguments may have one mebibyte, and JSON may double that."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,7 +32,7 @@ _ONCE = frozenset(
 
 
 def heads(scope: Scope) -> tuple[dict[str, str], str | None]:
-    """A request's headers by lower-case name, and the name of one that was given twice though it decides something."""
+    """Return a request's headers by lower-case name, and the name of a security-relevant header that occurs twice."""
     found: dict[str, str] = {}
     twice = None
     for name, value in scope["headers"]:
@@ -44,17 +44,19 @@ def heads(scope: Scope) -> tuple[dict[str, str], str | None]:
 
 
 def require_once(twice: str | None) -> None:
-    """Refuse a header that was given twice.
+    """Refuse a header that occurs twice.
 
     Raises:
-        RequestRefused: one was.
+        RequestRefused: a header occurs twice.
     """
     if twice:
-        raise RequestRefused(f"The header {twice} is given twice.", status=400, code="INVALID_HEADER")
+        raise RequestRefused(
+            f"The header {twice} occurs twice. Send it once.", status=400, code="INVALID_HEADER"
+        )
 
 
 def correlation_of(headers: Mapping[str, str]) -> str:
-    """The request's correlation identifier, or a new one when it has none that can be passed on."""
+    """Return the request's correlation identifier, or a new one if it has none or an invalid one."""
     given = headers.get("x-correlation-id", "")
     if _PRINTABLE.fullmatch(given):
         return given
@@ -62,14 +64,16 @@ def correlation_of(headers: Mapping[str, str]) -> str:
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
-    """The whole body.
+    """Return the whole body.
 
     Raises:
-        RequestRefused: it is larger than ``LARGEST_BODY``, or compressed, or the client went away.
+        RequestRefused: it is larger than ``LARGEST_BODY``, or compressed, or the client disconnected.
     """
     if headers.get("content-encoding", "identity") != "identity":
         raise RequestRefused(
-            "Compressed bodies are not read. Send it plain.", status=415, code="UNSUPPORTED_ENCODING"
+            "Compressed bodies are not accepted. Send it uncompressed.",
+            status=415,
+            code="UNSUPPORTED_ENCODING",
         )
     declared = headers.get("content-length", "0")
     size = int(declared) if declared.isascii() and declared.isdigit() else 0
@@ -78,7 +82,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RequestRefused("The client went away.", status=400, code="DISCONNECTED")
+            raise RequestRefused("The client disconnected.", status=400, code="DISCONNECTED")
         part = message.get("body", b"")
         length += len(part)
         if max(size, length) > LARGEST_BODY:
@@ -99,7 +103,7 @@ async def respond(
     extra: list[tuple[bytes, bytes]],
     content_type: bytes = b"application/json",
 ) -> None:
-    """Send an answer that nobody may cache or sniff."""
+    """Send an answer with headers against caching and content sniffing."""
     headers = [
         (b"content-type", content_type),
         (b"content-length", str(len(body)).encode()),

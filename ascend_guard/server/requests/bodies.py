@@ -1,9 +1,9 @@
-"""How much of what callers send is held and taken apart at once.
+"""Limits on the bodies that are held and parsed at the same time.
 
-1. Bodies are read after their caller is known, and a caller's large ones together may have ``PER_CALLER`` bytes: what is
-   held in memory is bounded, whatever is sent how slowly.
-2. A body has at most ``MOST_VALUES`` values. Taking more apart is one call into C that lets no other request go on (2 MiB
-   of ``[],[],...`` took 146 ms), and so is a condition of a policy that goes through them (0.3 ms for a thousand).
+1. Bodies are read after their caller is known, and the large bodies of one caller together may have ``PER_CALLER``
+   bytes: so memory is limited, also for slow senders.
+2. A body has at most ``MOST_VALUES`` values. Parsing is one call into C that blocks all other requests (2 MiB of
+   ``[],[],...`` took 146 ms), and so is a policy condition that iterates over the values (0.3 ms for a thousand).
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from .failures import RequestRefused
 from .lanes import SMALL
 
 PER_CALLER = 16 << 20
-"""Bytes of bodies of one caller that are read or handled at once; small ones do not count."""
+"""Bytes of bodies of one caller that are read or handled at the same time; small ones do not count."""
 
 ALTOGETHER = 128 << 20
-"""The same of all callers."""
+"""The same for all callers together."""
 
 MOST_VALUES = 20_000
 
 _FEW = 2 * MOST_VALUES
-"""Bytes of a body that cannot have more values: each takes two."""
+"""Bytes of a body that cannot have more values, because each takes two bytes."""
 
 
 class Room:
-    """Counts the large bodies that are being read or handled. For the event loop's thread only.
+    """Counts the large bodies that are being read or handled. Only for the event loop's thread.
 
     Args:
-        notices: where it is logged that somebody was refused.
+        notices: logs refused callers.
     """
 
     def __init__(self, notices: Notices) -> None:
@@ -45,10 +45,10 @@ class Room:
 
     @contextmanager
     def held(self, caller: Caller, headers: Mapping[str, str]) -> Iterator[None]:
-        """While a body is read and handled.
+        """Reserve room while a body is read and handled.
 
         Raises:
-            TooManyRequestsError: there is no room for another large one.
+            TooManyRequestsError: there is no room for another large body.
         """
         declared = headers.get("content-length", "")
         known = "transfer-encoding" not in headers and declared.isascii() and declared.isdigit()
@@ -61,7 +61,9 @@ class Room:
         if mine + size > PER_CALLER or self._total + size > ALTOGETHER:
             whose = "its" if mine + size > PER_CALLER else "all callers'"
             self._notices.note(
-                "bodies", "/".join(who), f"sent a body that is more than {whose} bodies may have at once"
+                "bodies",
+                "/".join(who),
+                f"sent a body that exceeds the limit of {whose} bodies at the same time",
             )
             raise TooManyRequestsError(
                 "Too many large bodies are being read at once. Send them one after the other.",
@@ -82,7 +84,7 @@ class Room:
 
 
 def require_few_values(body: bytes) -> None:
-    """Refuse a body with more values than are taken apart at once.
+    """Refuse a body with more values than may be parsed at once.
 
     Raises:
         RequestRefused: it has more than ``MOST_VALUES``.
@@ -97,13 +99,13 @@ def require_few_values(body: bytes) -> None:
 
 
 def _values(body: bytes) -> int:
-    """How many values and keys there are, at least and about: one for each comma and bracket outside of strings."""
+    """Estimate the number of values and keys, at least one for each comma and bracket outside of strings."""
     if _marks(body) <= MOST_VALUES:
         return 0
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     strings = body.count(b'"') // 2
-    if strings > 2 * MOST_VALUES:  # each is a value or a key
+    if strings > 2 * MOST_VALUES:  # each string is a value or a key
         return strings
     return _marks(b"".join(body.split(b'"')[::2]))
 

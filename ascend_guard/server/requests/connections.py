@@ -1,15 +1,14 @@
-"""One connection, with bounds on what an unknown client can make the server do and hold.
+"""One connection, with limits on what an unknown client can make the server do and hold.
 
-1. A connection that is one too many, altogether or from its address, is answered 503 and closed; so the process always has
-   files left for the others.
-2. The head of a request is there within ``HEAD_SECONDS``, its body within ``BODY_SECONDS`` after that, and an answer is
-   taken within ``WRITE_SECONDS``. A connection between two requests is closed as well.
-3. What one read from the socket makes the parser do is bounded: so many headers, chunks and requests in advance.
+1. A connection over the limit, in all or for its address, is answered 503 and closed; so the process always has file
+   descriptors left for the others.
+2. The head of a request must arrive within ``HEAD_SECONDS``, its body within ``BODY_SECONDS`` after that, and the
+   client must read an answer within ``WRITE_SECONDS``. An idle connection between two requests is closed as well.
+3. The parser's work for one read from the socket is limited: the number of headers, chunks and pipelined requests.
+4. What a client still sends after it was refused is read, so that it receives the refusal, but slowly, for all such clients
+   together.
 
-4. What a client goes on sending after it was refused is read, so that it reads the refusal, but slowly, and so are all
-   such clients together.
-
-Time is looked at once a second for all connections together, which costs a request nothing.
+The times are checked once a second for all connections together, which costs a request nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ascend_guard.server.limit_log import Notices
 
 from .asgi import LARGEST_BODY
 from .doors import Doors
-from .protocol import LARGEST_HEAD, Protocol
+from .http_protocol import LARGEST_HEAD, Protocol
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -35,10 +34,10 @@ MOST_AHEAD = 32
 """Requests that a client may send before the first of them is answered."""
 
 READ_ON = 8
-"""Refused clients that are read from at a time, ten times a second, some 64 to 256 KiB each."""
+"""How many refused clients are read from at a time, ten times a second, some 64 to 256 KiB each."""
 
 _MOST_RECEIVED = 2 * LARGEST_BODY
-"""Bytes of one request's body with its framing: a refused body is read to its end, so that the client reads the refusal."""
+"""Bytes of one request's body with its framing: a refused body is read to its end, so that the client gets the refusal."""
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)
 _TIMES = {_IDLE: HEAD_SECONDS, _HEAD: HEAD_SECONDS, _BODY: BODY_SECONDS}
@@ -92,7 +91,7 @@ class Connection(Protocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MOST_AHEAD:
-            raise ValueError("too many requests in advance")
+            raise ValueError("too many pipelined requests")
         self._phase, self._since = _HEAD, self.loop.time()
         self._received = self._headers = self._chunks = 0
         super().on_message_begin()
@@ -104,14 +103,14 @@ class Connection(Protocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        # A head that came whole in one read was never waited for, so nothing has counted its bytes.
+        # A head that arrived whole in one read has not been counted yet.
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
-            raise ValueError("too large a head")
+            raise ValueError("the head is too large")
         self._phase, self._since = _BODY, self.loop.time()
         super().on_headers_complete()
 
     def on_chunk_header(self) -> None:
-        """A part of a chunked body begins."""
+        """A chunk of a chunked body begins."""
         self._chunks += 1
         if self._chunks > MOST_CHUNKS:
             raise ValueError("too many chunks")
@@ -134,14 +133,14 @@ class Connection(Protocol):
         super().resume_writing()
 
     def read_on(self) -> None:
-        """Read a little more of what was refused."""
+        """Read a little more of a refused request."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
     def look(self, now: float) -> None:
-        """Close it if it has taken too long."""
+        """Close the connection if it has taken too long."""
         if self._stuck is not None and now - self._stuck > WRITE_SECONDS:
-            self._note("slow readers", f"did not take an answer within {WRITE_SECONDS:.0f} s")
+            self._note("slow readers", f"did not read an answer within {WRITE_SECONDS:.0f} s")
             self.transport.abort()
         elif now - self._since > _TIMES.get(self._phase, float("inf")) and not self.transport.is_closing():
             if self._phase is _IDLE:
@@ -155,7 +154,7 @@ class Connection(Protocol):
             if answering or (self._phase is _BODY and self.cycle.response_complete):
                 self.transport.close()
             else:
-                self._refuse(408, f"The {part} of the request did not come within {seconds:.0f} s.")
+                self._refuse(408, f"The {part} of the request did not arrive within {seconds:.0f} s.")
 
     def _note(self, limit: str, what: str) -> None:
         self.config.notices.note(limit, self._address or "", what)

@@ -1,14 +1,14 @@
-"""What a request says, decoded so that it means exactly that, or refused (promises 2, 4 and 6).
+"""Decode a request so that it means exactly what it says, or refuse it (promises 2, 4 and 6).
 
-1. A body that an endpoint acts on is there. It may be left out only where the table of endpoints says so, and then the head
-   announces none: one that was lost on the way must not become an empty one.
-2. A name is given once. Two readers of ``{"amount": 1, "amount": 1000}`` need not agree, so a body with a name twice is
-   refused, however deep it is; and so is a query.
-3. A body has the fields of its type and no others. What is unknown is refused with the nearest known name: a decision
+1. A body that an endpoint needs must be there. It may be left out only where the table of endpoints says so, and if the
+   head announces none: a body that was lost on the way must not become an empty one.
+2. A name occurs once. Two readers of ``{"amount": 1, "amount": 1000}`` need not agree, so a body with a duplicate name is
+   refused, at any depth; and so is a query.
+3. A body has the fields of its type and no others. An unknown field is refused with the nearest known name: a decision
    whose ``argument`` was ignored would approve other arguments than were meant.
-4. Where published clients send more than the documented fields (``Endpoint.tolerant``), what is unknown is let pass,
-   except a name that resembles a known one, or that another endpoint judges by: those decide what is judged.
-5. What belongs into the body is not taken from the query, nor ignored there.
+4. If published clients send more than the documented fields (``Endpoint.tolerant``), unknown fields are accepted, except a
+   name that is similar to a known one, or that another endpoint judges by: those affect what is judged.
+5. Fields of the body are not read from the query, and not ignored there.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ import msgspec
 
 from ascend_guard.api.actions import SubmitBody
 from ascend_guard.api.endpoint import Endpoint
-from ascend_guard.api.names import LONGEST, letters, meant, nearest
+from ascend_guard.api.misspellings import LONGEST, letters, meant, nearest
 from ascend_guard.errors import ValidationError
 from ascend_guard.redaction import scrub
 
 from .failures import RequestRefused
 
 MOST_UNKNOWN = 50
-"""Unknown fields that are compared with the known ones; a body with more is refused."""
+"""The most unknown fields that are compared with the known ones; a body with more is refused."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(\$[^`]*)`)?", re.DOTALL)
 _NO_JSON = (
     ValueError,
     msgspec.DecodeError,
     RecursionError,
-)  # not UTF-8, and numbers of absurd length, among them
+)  # such as bytes that are not UTF-8, and numbers of absurd length
 _MISSING = "missing required field"
 _IN_ACTION_TYPE = "`$.action_type`"
 
 _VERDICTS = frozenset(
     map(letters, ("approved", "approve", "decision", "status", "denied", "deny", "rejected"))
 )
-"""Words for a decision: the path says which one it is."""
+"""Field names for a decision: the path already says which decision it is."""
 
 _OURS = frozenset(SubmitBody.__struct_fields__[SubmitBody.__struct_fields__.index("digest") :])
-"""Fields of ascend-guard's own client; so short that only another spelling of one is taken for it."""
+"""Fields of ascend-guard's own client; so short that only another spelling counts as similar."""
 
 
 class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an endpoint that takes none."""
+    """The body of an endpoint without a body."""
 
 
 class Decoder:
@@ -67,16 +67,16 @@ class Decoder:
         self._exact = msgspec.json.Decoder(_exact(body) if endpoint.tolerant else body)
         self._any = msgspec.json.Decoder(body)
         foreign = _SUBMITTED.difference(self._fields) if endpoint.name in _SUBMISSIONS else ()
-        # The published clients ask for a webhook as it is by changing nothing of it.
+        # The published clients read a webhook by an update without fields.
         self._changes = endpoint.method == "PUT" and endpoint.name != "update_webhook"
         self._judged = (*self._fields, *sorted(foreign))
         self._empty = " Send a JSON object" + (", {} to name nothing." if _may_be_empty(self._any) else ".")
 
     def body(self, sent: bytes, headers: Mapping[str, str]) -> Any:
-        """The body as the endpoint's type; None for an endpoint that takes none.
+        """Return the body as the endpoint's type; None for an endpoint without a body.
 
         Raises:
-            RequestRefused: it is missing, no JSON, or not as the endpoint's type says.
+            RequestRefused: it is missing, not JSON, or does not match the endpoint's type.
         """
         if not sent:
             if not self._takes_body:
@@ -87,7 +87,7 @@ class Decoder:
             decoded = self._typed(sent)
             _UNIQUE.decode(sent.decode())
             if self._changes and not msgspec.json.decode(sent, type=dict[str, msgspec.Raw]):
-                raise self._refused("names nothing to change. Name at least one field")
+                raise self._refused("has no field to change. Send at least one field")
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
         except _NO_JSON as error:
@@ -97,10 +97,10 @@ class Decoder:
         return decoded if self._takes_body else None
 
     def query(self, query: bytes) -> Any:
-        """The query as the endpoint's type; None for an endpoint that takes none.
+        """Return the query as the endpoint's type; None for an endpoint without a query.
 
         Raises:
-            ValidationError: it is not as the endpoint's type says, or says what belongs into the body.
+            ValidationError: it does not match the endpoint's type, or has a field of the body.
         """
         kind = self._endpoint.query
         if not query:
@@ -111,11 +111,11 @@ class Decoder:
             )
             given = dict(pairs)
             if len(given) != len(pairs):
-                raise ValueError("a name is given twice")
+                raise ValueError("a name occurs twice")
             self._check_query(given)
             return None if kind is None else msgspec.convert(given, kind, strict=False)
         except ValueError as error:  # msgspec's, not UTF-8, or too many fields
-            raise ValidationError(f"The query is not as it should be: {error}. See /openapi.json.") from None
+            raise ValidationError(f"The query is invalid: {error}. See /openapi.json.") from None
 
     def _typed(self, sent: bytes) -> Any:
         try:
@@ -123,7 +123,7 @@ class Decoder:
         except msgspec.ValidationError as error:
             if not (self._endpoint.tolerant and _UNKNOWN.fullmatch(str(error))):
                 raise
-        # Before what is missing is found: a misspelt name is the reason, and says what to do.
+        # Before missing fields are reported: a misspelt name is the cause, and its message says how to fix it.
         self._check_unknown(msgspec.json.decode(sent, type=dict[str, msgspec.Raw]))
         return self._any.decode(sent)
 
@@ -131,14 +131,14 @@ class Decoder:
         names = set(given)
         unknown = names.difference(self._fields)
         if len(unknown) > MOST_UNKNOWN:
-            raise self._refused(f"has {len(unknown)} fields that it does not know, more than {MOST_UNKNOWN}")
+            raise self._refused(f"has {len(unknown)} unknown fields, more than {MOST_UNKNOWN}")
         for name in unknown:
             field = self._resembled(name, names)
             if field is not None:
                 raise self._unknown(name, field if field in self._fields else None)
 
     def _resembled(self, name: str, given: set[str]) -> str | None:
-        """The known field that an unknown name would be taken for. One that is given under its own name is meant by that."""
+        """Return the known field that an unknown name is similar to, unless that field was also sent."""
         field = name if name in self._judged else meant(name, self._judged)
         if field is None or letters(field) == letters(name):
             return field
@@ -148,7 +148,7 @@ class Decoder:
         announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         if not self._endpoint.body_optional or announced:
             raise RequestRefused(
-                f"{self._endpoint.name} acts on a body, and none arrived, so nothing was done.{self._empty}",
+                f"{self._endpoint.name} needs a body, but none arrived, so nothing was done.{self._empty}",
                 status=400,
                 code="MISSING_REQUIRED_FIELD",
             )
@@ -159,10 +159,10 @@ class Decoder:
         for name, value in given.items():
             if name in known:
                 if not value:
-                    raise ValueError(f"`{name}` has no value. Leave it out to mean none")
+                    raise ValueError(f"`{name}` has no value. Remove it to mean none")
                 continue
             if endpoint.method != "GET" and (not endpoint.tolerant or self._belongs(name)):
-                raise ValueError(f"{endpoint.name} takes nothing from the query, and it has {_shown(name)}")
+                raise ValueError(f"{endpoint.name} has no query parameters, but the query has {_shown(name)}")
             field = meant(name, known)
             if field is not None:
                 raise ValueError(f"it has {_shown(name)}. Did you mean `{field}`?")
@@ -178,7 +178,7 @@ class Decoder:
         missing = _MISSING in problem
         wrong = "INVALID_ACTION_TYPE" if problem.endswith(_IN_ACTION_TYPE) else "VALIDATION_ERROR"
         return RequestRefused(
-            f"The body of {self._endpoint.name} is not as it should be: {problem}. See /openapi.json.",
+            f"The body of {self._endpoint.name} is invalid: {problem}. See /openapi.json.",
             status=400 if missing else 422,
             code="MISSING_REQUIRED_FIELD" if missing else wrong,
         )
@@ -190,9 +190,9 @@ class Decoder:
         if place is None and self._fields:
             said += f" Its fields are {', '.join(f'`{known}`' for known in self._fields)}"
         if not self._takes_body:
-            said = f"takes no body, and one with the field {_shown(name)} was sent"
+            said = f"takes no body, but a body with the field {_shown(name)} was sent"
         if letters(name[:LONGEST]) in _VERDICTS:
-            said = f"{said.rstrip('.')}. The path alone says what is decided"
+            said = f"{said.rstrip('.')}. Only the path says which decision it is"
         return self._refused(said)
 
     def _refused(self, said: str) -> RequestRefused:
@@ -205,16 +205,16 @@ class Decoder:
 
 _SUBMITTED = frozenset(SubmitBody.__struct_fields__)
 _SUBMISSIONS = frozenset({"submit_action", "submit_mcp_action", "evaluate_policy"})
-"""Endpoints that judge an action: none ignores a field that another one judges by."""
+"""Endpoints that judge an action: none of them ignores a field that another one judges by."""
 
 
 def _exact(body: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The same type without room for other fields: what most requests are, decoded at no extra cost."""
+    """Return the same type without other fields: most requests match it and are decoded at no extra cost."""
     return types.new_class(body.__name__, (body,), {"forbid_unknown_fields": True})
 
 
 def _names_inside(info: Any) -> Iterable[str]:
-    """The fields of the types inside a type."""
+    """Yield the fields of the types inside a type."""
     if isinstance(info, msgspec.inspect.StructType):
         for field in info.fields:
             for inner in _structs(field.type):
@@ -246,15 +246,15 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise msgspec.ValidationError(f"the name {_shown(name)} is given twice")
+                raise msgspec.ValidationError(f"the name {_shown(name)} occurs twice")
             seen.add(name)
 
 
 _UNIQUE = json.JSONDecoder(object_pairs_hook=_once)
-"""Reads a body a second time, for the sake of names that are given twice alone: 3 microseconds for a usual one."""
+"""Parses a body a second time, only to find duplicate names: 3 microseconds for a usual body."""
 
 
 def _shown(name: str) -> str:
-    """A name that a client sent: bounded, without secrets and without control characters."""
+    """A client's name for a message: shortened, without secrets and without control characters."""
     safe = "".join(character if character.isprintable() else "\ufffd" for character in scrub(name[:1000]))
     return f"`{safe[:LONGEST]}`"

@@ -1,4 +1,4 @@
-"""How many connections and streams may be open at once, and how many files the process may open for them."""
+"""Limits on open connections and streams, and on the file descriptors for them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ascend_guard.server.limit_log import Notices
 
 MOST_FILES = 65_536
 _OTHER_FILES = 128
-"""What the process opens besides: the database, webhooks, the listening socket, the log."""
+"""File descriptors for other uses: the database, webhooks, the listening socket, the log."""
 
 _FEWEST = 16
 
 
 class Doors:
-    """Counts connections by address. For the event loop's thread only.
+    """Counts connections by address. Only for the event loop's thread.
 
     Args:
-        notices: where it is logged that one was refused.
-        most: connections altogether.
-        per_address: connections of one address (of IPv6: of one network of 64 bits); half of all when None, so that no
+        notices: logs refused connections.
+        most: connections in all.
+        per_address: connections of one address (for IPv6: of one network of 64 bits); None for half of all, so that no
             address can take all of them.
     """
 
@@ -36,7 +36,7 @@ class Doors:
         self._total = 0
 
     def enter(self, address: str) -> bool:
-        """Count a connection; False when there are too many, and then it does not count."""
+        """Count a connection; False when there are too many, and then it is not counted."""
         whose = network(address)
         if self._open[whose] >= self.per_address:
             self._notices.note(
@@ -49,7 +49,7 @@ class Doors:
             self._notices.note(
                 "connections",
                 address,
-                f"was refused: {self.most} connections are open, as many as there may be (ulimit -n)",
+                f"was refused: {self.most} connections are open, the maximum (ulimit -n)",
             )
             return False
         self._open[whose] += 1
@@ -57,7 +57,7 @@ class Doors:
         return True
 
     def leave(self, address: str) -> None:
-        """It is closed."""
+        """Count a closed connection."""
         whose = network(address)
         self._total -= 1
         self._open[whose] -= 1
@@ -66,11 +66,11 @@ class Doors:
 
 
 class Streams:
-    """Counts the pushed streams of each key and person. For the event loop's thread only.
+    """Counts the pushed streams of each key and person. Only for the event loop's thread.
 
     Args:
-        notices: where it is logged that one was refused.
-        most: of each.
+        notices: logs refused streams.
+        most: streams of each.
     """
 
     def __init__(self, notices: Notices, most: int) -> None:
@@ -80,7 +80,7 @@ class Streams:
 
     @contextmanager
     def one(self, caller: Caller) -> Iterator[None]:
-        """While a stream is open.
+        """Count a stream while it is open.
 
         Raises:
             TooManyRequestsError: the caller has too many.
@@ -103,7 +103,7 @@ class Streams:
 
 
 def room_for_connections() -> int:
-    """How many connections the process may have open; allows it as many files as the system lets it."""
+    """Return how many connections the process may have open. Raises its limit of open files to the system's maximum."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -31,17 +31,17 @@ _KINDS: tuple[tuple[type[AscendError], int, str], ...] = (
     (RateLimitError, 429, "RATE_LIMIT_EXCEEDED"),
     (TimeoutError, 503, "TIMEOUT"),
 )
-"""The more special first."""
+"""More specific classes first."""
 
 
 class RequestRefused(AscendError):
-    """A refusal with a status, a code and possibly a body of its own.
+    """A refusal with its own status, code and possibly body.
 
     Args:
-        message: what was refused and the remedy.
+        message: what was refused, and how to fix it.
         status: HTTP status.
         code: ``error_code``.
-        detail: the body's ``detail``; the message when left out.
+        detail: the body's ``detail``; by default the message.
     """
 
     def __init__(self, message: str, *, status: int, code: str, detail: Any = None) -> None:
@@ -52,12 +52,12 @@ class RequestRefused(AscendError):
 
 
 def classified(error: AscendError) -> tuple[int, str, Any]:
-    """(status, error code, detail) of an error."""
-    if isinstance(error, StoreError):  # where the database is, and what it said, is for the log
+    """Return (status, error code, detail) of an error."""
+    if isinstance(error, StoreError):  # the database's location and message are only logged
         return (
             503,
             "STORE_UNAVAILABLE",
-            "Nothing can be recorded now, so nothing is decided. Try again shortly.",
+            "The database is unavailable, so nothing is decided. Try again shortly.",
         )
     detail = getattr(error, "detail", None)
     if isinstance(error, RequestRefused):
@@ -67,4 +67,8 @@ def classified(error: AscendError) -> tuple[int, str, Any]:
     for kind, status, code in _KINDS:
         if isinstance(error, kind):
             return status, getattr(error, "code", None) or code, error.message if detail is None else detail
-    return 500, "SERVER_ERROR", "The control plane failed; nothing was decided. Its log has the details."
+    return (
+        500,
+        "SERVER_ERROR",
+        "The control plane failed, so nothing was decided. The server's log has the details.",
+    )

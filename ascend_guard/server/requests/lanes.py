@@ -1,20 +1,20 @@
-"""Lanes: where requests are handled that may take more than a moment, so that the event loop stays free for the others.
+"""Lanes: threads for requests that may take more than a moment, so that the event loop stays free for the others.
 
-The rules, and the promises they keep (1: a decision always comes; 4: so does the kill switch):
+The rules, and their promises (1: a decision always arrives; 4: so does the kill switch):
 
 1. Only the endpoints of ``LIGHT``, with a body of at most ``SMALL`` bytes, are handled on the event loop: their time is
-   bounded by one action. Everything else, and every endpoint that is added later, is handled in a lane: decoded, judged,
-   answered and encoded in a thread, on an event loop of its own.
-2. What stops agents (the kill switch) and what decides about them (submit, status, claim, approve) never waits for a lane.
-3. A caller uses one lane at a time, and so does an organization. Whose turn it is next goes by who came first, so callers
-   of one organization take turns, and organizations do. Lanes share the interpreter with the event loop: while other
-   callers are answered there, an organization rests four times as long as its last request in a lane took, so that it
-   gets no more than a fifth.
-4. Lanes read on connections of their own. The lock on the one that SQLite's other readers share is never held for long.
-5. While a lane works, threads take the interpreter from one another after ``SWITCH_INTERVAL``. A submission gives it up
-   some twenty times (each statement, each message) and waits so long each time to have it back.
-6. No call into C that a lane makes with what a caller sent holds the interpreter for long: see ``bodies``, and the bounds
-   of pages in ``paging``.
+   limited by one action. Everything else, and every endpoint that is added later, is handled in a lane: decoded, judged,
+   answered and encoded in a thread, on that thread's own event loop.
+2. Endpoints that stop agents (the kill switch) or decide about them (submit, status, claim, approve) never wait for a lane.
+3. A caller uses one lane at a time, and so does an organization. The order is first come, first served, so callers of one
+   organization take turns, and organizations do. Lanes share the interpreter with the event loop: while it answers other
+   callers, an organization pauses four times as long as its last request in a lane took, so that it gets no more than a
+   fifth.
+4. Lanes read on their own connections. The lock of the connection that SQLite's other readers share is never held for long.
+5. While a lane works, threads switch after ``SWITCH_INTERVAL``. A submission releases the interpreter some twenty times
+   (each statement, each message) and waits that long each time to get it back.
+6. No call into C that a lane makes with a caller's data holds the interpreter for long: see ``bodies``, and the limits of
+   pages in ``paging``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ LIGHT = frozenset(
 """The endpoints that are handled on the event loop."""
 
 SMALL = 8 << 10
-"""Bytes of a body that is decoded on the event loop: the worst ones take 3 ms to decode, redact and digest."""
+"""Bytes of a body that is decoded on the event loop: the worst bodies take 3 ms to decode, redact and digest."""
 
 LANES = 2
 
@@ -63,23 +63,23 @@ SWITCH_INTERVAL = 0.00005
 """Seconds. With the 0.0005 of ``serve``, the median of a submission beside large bodies was 20 ms instead of 1.4."""
 
 REST = 4.0
-"""Times as long as the last request took."""
+"""The pause, as a multiple of the time of the last request."""
 
 LONGEST_REST = 1.0
 """Seconds."""
 
 RECENT = 1.0
-"""Seconds for which a caller that was answered on the event loop counts as one that others must leave room for."""
+"""Seconds for which a caller that the event loop answered counts as one that lanes must leave room for."""
 
 MOST_WAITING = 256
-"""Requests of one caller that may wait for a lane."""
+"""The most requests of one caller that may wait for a lane."""
 
 
 class Lanes:
     """A few threads, shared fairly.
 
     Args:
-        notices: where it is logged that a caller was refused.
+        notices: logs refused callers.
     """
 
     def __init__(self, notices: Notices) -> None:
@@ -91,26 +91,27 @@ class Lanes:
         self._notices = notices
 
     def answers(self, caller: Caller) -> None:
-        """This caller is answered on the event loop: lanes leave room for it."""
+        """Note that the event loop answers this caller: lanes leave room for it."""
         self._on_loop.note(_who(caller), asyncio.get_running_loop().time())
 
     async def run(self, caller: Caller, work: Callable[[], R], most: int = MOST_WAITING) -> R:
-        """Do this in a lane.
+        """Run this in a lane.
 
         Args:
-            caller: whose request it is.
-            work: what to do, in a thread.
-            most: how many requests of this caller may wait at once.
+            caller: the caller of the request.
+            work: the work, run in a thread.
+            most: the most requests of this caller that may wait at once.
 
         Raises:
-            TooManyRequestsError: more of them wait already.
+            TooManyRequestsError: that many already wait.
         """
         who = _who(caller)
         waiting = self._turns.get(who)
         if waiting is not None and waiting.users >= most:
             self._notices.note("lane", "/".join(who), "has too many long requests waiting")
             raise TooManyRequestsError(
-                f"{waiting.users} of your long requests wait already (lists, large bodies). Send them one after the other.",
+                f"{waiting.users} of your long requests already wait (lists, large bodies). Send them one "
+                f"after the other.",
                 retry_after=1.0,
                 headers={},
             )
@@ -135,7 +136,7 @@ class Lanes:
             await asyncio.sleep(rest)
 
     def close(self) -> None:
-        """Let the threads end with what they are doing."""
+        """Let the threads end after their present work."""
         self._pool.shutdown(wait=False)
 
     @asynccontextmanager
@@ -166,7 +167,7 @@ class _Turn:
 
 
 class _SwitchingQuickly:
-    """While at least one lane of this process works: the interpreter's switch interval is short."""
+    """Shortens the interpreter's switch interval while at least one lane of this process works."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -191,7 +192,7 @@ _QUICKLY = _SwitchingQuickly()
 
 
 class _OnLoop:
-    """The last two callers that were answered on the event loop, and when: enough to say whether there is another one."""
+    """The last two callers that the event loop answered, and when: enough to find out whether there is another one."""
 
     def __init__(self) -> None:
         self._last = self._before = (("", ""), -math.inf)
@@ -202,13 +203,13 @@ class _OnLoop:
         self._last = (who, now)
 
     def others(self, who: tuple[str, str], since: float) -> bool:
-        """Whether a caller other than this one was answered since then."""
+        """Return whether a caller other than this one was answered since then."""
         return any(whose != who and when >= since for whose, when in (self._last, self._before))
 
 
 def apart(store: Store) -> Store:
-    """The same store, as handlers in a lane use it: its questions are answered in their own thread."""
-    return cast(Store, _Apart(store))  # the rest of its methods are the store's own
+    """Return the same store for handlers in a lane: it reads in the lane's own thread."""
+    return cast(Store, _Apart(store))  # its other methods are the store's own
 
 
 class _Apart:

@@ -1,7 +1,8 @@
-"""Pages of answers: bounded in rows and in bytes, each with the cursor of the next one.
+"""Pages of answers: limited in rows and in bytes, each with the cursor of the next one.
 
-A page that would have more than ``LARGEST_PAGE`` bytes ends earlier than its ``limit`` says: ``limit`` is then how many rows
-it has, ``has_more`` is true, and ``next_cursor`` leads on. One row alone may be larger, so that a list can be gone on with.
+A page that would have more than ``LARGEST_PAGE`` bytes ends before its ``limit``: ``limit`` in the answer is then its
+number of rows, ``has_more`` is true, and ``next_cursor`` continues. A single row may be larger, so that every list can
+be read on.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ B = TypeVar("B")
 T = TypeVar("T")
 
 LARGEST_PAGE = 1 << 20
-"""Bytes of the rows of one answer."""
+"""The most bytes of the rows in one answer."""
 
 _encode = msgspec.json.Encoder().encode
 _UNKNOWN = "The cursor does not belong to this list. Send the next_cursor of the previous page, or no cursor to start again."
 
 
 def page(total: int, shown: int, limit: int, offset: int, cursor: str | None) -> dict[str, Any]:
-    """What a page of a list says of itself.
+    """The common fields of a page of a list.
 
     Args:
-        cursor: of the next page; None when there is none.
+        cursor: of the next page; None if there is none.
     """
     return {
         "total": total,
@@ -40,10 +41,10 @@ def page(total: int, shown: int, limit: int, offset: int, cursor: str | None) ->
 
 
 def behind(cursor: str | None) -> int | None:
-    """The number of the row that a cursor stands for, the last one of the page before.
+    """Return the number of the row in a cursor, the last row of the page before.
 
     Raises:
-        ValidationError: it stands for none.
+        ValidationError: the cursor is invalid.
     """
     if not cursor:
         return None
@@ -53,7 +54,7 @@ def behind(cursor: str | None) -> int | None:
 
 
 def behind_both(cursor: str | None) -> tuple[int, int] | None:
-    """The same for rows that have two numbers, written as ``12.3``."""
+    """The same for rows with two numbers, written as ``12.3``."""
     if not cursor:
         return None
     first, dot, second = cursor.partition(".")
@@ -64,12 +65,12 @@ def behind_both(cursor: str | None) -> tuple[int, int] | None:
 
 
 class Gathered(Struct, Generic[T, B]):
-    """A page of rows that had to be looked through.
+    """A page of rows that had to be searched.
 
     Args:
-        shown: what the page shows.
+        shown: the rows of the page.
         total: how many rows there are.
-        last: the last row that is shown, when there are more.
+        last: the last row on the page, if there are more.
     """
 
     shown: list[B]
@@ -85,14 +86,14 @@ def gather(
     offset: int = 0,
     after: Callable[[T], bool] = lambda _: True,
 ) -> Gathered[T, B]:
-    """Look through rows for a page of them.
+    """Search rows for a page of them.
 
     Args:
         rows: in order.
-        body: what is shown of one.
-        limit: how many are shown at most.
-        offset: how many are left out before.
-        after: whether a row comes after the one that the cursor stands for.
+        body: converts one row for display.
+        limit: the most rows on the page.
+        offset: how many rows to skip.
+        after: whether a row comes after the cursor's row.
     """
     shown: list[B] = []
     total = size = 0

@@ -1,4 +1,4 @@
-"""The tables, as numbered steps from an empty database, one folder per dialect."""
+"""Create and upgrade the tables, in numbered steps from an empty database, one folder per dialect."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     import psycopg
 
 _MIGRATING = int.from_bytes(b"ascend-g", "big")
-"""The advisory lock of whoever makes the tables."""
+"""The advisory lock of the process that creates the tables."""
 
 
 @cache
 def steps(dialect: str) -> tuple[str, ...]:
-    """The numbered files of a dialect (``sqlite`` or ``postgres``), in order; read once."""
+    """Return the numbered files of a dialect (``sqlite`` or ``postgres``), in order; read once."""
     files = sorted(resources.files(__name__).joinpath(dialect).iterdir(), key=lambda entry: entry.name)
     return tuple(file.read_text() for file in files if file.name.endswith(".sql"))
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring an old or empty database up to date, one numbered file after the other, each in a transaction."""
+    """Upgrade an old or empty database, one numbered file after the other, each in a transaction."""
     have: int = connection.execute("PRAGMA user_version").fetchone()[0]
     files = steps("sqlite")
     if have > len(files):
@@ -36,7 +36,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     ours = connection.execute("SELECT 1 FROM sqlite_master WHERE name='head'").fetchone()
     if not ours and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise StoreError(
-            f"{path} is a SQLite database, but not one of ours. Name another file, "
+            f"{path} is a SQLite database, but not an ascend-guard database. Name another file, "
             f"for instance database_url='sqlite:///.ascend/ascend.db'."
         )
     for number, step in enumerate(files, 1):
@@ -48,13 +48,13 @@ def migrate_postgres(connection: psycopg.Connection[tuple[Any, ...]], where: str
     """The same in PostgreSQL: all missing steps in one transaction, by one process at a time.
 
     Raises:
-        StoreError: a newer version made the tables, or they are not ours.
-        psycopg.Error: it cannot be done.
+        StoreError: a newer version created the tables, or they are not ascend-guard's.
+        psycopg.Error: the upgrade failed.
     """
     files = steps("postgres")
     if _version(connection, where, len(files)) == len(files):
         return
-    # Taken before the transaction begins, which would otherwise not see all of what its holder has made meanwhile.
+    # Taken before the transaction begins, which would otherwise not see everything that its holder has created.
     connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATING,))
     try:
         with connection.transaction():
@@ -69,7 +69,7 @@ def _step(connection: psycopg.Connection[tuple[Any, ...]], where: str, files: tu
     if not have:
         if any(_there(connection, table) for table in _TABLES):
             raise StoreError(
-                f"{where} has tables with the names of ours that are not ours. Give ascend-guard a database of its own, "
+                f"{where} has tables of another program with the same names. Give ascend-guard a separate database, "
                 f"or a schema: add ?options=-csearch_path%3Dascend to the URL."
             )
         connection.execute("CREATE TABLE ascend_guard_schema (version integer PRIMARY KEY)")
@@ -88,7 +88,7 @@ def _there(connection: psycopg.Connection[tuple[Any, ...]], table: str) -> bool:
 
 
 def _version(connection: psycopg.Connection[tuple[Any, ...]], where: str, known: int) -> int:
-    """Which step the tables are at; 0 when there are none."""
+    """Return the step of the tables; 0 when there are none."""
     if not _there(connection, "ascend_guard_schema"):
         return 0
     row = connection.execute("SELECT coalesce(max(version), 0) FROM ascend_guard_schema").fetchone()

@@ -1,11 +1,11 @@
-"""Connections to PostgreSQL: how they are made, what they are told, how long they wait, and what text looks like on them.
+"""Connections to PostgreSQL: how they are made, their settings, their time-outs, and how they encode text.
 
-The rules about waiting, and the promise they keep (1: a fault blocks, within a bounded time):
+The rules about waiting, and their promise (1: a fault blocks, within a limited time):
 
 1. No round trip waits longer than ``ANSWER`` seconds. TCP alone does not end such a wait: the kernel of a machine whose
-   database process hangs goes on acknowledging, and so does a proxy that stopped forwarding.
-2. The server ends what takes too long a little earlier, so that a slow answer is told apart from none.
-3. While the pulse (``postgres_listener``) gets no answer, no other connection is made: each attempt would wait in vain.
+   database process hangs continues to acknowledge, and so does a proxy that stopped forwarding.
+2. The server ends what takes too long a little earlier, so that a slow answer can be distinguished from a missing one.
+3. While the pulse (``postgres.listener``) gets no answer, no other connection is made: each attempt would wait in vain.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ANSWER = 6.5
 """Seconds that one round trip may take, the server's own time-outs included."""
 
 PATIENCE = 5.0
-"""Seconds to wait for a connection, and for a free one among those that read."""
+"""Seconds to wait for a connection, and for a free one among the readers."""
 
 _DEFAULTS = {
     "application_name": "ascend-guard",
@@ -57,27 +57,27 @@ _SETTINGS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "jit": "off",
-    "plan_cache_mode": "force_custom_plan",  # a plan made for empty tables is no plan for full ones
+    "plan_cache_mode": "force_custom_plan",  # a plan made for empty tables is unsuitable for full ones
 }
 WRITING = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""For the writer, whose plans must stay right when the tables grow under them: it finds everything by an index."""
+"""For the writer, whose plans must stay right when the tables grow: it finds everything by an index."""
 
 READING_LONG = {"idle_in_transaction_session_timeout": "10min", "statement_timeout": "1min"}
-"""For snapshots, which hold up nobody, and whose reader may do other things between two rows."""
+"""For snapshots, which block nothing, and whose reader may do other work between two rows."""
 
 MAKING_TABLES = {"lock_timeout": "10min", "statement_timeout": "0"}
-"""For the steps to a new schema, which rewrite tables and wait for another replica that makes them."""
+"""For schema upgrades, which rewrite tables and wait for another replica that upgrades."""
 
 _PATIENT = 65.0
 """Seconds that one round trip of ``READING_LONG`` may take."""
 
 _TRANSACTION_TIMEOUT = 170_000
-"""The server version that can also end a transaction whose client stands still between the messages of one request."""
+"""The server version that can also end a transaction whose client hangs between the messages of one request."""
 
 
 class TextDumper(Dumper):
-    """PostgreSQL's text cannot hold NUL. It is kept as ``\\x01\\x01``, and ``\\x01`` itself as ``\\x01\\x02``, which also
-    keeps the order of texts."""
+    """PostgreSQL's text cannot contain NUL. It is stored as ``\\x01\\x01``, and ``\\x01`` itself as ``\\x01\\x02``, which
+    also keeps the order of texts."""
 
     def dump(self, obj: str) -> bytes:
         data = obj.encode()
@@ -87,7 +87,7 @@ class TextDumper(Dumper):
 
 
 class TextLoader(Loader):
-    """The same, back again."""
+    """The reverse of ``TextDumper``."""
 
     def load(self, data: Buffer) -> str:
         text = str(data, "utf-8")
@@ -103,11 +103,11 @@ def _adapters() -> AdaptersMap:
 
 
 class Silent(psycopg.OperationalError):
-    """The server is there and gives no answer."""
+    """The server is reachable, but does not answer."""
 
 
 class _Bounded(psycopg.Connection[tuple[Any, ...]]):
-    """Gives up, and closes itself, when a round trip takes longer than ``answer_within`` seconds (None: never)."""
+    """Closes itself when a round trip takes longer than ``answer_within`` seconds (None: never)."""
 
     answer_within: float | None = ANSWER
 
@@ -122,10 +122,10 @@ class _Bounded(psycopg.Connection[tuple[Any, ...]]):
         try:
             wanted = next(gen)
             while True:
-                # The driver looks in ten times a second, with nothing ready.
+                # The driver calls this ten times a second, with nothing ready.
                 ready = yield wanted
                 if not ready and time.monotonic() >= ends:
-                    self.pgconn.finish()  # its answer may come later, to another question
+                    self.pgconn.finish()  # its answer may come later, to another query
                     raise Silent(f"connection is lost: no answer within {seconds:g} s")
                 wanted = gen.send(ready)
         except StopIteration as done:
@@ -134,7 +134,7 @@ class _Bounded(psycopg.Connection[tuple[Any, ...]]):
 
 
 class _Context:
-    """Carries adapters into a connection, as psycopg wants them."""
+    """Passes adapters to a connection, as psycopg requires it."""
 
     connection = None
 
@@ -144,7 +144,7 @@ class _Context:
 
 
 class Address:
-    """Where the database is, with what is secret of it kept out of sight.
+    """The address of the database, without showing its secrets.
 
     Args:
         url: ``postgresql://user:password@host:port/database``, with any of libpq's parameters.
@@ -177,15 +177,15 @@ class Address:
         return f"Address({self._name!r})"
 
     def connect(self, settings: dict[str, str] | None = None, *, pulse: float = 0.0) -> Connection:
-        """A new connection in autocommit mode.
+        """Return a new connection in autocommit mode.
 
         Args:
             settings: session settings besides those of every connection.
-            pulse: for the connection that tells whether the server answers: seconds that it waits for an answer. Such a
-                connection is tried also while ``silent``.
+            pulse: for the connection that checks whether the server answers: seconds that it waits for an answer. Such a
+                connection is tried even while ``silent``.
 
         Raises:
-            psycopg.Error: it cannot be made; ``Silent`` when the server is known to give no answer.
+            psycopg.Error: it cannot be made; ``Silent`` when the server is known not to answer.
         """
         if self.silent and not pulse:
             raise Silent("connection is lost: the server gives no answer")
@@ -200,7 +200,7 @@ class Address:
                 MAKING_TABLES,
             ):
                 wanted["transaction_timeout"] = "60s"
-            # Answered means durable, whatever is the default here; a stronger setting stays.
+            # An answer means durable, whatever the server's default is; a stronger setting stays.
             connection.execute(
                 "SELECT set_config('synchronous_commit', 'on', false) "
                 "WHERE current_setting('synchronous_commit') = 'off'"
@@ -219,17 +219,17 @@ class Address:
         return connection
 
     def explain(self, error: Exception) -> StoreError:
-        """The error to raise instead of one of the driver's. Nothing in it tells the password."""
+        """Return the error to raise instead of the driver's. It does not contain the password."""
         text = str(error).replace(self._password, "***") if self._password else str(error)
         return explain_postgres(type(error).__name__, text, getattr(error, "sqlstate", None), str(self))
 
     def abandon(self) -> None:
-        """In a forked child: let go of the parent's connections without a word to the server.
+        """In a forked child: release the parent's connections without sending anything to the server.
 
-        Closing them would end the parent's sessions; keeping their sockets open would keep those alive after the parent's
-        death.
+        Closing them would end the parent's sessions; keeping their sockets open would keep the sessions alive after the
+        parent's death.
         """
-        self.silent = False  # the child asks for itself
+        self.silent = False  # the child checks for itself
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for connection in list(self._open):
             if not connection.closed:
@@ -240,13 +240,13 @@ class Address:
 
 
 class Readers:
-    """A few connections that answer questions, each with its reader.
+    """A few connections for reading, each with its reader.
 
     Args:
         open_one: makes a connection.
         reader: makes the reader on it.
-        size: how many there are at most.
-        busy: the error when all of them stay busy.
+        size: the most connections.
+        busy: returns the error when all of them stay busy.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class Readers:
 
     @contextmanager
     def one(self, *, fresh: bool = False) -> Iterator[Any]:
-        """A reader to use meanwhile; ``fresh``: on a new connection, because idle ones were found lost."""
+        """Lend a reader; ``fresh``: on a new connection, because idle ones were found lost."""
         if not self._free.acquire(timeout=PATIENCE):
             raise self._busy()
         try:
@@ -279,7 +279,7 @@ class Readers:
             try:
                 yield reader
             finally:
-                # Interrupted in the middle of a question it would give that one's answer to the next.
+                # Interrupted in the middle of a query, it would return that query's answer to the next one.
                 if (
                     connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
                     and not self._closed
@@ -291,11 +291,11 @@ class Readers:
             self._free.release()
 
     def drop_idle(self) -> None:
-        """Close those nobody uses."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop()[0].close()
 
     def close(self) -> None:
-        """Close all of them, those in use when they are given back."""
+        """Close all connections; those in use when they are returned."""
         self._closed = True
         self.drop_idle()

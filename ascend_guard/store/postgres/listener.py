@@ -1,8 +1,8 @@
-"""What this process hears from the others, and how they know that it lives.
+"""How this process receives notifications from the others, and how they know that it is alive.
 
-One connection of its own listens for announcements and holds an advisory lock under this process's name. Both end with the
-session, whatever ended it; a thread makes a new one at once. The same connection is the pulse: when it gets no answer,
-everything in this process knows within five seconds that the server hangs (``Address.silent``).
+A separate connection listens for notifications and holds an advisory lock under this process's name. Both end with the
+session, whatever ended it; a thread makes a new session at once. The same connection is the pulse: when it gets no answer,
+this whole process knows within five seconds that the server hangs (``Address.silent``).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .connection import Address, Connection, Silent
 from .queries import CHANNEL
 
 _HEARTBEAT = 2.0
-"""Seconds of silence after which the connection is tried."""
+"""Seconds of silence after which the connection is tested."""
 
 PULSE = 3.0
-"""Seconds that an answer to that may take."""
+"""Seconds within which the test must be answered."""
 
 _SILENCE = 10.0
-"""Seconds of silence after which nobody knows what was missed."""
+"""Seconds of silence after which notifications may have been missed."""
 
 _RETRY = 0.1
 """Seconds between two attempts to connect again."""
@@ -46,20 +46,20 @@ def _number(runner: str) -> int:
 
 
 def alive(connection: Connection, runner: str) -> bool:
-    """Whether the process of this name holds its lock."""
+    """Return whether the process of this name holds its lock."""
     number = _number(runner) % 2**64
     return connection.execute(_ALIVE, (number >> 32, number % 2**32)).fetchone() is not None
 
 
 class Listener:
-    """Hears announcements and shows that this process lives.
+    """Receives notifications and shows that this process is alive.
 
     Args:
-        address: where the database is; told whether it answers.
+        address: the address of the database; it is informed whether the server answers.
         runner: this process's name.
 
     Raises:
-        psycopg.Error: it cannot begin.
+        psycopg.Error: it cannot start.
     """
 
     def __init__(self, address: Address, runner: str) -> None:
@@ -79,10 +79,10 @@ class Listener:
         self._thread.start()
 
     def news(self) -> bool:
-        """Whether anything was announced, or may have been, since this was last asked.
+        """Return whether there was a notification, or may have been, since the last call.
 
         Raises:
-            StoreError: the connection is lost, so nobody knows.
+            StoreError: the connection is lost, so this is unknown.
         """
         if self._lost is not None:
             raise StoreError(self._lost)
@@ -97,7 +97,7 @@ class Listener:
         return False
 
     def close(self) -> None:
-        """Take leave."""
+        """End the session."""
         self._closing = True
         os.write(self._woken, b"x")
         self._thread.join()
@@ -115,7 +115,7 @@ class Listener:
         connection = self._address.connect(pulse=PULSE)
         try:
             connection.add_notify_handler(self._hear)
-            # Shared: a lost session of this very process may hold it for a while longer.
+            # Shared: a lost session of this same process may hold it for a while longer.
             connection.execute("SELECT pg_advisory_lock_shared(%s)", (_number(self._runner),))
             connection.execute(f"LISTEN {CHANNEL}".encode())
         except BaseException:
@@ -123,7 +123,7 @@ class Listener:
             raise
         self._heard = time.monotonic()
         self._address.silent = False
-        self._news = True  # what was announced before could not be heard
+        self._news = True  # earlier notifications could not be received
         self._lost = None
         return connection
 
@@ -136,7 +136,7 @@ class Listener:
                 connection = self._connection or self._attach()
                 self._connection = connection
                 self._sleep(_HEARTBEAT, connection.fileno())
-                connection.execute("SELECT 1")  # brings what has arrived
+                connection.execute("SELECT 1")  # receives what has arrived
                 self._heard = time.monotonic()
             except Exception as error:
                 self._address.silent = isinstance(error, Silent | psycopg.errors.ConnectionTimeout)
@@ -150,7 +150,7 @@ class Listener:
             self._connection.close()
 
     def _sleep(self, seconds: float, *files: int) -> None:
-        """Until one of them, or the pipe, has something to say."""
+        """Sleep until one of them, or the pipe, is readable."""
         poll = select.poll()
         for file in (self._wake, *files):
             poll.register(file, select.POLLIN)

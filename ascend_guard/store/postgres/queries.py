@@ -1,11 +1,11 @@
-"""The store's questions and changes in PostgreSQL's dialect.
+"""The store's reads and changes in PostgreSQL's dialect.
 
-A group of works costs two round trips however large it is: one that locks the head and brings it here, and one that sends
-everything there is to write, together with the commit. Whoever asks in between pays for his question, before which
-whatever it could see is written.
+A group of works takes two round trips, however large it is: one that locks and reads the head, and one that sends all
+writes together with the commit. A read in between takes another round trip, and before it everything is written that it
+could see.
 """
 
-# ruff: noqa: S608 - statements are put together from names of our own
+# ruff: noqa: S608 - statements are composed of our own names
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from ascend_guard.store.queries import COLUMNS, Changes, Queries
 from .connection import PATIENCE, Connection, Silent
 
 CHANNEL = "ascend_guard"
-"""Where commits that somebody may wait for are announced."""
+"""The channel on which commits that a process may wait for are announced."""
 
 _QUIET = frozenset(("submitted", "started", "completed", "failed", "handed_over"))
-"""Events of every call, which nobody waits for: announcements take their time, too."""
+"""Events of every call, which no process waits for; announcing them would take time."""
 
 _LOCK = (
     b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
@@ -41,7 +41,7 @@ _INSERT = (
     f"INSERT INTO actions ({', '.join(COLUMNS)}) "
     f"SELECT {', '.join(COLUMNS)} FROM json_populate_recordset(NULL::actions, %s)"
 ).encode()
-# Division by zero is how a statement ends a transaction from within: one of them is not as this process left it.
+# Division by zero is how a statement aborts a transaction: a row is not as this process left it.
 _SETTLE = b"""
 WITH given AS (
     SELECT * FROM json_to_recordset(%s) AS given (
@@ -63,7 +63,7 @@ FROM unnest(%b::bigint[], %b::bigint[], %s::text[], %b::bytea[], %b::bytea[], %s
     AS given (seq, action_id, event, body, hash, organization)
 """
 _REMEMBERED = 100_000
-"""Claims of this process whose agents are remembered until they are settled."""
+"""How many claims of this process have their agents remembered until they are settled."""
 
 _encode = msgspec.json.Encoder().encode
 _NUL = re.compile(rb"\\(?:u000([01])|.)", re.DOTALL)
@@ -73,7 +73,7 @@ Statement: TypeAlias = tuple[bytes, Sequence[Any]]
 
 
 class Settlement(msgspec.Struct):
-    """The outcome of an action this process has claimed."""
+    """The outcome of an action that this process has claimed."""
 
     id: int
     organization: str
@@ -89,7 +89,7 @@ def _translated(sql: str) -> bytes:
 
 
 def json_text(parts: Sequence[bytes]) -> str:
-    """JSON values as one list, with NUL as ``TextDumper`` keeps it."""
+    """Return JSON values as one list, with NUL encoded as by ``TextDumper``."""
     text = b"[" + b",".join(parts) + b"]"
     if b"\\u000" in text:
         text = _NUL.sub(_kept, text)
@@ -104,7 +104,7 @@ def _kept(match: re.Match[bytes]) -> bytes:
 
 
 class PostgresReader(Queries):
-    """Answers from one connection."""
+    """Reads on one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -115,7 +115,7 @@ class PostgresReader(Queries):
 
 
 class PostgresSnapshot(PostgresReader):
-    """Answers from one moment, in an open transaction; long ones come piece by piece."""
+    """Reads the state of one moment, in an open transaction; long results arrive in parts."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -130,12 +130,12 @@ class PostgresSnapshot(PostgresReader):
 
 
 class PostgresTransaction(Changes):
-    """The one transaction of the process's writer.
+    """The only transaction of the process's writer.
 
     Args:
         connect: makes a connection for writing. Raises ``psycopg.Error``.
         key: the store's secret.
-        explain: the error to raise instead of one of the driver's.
+        explain: returns the error to raise instead of the driver's.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class PostgresTransaction(Changes):
         """Wait for the other replicas, and start.
 
         Raises:
-            StoreError: the trail does not end where its key holder ended it.
+            StoreError: the end of the trail is not sealed with the store's key.
             psycopg.Error: it cannot be started.
         """
         *head, self._last_action, self._id = self._lock()
@@ -178,14 +178,14 @@ class PostgresTransaction(Changes):
             except psycopg.OperationalError:
                 if not self._connection.closed:
                     raise
-        self._connection = self._connect()  # the first, or the one before was lost while it lay idle
+        self._connection = self._connect()  # the first, or the previous one was lost while idle
         return _locked(self._connection)
 
     def commit(self) -> None:
         """Make everything durable.
 
         Raises:
-            Undecided: the answer was lost, and the server cannot be asked what it was.
+            Undecided: the answer was lost, and the server cannot be asked for the result.
             psycopg.Error: nothing was committed.
         """
         head = self._next_head()
@@ -219,10 +219,10 @@ class PostgresTransaction(Changes):
         return tuple(map(list, zip(*self._trail, strict=True)))
 
     def _was_committed(self, lost: Exception) -> bool:
-        """The connection was lost while committing: whether it came to that.
+        """Return whether a commit succeeded whose connection was lost.
 
-        The old session holds the lock on the head until it ends, either way: whoever has it next sees what came of it.
-        A server that gives no answer is not asked again: its callers have waited long enough.
+        The old session holds the lock on the head until it ends, either way; the next holder of the lock sees the result.
+        A server that does not answer is not asked again, because its callers have waited long enough.
         """
         until = time.monotonic() + 2 * PATIENCE
         while True:
@@ -241,14 +241,12 @@ class PostgresTransaction(Changes):
                 if time.monotonic() > until or isinstance(error, Silent):
                     why = str(self._explain(lost))
                     raise Undecided(
-                        StoreError(
-                            f"{why} Whether this was recorded is not known; look before you repeat it."
-                        )
+                        StoreError(f"{why} Whether this was recorded is unknown; check before you repeat it.")
                     ) from lost
                 time.sleep(0.05)
 
     def rollback(self) -> None:
-        """Undo everything, and take nothing for granted any more."""
+        """Undo everything, and forget all cached state."""
         super().rollback()
         self._clear()
         self._claimed.clear()
@@ -269,7 +267,7 @@ class PostgresTransaction(Changes):
         self._claiming.clear()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 
@@ -297,7 +295,8 @@ class PostgresTransaction(Changes):
         self._written += 1
 
     def _send(self, last: Sequence[Statement]) -> None:
-        """Write what waits, in order, and this, in one round trip; new actions first, which nothing before them meant."""
+        """Write pending statements, in order, and these, in one round trip; new actions first, to which no earlier one
+        refers."""
         statements = [*self._waiting, *([self._settlements()] if self._settled else ()), *last]
         if self._inserted:
             statements.insert(0, (_INSERT, (json_text(self._inserted),)))
@@ -329,7 +328,7 @@ class PostgresTransaction(Changes):
 
     def action(self, organization: str, action_id: int) -> ActionRow | None:
         if self._inserted and not self._waiting and not self._settled and action_id < self._first_inserted:
-            # One that was there before need not wait for what is new.
+            # A row that existed before need not wait for new ones.
             inserted, self._inserted = self._inserted, []
             try:
                 return super().action(organization, action_id)
@@ -341,7 +340,7 @@ class PostgresTransaction(Changes):
         return self._last_action
 
     def update_action(self, action_id: int, **columns: Any) -> None:
-        if action_id <= self._last_action:  # one that is not there yet is not the one that will be
+        if action_id <= self._last_action:  # a row that is not stored yet cannot be another row
             super().update_action(action_id, **columns)
 
     def insert_action(self, row: ActionRow) -> int:
@@ -351,7 +350,7 @@ class PostgresTransaction(Changes):
         self._last_action = number
         self._written += 1
         if row.status == "pending":
-            self._announce = True  # somebody may wait for it, and its deadline must be known
+            self._announce = True  # a process may wait for it, and its deadline must be known
         elif row.claimed_at is not None and row.outcome is None:
             self._claiming[number] = row.organization, row.agent_id
         return number
@@ -381,10 +380,10 @@ def _locked(connection: Connection) -> tuple[Any, ...]:
 
 
 def begin_trail(connection: Connection, key: bytes, where: str) -> None:
-    """Make the head of an empty trail, or make sure that this key sealed it.
+    """Create the head of an empty trail, or check that this key sealed it.
 
     Raises:
-        StoreError: another key did, or the trail was cut.
+        StoreError: another key sealed it, or the trail was cut.
     """
     connection.execute(
         "INSERT INTO head VALUES (1, 0, %s, %s, 0, 0) ON CONFLICT DO NOTHING",
@@ -393,7 +392,7 @@ def begin_trail(connection: Connection, key: bytes, where: str) -> None:
     row = connection.execute("SELECT seq, hash, mac FROM head").fetchone()
     if row is None or not sealed(key, *row):
         raise StoreError(
-            f"The end of the audit trail in {where} was not written by the holder of this secret key. All replicas must be "
-            f"given the same one; if they are, records were cut or the database was edited. Nothing runs until this is "
-            f"cleared up: see `ascend-guard audit verify`."
+            f"The end of the audit trail in {where} was not sealed with this secret key. All replicas must be "
+            f"given the same one; if they are, records were cut or the database was edited. No call runs until this is "
+            f"resolved: see `ascend-guard audit verify`."
         )

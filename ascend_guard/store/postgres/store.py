@@ -1,7 +1,7 @@
 """The store that replicas share: one PostgreSQL database, one audit trail in it.
 
 Every write passes the group commit of its process and then the lock on the head of the trail, which orders the processes
-group by group. Readers need neither.
+group by group. Readers need neither of them.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ except ImportError as error:
 R = TypeVar("R")
 
 READERS = 4
-"""Connections that answer questions, at most. With the writer, the listener and a snapshot it is seven."""
+"""The most connections for reading. With the writer, the listener and a snapshot there are at most seven."""
 
 
 class PostgresStore(OpenedStore):
     """A store in a PostgreSQL database (13 or later).
 
     Args:
-        url: ``postgresql://user:password@host:port/database``. A pooler in between must keep sessions apart.
+        url: ``postgresql://user:password@host:port/database``. A pooler in between must keep sessions separate.
         secret: seals the audit trail and keys the digests; the same for all processes that share the database.
         clock: seconds since the epoch.
 
     Raises:
         ConfigurationError: the URL cannot be read, or there is no secret.
-        StoreError: the database cannot be opened, read or written; the message names the remedy.
+        StoreError: the database cannot be opened, read or written; the message says how to fix it.
     """
 
     def __init__(self, url: str, *, secret: bytes, clock: Callable[[], float] = time.time) -> None:
@@ -98,7 +98,7 @@ class PostgresStore(OpenedStore):
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StoreError(
-                f"The database {self._address} is encoded as {encoding}, which cannot hold every text. Make one with "
+                f"The database {self._address} is encoded as {encoding}, which cannot store every text. Create one with "
                 f"createdb --encoding=UTF8 --template=template0."
             )
 
@@ -106,7 +106,7 @@ class PostgresStore(OpenedStore):
 
     @property
     def runner(self) -> str:
-        """This process, by the name other processes know it by."""
+        """This process's name for other processes."""
         if self._state is FORKED:
             self._reopen()
         return self._runner
@@ -157,9 +157,9 @@ class PostgresStore(OpenedStore):
             raise self._address.explain(error) from error
 
     def changed(self) -> bool:
-        """Whether anything that somebody may wait for was committed since this was last asked, by any process.
+        """Return whether any process has committed something that a process may wait for, since the last call.
 
-        New pending actions, decisions, kill switches and whatever else is not the everyday life of a call.
+        That is: new pending actions, decisions, kill switches, and everything else that is not routine for a call.
         """
         if self._state is not OPEN:
             self._reopen()
@@ -179,10 +179,10 @@ class PostgresStore(OpenedStore):
         return await self.aread(partial(_stopped, organization=organization, agent_id=agent_id))
 
     def turns(self) -> object:
-        return None  # ``changed`` tells of every turn
+        return None  # ``changed`` reports every change
 
     def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
-        # Known to be running before the switch is read: whoever turns it on reads what is running afterwards.
+        # Listed as running before the switch is read: a process that turns it on reads the list afterwards.
         self._begun.add(action_id)
         state: KillSwitchState | None = None
         begun = False
@@ -221,7 +221,7 @@ class PostgresStore(OpenedStore):
         self._threads.shutdown(wait=False)
 
     def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
-        if last is not None:  # nothing can be committed any more but this
+        if last is not None:  # nothing else can be committed any more
             begun = set(self._begun)
             self._commit([Ticket(lambda tx: last(tx, begun))])
         self._state = CLOSED
@@ -235,7 +235,7 @@ class PostgresStore(OpenedStore):
         if self._state is not OPEN:
             fail(group, self._gone())
         elif not self._committer.together(group):
-            # What was taken for granted was wrong, or the connection was lost before the commit: once more.
+            # A cached state was wrong, or the connection was lost before the commit: once more.
             self._committer.one_by_one(group)
 
     def _explain(self, error: Exception) -> Exception:
@@ -244,18 +244,18 @@ class PostgresStore(OpenedStore):
     # --- forking -------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Come to rest: a transaction that is open while the process forks stays the parent's."""
+        """Pause: a transaction that is open during a fork stays the parent's."""
         if self._state is not OPEN:
             return False
         self._writer.hold()
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
         self._writer.let_go()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's connections and threads, which are not here."""
+        """Release the parent's connections and threads, which do not exist here."""
         self._address.abandon()
         self._listener.abandon()
         self._forget(FORKED)
@@ -266,11 +266,11 @@ class PostgresStore(OpenedStore):
         )
 
     def _busy(self) -> StoreError:
-        return StoreError(f"All {READERS} connections for reading from {self._address} stay busy. Try again.")
+        return StoreError(f"All {READERS} connections for reading from {self._address} are busy. Try again.")
 
 
 _ANSWERS = frozenset(("55P03", "57014"))
-"""Time-outs: answers of a server that is there."""
+"""Time-outs of a server that is reachable."""
 
 
 def _stopped(reader: Reader, organization: str, agent_id: str) -> KillSwitchState | None:

@@ -10,10 +10,9 @@ A starting call (``begin``)                          A killer (``kill``)
                                                      5. revokes those that are still there, and waits as in 2
                                                      6. returns the calls that had begun
 
-A call that announces itself after 2 reads the file after 1, and is blocked. One that did so earlier is found in 3; in 6 it
-has begun and is listed, or has not begun, and is blocked by the file or by having been revoked, however long its process was
-stopped.
-None of this needs the database, or a lock that a stopped process may hold (promise 4).
+A call that announces itself after 2 reads the file after 1, and is blocked. An earlier call is found in 3; in 6 it has
+begun and is listed, or has not begun, and is blocked by the file or by its revocation, however long its process was
+stopped. None of this needs the database, or a lock that a stopped process may hold (promise 4).
 """
 
 from __future__ import annotations
@@ -28,77 +27,77 @@ from pathlib import Path
 from ascend_guard.errors import StoreError
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
 
-from .locks import Presence
+from .locks import LivenessFile
 from .slots import CHECKING, IDLE, SETTLING, Seen, Table, tables
 from .switch_file import SwitchFile
 from .switch_records import EVERYONE, turned_on
 
 PATIENCE = 0.1
-"""Seconds a killer waits for calls that are at their check."""
+"""Seconds that a killer waits for calls that are at their last check."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RUNG = (
-    "The disk is full, so the switch could not be written down: every agent of this database is stopped instead, "
-    "and the reason is not kept."
+    "The disk is full, so the switch could not be written: every agent of this database is stopped instead, "
+    "and the reason is not stored."
 )
 _DAMAGED = (
     "The kill switch's file is missing or damaged, which stops every agent of this database. This switch was recorded in "
-    "the database, and will be in the file that takes its place."
+    "the database, and will be in the file that replaces it."
 )
 
 
 class Closing(Exception):
-    """No call of this process begins any more: its store is being closed."""
+    """No call of this process begins any more, because its store is being closed."""
 
 
 def begin(
-    file: SwitchFile, presence: Presence, organization: str, agent_id: str, action_id: str
+    file: SwitchFile, liveness: LivenessFile, organization: str, agent_id: str, action_id: str
 ) -> KillSwitchState | None:
-    """The last check of one call: None when it has begun, else what blocks it. Raises ``OSError``, ``Closing``."""
-    slots = presence.slots
+    """Make the last check of one call: None when it has begun, else what blocks it. Raises ``OSError``, ``Closing``."""
+    slots = liveness.slots
     at = slots.announce(organization, agent_id, action_id)
     state = None
     begun = False
     try:
-        if presence.closing:
+        if liveness.closing:
             raise Closing
         state = file.stopped(organization, agent_id)
         begun = state is None and slots.passed(at)
         if not begun and state is None:
-            # A killer gave up waiting for this call: its switch has been in the file since.
+            # A killer gave up waiting for this call: its switch has been in the file since then.
             state = file.stopped(organization, agent_id) or KillSwitchState(
                 True, "it was turned on for a moment"
             )
     finally:
         if not begun:
-            presence.ended(action_id)
+            liveness.ended(action_id)
     return state
 
 
-def shut(presence: Presence) -> None:
-    """Let no call of this process begin any more, and wait until those that are at their check have begun, or have not."""
-    presence.closing = True
+def shut(liveness: LivenessFile) -> None:
+    """Prevent calls of this process from beginning, and wait until calls at their last check have begun, or have not."""
+    liveness.closing = True
     ends = time.monotonic() + 10 * PATIENCE
-    while presence.slots.checking() and time.monotonic() < ends:
+    while liveness.slots.checking() and time.monotonic() < ends:
         time.sleep(SETTLING)
 
 
 def kill(
     file: SwitchFile, folder: Path, organization: str, agent_id: str, reason: str, by: str, at: float
 ) -> Killed | None:
-    """Turn a switch on, and wait until no call that it stops can pass its last check any more.
+    """Turn a switch on, and wait until no call that it stops can pass its last check.
 
     Args:
         file: the switch file.
-        folder: where the presence files are.
-        organization: whose agents.
+        folder: the folder of the liveness files.
+        organization: the organization of the agents.
         agent_id: ``''`` is every agent.
-        reason: why.
-        by: who.
+        reason: the reason.
+        by: who turns it on.
         at: seconds since the epoch.
 
     Returns:
-        None when the file is damaged beyond repair: every agent is stopped, but this switch must be kept elsewhere.
+        None when the file is damaged beyond repair: every agent is stopped, but this switch must be stored elsewhere.
 
     Raises:
         StoreError: nothing could be written, and agents are not stopped.
@@ -137,7 +136,7 @@ def kill(
 
 
 def damaged(file: SwitchFile, folder: Path, organization: str, agent_id: str) -> Killed:
-    """What a killer is told where the file was damaged beyond repair, once its switch is in the database."""
+    """Return the result where the file was damaged beyond repair, once the switch is in the database."""
     running = still_running(folder, organization, EVERYONE)
     state = file.now().everyone
     reason = None if state is None else state.reason
@@ -145,19 +144,20 @@ def damaged(file: SwitchFile, folder: Path, organization: str, agent_id: str) ->
 
 
 def undone(file: SwitchFile) -> StoreError:
-    """The error for a switch that could be written neither to the file nor to the database."""
+    """Return the error for a switch that could be written neither to the file nor to the database."""
     return StoreError(
-        f"The kill switch was not kept. {file.path} is missing or damaged, which stops every agent at this moment, and the "
+        f"The kill switch was not stored. {file.path} is missing or damaged, which stops every agent at this "
+        f"moment, and the "
         f"database cannot be written: another process holds it. Stop the agents' processes before you repair the file."
     )
 
 
 def still_running(folder: Path, organization: str, agent_id: str) -> list[RunningCall]:
-    """Steps 2 to 6 of a killer: the calls of this agent, or of every agent, that may still act.
+    """Make steps 2 to 6 of a killer: return the calls of this agent, or of every agent, that may still act.
 
     Args:
-        folder: where the presence files are.
-        organization: whose.
+        folder: the folder of the liveness files.
+        organization: the organization of the agents.
         agent_id: ``''`` is every agent.
     """
     tell(folder)
@@ -175,21 +175,21 @@ def still_running(folder: Path, organization: str, agent_id: str) -> list[Runnin
         running = []
         for call in seen:
             word = call.table.word(call.at)
-            # Another call's word by now: this one has ended or was blocked.
+            # The slot now has another call's word: this call has ended or was blocked.
             if word >> 2 == call.word >> 2 and word & 3 != IDLE:
-                # What may not be revoked may still begin.
+                # A call that could not be revoked may still begin.
                 running.append(call.described(begun=word & 3 != CHECKING or not call.table.writable))
         return sorted(running, key=lambda call: int(call.action_id))
 
 
 def processes(folder: Path) -> int:
-    """How many living processes have the database open. Raises ``OSError``."""
+    """Return how many living processes have the database open. Raises ``OSError``."""
     with _mapped(folder) as found:
         return len(found)
 
 
 def tell(folder: Path) -> None:
-    """Let every living process read the switch file again before its next transaction."""
+    """Make every living process read the switch file again before its next transaction."""
     with _mapped(folder) as found:
         for table in found:
             table.tell()
@@ -210,5 +210,5 @@ def _mapped(folder: Path) -> Iterator[list[Table]]:
 
 
 def runners_path(database: Path) -> Path:
-    """Where the presence files of a database's processes are."""
+    """Return the folder of the liveness files of a database's processes."""
     return database.with_name(os.fspath(database.name) + ".runners")

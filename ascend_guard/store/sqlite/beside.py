@@ -1,7 +1,7 @@
-"""The kill switch of a SQLite database for a process that does not have the database open, and may not be able to open it.
+"""The kill switch of a SQLite database, for a process that does not have it open, and may be unable to open it.
 
-Opening takes locks that a stopped process may hold. Here the switch is turned first; the database is opened afterwards, in a
-thread that is not waited for longer than a person should wait.
+Opening takes locks that a stopped process may hold. Here the switch is turned on first; the database is opened afterwards,
+in a thread, with a time limit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .turning import RECORDING
 R = TypeVar("R")
 
 OPENING = 5.0
-"""Seconds that opening the database may take where nothing can be done without it."""
+"""Seconds that opening the database may take when nothing can be done without it."""
 
 
 class Beside:
@@ -51,7 +51,7 @@ class Beside:
         self._durability: Durability = durability
         switches = switch_path(path)
         if not os.path.lexists(switches):
-            self._opened(lambda store: None, OPENING)  # an older version's; or one whose file is missing
+            self._opened(lambda store: None, OPENING)  # an older database; or its file is missing
         try:
             secret = load_secret(path.with_name(path.name + ".key"), may_make=False)
         except OSError as error:
@@ -60,19 +60,19 @@ class Beside:
 
     def _foreign(self, file: Snapshot) -> str | None:
         wrong = foreign(self._path, file)
-        # Locked: every agent's process asks for itself.
+        # Locked: every agent's process checks for itself.
         return None if wrong is not None and wrong.startswith(UNASKED) else wrong
 
     def switches(self, organization: str) -> list[KillSwitchState]:
-        """Those that are on."""
+        """Return the switches that are on."""
         return list(self._file.now().switches(organization).values())
 
     def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
-        """The switch that stops this agent, or None; ``''`` asks for every agent."""
+        """Return the switch that stops this agent, or None; ``''`` means every agent."""
         return self._file.stopped(organization, agent_id)
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
-        """Turn a switch on; ``recorded`` is left for ``followed``. Raises as ``Store.kill``."""
+        """Turn a switch on; ``recorded`` is set by ``followed``. Raises as ``Store.kill``."""
         folder = barrier.runners_path(self._path)
         try:
             killed = barrier.kill(self._file, folder, organization, agent_id, reason, by, time.time())
@@ -81,7 +81,8 @@ class Beside:
                 raise
             why = explain(error, self._path)
             raise StoreError(
-                f"The kill switch is on: no call starts. But the calls that were running cannot be listed, and may still "
+                f"The kill switch is on: no call starts. But the calls that were already running cannot be "
+                f"listed, and may still "
                 f"act. {why}"
             ) from error
         if killed is None:
@@ -92,7 +93,7 @@ class Beside:
         return msgspec.structs.replace(killed, recorded=False)
 
     def followed(self, work: Callable[[SQLiteStore], R], seconds: float = RECORDING) -> R | None:
-        """Open the database, which records the switch, and ask it something; None where that takes too long or fails."""
+        """Open the database, which records the switch, and read from it; None if that takes too long or fails."""
         try:
             return self._opened(work, seconds)
         except StoreError:
@@ -103,10 +104,10 @@ class Beside:
 
 
 def briefly(opening: Callable[[], SQLiteStore], work: Callable[[SQLiteStore], R], seconds: float) -> R | None:
-    """Open a database as agents do, ask it something, and close it; None where that takes longer than this.
+    """Open a database as agents do, read from it, and close it; None if that takes longer than this.
 
     Raises:
-        StoreError: it cannot be opened or asked.
+        StoreError: it cannot be opened or read.
     """
     answers: list[R | StoreError] = []
     done = threading.Event()

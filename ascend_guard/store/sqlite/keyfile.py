@@ -12,10 +12,10 @@ _LENGTH = 32
 
 
 def load_secret(path: Path, *, may_make: bool) -> bytes:
-    """Read the secret, or make it where there is none and ``may_make``.
+    """Read the secret, or create it if there is none and ``may_make``.
 
     Raises:
-        StoreError: it is missing where it must not be, or damaged.
+        StoreError: it is missing but must exist, or is damaged.
         OSError: it cannot be read or written.
     """
     try:
@@ -23,7 +23,7 @@ def load_secret(path: Path, *, may_make: bool) -> bytes:
     except FileNotFoundError:
         if not may_make:
             raise StoreError(
-                f"The key of the audit trail, {path}, is missing. Restore it from a backup. Without it nobody can tell "
+                f"The key of the audit trail, {path}, is missing. Restore it from a backup. Without it, it is unknown "
                 f"whether the trail was cut; to begin a new trail, move the database away."
             ) from None
         return _make(path)
@@ -35,7 +35,7 @@ def load_secret(path: Path, *, may_make: bool) -> bytes:
 
 
 def kept_secret(folder: Path) -> bytes:
-    """The secret of a database that has no place on this disk, kept in a folder of its own and made when missing.
+    """Return the secret of a database that is not on this disk, stored in its own folder and created when missing.
 
     Raises:
         StoreError: it cannot be read or written, or is damaged.
@@ -44,19 +44,19 @@ def kept_secret(folder: Path) -> bytes:
     try:
         if not folder.exists():
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-            (folder / ".gitignore").write_text("*\n")  # nobody should publish the key by accident
+            (folder / ".gitignore").write_text("*\n")  # prevents publishing the key by accident
         return load_secret(path, may_make=True)
     except OSError as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(
-            f"The key of the audit trail cannot be kept at {path} ({error}). Set ASCEND_SECRET_KEY, or make the folder "
+            f"The key of the audit trail cannot be stored at {path} ({error}). Set ASCEND_SECRET_KEY, or make the folder "
             f"writable."
         ) from error
 
 
 def parse_secret(text: str) -> bytes:
-    """The secret as it is given in a setting: 64 hexadecimal digits.
+    """Parse the secret from a setting: 64 hexadecimal digits.
 
     Raises:
         ConfigurationError: it is something else.
@@ -64,7 +64,7 @@ def parse_secret(text: str) -> bytes:
     secret = _decoded(text)
     if secret is None:
         raise ConfigurationError(
-            "ASCEND_SECRET_KEY must be 64 hexadecimal digits, as `openssl rand -hex 32` makes them. All replicas share it."
+            "ASCEND_SECRET_KEY must be 64 hexadecimal digits, as `openssl rand -hex 32` prints them. All replicas share it."
         )
     return secret
 
@@ -80,7 +80,7 @@ def _decoded(text: str) -> bytes | None:
 def _make(path: Path) -> bytes:
     secret = secrets.token_bytes(_LENGTH)
     draft = path.with_name(path.name + ".new")
-    # Whole or not at all: a key that was cut short could be guessed.
+    # Completely or not at all: a truncated key could be guessed.
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(file, "w") as out:
         out.write(secret.hex() + "\n")

@@ -1,4 +1,4 @@
-"""Locks between processes that die with the process that holds them."""
+"""Locks between processes that the kernel releases when their process dies."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ascend_guard.interrupts import interruptibly
 from .slots import Slots
 
 
-class Turnstile:
-    """A mutual exclusion between processes in which nobody starves.
+class FairLock:
+    """A mutual exclusion between processes without starvation.
 
-    SQLite's own busy handler sleeps and retries, so a busy writer is overtaken for seconds. Here whoever wants the lock
-    first takes the turnstile, keeps it until it has the lock, and only then lets the next one through: a process that has
-    just released the lock queues behind those that were waiting. The kernel drops both when a process dies.
+    SQLite's own busy handler sleeps and retries, so a busy writer is overtaken for seconds. Here a process first takes the
+    queue lock, keeps it until it has the write lock, and only then lets the next process through: a process that has just
+    released the write lock queues behind those that wait. The kernel releases both when a process dies.
 
     The main thread enters and leaves it inside a section of ``interrupts``: only the waits can be interrupted.
     """
@@ -27,8 +27,8 @@ class Turnstile:
         self._gate = os.open(f"{path}-queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def __enter__(self) -> None:
-        # A wait may end with an interrupt that comes when the lock was just taken. Giving back what is not held does no
-        # harm, so both are given back whatever happened.
+        # A wait may end with an interrupt that comes when the lock was just taken. Releasing a lock that is not held is
+        # harmless, so both are released in any case.
         try:
             _take(self._gate)
             _take(self._lock)
@@ -42,7 +42,7 @@ class Turnstile:
         fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give up both descriptors; held locks go with them."""
+        """Close both files; the kernel releases held locks."""
         os.close(self._lock)
         os.close(self._gate)
 
@@ -54,11 +54,11 @@ def _take(file: int) -> None:
         interruptibly(fcntl.flock, file, fcntl.LOCK_EX)
 
 
-class Presence:
-    """Shows other processes that this one lives: a file it keeps locked for as long as it runs.
+class LivenessFile:
+    """Shows other processes that this one is alive: a file that it keeps locked as long as it runs.
 
-    A process identifier would be reused one day; a lock cannot be. The name is taken up by ``name``, and whoever can lock
-    the file knows that its owner is gone. The file holds the table of this process's running calls.
+    A process identifier is reused; a lock is not. ``name`` names the file, and a process that can lock it knows that its
+    owner is dead. The file contains the table of this process's running calls.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -72,7 +72,7 @@ class Presence:
         self.slots = Slots(self._path)
 
     def ended(self, action_id: str) -> None:
-        """A call of this process has ended. The last one that outlived ``leave`` takes the file with it."""
+        """Note that a call of this process has ended. The last one that outlived ``leave`` removes the file."""
         if self.slots.end(action_id) and self._left and not len(self.slots):
             self._remove()
 
@@ -82,7 +82,7 @@ class Presence:
         os.close(self._file)
 
     def leave(self) -> None:
-        """Leave in good order. Calls that still run stay listed, under a name that no longer claims anything."""
+        """Leave normally. Calls that still run stay listed, under a name that no action refers to any more."""
         self._left = True
         if not len(self.slots):
             self._remove()
@@ -91,7 +91,7 @@ class Presence:
         with suppress(FileNotFoundError):
             self._path.rename(closed)
         self._path = closed
-        if not len(self.slots):  # it ended meanwhile, and did not know
+        if not len(self.slots):  # it ended meanwhile, unnoticed
             self._remove()
 
     def _remove(self) -> None:
@@ -102,7 +102,7 @@ class Presence:
 
 
 def alive(folder: Path, name: str) -> bool:
-    """Whether the owner of this presence still runs. The file of one that does not is removed."""
+    """Return whether the owner of this file still runs. The file of a dead owner is removed."""
     path = folder / name
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)

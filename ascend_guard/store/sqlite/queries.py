@@ -1,13 +1,14 @@
-"""The store's questions and changes in SQLite's dialect, and how the database keeps up with the switch file.
+"""The store's reads and changes in SQLite's dialect, and how the database follows the switch file.
 
 The switch file says which kill switches are on; the table ``kill_switches`` and the audit trail record it.
 
 1. On: the file first, then the database. A switch that is in the file and not yet in the database was turned on by a
-   process that could not wait for it. Whichever process writes next records it (``_catch_up``), once: ``switch_file``
-   says up to where that was done.
+   process that could not wait for it. The next process that writes records it (``_catch_up``), once: ``switch_file``
+   contains the position up to which that was done.
 2. Off: the database first, then the file. When the process dies in between, the switch stays on (promise 4).
-3. What stops an agent is what the file said when the transaction began, and what the transaction has turned itself.
-4. Nothing is recorded from a file that is not the one the database names.
+3. An agent is stopped by what the file contained when the transaction began, and by what the transaction itself has turned
+   on.
+4. Nothing is recorded from a file that is not the one that the database names.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _MARK = "SELECT nonce, size, digest FROM switch_file"
 
 
 class SQLiteReader(Queries):
-    """Answers from one connection; of the kill switches, from their file where it is given, else as they are recorded."""
+    """Reads on one connection; kill switches come from their file if it is given, else from the table."""
 
     def __init__(self, connection: sqlite3.Connection, switches: SwitchFile | None = None) -> None:
         super().__init__(connection.execute)
@@ -49,7 +50,7 @@ class SQLiteReader(Queries):
 
 
 class SQLiteTransaction(Changes):
-    """The one transaction of the process's writer."""
+    """The only transaction of the process's writer."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class SQLiteTransaction(Changes):
         switches: SwitchFile,
         runners: Path,
     ) -> None:
-        # One cursor for all statements: each result is read before the next statement, and making one takes time.
+        # One cursor for all statements: each result is read before the next statement, and creating a cursor takes time.
         super().__init__(connection.cursor().execute, key)
         self._change = self._do = self._execute
         self._connection = connection
@@ -80,7 +81,7 @@ class SQLiteTransaction(Changes):
         """Start.
 
         Raises:
-            StoreError: the trail does not end where its key holder ended it, or goes on from another one than this
+            StoreError: the end of the trail is not sealed with the store's key, or the trail lacks a record that this
                 process has seen.
         """
         self._execute("BEGIN IMMEDIATE")
@@ -110,7 +111,7 @@ class SQLiteTransaction(Changes):
         self._head = head
 
     def committed(self) -> None:
-        """Tell those who asked to be told, once what was turned on stops everything, and what was turned off is off."""
+        """Call the registered callbacks, after switches that were turned on stop everything, and released ones are off."""
         for organization in {entry.organization for entry in self._on}:
             still_running(self._runners, organization, EVERYONE)
         if self._off or self._draft is not None:
@@ -185,7 +186,7 @@ class SQLiteTransaction(Changes):
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Record what the switch file says and the database does not know."""
+        """Record what the switch file contains and the database does not."""
         file = self._file
         damage = file.damage
         if file.nonce is None or (damage is not None and damage.beyond_repair):
@@ -201,7 +202,7 @@ class SQLiteTransaction(Changes):
             for end, entry in file.entries:
                 if end > mark.size and entry.kind == "on" and entry.id not in own:
                     self._record_on(entry)
-                    if entry.id in released:  # the database was restored from before that
+                    if entry.id in released:  # the database was restored from a time before that
                         self._record_off(released[entry.id])
             mark_up_to(self._connection, file.mark())
         self._recorded = file
@@ -230,7 +231,7 @@ class SQLiteTransaction(Changes):
     def _write_on(self) -> None:
         damage = self._file.damage
         if damage is not None and damage.beyond_repair:
-            return  # every agent is stopped; the file that takes its place is made from the database
+            return  # every agent is stopped; the file that replaces it is made from the database
         try:
             self._switches.append(*self._on)
         except OSError as error:
@@ -239,7 +240,7 @@ class SQLiteTransaction(Changes):
         self._catch_up()
 
     def _renew(self) -> None:
-        """Prepare a new file in place of one that is beyond repair, with every switch known to be on."""
+        """Prepare a new file in place of one that is beyond repair, with every switch that is known to be on."""
         known = {
             (entry.organization, entry.agent): entry for entry in (*self._file.on, *table(self._connection))
         }
@@ -276,13 +277,13 @@ class SQLiteTransaction(Changes):
 
 
 def marked(connection: sqlite3.Connection) -> Mark | None:
-    """Which switch file the database names, and up to where it has recorded it."""
+    """Return which switch file the database names, and the position up to which it has recorded it."""
     row = connection.execute(_MARK).fetchone()
     return None if row is None else Mark(*row)
 
 
 def mark_up_to(connection: sqlite3.Connection, mark: Mark) -> None:
-    """Remember it."""
+    """Store the mark."""
     connection.execute(
         "INSERT INTO switch_file VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET "
         "nonce=excluded.nonce, size=excluded.size, digest=excluded.digest",
@@ -291,7 +292,7 @@ def mark_up_to(connection: sqlite3.Connection, mark: Mark) -> None:
 
 
 def table(connection: sqlite3.Connection) -> list[Entry]:
-    """The switches that the database has recorded as on."""
+    """Return the switches that the database has recorded as on."""
     rows = connection.execute(
         "SELECT organization, agent_id, reason, activated_by, activated_at FROM kill_switches"
     )
@@ -299,7 +300,7 @@ def table(connection: sqlite3.Connection) -> list[Entry]:
 
 
 def found_switches(connection: sqlite3.Connection, switches: SwitchFile) -> None:
-    """Make the switch file of a database that has none, with the switches of its table; or adopt one that is there."""
+    """Create the switch file of a database without one, with the switches of its table; or adopt an existing file."""
     if marked(connection) is not None:
         return
     if not os.path.lexists(switches.path):
@@ -308,14 +309,14 @@ def found_switches(connection: sqlite3.Connection, switches: SwitchFile) -> None
         mark_up_to(connection, file.mark())
         return
     file = switches.now()
-    if file.nonce is not None:  # all it says is recorded anew
+    if file.nonce is not None:  # its whole content is recorded again
         mark_up_to(connection, file.beginning())
         known = {(entry.organization, entry.agent) for entry in file.on}
         switches.append(*(on for on in table(connection) if (on.organization, on.agent) not in known))
 
 
 def foreign(database: Path, file: Snapshot) -> str | None:
-    """What is wrong with a switch file that this process has not seen before; None when it is the one the database names."""
+    """Return what is wrong with a switch file that this process sees for the first time; None if the database names it."""
     try:
         connection = sqlite3.connect(f"file:{quote(os.fspath(database))}?mode=ro", uri=True, timeout=0.2)
         try:
@@ -329,4 +330,4 @@ def foreign(database: Path, file: Snapshot) -> str | None:
     return "is not the one that the database names, or is an older copy"
 
 
-UNASKED = "is new to this process, and the database cannot be asked whether it is the right one"
+UNASKED = "is new to this process, and the database cannot be read to check whether it is the right one"

@@ -1,20 +1,20 @@
-"""A process's running calls, in a table that other processes map: how a killer learns what had begun.
+"""A process's running calls, in a table that other processes map: so a killer learns which calls had begun.
 
-The table is in the process's presence file (``locks.Presence``), 128 bytes each, the first a header::
+The table is in the process's liveness file, in entries of 128 bytes, of which the first is a header::
 
     header   magic, process id, start time of the process in clock ticks, its pid namespace's inode, turn, 0 ...
     slot     word, revoked, action id, began at (nanoseconds since the epoch), organization and agent (tags),
              agent (80 bytes of UTF-8)
 
-``turn`` is changed by whoever turned a kill switch, so a process knows without a system call that it must read the file.
+A process that changes a kill switch changes ``turn``, so the owner knows without a system call that it must read the file.
 
 ``word`` is a count of the slot's uses, shifted, and one of ``IDLE``, ``CHECKING`` and ``BEGUN``. It is written with one
-aligned store of eight bytes, after the fields it vouches for.
+aligned store of eight bytes, after the fields that it makes valid.
 
-A call announces itself (``CHECKING``), reads the kill switch, and passes (``BEGUN``). Then it looks whether it was
-revoked: a killer that has waited long enough for a call that is still ``CHECKING`` writes that very word into
+A call announces itself (``CHECKING``), reads the kill switch, and passes (``BEGUN``). Then it checks whether it was
+revoked: a killer that has waited long enough for a call that is still ``CHECKING`` writes that same word into
 ``revoked``. So either the killer sees the call ``BEGUN``, or the call sees that it was revoked. Both sides store one
-word and then load another, which processors may do the other way round; the killer waits ``SETTLING`` between the two,
+word and then load another, which processors may reorder; the killer waits ``SETTLING`` between the two,
 after which the caller's stores have reached memory (promise 4).
 """
 
@@ -52,7 +52,7 @@ class Slots:
     """The table of this process.
 
     Args:
-        path: the presence file, empty. It is opened anew: a mapping keeps its descriptor, which must not hold the lock.
+        path: the liveness file, empty. It is opened again: a mapping keeps its descriptor, which must not hold the lock.
 
     Raises:
         OSError: there is no space for it.
@@ -74,16 +74,16 @@ class Slots:
 
     @property
     def begun(self) -> set[str]:
-        """The actions that hold a slot."""
+        """The actions that have a slot."""
         return set(self._held)
 
     def announce(self, organization: str, agent_id: str, action_id: str) -> int:
-        """This call is about to read the kill switch. The answer is for ``passed``. Raises ``OSError``."""
+        """Note that this call is about to read the kill switch. Returns the argument for ``passed``. Raises ``OSError``."""
         tag = self._tags.get((organization, agent_id)) or self._tag(organization, agent_id)
         held = self._held
         while action_id not in held:
             try:
-                # One call of a C function, as in ``end``: no interrupt can come when a slot is neither free nor held.
+                # One call of a C function, as in ``end``: no interrupt can come while a slot is neither free nor used.
                 held.update(zip((action_id,), iter(self._free.pop, None), strict=False))
             except IndexError:
                 self._grow()
@@ -96,42 +96,42 @@ class Slots:
         return at
 
     def passed(self, at: int) -> bool:
-        """It has read that no switch is on: it has begun now, unless a killer has given up waiting for it."""
+        """Note that it has read that no switch is on. Returns True: it has begun; False: a killer has revoked it."""
         words = self._words
         word = words[at]
         words[at] = word - CHECKING + BEGUN
         return words[at + 1] != word
 
     def end(self, action_id: str) -> bool:
-        """This call has ended, or did not pass; False when it held no slot."""
+        """Note that this call has ended, or did not pass; False when it had no slot."""
         slot = self._held.get(action_id)
         if slot is None:
             return False
-        # First of all, so that an end that is interrupted can be repeated: while it is held, nobody else uses the slot.
+        # First, so that an interrupted end can be repeated: while the slot is used, no other call gets it.
         words = self._words
         words[slot * _WORDS] &= ~3
         try:
             self._free.extend(map(self._held.pop, (action_id,)))
-        except KeyError:  # somebody else ended it at the same moment
+        except KeyError:  # another thread ended it at the same moment
             return False
         return True
 
     def turn(self) -> int:
-        """A number that changes when somebody turned a kill switch."""
+        """A number that changes when a kill switch changes."""
         turn: int = self._words[_TURN]
         return turn
 
     def forget(self) -> None:
-        """In a forked child: the calls in this table are the parent's, which goes on with them."""
+        """In a forked child: the calls in this table are the parent's, which continues them."""
         self._held.clear()
 
     def checking(self) -> bool:
-        """Whether any call is at its check."""
+        """Return whether any call is at its last check."""
         words = self._words
         return any(words[slot * _WORDS] & 3 == CHECKING for slot in list(self._held.values()))
 
     def _grow(self) -> None:
-        """Double the table; the old mapping stays for those that are writing to it, and is of the same pages."""
+        """Double the table. The old mapping stays for threads that are writing to it, and maps the same pages."""
         with self._growing:
             if self._free:  # another thread was faster
                 return
@@ -139,13 +139,13 @@ class Slots:
             capacity = had * 2 + 1 if had else _FIRST
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                # Not sparse: a page that has no room on a full disk ends the process when it is written to.
+                # Not sparse: writing to a page without space on a full disk would kill the process.
                 os.posix_fallocate(file, 0, (capacity + 1) * SIZE)
                 grown = mmap.mmap(file, (capacity + 1) * SIZE)
             finally:
                 os.close(file)
             words, slots = memoryview(grown).cast("Q"), range(capacity, had, -1)
-            if self._capacity != had:  # a finaliser made a call meanwhile, in this very thread
+            if self._capacity != had:  # a finaliser made a call meanwhile, in this same thread
                 return
             self._map, self._words, self._capacity = grown, words, capacity
             self._free.extend(slots)
@@ -163,8 +163,8 @@ class Table:
     """Another process's table, as a killer maps it.
 
     Args:
-        file: its presence file, opened for reading, and for writing where it may be.
-        writable: whether it may.
+        file: its liveness file, opened for reading, and for writing if permitted.
+        writable: whether writing is permitted.
     """
 
     def __init__(self, file: int, *, writable: bool) -> None:
@@ -176,17 +176,17 @@ class Table:
         self._known = magic == _MAGIC
 
     def close(self) -> None:
-        """Let go of it."""
+        """Unmap it."""
         self._words.release()
         self._map.close()
 
     def calls(self, organization: str, agent_id: str) -> Iterator[Seen]:
-        """Those of this agent, or with ``''`` of every agent, that are checking or have begun."""
+        """Yield the calls of this agent, or with ``''`` of every agent, that are checking or have begun."""
         if not self._known:
             return
         wanted_organization, wanted_agent = tag_of(organization), tag_of(agent_id) if agent_id else _EVERY
         for at in range(_WORDS, len(self._words) - _WORDS + 1, _WORDS):
-            for _ in range(100):  # until the slot was read while its call did not change it
+            for _ in range(100):  # until the slot was read without a change by its call
                 word = self._words[at]
                 if word & 3 == IDLE:
                     break
@@ -198,32 +198,32 @@ class Table:
                     break
 
     def tell(self) -> None:
-        """Let its process read the switch file again. No two turns leave the same number."""
+        """Make its process read the switch file again. Each change of the number is unique."""
         if self._known and self.writable:
             self._words[_TURN] = secrets.randbits(64)
 
     def word(self, at: int) -> int:
-        """A slot's word now."""
+        """Return the present word of a slot."""
         return self._words[at]
 
     def revoke(self, at: int, word: int) -> None:
-        """Keep the call that is ``CHECKING`` with this word from passing."""
+        """Prevent the call that is ``CHECKING`` with this word from passing."""
         self._words[at + 1] = word
 
     def state(self) -> str:
-        """What its process is doing, as far as this process can see."""
+        """Return the state of its process, as far as this process can see it."""
         if self._namespace != _namespace():
             return "unknown"
         return state_of(self._pid, self._started)
 
     @property
     def pid(self) -> int | None:
-        """Its process, by the number it has where it runs."""
+        """Return its process id, in its own namespace."""
         return self._pid
 
 
 class Seen(Struct, frozen=True):
-    """A call in a table: where, with which word, and its slot's bytes."""
+    """A call in a table: its slot, its word, and the slot's bytes."""
 
     table: Table
     at: int
@@ -231,14 +231,14 @@ class Seen(Struct, frozen=True):
     entry: bytes
 
     def described(self, *, begun: bool) -> RunningCall:
-        """The call, for people."""
+        """Return the call in the form for people."""
         action_id, began = struct.unpack_from("=2Q", self.entry, 16)
         agent = self.entry[48:].rstrip(b"\0").decode("utf-8", "ignore")
         return RunningCall(str(action_id), agent, begun, iso(began / 1e9), self.table.pid, self.table.state())
 
 
 def tables(folder: Path) -> Iterator[Table]:
-    """The tables of all processes that live: those that hold the lock of their presence file."""
+    """Yield the tables of all living processes: those that hold the lock of their liveness file."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -262,12 +262,12 @@ def tables(folder: Path) -> Iterator[Table]:
 
 
 def tag_of(name: str) -> bytes:
-    """Eight bytes that stand for a name, never zero."""
+    """Return eight bytes that stand for a name, never zero."""
     return hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=7).digest() + b"\1"
 
 
 def started_at(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None when there is none, or the system does not say."""
+    """Return when a process was started, in clock ticks since boot; None when it does not exist, or this is unknown."""
     fields = _stat_of(pid)
     return None if fields is None else int(fields[19])
 

@@ -1,7 +1,7 @@
 """The embedded store: one SQLite file in WAL mode, shared by threads, tasks and processes.
 
-Every write passes the group commit of its process and then the turnstile between processes, so nobody ever meets
-``database is locked``. Readers need neither. The kill switch needs nothing of the database; see ``barrier``.
+Every write passes the group commit of its process and then the lock between processes, so no caller ever gets
+``database is locked``. Readers need neither. The kill switch does not need the database; see ``barrier``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ascend_guard.store.writer import GroupCommit, Ticket
 
 from . import barrier
 from .keyfile import load_secret
-from .locks import Presence, Turnstile, alive
+from .locks import FairLock, LivenessFile, alive
 from .queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
 from .turning import Place, turn_on
@@ -47,13 +47,13 @@ class SQLiteStore(OpenedStore):
     """A store in one file.
 
     Args:
-        path: the database file; it and its folder are made when missing, readable by their owner only.
+        path: the database file; it and its folder are created when missing, readable by their owner only.
         durability: ``power``: a decision survives a power cut (fsync before the tool starts). ``process``: it survives
             the death of every process, but not of the machine; several times faster.
         clock: seconds since the epoch.
 
     Raises:
-        StoreError: the file cannot be opened, read or written; the message names the remedy.
+        StoreError: the file cannot be opened, read or written; the message says how to fix it.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class SQLiteStore(OpenedStore):
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         ignore = folder / ".gitignore"
         if folder.name == ".ascend" and not (ignore.exists() and ignore.stat().st_size):
-            ignore.write_text("*\n")  # nobody should publish the key by accident
-        self._turnstile = Turnstile(self._beside(".lock"))
-        undo.append(self._turnstile.close)
+            ignore.write_text("*\n")  # prevents publishing the key by accident
+        self._fair_lock = FairLock(self._beside(".lock"))
+        undo.append(self._fair_lock.close)
         key = self._beside(".key")
-        with self._turnstile:
+        with self._fair_lock:
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             elif key.exists() and self.path.stat().st_size == 0:
@@ -110,16 +110,16 @@ class SQLiteStore(OpenedStore):
             migrate(self._connection, self.path)
             begun = self._connection.execute("SELECT 1 FROM head").fetchone() is not None
             self.secret: bytes = HiddenKey(load_secret(key, may_make=not begun))
-            self._presence = Presence(self._runners, uuid.uuid4().hex)
-            undo.append(self._presence.leave)
-            self._forget_dead_presences()
+            self._liveness = LivenessFile(self._runners, uuid.uuid4().hex)
+            undo.append(self._liveness.leave)
+            self._forget_dead_liveness_files()
             self._found_trail()
             self._switches = SwitchFile(
                 switch_path(self.path),
                 self.secret,
                 sync=self.durability == "power",
                 confirm=partial(foreign, self.path),
-                turn=self._presence.slots.turn,
+                turn=self._liveness.slots.turn,
             )
             found_switches(self._connection, self._switches)
         self._reader_connection = self._connect()
@@ -135,7 +135,7 @@ class SQLiteStore(OpenedStore):
             self._connection, self.secret, self.path, self._switches, self._runners
         )
         self._committer = Committer(transaction, self.clock, self._explain)
-        present = self._runners / self._presence.name  # without it others believe that this process is dead
+        present = self._runners / self._liveness.name  # without it this process seems dead
         self._files = Watched(folder, (self.path, *map(self._beside, BESIDE), present))
 
     def _beside(self, suffix: str) -> Path:
@@ -170,9 +170,9 @@ class SQLiteStore(OpenedStore):
         elif not sealed(self.secret, *row):
             raise tampered(self.path)
 
-    def _forget_dead_presences(self) -> None:
+    def _forget_dead_liveness_files(self) -> None:
         for name in os.listdir(self._runners):
-            if name != self._presence.name:
+            if name != self._liveness.name:
                 alive(self._runners, name)
 
     # --- use -----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class SQLiteStore(OpenedStore):
         if latest:
             self._writer.flush()
         try:
-            # Interrupted in the middle of an answer, the connection would go on showing that moment's state.
+            # Interrupted in the middle of a read, the connection would keep that moment's snapshot.
             with uninterrupted(), self._reader_lock:
                 if self._state is not OPEN:
                     raise self._gone()
@@ -193,7 +193,7 @@ class SQLiteStore(OpenedStore):
             raise explain(error, self.path) from error
 
     async def aread(self, work: Callable[[Reader], R]) -> R:
-        # Microseconds: a thread switch would take longer. Waiting for a commit that is under way would take longer still.
+        # Microseconds: a thread switch would take longer. Waiting for a commit in progress would take even longer.
         return self.read(work, latest=False)
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
@@ -230,10 +230,10 @@ class SQLiteStore(OpenedStore):
 
     @property
     def runner(self) -> str:
-        """This process, by the name other processes know it by."""
+        """This process's name for other processes."""
         if self._state is FORKED:
             self._reopen()
-        return self._presence.name
+        return self._liveness.name
 
     def alive(self, runner: str) -> bool:
         return runner == self.runner or alive(self._runners, runner)
@@ -255,7 +255,7 @@ class SQLiteStore(OpenedStore):
         if self._state is not OPEN:
             self._reopen()
         try:
-            state = barrier.begin(self._switches, self._presence, organization, agent_id, action_id)
+            state = barrier.begin(self._switches, self._liveness, organization, agent_id, action_id)
         except barrier.Closing:
             raise self._gone() from None
         except OSError as error:
@@ -263,7 +263,7 @@ class SQLiteStore(OpenedStore):
         return state
 
     def ended(self, action_id: str) -> None:
-        self._presence.ended(action_id)
+        self._liveness.ended(action_id)
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         if self._state is not OPEN:
@@ -281,18 +281,18 @@ class SQLiteStore(OpenedStore):
     def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
         with uninterrupted():
             if self._state is OPEN:
-                barrier.shut(self._presence)
+                barrier.shut(self._liveness)
                 self._writer.close(lambda: self._close_connections(last))
-                self._presence.leave()
-                self._turnstile.close()
+                self._liveness.leave()
+                self._fair_lock.close()
             self._state = CLOSED
             forget(self)
 
     def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
-        if last is not None:  # nothing can be committed any more but this
-            begun = self._presence.slots.begun
+        if last is not None:  # nothing else can be committed any more
+            begun = self._liveness.slots.begun
             self._commit([Ticket(lambda tx: last(tx, begun))])
-        # Under every lock: a connection closed while another thread uses it takes the process down.
+        # With every lock held: closing a connection that another thread uses crashes the process.
         with self._reader_lock, self._watch_lock:
             self._state = CLOSED
             for connection in (self._watch_connection, self._reader_connection, self._connection):
@@ -305,7 +305,7 @@ class SQLiteStore(OpenedStore):
             fail(group, self._gone())
             return
         try:
-            with self._turnstile:
+            with self._fair_lock:
                 self._require_files()
                 if len(group) == 1 or not self._committer.together(group):
                     self._committer.one_by_one(group)
@@ -318,7 +318,7 @@ class SQLiteStore(OpenedStore):
     # --- forking -------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Come to rest: a transaction that is open while the process forks would stay open in the child for ever."""
+        """Pause: a transaction that is open during a fork would stay open in the child for ever."""
         if self._state is not OPEN:
             return False
         self._writer.hold()
@@ -327,21 +327,21 @@ class SQLiteStore(OpenedStore):
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Continue."""
         self._watch_lock.release()
         self._reader_lock.release()
         self._writer.let_go()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's connections and locks.
+        """Release the parent's connections and locks.
 
-        No connection may cross a fork: SQLite would believe that this process holds the locks of its parent, whose
-        closing would then take the write-ahead log away from under us. Idle ones can be closed without harm.
+        No connection may be shared across a fork: SQLite would assume that this process holds the locks of its parent, and
+        closing them would remove the write-ahead log that the parent uses. Idle connections can be closed safely.
         """
         for connection in (self._watch_connection, self._reader_connection, self._connection):
             connection.close()
-        self._turnstile.close()
-        self._presence.abandon()
+        self._fair_lock.close()
+        self._liveness.abandon()
         self._forget(FORKED)
 
     def _gone(self) -> StoreError:

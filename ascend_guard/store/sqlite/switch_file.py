@@ -1,4 +1,4 @@
-"""The switch file: which kill switches are on, in a file beside the database that can be read and extended without it.
+"""The switch file: which kill switches are on, in a file beside the database that needs no access to the database.
 
 ::
 
@@ -7,23 +7,23 @@
     {"id":…,"kind":"on","organization":…,"agent":…,"reason":…,"by":…,"at":…}<tab><mac>
     {"id":…,"kind":"off","released":[…],…}<tab><mac>
 
-1. A switch is on while its ``on`` record has been written and no ``off`` record names its ``id``. Turning on needs no
+1. A switch is on while its ``on`` record is written and no ``off`` record names its ``id``. Turning on needs no
    lock: one ``write`` to the end of the file, whatever else is locked or stopped. An ``off`` releases the switches that
    were seen when it was decided, so it cannot undo a switch that is turned on at the same moment (promise 4).
-2. Each record carries a MAC over the file's nonce and the record, with a key made of the store's secret. Records are
-   not chained: that would need a lock. What was read once must stay as it is (3), and the database remembers what it
-   has recorded (4).
-3. The file only grows. When it is deleted, replaced, cut or changed, when a record does not verify, is torn or comes
-   twice, it is damaged, and a damaged file stops every agent (promise 4: a state that is not known counts as on).
-4. A file with another nonce than before, and the first file a process sees, must be the one the database names, and
-   must contain what the database has recorded. ``confirm`` asks; no answer is no.
-5. A full disk cannot keep a switch from being turned on: where no record can be written, random digits are written over
+2. Each record has a MAC over the file's nonce and the record, with a key derived from the store's secret. Records are
+   not chained, because that would need a lock. What was read once must stay unchanged (3), and the database stores what
+   it has recorded (4).
+3. The file only grows. When it is deleted, replaced, cut or changed, or when a record does not verify, is torn or occurs
+   twice, the file is damaged, and a damaged file stops every agent (promise 4: an unknown state counts as on).
+4. A file with another nonce than before, and the first file that a process sees, must be the one that the database names,
+   and must contain what the database has recorded. ``confirm`` checks that; without an answer the file is not trusted.
+5. A full disk cannot prevent turning a switch on: if no record can be written, random digits are written over
    the alarm, which needs no space, and the file is damaged.
-6. Turning the switch off for every agent repairs: an ``off`` record names the damage it clears, byte range and content,
-   so that damage nobody has seen is not cleared. A file that cannot be used any more is replaced by a new one
-   (``draft``).
+6. Turning the switch off for every agent repairs the file: an ``off`` record names the damage that it clears, byte
+   range and content, so that damage which was not seen is not cleared. A file that cannot be used any more is replaced
+   by a new one (``draft``).
 
-Every record begins and ends with a line break, so that one torn by a crash spoils nothing but itself.
+Every record begins and ends with a line break, so that a record torn by a crash damages only itself.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from ascend_guard.model import KillSwitchState
 from .switch_records import EVERYONE, QUIET, START, Codec, Damage, Entry, Identity, Snapshot, damage_of
 
 LATELY = 0.5
-"""Seconds after which a transaction looks at the file itself, whatever it was told."""
+"""Seconds after which a transaction reads the file itself, whatever ``turn`` says."""
 
 _RACY = 50_000_000
-"""Nanoseconds after a change during which time stamps do not tell a further change: their clock is coarse."""
+"""Nanoseconds after a change during which time stamps do not reveal a further change, because their clock is coarse."""
 
 
 class SwitchFile:
     """One switch file, as a process reads and extends it.
 
     Args:
-        path: where it is.
-        secret: the store's.
+        path: its path.
+        secret: the store's secret.
         sync: whether a record must survive a power cut.
-        confirm: what is wrong with a file that this process has not seen before; None when it is the database's.
-        turn: a number that changes when anybody turns a switch; None when there is none to ask.
+        confirm: returns what is wrong with a file that this process sees for the first time; None if it is the database's.
+        turn: returns a number that changes when any switch changes; None when there is no such number.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class SwitchFile:
         self._at_turn = -1
         self._until = 0.0
         self.unreleased: OSError | None = None
-        """Why a release that is recorded could not be written, until somebody was told."""
+        """Why a recorded release could not be written, until it has been reported."""
 
     # --- reading -------------------------------------------------------------------------------------------------
 
     def stopped(self, organization: str, agent_id: str) -> KillSwitchState | None:
-        """The switch that stops this agent now, or None. One system call, when nothing was changed."""
+        """Return the switch that stops this agent now, or None. One system call, if nothing has changed."""
         seen = self.now()
         if seen.everyone is not None:
             return seen.everyone
@@ -93,7 +93,7 @@ class SwitchFile:
         return None if on is None else on.get(EVERYONE) or on.get(agent_id)
 
     def now(self) -> Snapshot:
-        """The file as it is now."""
+        """Return the present content."""
         seen = self._seen
         try:
             found = os.stat(self._name)
@@ -110,7 +110,7 @@ class SwitchFile:
         return self._load()
 
     def lately(self) -> Snapshot:
-        """The file as it is, but for damage, which may be seen up to ``LATELY`` later. No system call, for most calls.
+        """Return the present content; damage may be noticed up to ``LATELY`` later. No system call, for most calls.
 
         For transactions: each call that runs is checked against the file itself afterwards.
         """
@@ -122,7 +122,7 @@ class SwitchFile:
         self._at_turn, self._until = (
             turn,
             now + LATELY,
-        )  # before it is read: a turn meanwhile is read the next time
+        )  # before the file is read: a later change is read the next time
         return self.now()
 
     def _load(self) -> Snapshot:
@@ -132,7 +132,7 @@ class SwitchFile:
                 for _ in range(3):
                     if content.endswith(b"\n"):
                         break
-                    time.sleep(0.0005)  # it may be half way through a write
+                    time.sleep(0.0005)  # another process may be in the middle of a write
                     identity, content = self._read()
             except OSError as error:
                 return self._unreadable(error)
@@ -164,7 +164,7 @@ class SwitchFile:
             if missing
             else f"{self._what} cannot be read ({error.strerror or error})"
         )
-        # What was read before stays known: a file that comes back must still contain it.
+        # What was read before stays known: a file that reappears must still contain it.
         seen = self._seen
         content, nonce, entries = (
             (b"", None, ()) if seen is None else (seen.content, seen.nonce, seen.entries)
@@ -198,11 +198,11 @@ class SwitchFile:
     # --- writing -------------------------------------------------------------------------------------------------
 
     def append(self, *entries: Entry) -> None:
-        """Write these at the end; they are durable, and seen by every later check, when this returns.
+        """Write these at the end. When this returns, they are durable, and every later check sees them.
 
         Raises:
             StoreError: the file is damaged beyond repair.
-            OSError: they could not be written whole, for instance because the disk is full.
+            OSError: they could not be written completely, for instance because the disk is full.
         """
         for _ in range(8):
             seen = self.now()
@@ -222,13 +222,13 @@ class SwitchFile:
                 if os.path.samestat(os.fstat(file), os.stat(self._name)):
                     return
             except FileNotFoundError:
-                continue  # taken away meanwhile
+                continue  # removed meanwhile
             finally:
                 os.close(file)
-        raise StoreError(f"{self._what} is being replaced again and again.")
+        raise StoreError(f"{self._what} is being replaced repeatedly.")
 
     def ring(self) -> None:
-        """Stop every agent where no record can be written. Raises ``OSError`` when not even that can be done."""
+        """Stop every agent when no record can be written. Raises ``OSError`` when even that fails."""
         file = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             os.pwrite(file, secrets.token_hex(len(QUIET) // 2).encode(), 0)
@@ -257,13 +257,13 @@ class SwitchFile:
             os.close(folder)
 
     def distrust(self, what: str) -> None:
-        """The database says that this is not its file: it is damaged until it is replaced."""
+        """The database names another file: this one is damaged until it is replaced."""
         with self._lock:
             self._seen = self._unusable(self.now().content, what)
 
 
 def switch_path(database: Path) -> Path:
-    """Where the switch file of a database is."""
+    """Return the path of a database's switch file."""
     return database.with_name(database.name + ".switch")
 
 

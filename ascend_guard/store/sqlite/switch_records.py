@@ -1,4 +1,4 @@
-"""What a switch file says: its records, what is wrong with it, and which switches are on. See ``switch_file``."""
+"""The content of a switch file: its records, its damage, and which switches are on. See ``switch_file``."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ascend_guard.model import KillSwitchState, iso
 EVERYONE = ""
 QUIET = "0" * 32
 START = len(QUIET) + 1
-"""Where the header begins, after the alarm and its line break."""
+"""The offset of the header, after the alarm and its line break."""
 
-_STATE = "It cannot be known which agents are stopped, so all of them are"
+_STATE = "It is unknown which agents are stopped, so all agents are"
 
 Identity = tuple[int, int, int, int, int]
-"""Inode, size, both times in nanoseconds, and device: whether a file is as it was."""
+"""Inode, size, both times in nanoseconds, and device: to find out whether a file has changed."""
 
 Part = tuple[int, int, str]
-"""A part of a file: first byte, end, SHA-256 of what is there."""
+"""A part of a file: first byte, end, SHA-256 of its content."""
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
     """One record.
 
     Args:
-        id: random; nobody can use it twice.
+        id: random and unique.
         kind: ``on`` or ``off``.
-        organization: whose.
-        agent: for which agent; empty for every agent.
-        reason: why, of an ``on``.
-        by: who turned it.
+        organization: the organization of the agents.
+        agent: the agent; empty for every agent.
+        reason: the reason of an ``on``.
+        by: who turned it on or off.
         at: seconds since the epoch.
-        released: of an ``off``: the switches it turns off, by ``id``.
-        void: of an ``off``: damage it clears, as (first byte, end, SHA-256 of what is there).
-        alarm: of an ``off``: the alarm it clears.
+        released: of an ``off``: the switches that it turns off, by ``id``.
+        void: of an ``off``: damage that it clears, as (first byte, end, SHA-256 of the content).
+        alarm: of an ``off``: the alarm that it clears.
     """
 
     id: str
@@ -55,12 +55,12 @@ class Entry(Struct, frozen=True, omit_defaults=True):
 
     @property
     def state(self) -> KillSwitchState:
-        """What it says to those it stops."""
+        """Return its state for the agents that it stops."""
         return KillSwitchState(True, self.reason, self.agent or None, iso(self.at), self.by)
 
 
 class Mark(Struct, frozen=True):
-    """How much of which file the database has recorded: ``size`` bytes with this SHA-256, the alarm left out."""
+    """How much of which file the database has recorded: ``size`` bytes with this SHA-256, without the alarm."""
 
     nonce: str
     size: int
@@ -77,8 +77,8 @@ class Damage(Struct, frozen=True):
     """What is wrong with the file.
 
     Args:
-        what: for people.
-        beyond_repair: it takes a new file.
+        what: the text for people.
+        beyond_repair: a new file is needed.
         void: what an ``off`` can clear; see ``Entry``.
         alarm: likewise.
     """
@@ -90,7 +90,7 @@ class Damage(Struct, frozen=True):
 
 
 class Snapshot:
-    """The file as it was read once. Never changed."""
+    """One reading of the file. Immutable."""
 
     __slots__ = ("by_organization", "content", "damage", "entries", "everyone", "identity", "nonce", "on")
 
@@ -115,12 +115,12 @@ class Snapshot:
         self.everyone = None if damage is None else KillSwitchState(True, f"{damage.what}. {_STATE}")
 
     def switches(self, organization: str) -> dict[str, KillSwitchState]:
-        """Those that are on, by agent; ``''`` is every agent."""
+        """Return the switches that are on, by agent; ``''`` is every agent."""
         on = self.by_organization.get(organization, {})
         return dict(on) if self.everyone is None else {**on, EVERYONE: self.everyone}
 
     def mark(self) -> Mark:
-        """What the database is to remember once it has recorded all of this."""
+        """Return what the database must store once it has recorded all of this."""
         assert self.nonce is not None
         return Mark(self.nonce, len(self.content), self.digest(len(self.content)))
 
@@ -131,11 +131,11 @@ class Snapshot:
         return Mark(self.nonce, size, self.digest(size))
 
     def digest(self, size: int) -> bytes:
-        """Of the first ``size`` bytes, the alarm left out."""
+        """Return the digest of the first ``size`` bytes, without the alarm."""
         return hashlib.sha256(self.content[START:size]).digest()
 
     def contains(self, mark: Mark) -> bool:
-        """Whether this is the file the database names, with all that the database has recorded."""
+        """Return whether this is the file that the database names, with everything that the database has recorded."""
         return (
             self.nonce == mark.nonce
             and len(self.content) >= mark.size
@@ -144,7 +144,7 @@ class Snapshot:
 
 
 class Parsed(Struct, frozen=True):
-    """The records of a file and where each ends, what is none, and whether a record comes twice."""
+    """The records of a file and where each ends, the invalid parts, and whether a record occurs twice."""
 
     entries: list[tuple[int, Entry]]
     void: list[Part]
@@ -162,14 +162,14 @@ class Codec:
         self._key = hmac.digest(secret, b"kill switch file", "sha256")
 
     def new(self, entries: Sequence[Entry]) -> tuple[str, bytes]:
-        """The nonce and the content of a new file."""
+        """Return the nonce and the content of a new file."""
         nonce = secrets.token_hex(16)
         body = msgspec.json.encode(_Header("kill switches", 1, nonce))
         head = QUIET.encode() + b"\n" + body + b"\t" + self._mac("", body) + b"\n"
         return nonce, head + self.lines(nonce, entries)
 
     def lines(self, nonce: str, entries: Sequence[Entry]) -> bytes:
-        """Records as they are written."""
+        """Return records in their written form."""
         lines = []
         for entry in entries:
             body = msgspec.json.encode(entry)
@@ -177,7 +177,7 @@ class Codec:
         return b"".join(lines)
 
     def header(self, content: bytes) -> tuple[str | None, int]:
-        """The nonce, None where it is none of ours, and where the header ends."""
+        """Return the nonce, None for a foreign file, and where the header ends."""
         end = content.find(b"\n", START)
         if content[START - 1 : START] != b"\n" or end < 0:
             return None, 0
@@ -188,7 +188,7 @@ class Codec:
         return (header.nonce, end + 1) if header.version == 1 else (None, 0)
 
     def parse(self, content: bytes, nonce: str, start: int, known: Sequence[tuple[int, Entry]]) -> Parsed:
-        """Read the records from ``start`` on; those before are known."""
+        """Read the records from ``start`` on; earlier ones are known."""
         entries = list(known)
         used = {entry.id for _, entry in entries}
         void: list[Part] = []
@@ -219,16 +219,16 @@ class Codec:
 
 
 def damage_of(content: bytes, parsed: Parsed, name: str) -> Damage | None:
-    """What is wrong with a file whose header is right, less what has been cleared."""
+    """Return what is wrong with a file whose header is valid, without damage that has been cleared."""
     cleared = {part for _, entry in parsed.entries for part in entry.void}
     void = tuple(part for part in parsed.void if part not in cleared)
     alarm = content[: len(QUIET)].decode("latin-1")
     if alarm == QUIET or any(entry.alarm == alarm for _, entry in parsed.entries):
         alarm = ""
     if parsed.repeated:
-        return Damage(f"{name} holds a record twice", beyond_repair=True)
+        return Damage(f"{name} contains a record twice", beyond_repair=True)
     if void:
-        what = "holds a record that is torn or was not written by the holder of the key"
+        what = "contains a record that is torn or was not written with the store's key"
         return Damage(f"{name} {what}", void=void, alarm=alarm)
     if alarm:
         return Damage(f"{name} says that a kill switch was turned on while the disk was full", alarm=alarm)
@@ -260,5 +260,5 @@ def turned_off(organization: str, agent_id: str, at: float, seen: Snapshot) -> E
 
 
 def _text(text: str) -> str:
-    """Without what UTF-8 cannot hold."""
+    """Remove characters that UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()

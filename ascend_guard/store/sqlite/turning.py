@@ -1,4 +1,4 @@
-"""Turn a kill switch on: in the switch file first, which needs no lock, then in the database by whoever writes next."""
+"""Turn a kill switch on: in the switch file first, which needs no lock; the next process that writes records it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TURNED = "A kill switch was turned on"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a store keeps its kill switches, and where it says which calls have begun."""
+    """The places of a store's kill switches, and of its table of calls that have begun."""
 
     switches: SwitchFile
     runners: Path
@@ -32,7 +32,7 @@ def turn_on(place: Place, organization: str, agent_id: str, reason: str, by: str
     """Stop an agent, or every agent (``agent_id`` is empty), and list what had begun. ``now`` in seconds since the epoch.
 
     Raises:
-        StoreError: neither the file nor the database could keep the switch.
+        StoreError: neither the file nor the database could store the switch.
     """
     recorded = threading.Event()
     killed = barrier.kill(place.switches, place.runners, organization, agent_id, reason, by, now)

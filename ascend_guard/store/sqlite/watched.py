@@ -1,14 +1,14 @@
-"""Notice that a file which an open database depends on was moved, deleted or replaced.
+"""Detect that a file on which an open database depends was moved, deleted or replaced.
 
-SQLite goes on with the files it has open, even when they have no name any more, while another process makes new ones: each
-then has its own kill switch and its own approvals. So every commit and every read first makes sure that the files are still
-the ones that were opened (promises 3 to 5).
+SQLite continues with the files that it has open, even without a name, while another process creates new ones: each
+then has its own kill switch and its own approvals. So every commit and every read first checks that the files are still
+those that were opened (promises 3 to 5).
 
-1. A file cannot be deleted, moved or replaced without changing the change time of the folder that it is in. While the
-   database's folder is unchanged, the files in it need not be looked at: one call of the system instead of one for each.
+1. A file cannot be deleted, moved or replaced without changing the change time of its folder. While the database's
+   folder is unchanged, its files are not checked: one system call instead of one for each file.
 2. Change times are as coarse as the system's tick, so a folder that changed within the last second is not relied on.
-3. At least once a second every file is looked at whatever the folder says: for files in folders of their own, and for
-   file systems that do not keep rule 1.
+3. At least once a second every file is checked, whatever the folder says: for files in other folders, and for file
+   systems that do not keep rule 1.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pathlib import Path
 Identity = tuple[int, int]
 
 SETTLED = 1.0
-"""Seconds for which the folder must not have changed before it is relied on, and between two looks at every file."""
+"""Seconds without a change after which the folder is relied on, and between two checks of every file."""
 
 
 class Watched:
     """The files of one open database.
 
     Args:
-        folder: where the database is.
-        files: each must stay what it is.
-        clock: seconds since the epoch by the clock that file systems use.
+        folder: the folder of the database.
+        files: files that must stay the same.
+        clock: seconds since the epoch, by the clock that file systems use.
 
     Raises:
-        OSError: one of them is not there.
+        OSError: a file does not exist.
     """
 
     def __init__(self, folder: Path, files: Iterable[Path], clock: Callable[[], float] = time.time) -> None:
@@ -45,7 +45,7 @@ class Watched:
         self._identities = self._look()
 
     def unchanged(self) -> bool:
-        """Whether each file is still the one that was there at the beginning."""
+        """Return whether each file is still the original one."""
         now = self._clock()
         try:
             folder = os.stat(self._folder)

@@ -1,6 +1,6 @@
-"""The configuration files of MCP clients: found, read, and the change that puts servers behind the proxy or takes them out.
+"""The configuration files of MCP clients: find them, read them, and plan the change that adds or removes the proxy.
 
-Nothing here prints, asks or writes; ``ascend-guard mcp-proxy install`` and ``uninstall`` do.
+This package does not print, ask or write; ``ascend-guard mcp-proxy install`` and ``uninstall`` do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where MCP clients keep their configuration files.
+"""The places of MCP clients' configuration files.
 
 Sources: https://modelcontextprotocol.io/docs/develop/connect-local-servers (Claude Desktop),
 https://code.claude.com/docs/en/mcp (Claude Code), https://cursor.com/docs/mcp (Cursor),
@@ -19,18 +19,18 @@ CLIENTS: Mapping[str, str] = {
     "cursor": "Cursor",
     "vscode": "VS Code",
 }
-"""The clients whose files are looked for: how they are named here, and by people."""
+"""The clients whose files are searched: the key, and the name for people."""
 
 _VSCODE_EDITIONS = ("Code", "Code - Insiders")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file a client reads.
+    """A file that a client reads.
 
     Args:
         client: a key of ``CLIENTS``.
-        scope: ``project``, or ``user`` for what holds in every project.
+        scope: ``project``, or ``user`` for all projects of the user.
         path: the file, whether it exists or not.
     """
 
@@ -46,13 +46,13 @@ def places(
     home: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Place]:
-    """The files clients read on this system, whether they exist or not.
+    """Return the files that clients read on this system, whether they exist or not.
 
     Args:
-        folder: the project's.
-        platform: as ``sys.platform`` says it.
-        home: the user's home folder; this user's when left out.
-        environment: where the system's variables are looked up; the process's own when left out.
+        folder: the project's folder.
+        platform: the value of ``sys.platform``.
+        home: the user's home folder; by default this user's.
+        environment: the system's variables; by default the process's own.
     """
     home = Path.home() if home is None else home
     settings = _settings(platform, home, os.environ if environment is None else environment)
@@ -70,7 +70,7 @@ def places(
 
 
 def _settings(platform: str, home: Path, environment: Mapping[str, str]) -> Path:
-    """The folder in which desktop applications keep their settings, as Electron has it."""
+    """Return the folder for the settings of desktop applications, as Electron defines it."""
     if platform == "win32":
         return Path(environment.get("APPDATA") or home / "AppData" / "Roaming")
     if platform == "darwin":

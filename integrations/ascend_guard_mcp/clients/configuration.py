@@ -1,8 +1,8 @@
-"""A client's configuration file, read strictly, with the place of each server in its text.
+"""Read a client's configuration file strictly, with the place of each server in its text.
 
-1. Only the entries of servers are replaced. Every other byte stays: no layout, order or number of the file is rewritten.
-2. A key that stands twice in one object is refused, because programs disagree about which of the two counts.
-3. Comments and trailing commas, which VS Code allows, are read over so that entries can be shown. Such a file is never
+1. Only the entries of servers are replaced. Every other byte stays: no layout, order or number of the file changes.
+2. A key that occurs twice in one object is refused, because programs disagree about which of the two counts.
+3. Comments and trailing commas, which VS Code allows, are skipped so that entries can be shown. Such a file is never
    written, because a comment inside an entry would be lost.
 """
 
@@ -19,10 +19,10 @@ from typing import NoReturn, TypeAlias
 from ascend_guard.errors import ConfigurationError
 
 VARIABLE = re.compile(r"\$\{[^}]*\}")
-"""What a client fills in, such as ``${input:token}``."""
+"""A variable that the client replaces, such as ``${input:token}``."""
 
 Span: TypeAlias = tuple[int, int]
-"""Where a value stands in a text: from, up to."""
+"""The place of a value in a text: start and end."""
 
 # Claude's and Cursor's files; VS Code's mcp.json; VS Code's settings.json.
 _CONTAINERS = (("mcpServers",), ("servers",), ("mcp", "servers"))
@@ -37,15 +37,15 @@ class ClientFileError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A configuration as it was read.
+    """A configuration that was read.
 
     Args:
-        path: where the file really is; symbolic links are followed.
+        path: the real file; symbolic links are followed.
         data: its bytes.
-        text: its text, without a byte order mark, line endings as they are.
+        text: its text, without a byte order mark, with its own line endings.
         strict: whether it is JSON, without comments and trailing commas.
         servers: the entries, by the servers' names.
-        spans: where each entry stands in ``text``.
+        spans: the place of each entry in ``text``.
     """
 
     path: Path
@@ -56,16 +56,16 @@ class Configuration:
     spans: Mapping[str, Span]
 
     def raw(self, name: str) -> str:
-        """The text of a server's entry."""
+        """Return the text of a server's entry."""
         start, end = self.spans[name]
         return self.text[start:end]
 
     def line(self, name: str) -> int:
-        """The line on which a server's entry begins, from 1."""
+        """Return the line on which a server's entry begins, from 1."""
         return self.text.count("\n", 0, self.spans[name][0]) + 1
 
     def laid_out(self, name: str, entry: object) -> str:
-        """The text of a new entry in the place of a server's: on one line, or indented, as the present one is."""
+        """Return the text of a new entry for a server: on one line, or indented, like the present one."""
         lines = self.raw(name).split("\n")
         if len(lines) == 1:
             return dumped(entry, None)
@@ -76,10 +76,10 @@ class Configuration:
         return dumped(entry, step).replace("\n", newline + indent)
 
     def with_entries(self, entries: Mapping[str, str]) -> bytes:
-        """The bytes of the file with the texts of some entries replaced.
+        """Return the bytes of the file with the texts of some entries replaced.
 
         Raises:
-            ClientFileError: that would not be JSON, as with a number that is too large to be read.
+            ClientFileError: the result would not be JSON, for example because of a number that is too large.
         """
         text = self.text
         for name in sorted(entries, key=self.spans.__getitem__, reverse=True):
@@ -102,9 +102,9 @@ def read(path: Path) -> Configuration:
     except FileNotFoundError:
         what = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
         raise ClientFileError(f"{path} {what}. Name the client's configuration file.") from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+    except (OSError, RuntimeError) as error:  # RuntimeError: circular links, before Python 3.13
         why = getattr(error, "strerror", None) or error
-        raise ClientFileError(f"{path} cannot be read ({why}). Name a file that can be.") from None
+        raise ClientFileError(f"{path} cannot be read ({why}). Name a readable file.") from None
     try:
         text = data.decode("utf-8-sig")
         plain = _strict(text)
@@ -117,11 +117,11 @@ def read(path: Path) -> Configuration:
 
 
 def _servers(text: str) -> tuple[dict[str, object], int]:
-    """The servers of strict JSON, and the index of the brace before them."""
+    """Return the servers in strict JSON, and the index of the brace before them."""
     root = _parsed(text)
     if not isinstance(root, dict):
         raise ClientFileError(
-            'it holds no object. A client\'s configuration looks like {"mcpServers": {"name": {"command": ...}}}.'
+            'it contains no object. A client\'s configuration looks like {"mcpServers": {"name": {"command": ...}}}.'
         )
     found: list[tuple[str, object, int]] = []
     for keys in _CONTAINERS:
@@ -141,7 +141,9 @@ def _servers(text: str) -> tuple[dict[str, object], int]:
         )
     if len(found) > 1:
         names = " and ".join(f'"{name}"' for name, _, _ in found)
-        raise ClientFileError(f"it has servers in {names}, and a client reads one of them. Keep that one.")
+        raise ClientFileError(
+            f"it has servers in {names}, but a client reads only one of them. Keep that one."
+        )
     ((name, servers, at),) = found
     if not isinstance(servers, dict):
         raise ClientFileError(f'"{name}" is not an object. Write {{"name": {{"command": ...}}}} there.')
@@ -149,7 +151,7 @@ def _servers(text: str) -> tuple[dict[str, object], int]:
 
 
 def _strict(text: str) -> str:
-    """The text with comments and trailing commas replaced by as many blanks, so that every place stays the same."""
+    """Replace comments and trailing commas by as many blanks, so that every place stays the same."""
     return _TRAILING_COMMA.sub(_blank, _COMMENT.sub(_blank, text))
 
 
@@ -173,21 +175,21 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ClientFileError(f"the key {twice!r} stands twice in one object. Delete one of the two.")
+        raise ClientFileError(f"the key {twice!r} occurs twice in one object. Delete one of the two.")
     return made
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _members(text: str, at: int) -> dict[str, Span]:
-    """Where the values of an object of strict JSON stand, by key; it begins at ``text[at]``."""
+    """Return the places of the values of an object in strict JSON, by key; the object begins at ``text[at]``."""
     decoder, spans = json.JSONDecoder(), {}
     at = _past(text, at + 1)
     while text[at] != "}":
         key, at = decoder.raw_decode(text, at)
-        start = _past(text, _past(text, at) + 1)  # what is stepped over is the colon
+        start = _past(text, _past(text, at) + 1)  # skips the colon
         _, end = decoder.raw_decode(text, start)
         spans[key] = (start, end)
         at = _past(text, end)
@@ -197,7 +199,7 @@ def _members(text: str, at: int) -> dict[str, Span]:
 
 
 def _past(text: str, at: int) -> int:
-    """The index of what follows the blanks at an index."""
+    """Return the index after the blanks at an index."""
     while text[at] in " \t\r\n":
         at += 1
     return at
@@ -208,11 +210,11 @@ def _indent(line: str) -> str:
 
 
 def dumped(entry: object, indent: str | None) -> str:
-    """The JSON of an entry, readable, that can be written in UTF-8.
+    """Return the readable JSON of an entry, in characters that UTF-8 can encode.
 
     Args:
         entry: a value of JSON.
-        indent: of its lines; None for one line.
+        indent: the indentation of its lines; None for one line.
     """
     text = json.dumps(entry, indent=indent, ensure_ascii=False)
     try:

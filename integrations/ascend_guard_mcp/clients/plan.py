@@ -1,11 +1,11 @@
-"""What installing and uninstalling would do to one configuration.
+"""Plan what installing and uninstalling change in one configuration.
 
-1. A backup is a copy of the whole file, beside it, made before the first change. No earlier one is overwritten; none is
-   made where an existing one is what uninstalling would restore.
-2. Uninstalling restores the text of an entry from a backup only where ``routed`` makes of it exactly the entry that the
-   file has. So neither an outdated nor a forged backup brings in anything that is not in the file. Any other entry is put
-   together from the proxy's arguments, which keeps what a person changed since.
-3. A backup that is equal to the file is removed. Other ones stay.
+1. A backup is a copy of the whole file, beside it, made before the first change. No earlier backup is overwritten; none is
+   made if an existing one is what uninstalling would restore.
+2. Uninstalling restores the text of an entry from a backup only if ``routed`` turns it into exactly the entry in the
+   file. So neither an outdated nor a forged backup adds anything that is not in the file. Any other entry is composed from
+   the proxy's arguments, which keeps later changes by a person.
+3. A backup that is equal to the file is removed. Other backups stay.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .configuration import ClientFileError, Configuration, dumped, read
 from .routing import HTTP_TYPES, Entry, Launcher, Unroutable, route_of, routed, unrouted, warnings
 
 HIDDEN = "\N{HORIZONTAL ELLIPSIS}"
-"""What is shown in place of a value of ``env`` or ``headers``."""
+"""The text shown in place of a value of ``env`` or ``headers``."""
 
-# Neither a variable of the client nor the word before it, as in "Bearer ${input:token}", is a secret.
+# A variable of the client, or the word before it as in "Bearer ${input:token}", is not a secret.
 _NO_SECRET = re.compile(r"(?:\w+ )?\$\{(?:\w+:)?\w[\w.-]*\}")
 
 SUFFIX = ".ascend-backup-"
-"""With a number behind it, after a configuration's name: a copy of it as it was."""
+"""The suffix of a backup's name, followed by a number."""
 
 
 @dataclass(slots=True)
@@ -36,12 +36,12 @@ class Plan:
     """A change to a configuration that is not made yet.
 
     Args:
-        file: the configuration as it was read.
+        file: the configuration that was read.
         entries: the new entries of the servers that change.
         texts: the texts of these entries, as they would be written.
-        settled: the servers that are as they should be already.
+        settled: the servers that are already as requested.
         skipped: the servers that cannot be changed, each with the reason.
-        notes: what a person should know of a server, as half sentences.
+        notes: what a person should know about a server, as the end of a sentence.
     """
 
     file: Configuration
@@ -53,11 +53,11 @@ class Plan:
 
     @property
     def after(self) -> bytes:
-        """The file as it would be."""
+        """Return the file after the change."""
         return self.file.with_entries(self.texts)
 
     def difference(self) -> list[str]:
-        """A unified diff of the entries that change, line by line, as ``shown`` shows them."""
+        """Return a unified diff of the entries that change, as ``shown`` shows them."""
         lines: list[str] = []
         for name, new in self.entries.items():
             place = f"{self.file.path}:{self.file.line(name)} {name}"
@@ -66,7 +66,7 @@ class Plan:
         return lines
 
     def new_backup(self) -> Path | None:
-        """Where the file is to be copied before it is changed; None where a backup exists that is as good."""
+        """Return the path for a backup before the change; None if an equivalent backup exists."""
         restored = plan_uninstall(self.file).after
         existing = _backups(self.file.path)
         if any(_bytes(path) == restored for path in existing.values()):
@@ -80,13 +80,13 @@ def plan_install(
     names: Collection[str] = (),
     trial: Callable[[Entry], Iterable[str]] | None = None,
 ) -> Plan:
-    """Put servers behind the proxy.
+    """Plan to put servers behind the proxy.
 
     Args:
         file: the configuration.
         launcher: how the proxy is started.
-        names: of the servers; empty for all.
-        trial: tries an entry before it is written, see ``Trial``; nothing is tried when left out.
+        names: the servers' names; empty for all.
+        trial: tries an entry before it is written, see ``Trial``; by default nothing is tried.
     """
 
     def change(plan: Plan, name: str, entry: object) -> tuple[object, str] | None:
@@ -102,11 +102,11 @@ def plan_install(
 
 
 def plan_uninstall(file: Configuration, names: Collection[str] = ()) -> Plan:
-    """Take servers out from behind the proxy.
+    """Plan to remove the proxy from servers.
 
     Args:
         file: the configuration.
-        names: of the servers; empty for all.
+        names: the servers' names; empty for all.
     """
     backups = list(_readable(file.path))
 
@@ -124,7 +124,7 @@ def plan_uninstall(file: Configuration, names: Collection[str] = ()) -> Plan:
                 kind = original["type"]
         new = unrouted(entry, kind)
         plan.notes[name] = (
-            "it is not what was installed, or has no backup; it is put together from the proxy's arguments"
+            "it differs from what was installed, or has no backup; it is composed from the proxy's arguments"
         )
         return new, file.laid_out(name, new)
 
@@ -132,9 +132,9 @@ def plan_uninstall(file: Configuration, names: Collection[str] = ()) -> Plan:
 
 
 def shown(entry: object) -> str:
-    """The text of an entry for a person to read: the values of its ``env`` and ``headers`` are hidden.
+    """Return the text of an entry for people: the values of its ``env`` and ``headers`` are hidden.
 
-    Variables that the client fills in stay.
+    Variables that the client replaces stay.
     """
     if isinstance(entry, Mapping):
         entry = {key: _hidden(value) if key in ("env", "headers") else value for key, value in entry.items()}
@@ -151,12 +151,12 @@ def _hidden(values: object) -> object:
 
 
 def backups_left(path: Path) -> list[Path]:
-    """The backups of a configuration, the newest first."""
+    """Return the backups of a configuration, the newest first."""
     return [place for _, place in sorted(_backups(path).items(), reverse=True)]
 
 
 def redundant_backups(path: Path) -> list[Path]:
-    """Those that are equal to the file."""
+    """Return the backups that are equal to the file."""
     return [place for place in backups_left(path) if _bytes(place) == path.read_bytes()]
 
 
@@ -182,7 +182,7 @@ def _planned(
 
 
 def _backups(path: Path) -> dict[int, Path]:
-    """By number. A link is none: what it leads to is not a file of ours."""
+    """Return backups by number. A link is not one, because its target is not a file of ours."""
     start = path.name + SUFFIX
     return {
         int(place.name.removeprefix(start)): place
@@ -196,7 +196,7 @@ def _backups(path: Path) -> dict[int, Path]:
 
 def _readable(path: Path) -> Iterator[Configuration]:
     for place in backups_left(path):
-        with suppress(ClientFileError):  # what is no configuration restores nothing
+        with suppress(ClientFileError):  # an invalid file restores nothing
             backup = read(place)
             if backup.strict:
                 yield backup
@@ -210,5 +210,5 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _words(entry: object) -> str:
-    # Python takes 1, 1.0 and True for equal.
+    # Python treats 1, 1.0 and True as equal.
     return json.dumps(entry, sort_keys=True)

@@ -1,10 +1,10 @@
-"""The entry of one server: put behind the proxy, and taken out again.
+"""Put the entry of one server behind the proxy, and remove the proxy from it.
 
-1. The entry of a server that the client starts keeps everything but its command line, which goes behind the proxy's.
-2. A server that is reached by URL becomes a command, the proxy's. Its headers become environment variables of the entry,
+1. The entry of a server that the client starts keeps everything except its command line, which follows the proxy's.
+2. A server with a URL becomes a command, the proxy's. Its headers become environment variables of the entry,
    because every user of a machine can read the arguments of a process.
-3. The proxy's arguments say everything that the original entry said, but for an empty list or object and the spelling of
-   ``type``. So an entry can be taken out again without any memory, with the changes that a person made since.
+3. The proxy's arguments contain everything that the original entry contained, except an empty list or object and the
+   spelling of ``type``. So the proxy can be removed without any other record, and later changes by a person are kept.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 from ascend_guard.errors import ConfigurationError
-from ascend_guard.redaction.names import is_secret_name
+from ascend_guard.redaction.secret_names import is_secret_name
 from ascend_guard_mcp.proxy.options import is_loopback, require_headers, require_url
 
 from .configuration import VARIABLE
 
 HEADER_VARIABLE = "ASCEND_MCP_HEADER_"
-"""With a number behind it: the environment variable that holds a header's value."""
+"""Prefix of the environment variable that contains a header's value, followed by a number."""
 
 DECIDERS = ("ASCEND_POLICY", "ASCEND_API_KEY")
-"""Variables of which one says who decides."""
+"""Variables of which one names the control plane."""
 
 HTTP_TYPES = ("http", "streamable-http", "streamable_http", "streamableHttp")
 """How clients spell the type of a server that the proxy reaches by URL."""
@@ -40,7 +40,7 @@ _OUR_NAMES = ("ascend-guard", "ascend-guard.exe")
 
 
 class Unroutable(Exception):
-    """A server cannot be put behind the proxy, or not taken out. Its message is the reason, as half a sentence."""
+    """The proxy cannot be put before a server, or not be removed. The message is the reason, as the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class Launcher:
 
     Args:
         command: the absolute path of an executable.
-        options: what comes before ``mcp-proxy``: how that executable becomes this program, options of its root.
-        policy: further such options, for entries whose own environment does not say who decides.
+        options: the words before ``mcp-proxy``: how that executable becomes this program, and options of its root.
+        policy: further such options, for entries whose own environment names no control plane.
     """
 
     command: str
@@ -60,13 +60,13 @@ class Launcher:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the entry of a server behind the proxy says.
+    """What the entry of a server behind the proxy contains.
 
     Args:
         launcher: how the proxy is started.
-        command: the server's own command line; empty when it is reached by URL.
+        command: the server's own command line; empty if it has a URL.
         url: its address, if it has one.
-        headers: what ``--header`` says, each ``Name: value`` or ``Name: env:VARIABLE``.
+        headers: the values of ``--header``, each ``Name: value`` or ``Name: env:VARIABLE``.
     """
 
     launcher: Launcher
@@ -76,7 +76,7 @@ class Route:
 
 
 def route_of(entry: object) -> Route | None:
-    """How this server goes through the proxy, no matter who wrote that; None when it does not."""
+    """Return how this server goes through the proxy, by any author; None when it does not."""
     command = entry.get("command") if isinstance(entry, Mapping) else None
     args = entry.get("args") if isinstance(entry, Mapping) else None
     if not isinstance(command, str) or not isinstance(args, list):
@@ -104,23 +104,23 @@ def route_of(entry: object) -> Route | None:
 
 
 def routed(name: str, entry: object, launcher: Launcher) -> Entry:
-    """The entry of this server behind the proxy.
+    """Return the entry of this server behind the proxy.
 
     Args:
-        name: of the server.
-        entry: as it is.
+        name: the server's name.
+        entry: its present entry.
         launcher: how the proxy is started.
 
     Raises:
-        Unroutable: the proxy cannot stand before this server.
+        Unroutable: the proxy cannot be used with this server.
     """
     if not isinstance(entry, Mapping):
         raise Unroutable("its entry is not an object")
     kind, command, url = (entry.get(key) for key in ("type", "command", "url"))
     if kind == "sse":
-        raise Unroutable("it speaks the older SSE transport; the proxy speaks streamable HTTP")
+        raise Unroutable("it uses the older SSE transport; the proxy supports streamable HTTP")
     if "type" in entry and kind != "stdio" and kind not in HTTP_TYPES:
-        raise Unroutable(f"its type {kind!r} is none the proxy knows (stdio, http)")
+        raise Unroutable(f"the proxy does not know its type {kind!r} (stdio and http are known)")
     if kind is None and command is not None and url is not None:
         raise Unroutable('it has both a "command" and a "url"; keep one')
     policy = () if says_who_decides(entry) else launcher.policy
@@ -133,14 +133,14 @@ def routed(name: str, entry: object, launcher: Launcher) -> Entry:
 
 
 def unrouted(entry: object, kind: str = "http") -> Entry:
-    """The entry of a server behind the proxy as it would be without the proxy, from the proxy's arguments alone.
+    """Return the entry of a server behind the proxy without the proxy, from the proxy's arguments alone.
 
     Args:
-        entry: as it is.
-        kind: the ``type`` of a server that is reached by URL, where it has one.
+        entry: its present entry.
+        kind: the ``type`` of a server with a URL, if it has one.
 
     Raises:
-        Unroutable: its arguments do not say which server is behind the proxy.
+        Unroutable: its arguments do not name the server behind the proxy.
     """
     route = route_of(entry)
     if route is None or not isinstance(entry, Mapping):
@@ -168,36 +168,36 @@ def unrouted(entry: object, kind: str = "http") -> Entry:
 
 
 def variables(entry: Entry) -> dict[str, str]:
-    """The texts of its environment."""
+    """Return the text values of its environment."""
     return {name: value for name, value in _object(entry, "env").items() if isinstance(value, str)}
 
 
 def says_who_decides(entry: Entry) -> bool:
-    """Whether its own environment names a policy or a server's key."""
+    """Return whether its own environment names a policy or a server's key."""
     return any(variables(entry).get(name) for name in DECIDERS)
 
 
 def warnings(entry: object) -> Iterator[str]:
-    """What of a server that is reached by URL may not work, or not be safe, through the proxy."""
+    """Yield what may not work, or not be safe, for a server with a URL behind the proxy."""
     if not isinstance(entry, Mapping) or entry.get("command") is not None:
         return
-    # A secret in the path of an address cannot be told from a path.
+    # A secret in the path of an address looks like any other part of a path.
     said = [*_object(entry, "headers").items(), *parse_qsl(urlsplit(_known_url(entry)).query)]
     if not any(value and is_secret_name(name) for name, value in said):
         yield (
-            "it has no credentials of its own. If the client signs in there by itself (OAuth), the proxy cannot, and the "
-            "server will refuse it: put a token into its headers, or leave it out"
+            "it has no credentials. If the client signs in there itself (OAuth), the proxy cannot do that, and the "
+            "server will refuse it: put a token into its headers, or do not route it"
         )
     if _is_plain_http(entry):
-        yield "its calls go by plain http, where anybody on the way can read them: use https"
+        yield "its calls use plain http, which others in the network can read: use https"
 
 
 def _wrapped(entry: Entry, program: str, start: list[str]) -> Entry:
     command, args = entry.get("command"), entry.get("args", [])
     if not isinstance(command, str) or not command.strip():
-        raise Unroutable('its "command" is not a text')
+        raise Unroutable('its "command" is not text')
     if not isinstance(args, list) or not all(isinstance(word, str) for word in args):
-        raise Unroutable('its "args" are not a list of texts')
+        raise Unroutable('its "args" are not a list of strings')
     return {**entry, "command": program, "args": [*start, "--", command, *args]}
 
 
@@ -205,7 +205,7 @@ def _behind_url(entry: Entry, program: str, start: list[str]) -> Entry:
     url = entry.get("url")
     _check_url(entry, url)
     env: dict[str, object] = dict(_object(entry, "env"))
-    # What the proxy does not encrypt, the client did not encrypt either.
+    # The client did not encrypt, either, what the proxy does not encrypt.
     args = [*start, "--url", url, *(["--insecure"] if _is_plain_http(entry) else [])]
     for name, variable, header in _headers(entry):
         args += ["--header", f"{name}: env:{variable}"]
@@ -225,7 +225,7 @@ def _behind_url(entry: Entry, program: str, start: list[str]) -> Entry:
 
 def _check_url(entry: Entry, url: object) -> None:
     if not isinstance(url, str) or not url.strip():
-        raise Unroutable('its "url" is not a text')
+        raise Unroutable('its "url" is not text')
     if not url.startswith("${"):
         _accepted(lambda: require_url(_known_url(entry), insecure=True))
     if "type" not in entry and re.split(r"[?#]", url)[0].rstrip("/").endswith("/sse"):
@@ -234,7 +234,7 @@ def _check_url(entry: Entry, url: object) -> None:
         )
     for key in _OWN_SIGN_IN:
         if key in entry:
-            raise Unroutable(f'the client signs in there by itself ("{key}"), which the proxy cannot')
+            raise Unroutable(f'the client signs in there itself ("{key}"), which the proxy cannot do')
     if not isinstance(entry.get("headers", {}), dict):
         raise Unroutable('its "headers" are not an object')
     if not isinstance(entry.get("env", {}), dict):
@@ -242,11 +242,11 @@ def _check_url(entry: Entry, url: object) -> None:
 
 
 def _headers(entry: Entry) -> list[tuple[str, str, str]]:
-    """Of each header: its name, a variable that is free in the entry's environment, and its value."""
+    """Return for each header its name, a variable that is free in the entry's environment, and its value."""
     taken, found, number = _object(entry, "env"), [], 0
     for name, value in _object(entry, "headers").items():
         if not isinstance(value, str):
-            raise Unroutable(f"its header {name!r} is not a text")
+            raise Unroutable(f"its header {name!r} is not text")
         number += 1
         while f"{HEADER_VARIABLE}{number}" in taken:
             number += 1
@@ -259,7 +259,7 @@ def _headers(entry: Entry) -> list[tuple[str, str, str]]:
 
 
 def _accepted(check: Callable[[], object]) -> None:
-    """Refuse now what the proxy would refuse when it starts."""
+    """Refuse now what the proxy would refuse at its start."""
     try:
         check()
     except ConfigurationError as error:
@@ -267,12 +267,12 @@ def _accepted(check: Callable[[], object]) -> None:
 
 
 def _known_url(entry: Entry) -> str:
-    """Its address, with ``1`` for what the client fills in: that may stand for a host, a port or a part of a path."""
+    """Return its address, with ``1`` for variables of the client: they may stand for a host, a port or a part of a path."""
     return VARIABLE.sub("1", str(entry.get("url", "")))
 
 
 def _is_plain_http(entry: Entry) -> bool:
-    """Whether this server is reached over the network without encryption."""
+    """Return whether this server is reached over the network without encryption."""
     parts = urlsplit(_known_url(entry))
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 

@@ -1,7 +1,7 @@
-"""Whether a client can start the entry of a server behind the proxy: tried before anything is written.
+"""Check whether a client can start the entry of a server behind the proxy, before anything is written.
 
 The proxy is started with the command and the environment of the entry, without this shell's ``ASCEND_`` variables, which a
-client does not hand on. With ``--check`` it does everything but start the server and serve.
+client does not pass on. With ``--check`` it does everything except starting the server and serving.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .routing import DECIDERS, Entry, Route, Unroutable, route_of, says_who_deci
 _DECIDING = (*DECIDERS, "ASCEND_API_URL", "ASCEND_DATABASE_URL")
 
 LONGEST = 60.0
-"""Seconds that the proxy may take to check itself."""
+"""Seconds that the proxy may take for its check."""
 
 
 @dataclass(slots=True)
 class Trial:
-    """Tries entries, each way to start the proxy once.
+    """Tries entries; each way to start the proxy is tried once.
 
     Args:
-        hint: what a person can do about an entry that does not say who decides, as half a sentence.
-        folder: where the proxy is started, when the entry does not say.
+        hint: what a person can do about an entry without a control plane, as the end of a sentence.
+        folder: where the proxy is started, if the entry does not say.
     """
 
     hint: str
@@ -36,10 +36,10 @@ class Trial:
     _known: dict[object, str | None] = field(default_factory=dict)
 
     def __call__(self, entry: Entry) -> Iterator[str]:
-        """What a person should know of an entry; nothing when it starts and all is well.
+        """Yield what a person should know about an entry; nothing when it starts without problems.
 
         Args:
-            entry: of a server behind the proxy.
+            entry: the entry of a server behind the proxy.
 
         Raises:
             Unroutable: it would not start; the message says why.
@@ -48,10 +48,10 @@ class Trial:
         if route is None:
             raise Unroutable("it does not go through the proxy")
         if "--policy" not in route.launcher.options and not says_who_decides(entry):
-            raise Unroutable(f"nothing says who decides its calls: {self.hint}")
+            raise Unroutable(f"it has no control plane: {self.hint}")
         filled = [name for name in _DECIDING if VARIABLE.search(own.get(name, ""))]
         if filled:
-            yield f"whether it starts was not tried: the client fills in {', '.join(filled)}"
+            yield f"its start was not tried, because the client fills in {', '.join(filled)}"
             return
         problem = self._problem(entry, route)
         if problem is not None:
@@ -61,7 +61,7 @@ class Trial:
             yield f"its command {program!r} is not found on this PATH; the client may have another"
 
     def _problem(self, entry: Entry, route: Route) -> str | None:
-        """Why the proxy does not start; None when it does."""
+        """Return why the proxy does not start; None when it does."""
         own = {name: value for name, value in variables(entry).items() if not VARIABLE.search(value)}
         said = entry.get("cwd")
         folder = said if isinstance(said, str) and os.path.isdir(said) else str(self.folder)
@@ -76,7 +76,7 @@ class Trial:
 def _started(words: list[str], own: dict[str, str], folder: str) -> str | None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ASCEND_")}
     try:
-        ran = subprocess.run(  # noqa: S603 - this program, by the words that are about to be written
+        ran = subprocess.run(  # noqa: S603 - this program, with the words that are about to be written
             words,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -87,7 +87,7 @@ def _started(words: list[str], own: dict[str, str], folder: str) -> str | None:
             timeout=LONGEST,
         )
     except subprocess.TimeoutExpired:
-        return f"it did not check itself in {LONGEST:.0f} seconds"
+        return f"its check took longer than {LONGEST:.0f} seconds"
     except (OSError, ValueError) as error:
         return f"{words[0]} cannot be run ({getattr(error, 'strerror', None) or error})"
     if ran.returncode == 0:

@@ -1,1 +1,2 @@
-"""A proxy in front of any MCP server: everything passes, tool calls only as a decision allows. It needs no MCP library."""
+"""A proxy in front of any MCP server: everything passes unchanged, except tool calls, which are decided. Needs no MCP
+library."""

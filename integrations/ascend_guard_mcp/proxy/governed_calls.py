@@ -1,10 +1,11 @@
-"""Tool calls on their way: each gets its permit, and each permit its outcome, once.
+"""Tool calls in the proxy: each gets its permit, and each permit its outcome, once.
 
-What came of a call:
-1. The last check is made immediately before the message leaves (``Call.leave``); what does not pass it is not sent.
-2. An answer of the server's says whether the call completed or failed.
+The outcome of a call:
+1. The last check is made immediately before the message leaves (``ProxiedCall.leave``). A call that does not pass it is
+   not sent.
+2. An answer of the server says whether the call completed or failed.
 3. Without an answer, a call that has left is ``unknown``: the server may have acted. One that never left failed, as not
-   started. Which of the two it is follows from the last check alone.
+   started. The last check alone distinguishes the two.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CANCELLING = 1.0
 Log = Callable[[str], None]
 
 
-class Call:
+class ProxiedCall:
     """One tool call from its arrival to its answer.
 
     Attributes:
@@ -40,21 +41,21 @@ class Call:
 
     @property
     def running(self) -> bool:
-        """Whether it has its permit."""
+        """Return whether it has its permit."""
         return self._admission is not None
 
     @property
     def left(self) -> bool:
-        """Whether it has passed its last check, so that the server may have it."""
+        """Return whether it has passed its last check, so that the server may have it."""
         return self._admission is not None and self._admission.begun
 
     @property
     def note(self) -> str | None:
-        """Text for the model in the answer, when an approver changed arguments."""
+        """Text for the model in the answer, when an approver changed arguments; else None."""
         return None if self._admission is None else self._admission.note
 
     def leave(self) -> None:
-        """The last check, immediately before the message goes to the server.
+        """Make the last check, immediately before the message goes to the server.
 
         Raises:
             AscendError: it must not be sent.
@@ -64,24 +65,24 @@ class Call:
             pass
 
     async def traced(self, event: str, info: dict[str, object]) -> None:
-        """httpx's ``trace`` extension: the last check, once, when the request itself is about to leave, after the connection
-        is made. Raises as ``leave``."""
+        """httpx's ``trace`` extension: make the last check, once, when the request itself is about to leave, after the
+        connection is made. Raises as ``leave``."""
         if event.endswith("send_request_headers.started") and not self.left:
             request = info.get("request")
-            if getattr(request, "method", b"") != b"CONNECT":  # the way through a proxy, not yet the message
+            if getattr(request, "method", b"") != b"CONNECT":  # a proxy tunnel, not yet the message
                 self.leave()
 
     async def refused(self, error: AscendError) -> bytes:
-        """The answer to a call that its last check held back."""
+        """Return the answer to a call that did not pass its last check."""
         await self._settle(error, None)
         return not_run(self.message, refusal(error))
 
     async def admit(self, gate: ToolGate, session_id: str | None = None) -> Message | str:
-        """The call as it is to be forwarded, or the text that tells why it is not. Cancelling ends the wait.
+        """Return the call to forward, or the text that says why it does not run. Cancelling ends the wait.
 
         Args:
             gate: decides.
-            session_id: equal for calls of one client, where there are several.
+            session_id: equal for calls of one client, if there are several clients.
         """
         params = self.message.params
         try:
@@ -97,15 +98,15 @@ class Call:
             return "Blocked: the tool did not run, because its edited arguments cannot be written as JSON."
 
     async def answered(self, response: dict[str, object]) -> None:
-        """The server answered."""
+        """Record the outcome from the server's answer."""
         await self._settle(*_outcome(response))
 
     async def failed(self, why: str) -> None:
-        """It is known that it did not do its work: it was not sent, or the server turned it away."""
+        """Record a failure: the call was not sent, or the server rejected it."""
         await self._settle(why, None)
 
     async def lost(self, why: str) -> None:
-        """No answer will come."""
+        """Record that no answer will arrive."""
         await self._settle(Unfinished(why), None)
 
     async def _settle(self, failure: str | BaseException | None, detail: str | None) -> None:
@@ -116,10 +117,10 @@ class Call:
 
 
 class Background:
-    """Tasks nobody waits for until the end.
+    """Tasks without a waiting caller.
 
     Args:
-        log: gets what went wrong in one.
+        log: receives the failures of tasks.
     """
 
     def __init__(self, log: Log) -> None:
@@ -127,7 +128,7 @@ class Background:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[object, object, object]) -> asyncio.Task[Any]:
-        """Begin one."""
+        """Start a task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -139,7 +140,7 @@ class Background:
             self._log(f"{type(error).__name__}: {error}")
 
     async def finish(self, seconds: float) -> None:
-        """Wait for all of them, and cancel those that take longer than that."""
+        """Wait for all tasks, and cancel those that take longer than this."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         left = list(self._tasks)
@@ -150,13 +151,13 @@ class Background:
 
 
 def turned_away(status: int) -> bool:
-    """Whether an HTTP status says that the request was not carried out: a redirect, or a fault of the client's. One that
-    ran out of time, or a fault of the server's, leaves that open."""
+    """Return whether an HTTP status says that the request was not carried out: a redirect, or a client error. A
+    time-out or a server error leaves that open."""
     return 300 <= status < 500 and status not in (408, 499)
 
 
 def _outcome(response: dict[str, object]) -> tuple[str | None, str | None]:
-    """Failure and detail of an answered call."""
+    """Return failure and detail of an answered call."""
     if "error" in response:
         error = response["error"]
         said = error.get("message") if isinstance(error, dict) else error

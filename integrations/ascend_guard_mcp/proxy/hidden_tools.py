@@ -1,4 +1,4 @@
-"""Lists of tools without those that policy denies whatever the arguments."""
+"""Remove tools from lists that the policy denies for all arguments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .jsonrpc import encode, parse
 
 
 async def without(gate: ToolGate, raw: bytes) -> bytes:
-    """The same answer with the tools that can be called; the very same bytes when nothing is to be left out.
+    """Return the same answer with only the tools that can be called; the original bytes when nothing is removed.
 
-    A list that is not understood is passed on: what is listed is a convenience, what is called is decided.
+    A list that cannot be parsed is passed on: the list is only a convenience, calls are decided.
     """
     try:
         value = parse(raw)

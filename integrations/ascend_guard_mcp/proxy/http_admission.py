@@ -1,4 +1,4 @@
-"""Which HTTP requests the proxy takes, and which of their headers go on."""
+"""Which HTTP requests the proxy accepts, and which of their headers it forwards."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _HOP = frozenset(
 )
 _NOT_SENT = _HOP | {b"host", b"accept-encoding", b"origin", b"referer", b"expect"}
 _OF_THE_BODY = b"content-"
-# What would lead a client round the proxy, or says what is no longer so.
+# Headers that would lead a client round the proxy, or that are not true any more.
 _NOT_RETURNED = _HOP | {b"alt-svc", b"content-length", b"content-encoding", b"location", b"refresh"}
 _PROTOCOL = b"mcp-"
 _ONCE = frozenset({"host", "origin", "authorization", "content-type", "last-event-id"})
 
 
 class Turned(Exception):
-    """A request that is turned away.
+    """A request is rejected.
 
     Args:
-        status: the answer's.
-        code: of the JSON-RPC error in it.
-        why: for whoever sent it.
+        status: the status of the answer.
+        code: the code of the JSON-RPC error in it.
+        why: the reason for its sender.
     """
 
     def __init__(self, status: int, code: int, why: str) -> None:
@@ -38,26 +38,26 @@ class Turned(Exception):
 
 
 def single(headers: Pairs) -> dict[str, str]:
-    """Headers by lower-case name.
+    """Return headers by lower-case name.
 
     Raises:
-        Turned: one that decides something comes twice, so that two readers might differ, or is no plain text.
+        Turned: a header that affects the request occurs twice, so that readers might differ, or is not plain text.
     """
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
         if name in found and (name in _ONCE or name.startswith("mcp-")):
-            raise Turned(400, -32600, f"the header {name} comes twice")
+            raise Turned(400, -32600, f"the header {name} occurs twice")
         found[name] = raw_value.decode("latin-1")
     return found
 
 
 def require_local(headers: Mapping[str, str]) -> None:
-    """Only this machine's own names and pages speak to what listens on it alone: a foreign page may have its name lead
-    here (DNS rebinding).
+    """Require this machine's own names and pages, if the proxy listens on this machine alone: a foreign page could make its
+    name resolve to this machine (DNS rebinding).
 
     Raises:
-        Turned: this is neither.
+        Turned: it has another host or origin.
     """
     if not is_loopback(_host(f"//{headers.get('host', '')}")):
         raise Turned(421, -32600, "the Host is not this machine")
@@ -66,23 +66,23 @@ def require_local(headers: Mapping[str, str]) -> None:
 
 
 def require_plain(headers: Mapping[str, str]) -> None:
-    """A body is JSON as it is. Raises ``Turned``."""
+    """Require a body that is unencoded JSON. Raises ``Turned``."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Turned(415, -32600, "a message is application/json")
+        raise Turned(415, -32600, "a message must be application/json")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Turned(415, -32600, "a message is not encoded")
+        raise Turned(415, -32600, "a message must not be encoded")
 
 
 def forwarded(
     headers: Pairs, ours: Mapping[str, str], fixed: Mapping[str, str], *, body: bool
 ) -> list[tuple[bytes, bytes]]:
-    """What goes to the server.
+    """Return the headers for the server.
 
     Args:
-        headers: the client's.
-        ours: what every request carries; they replace the client's.
-        fixed: values of the client's that have to be others now.
-        body: whether a message goes with them, which is not the client's bytes.
+        headers: the client's headers.
+        ours: headers of every request; they replace the client's.
+        fixed: new values for some of the client's headers.
+        body: whether a message is sent with them, whose bytes differ from the client's.
     """
     headers = list(headers)
     dropped = _NOT_SENT | _named_in(headers)
@@ -95,12 +95,12 @@ def forwarded(
     ]
     added = {**ours, "accept-encoding": "identity"}
     if body:
-        added["content-type"] = "application/json"  # in no character set but its own
+        added["content-type"] = "application/json"  # with no other character set
     return kept + [(name.encode(), value.encode()) for name, value in added.items()]
 
 
 def returned(headers: Pairs) -> list[tuple[bytes, bytes]]:
-    """What goes back to the client."""
+    """Return the headers for the client."""
     headers = list(headers)
     dropped = _NOT_RETURNED | _named_in(headers)
     return [(name.lower(), value) for name, value in headers if name.lower() not in dropped]
@@ -109,7 +109,7 @@ def returned(headers: Pairs) -> list[tuple[bytes, bytes]]:
 def _named_in(headers: Pairs) -> set[bytes]:
     lists = [value for name, value in headers if name.lower() == b"connection"]
     named = {name.strip().lower() for value in lists for name in value.split(b",")}
-    # A client may not have the protocol's own headers taken out on the way.
+    # A client must not have the protocol's own headers removed on the way.
     return {name for name in named if not name.startswith(_PROTOCOL)}
 
 

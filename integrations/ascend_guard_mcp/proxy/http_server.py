@@ -1,4 +1,4 @@
-"""The HTTP server that the reverse proxy runs in."""
+"""The HTTP server of the reverse proxy."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _GRACE = 3
 
 
 async def listen(app: Reverse, host: str, port: int, log: Log) -> int:
-    """Answer until a signal says to end.
+    """Serve until a signal stops it.
 
     Args:
         app: the proxy.
         host: the address to listen on.
         port: 0 takes a free one.
-        log: gets lines for people; the first says where it listens.
+        log: receives lines for people; the first says where it listens.
 
     Returns:
         The exit status.
 
     Raises:
-        ConfigurationError: the address cannot be listened on.
+        ConfigurationError: it cannot listen on the address.
     """
     import uvicorn
 
@@ -61,11 +61,11 @@ async def listen(app: Reverse, host: str, port: int, log: Log) -> int:
             with signals(stopped):
                 log(f"listening on http://{name}:{listening.getsockname()[1]}{app.path}")
                 if not is_loopback(host):
-                    log("this is plain HTTP to other machines: put a proxy with TLS before it")
+                    log("this is plain HTTP to other machines: put a proxy with TLS in front of it")
                 await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            app.ending.set()  # streams would keep it from ending
+            app.ending.set()  # open streams would prevent it from ending
             server.should_exit = True
             try:
                 await serving
@@ -77,7 +77,7 @@ async def listen(app: Reverse, host: str, port: int, log: Log) -> int:
 @contextmanager
 def _bound(host: str, port: int) -> Generator[socket.socket, None, None]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # By name: without it asyncio does not see that this is TCP, and leaves every answer to Nagle's algorithm for 40 ms.
+    # By name: without it asyncio does not recognise TCP, and Nagle's algorithm delays every answer by 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -86,7 +86,7 @@ def _bound(host: str, port: int) -> Generator[socket.socket, None, None]:
     except OSError as error:
         listening.close()
         raise ConfigurationError(
-            f"Cannot listen on {host} port {port} ({error}). Choose another by --listen."
+            f"Cannot listen on {host} port {port} ({error}). Choose another with --listen."
         ) from error
     try:
         yield listening

@@ -1,7 +1,7 @@
-"""What a client sends, read so strictly that the server cannot read it differently.
+"""Read a client's messages so strictly that the server cannot read them differently.
 
-Whatever is let through is encoded anew: raw line separators, byte order marks, duplicate keys and escapes that two parsers
-might disagree about never reach the server. Only then is a judgement of the message one of what will run.
+Every accepted message is encoded again: raw line separators, byte order marks, duplicate keys and escapes about which two
+parsers might disagree never reach the server. Only so the judged message is the message that runs.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 INVALID_PARAMS = -32602
 FAILED = -32000
-"""The code for what the protocol has none of; the first one that is left to implementations."""
+"""The code for errors that the protocol does not define; the first one that is left to implementations."""
 
 MOST_BYTES = 16 * 1024 * 1024
 DEEPEST = 128
-"""Most containers inside one another in a message. Arguments of a governed call may have less."""
+"""The deepest nesting of a message. Arguments of a governed call may have less."""
 
 GATED = "tools/call"
 LISTING = "tools/list"
 CANCELLED = "notifications/cancelled"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
-"""Where a request says its protocol version itself, since 2026-07-28."""
+"""The field in which a request states its protocol version, since 2026-07-28."""
 
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _CALL = frozenset({"name", "arguments"})
@@ -35,17 +35,17 @@ _PROTOTYPE = "__proto__"
 _LONGEST_NAME = 60
 
 Key = tuple[bool, Any]
-"""A request's id as it is compared: 1 and "1" are two, 1 and 1.0 are one."""
+"""A request's id for comparison: 1 and "1" differ, 1 and 1.0 are equal."""
 
 
 class Refused(Exception):
-    """A message that goes no further.
+    """A message that is not forwarded.
 
     Args:
-        code: of the JSON-RPC error.
+        code: the code of the JSON-RPC error.
         why: what is wrong with it, for its sender.
-        ids: of the requests in it, which all get that error.
-        batch: whether they came as one.
+        ids: the ids of the requests in it, which all get that error.
+        batch: whether it was a batch.
     """
 
     def __init__(self, code: int, why: str, ids: tuple[Any, ...] = (), *, batch: bool = False) -> None:
@@ -56,7 +56,7 @@ class Refused(Exception):
         self.batch = batch
 
     def answer(self) -> bytes | None:
-        """The errors to send back; None where there is nobody to answer to."""
+        """Return the errors to send back; None if there is no request to answer."""
         errors = [error_value(identity, self.code, self.why) for identity in self.ids]
         if not errors:
             return None
@@ -67,8 +67,8 @@ class Message:
     """One message of a client, or one batch of them.
 
     Attributes:
-        value: what it says.
-        wire: the bytes that say so, on one line without its end; what is forwarded.
+        value: its content.
+        wire: its encoding, on one line without its end; this is forwarded.
     """
 
     __slots__ = ("value", "wire")
@@ -90,7 +90,7 @@ class Message:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Its named parameters; empty where there are none."""
+        """Its named parameters; empty if there are none."""
         params = self.value.get("params") if isinstance(self.value, dict) else None
         return params if isinstance(params, dict) else {}
 
@@ -101,33 +101,33 @@ class Message:
 
     @property
     def requests(self) -> Iterator[tuple[Key, str]]:
-        """Key and method of each request in it."""
+        """Yield key and method of each request in it."""
         for part in self.parts:
             if "method" in part and "id" in part and (key := key_of(part["id"])) is not None:
                 yield key, part["method"]
 
     @property
     def version(self) -> str | None:
-        """The protocol version that a request states itself, since 2026-07-28."""
+        """The protocol version that a request states, since 2026-07-28."""
         meta = self.params.get("_meta")
         version = meta.get(VERSION_KEY) if isinstance(meta, dict) else None
         return version if isinstance(version, str) else None
 
     def with_arguments(self, arguments: dict[str, Any]) -> Message:
-        """The same call with other arguments."""
+        """Return the same call with other arguments."""
         if not arguments and "arguments" not in self.params:
             return self
         return Message({**self.value, "params": {**self.params, "arguments": arguments}})
 
 
 def read(raw: bytes) -> Message:
-    """The message in these bytes, one JSON value.
+    """Return the message in these bytes, one JSON value.
 
     Raises:
-        Refused: it cannot be told for certain what a server would make of it, or it is no message.
+        Refused: a server might read it differently, or it is not a message.
     """
     if len(raw) > MOST_BYTES:
-        raise Refused(INVALID_REQUEST, f"a message has at most {MOST_BYTES} bytes")
+        raise Refused(INVALID_REQUEST, f"a message may have at most {MOST_BYTES} bytes")
     try:
         value = parse(raw)
     except ValueError as error:
@@ -139,25 +139,25 @@ def read(raw: bytes) -> Message:
 
 
 def parse(raw: bytes) -> Any:
-    """JSON as every parser reads it.
+    """Parse JSON that every parser reads in the same way.
 
     Raises:
-        ValueError: it is none, or parsers differ about it: duplicate keys, NaN, numbers out of range, lone surrogates.
+        ValueError: it is not JSON, or parsers disagree: duplicate keys, NaN, numbers out of range, lone surrogates.
     """
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        raise ValueError("a message is UTF-8") from None
+        raise ValueError("a message must be UTF-8") from None
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
         )
     except RecursionError:
-        raise ValueError(f"more than {DEEPEST} containers inside one another") from None
+        raise ValueError(f"nested more than {DEEPEST} levels deep") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
     if _deeper_than(value, DEEPEST):
-        raise ValueError(f"more than {DEEPEST} containers inside one another")
+        raise ValueError(f"nested more than {DEEPEST} levels deep")
     if "\\ud" in text.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -167,37 +167,37 @@ def parse(raw: bytes) -> Any:
 
 
 def encode(value: object) -> bytes:
-    """The one way this is written: ASCII, on one line."""
+    """Return the only encoding of a value: ASCII, on one line."""
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
 def error_value(identity: object, code: int, why: str) -> dict[str, object]:
-    """A JSON-RPC error response."""
+    """Return a JSON-RPC error response."""
     return {"jsonrpc": "2.0", "id": identity, "error": {"code": code, "message": why}}
 
 
 def not_run(call: Message, text: str) -> bytes:
-    """The answer to a tool call that does not run, as the client's model will read it.
+    """Return the answer to a tool call that does not run, for the client's model.
 
-    A result, which every version's model gets to see, except for a call that was to become a task (2025-11-25): its client
-    expects the task, or an error.
+    It is a result, which every version shows to the model, except for a call that was to become a task (2025-11-25): its
+    client expects the task, or an error.
     """
     if "task" in call.params:
         return encode(error_value(call.id, FAILED, text))
     result: dict[str, object] = {"content": [{"type": "text", "text": text}], "isError": True}
     if call.version is not None:
-        result["resultType"] = "complete"  # required since the version that put itself into every request
+        result["resultType"] = "complete"  # required since the version that each request states itself
     return encode({"jsonrpc": "2.0", "id": call.id, "result": result})
 
 
 def noted(raw: bytes, notes: Mapping[Key | None, str | None]) -> bytes:
-    """A line of the server's with a note for the model behind the content of these answers; the very same bytes where
-    there is none."""
+    """Return a line of the server with a note for the model after the content of these answers; the original bytes if there
+    is none."""
     if not any(notes.values()):
         return raw
     try:
         value = json.loads(raw)
-    except ValueError:  # a number too long for anybody
+    except ValueError:  # a number that is too long
         return raw
     found = False
     for part in value if isinstance(value, list) else [value]:
@@ -208,11 +208,11 @@ def noted(raw: bytes, notes: Mapping[Key | None, str | None]) -> bytes:
             found = True
     if not found:
         return raw
-    return json.dumps(value, separators=(",", ":")).encode()  # a server's NaN is its client's business
+    return json.dumps(value, separators=(",", ":")).encode()  # the server's NaN is passed on to its client
 
 
 def key_of(identity: object) -> Key | None:
-    """An id to compare by; None for what cannot be one."""
+    """Return an id for comparison; None if it is not a valid id."""
     if isinstance(identity, str):
         return (True, identity)
     if isinstance(identity, int | float) and not isinstance(identity, bool):
@@ -221,7 +221,7 @@ def key_of(identity: object) -> Key | None:
 
 
 def responses(raw: bytes) -> list[dict[str, object]]:
-    """The responses in a line of the server's; none when it is not understood, which is its client's business."""
+    """Return the responses in a line of the server; empty if it cannot be parsed, which its client must handle."""
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):
@@ -241,7 +241,7 @@ def _batch(parts: list[Any]) -> Message:
         for part in parts:
             _check(part)
             if part.get("method") == GATED:
-                raise Refused(INVALID_REQUEST, f"{GATED} does not go into a batch: send it by itself")
+                raise Refused(INVALID_REQUEST, f"{GATED} is not allowed in a batch: send it alone")
     except Refused as refused:
         raise Refused(refused.code, refused.why, ids, batch=True) from None
     return Message(parts)
@@ -249,45 +249,45 @@ def _batch(parts: list[Any]) -> Message:
 
 def _check(value: object) -> None:
     if not isinstance(value, dict):
-        raise Refused(INVALID_REQUEST, "a message is a JSON object")
+        raise Refused(INVALID_REQUEST, "a message must be a JSON object")
     ids = (value["id"],) if _is_request(value) else ()
 
     def refuse(code: int, why: str) -> NoReturn:
         raise Refused(code, why, ids)
 
     if alike := _look_alike(value, _ENVELOPE):
-        refuse(INVALID_REQUEST, f"the key {alike} may be taken for another")
+        refuse(INVALID_REQUEST, f"the key {alike} may be confused with another")
     if value.get("jsonrpc") != "2.0":
-        refuse(INVALID_REQUEST, 'jsonrpc is "2.0"')
+        refuse(INVALID_REQUEST, 'jsonrpc must be "2.0"')
     if "method" not in value:
         if ("result" in value) == ("error" in value):
-            refuse(INVALID_REQUEST, "a message has a method, a result or an error")
+            refuse(INVALID_REQUEST, "a message needs a method, a result or an error")
         if "id" not in value or (value["id"] is not None and not _is_id(value["id"])):
-            refuse(INVALID_REQUEST, "a response has the id of a request")
+            refuse(INVALID_REQUEST, "a response needs the id of a request")
         return
     method = value["method"]
     if not isinstance(method, str) or "result" in value or "error" in value:
-        refuse(INVALID_REQUEST, "a message has a method, which is text, or a result, or an error")
+        refuse(INVALID_REQUEST, "a message needs a method, which is text, or a result, or an error")
     if "id" in value and not _is_id(value["id"]):
-        refuse(INVALID_REQUEST, "an id is text or an integer")
+        refuse(INVALID_REQUEST, "an id must be text or an integer")
     if method == GATED:
         _check_call(value, refuse)
     elif _fold(method) == _GATED_FOLDED:
-        refuse(INVALID_REQUEST, f"the method {_named(method)} may be taken for {GATED}")
+        refuse(INVALID_REQUEST, f"the method {_named(method)} may be confused with {GATED}")
 
 
 def _check_call(value: dict[str, object], refuse: Callable[[int, str], NoReturn]) -> None:
     if "id" not in value:
-        refuse(INVALID_REQUEST, f"{GATED} without an id: a call is answered, so it has one")
+        refuse(INVALID_REQUEST, f"{GATED} needs an id, because a call is answered")
     params = value.get("params")
     if not isinstance(params, dict):
-        refuse(INVALID_PARAMS, f"the params of {GATED} are an object")
+        refuse(INVALID_PARAMS, f"the params of {GATED} must be an object")
     if alike := _look_alike(params, _CALL):
-        refuse(INVALID_PARAMS, f"the parameter {alike} may be taken for another")
+        refuse(INVALID_PARAMS, f"the parameter {alike} may be confused with another")
     if not isinstance(params.get("name"), str):
-        refuse(INVALID_PARAMS, "name is the name of a tool")
+        refuse(INVALID_PARAMS, "name must be the name of a tool")
     if not isinstance(params.get("arguments", {}), dict):
-        refuse(INVALID_PARAMS, "arguments are an object")
+        refuse(INVALID_PARAMS, "arguments must be an object")
 
 
 def _is_id(identity: object) -> bool:
@@ -303,7 +303,8 @@ def _look_alike(value: dict[str, object], known: frozenset[str]) -> str | None:
 
 
 def _fold(text: str) -> str:
-    # What decoders are known to forgive: case, width and compatibility forms, blanks, separators, whatever follows a NUL.
+    # Differences that decoders are known to ignore: case, width and compatibility forms, blanks, separators, text after
+    # NUL.
     text = unicodedata.normalize("NFKC", text.partition("\0")[0]).upper().casefold()
     return "".join(char for char in unicodedata.normalize("NFKC", text) if char.isalnum())
 
@@ -313,7 +314,7 @@ def _named(text: str) -> str:
 
 
 def _ids_in(raw: bytes) -> tuple[object, ...]:
-    """Whom to tell of a message that is refused as a whole."""
+    """Return the ids that a refusal of the whole message must answer."""
     try:
         value = json.loads(raw.decode("utf-8", "replace"))
         if isinstance(value, dict) and _is_request(value):
@@ -333,9 +334,9 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(value) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {_named(twice)} twice in one object")
+        raise ValueError(f"the key {_named(twice)} occurs twice in one object")
     if _PROTOTYPE in value:
-        raise ValueError(f"the key {_PROTOTYPE}, which JavaScript takes for where an object inherits from")
+        raise ValueError(f"the key {_PROTOTYPE}, which sets the prototype in JavaScript")
     return value
 
 

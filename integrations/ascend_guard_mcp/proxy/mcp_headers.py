@@ -1,4 +1,4 @@
-"""What the HTTP headers of a request say of its body, since protocol version 2026-07-28: they always say the same."""
+"""HTTP headers that repeat parts of a request's body, since protocol version 2026-07-28: both must always agree."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ANNOTATION = "x-mcp-header"
 
 Path = tuple[str, ...]
 Parameters = dict[Path, str]
-"""Of one tool: which argument goes into which header as well."""
+"""For one tool: which arguments are repeated in which headers."""
 
 
 def encode_value(text: str) -> str:
-    """Text as a header's value."""
+    """Encode text as a header's value."""
     if _PLAIN.fullmatch(text) and text == text.strip() and not _WRAPPED.fullmatch(text):
         return text
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
 def decode_value(value: str) -> str | None:
-    """The text of a header's value; None when it is malformed."""
+    """Decode a header's value; None when it is malformed."""
     wrapped = _WRAPPED.fullmatch(value)
     if wrapped is None:
         return value
@@ -47,11 +47,11 @@ def decode_value(value: str) -> str | None:
 
 
 def routing(message: Message, parameters: Mapping[str, Parameters]) -> dict[str, str]:
-    """The headers that go with a message which states its version itself; none for other messages.
+    """Return the headers for a message that states its version itself; empty for other messages.
 
     Args:
         message: the request.
-        parameters: by tool, what its list said.
+        parameters: by tool, from its list.
     """
     version, method = message.version, message.method
     if version is None or method is None:
@@ -70,10 +70,10 @@ def routing(message: Message, parameters: Mapping[str, Parameters]) -> dict[str,
 
 
 def contradiction(headers: Mapping[str, str], message: Message) -> str | None:
-    """The header that says something else than the message; None when none does.
+    """Return the header that contradicts the message; None when none does.
 
     Args:
-        headers: of the request, by lower-case name.
+        headers: the request's headers, by lower-case name.
         message: its body.
     """
     method = message.method
@@ -92,12 +92,12 @@ def contradiction(headers: Mapping[str, str], message: Message) -> str | None:
 
 
 def following(headers: Mapping[str, str], before: Message, after: Message) -> dict[str, str] | None:
-    """What the headers about arguments say after an approver's edit; None when that cannot be told.
+    """Return the argument headers after an approver's edit; None if they are unknown.
 
     Args:
-        headers: as the client sent them, by lower-case name; they agree with ``before``.
-        before: as the client sent it.
-        after: as it will run.
+        headers: the client's headers, by lower-case name; they agree with ``before``.
+        before: the message from the client.
+        after: the message that will run.
     """
     fixed: dict[str, str] = {}
     leaves = list(_leaves(before.params.get("arguments")))
@@ -114,7 +114,7 @@ def following(headers: Mapping[str, str], before: Message, after: Message) -> di
 
 
 def learn(response: dict[str, object], parameters: dict[str, Parameters]) -> None:
-    """Remember from a list of tools which arguments go into headers."""
+    """Remember from a list of tools which arguments are repeated in headers."""
     result = response.get("result")
     tools = result.get("tools") if isinstance(result, dict) else None
     for tool in tools if isinstance(tools, list) else ():
@@ -126,7 +126,7 @@ def learn(response: dict[str, object], parameters: dict[str, Parameters]) -> Non
 
 
 def lists_tools(message: Message) -> bool:
-    """Whether ``learn`` can learn from the answer to this."""
+    """Return whether the answer to this is a list for ``learn``."""
     return message.method == LISTING
 
 

@@ -1,4 +1,4 @@
-"""The open tool calls of an HTTP proxy's clients, and what their answers say."""
+"""The open tool calls of an HTTP proxy's clients, and the outcomes in their answers."""
 
 from __future__ import annotations
 
@@ -8,76 +8,76 @@ from typing import NamedTuple
 
 from ascend_guard.event_stream import Events
 
-from .governed_calls import Background, Call, Log
+from .governed_calls import Background, Log, ProxiedCall
 from .jsonrpc import Key, key_of, responses
 
 _MOST_KEPT = 1000
 
 
 class Party(NamedTuple):
-    """Who talks in which session. One client's ids say nothing about another's."""
+    """A client in a session. The ids of one client are independent of another's."""
 
     session_id: str | None
     credential: str
 
     @property
     def conversation(self) -> str | None:
-        """Equal for one client's calls and for no other's, so that nobody takes up an approval of somebody else's; None
-        where nothing is known of the client.
+        """Equal for one client's calls and for no other's, so that no client can resume another client's action; None
+        if nothing is known about the client.
 
-        Hashed: whoever has the session's id or the credential can go on in its place, and what is recorded is read by many.
+        Hashed: anyone with the session's id or the credential can continue in its place, and many people read the records.
         """
         known = self.session_id or self.credential
         return f"mcp-{hashlib.sha256(known.encode()).hexdigest()[:40]}" if known else None
 
 
 class Open:
-    """Calls by session and id. Without a session there is nothing to tell two clients apart by, and nothing is held here.
+    """Calls by session and id. Without a session two clients cannot be distinguished, so nothing is stored here.
 
     Args:
-        log: gets what went wrong, for people.
+        log: receives failures, for people.
     """
 
     def __init__(self, log: Log) -> None:
         self.background = Background(log)
         self._waiting: dict[tuple[Party, Key], asyncio.Task[object]] = {}
-        self._running: dict[Party, dict[Key, Call]] = {}
+        self._running: dict[Party, dict[Key, ProxiedCall]] = {}
 
     def has(self, party: Party | None, key: Key) -> bool:
-        """Whether that id is taken."""
+        """Return whether that id is in use."""
         if party is None:
             return False
         return (party, key) in self._waiting or key in self._running.get(party, {})
 
     def wait(self, party: Party | None, key: Key, admitting: asyncio.Task[object]) -> None:
-        """It waits for its decision."""
+        """Note that it waits for its decision."""
         if party is not None:
             self._waiting[party, key] = admitting
 
     def waited(self, party: Party | None, key: Key) -> None:
-        """It does not wait any more."""
+        """Note that it does not wait any more."""
         if party is not None:
             self._waiting.pop((party, key), None)
 
     def cancel(self, party: Party | None, key: Key | None) -> bool:
-        """End a wait; whether there was one."""
+        """End a wait; returns whether there was one."""
         waiting = None if party is None or key is None else self._waiting.pop((party, key), None)
         if waiting is None:
             return False
         waiting.cancel()
         return True
 
-    def run(self, party: Party | None, key: Key, call: Call) -> None:
-        """It has been let through."""
+    def run(self, party: Party | None, key: Key, call: ProxiedCall) -> None:
+        """Note that it was forwarded."""
         if party is not None:
             self._running.setdefault(party, {})[key] = call
 
-    def running(self, party: Party | None) -> dict[Key, Call]:
-        """What of a session has been let through and not answered."""
+    def running(self, party: Party | None) -> dict[Key, ProxiedCall]:
+        """Return the calls of a session that were forwarded and not answered."""
         return {} if party is None else self._running.get(party, {})
 
     def ended(self, party: Party | None, key: Key) -> None:
-        """It has its outcome, or will get none."""
+        """Note that it has its outcome, or will get none."""
         if party is not None and (calls := self._running.get(party)) is not None:
             calls.pop(key, None)
             if not calls:
@@ -85,16 +85,16 @@ class Open:
 
     @property
     def room(self) -> bool:
-        """Whether an unanswered call may be kept for a client that comes back for its answer."""
+        """Return whether another unanswered call may be kept for a client that may come back for its answer."""
         return sum(map(len, self._running.values())) < _MOST_KEPT
 
     def lose(self, party: Party, why: str) -> None:
-        """The session is over."""
+        """Note that the session ended."""
         for call in self._running.pop(party, {}).values():
             self.background.start(call.failed(why))
 
     async def close(self, why: str) -> None:
-        """Everything is over."""
+        """End all sessions."""
         for waiting in self._waiting.values():
             waiting.cancel()
         self._waiting.clear()
@@ -104,17 +104,17 @@ class Open:
 
 
 class Tap:
-    """Reads along with an answer, and gives calls their outcomes.
+    """Reads a copy of an answer, and settles the calls in it.
 
     Args:
-        calls: the open ones.
-        party: whose answer it is.
+        calls: the open calls.
+        party: the client of the answer.
         events: whether it is a stream of events; else it is one message.
-        own: the call this answers, and its key.
+        own: the call that this answers, and its key.
     """
 
     def __init__(
-        self, calls: Open, party: Party | None, *, events: bool, own: tuple[Key, Call] | None
+        self, calls: Open, party: Party | None, *, events: bool, own: tuple[Key, ProxiedCall] | None
     ) -> None:
         self._calls = calls
         self._party = party
@@ -125,7 +125,7 @@ class Tap:
         self.resumable = False
 
     def feed(self, chunk: bytes) -> None:
-        """The next bytes."""
+        """Read the next bytes."""
         if self._own is None and not self._calls.running(self._party):
             return
         if self._events is None:
@@ -137,7 +137,7 @@ class Tap:
                 self._message(event.message)
 
     def end(self) -> None:
-        """There are no more."""
+        """Note the end of the answer."""
         if self._body:
             self._message(bytes(self._body))
 
@@ -150,6 +150,6 @@ class Tap:
             elif key is not None and (call := self._calls.running(self._party).get(key)) is not None:
                 self._settle(key, call, response)
 
-    def _settle(self, key: Key, call: Call, response: dict[str, object]) -> None:
+    def _settle(self, key: Key, call: ProxiedCall, response: dict[str, object]) -> None:
         self._calls.ended(self._party, key)
         self._calls.background.start(call.answered(response))

@@ -1,4 +1,4 @@
-"""What the proxy is told, checked before anything begins."""
+"""The options of the proxy, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _OURS = frozenset(
 
 
 def require_url(url: str, *, insecure: bool = False) -> str:
-    """The address of an MCP server, as it may be used.
+    """Return the address of an MCP server, checked.
 
     Args:
         url: as given.
-        insecure: plain http may lead to other machines.
+        insecure: allow plain http to other machines.
 
     Raises:
-        ConfigurationError: it is none, or says too much.
+        ConfigurationError: it is not an address, or contains a credential or a fragment.
     """
     try:
         parts = urlsplit(url)
@@ -40,51 +40,53 @@ def require_url(url: str, *, insecure: bool = False) -> str:
         or not url.isprintable()
         or " " in url
     ):
-        raise ConfigurationError("--url is an http or https address, such as https://host/mcp.")
+        raise ConfigurationError("--url must be an http or https address, such as https://host/mcp.")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
-            "--url holds a user or a password, which would show in lists of processes. "
+            "--url contains a user or a password, which lists of processes would show. "
             "Write --header 'Authorization: env:NAME', with the credential in the variable NAME."
         )
     if parts.fragment:
-        raise ConfigurationError("--url ends before its #: a server never sees that part.")
+        raise ConfigurationError(
+            "Remove the # and the text after it from --url: a server never receives that part."
+        )
     if parts.scheme == "http" and not insecure and not is_loopback(host):
         raise ConfigurationError(
-            f"--url leads to {host} by plain http, where anybody on the way can read and change the calls. "
-            f"Use https, or add --insecure if the way is safe."
+            f"--url uses plain http to {host}, so others in the network can read and change the calls. "
+            f"Use https, or add --insecure if the network is safe."
         )
     return url
 
 
 def require_headers(given: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Headers for the server, by lower-case name; a value ``env:NAME`` comes out of the environment.
+    """Return headers for the server, by lower-case name; a value ``env:NAME`` is read from the environment.
 
     Raises:
-        ConfigurationError: one is malformed, the proxy's own, or its variable is not set. Values are never repeated.
+        ConfigurationError: one is malformed or reserved for the proxy, or its variable is not set. Values are never shown.
     """
     headers: dict[str, str] = {}
     for line in given:
         name, colon, value = line.partition(":")
         name, value = name.strip().lower(), value.strip()
         if not colon or not _TOKEN.fullmatch(name):
-            raise ConfigurationError("--header is written 'Name: value' or 'Name: env:VARIABLE'.")
+            raise ConfigurationError("Write --header as 'Name: value' or 'Name: env:VARIABLE'.")
         if name in _OURS:
-            raise ConfigurationError(f"--header {name}: that header is the proxy's own.")
+            raise ConfigurationError(f"--header {name}: the proxy sets that header itself.")
         if name in headers:
-            raise ConfigurationError(f"--header {name} is given twice.")
+            raise ConfigurationError(f"--header {name} occurs twice. Keep one.")
         if value.startswith("env:"):
             variable = value.removeprefix("env:")
             value = environment.get(variable, "").strip()
             if not value:
                 raise ConfigurationError(f"--header {name}: the environment variable {variable} is not set.")
         if not _VALUE.fullmatch(value):
-            raise ConfigurationError(f"--header {name}: its value is one line of printable ASCII.")
+            raise ConfigurationError(f"--header {name}: its value must be one line of printable ASCII.")
         headers[name] = value
     return headers
 
 
 def require_address(text: str) -> tuple[str, int]:
-    """Host and port to listen on.
+    """Return the host and port to listen on.
 
     Raises:
         ConfigurationError: it is not HOST:PORT.
@@ -92,12 +94,14 @@ def require_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ConfigurationError("--listen is HOST:PORT, such as 127.0.0.1:8900; port 0 takes a free one.")
+        raise ConfigurationError(
+            "--listen must be HOST:PORT, such as 127.0.0.1:8900; port 0 takes a free one."
+        )
     return host, int(port)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this name or address means this very machine."""
+    """Return whether this name or address means this same machine."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:

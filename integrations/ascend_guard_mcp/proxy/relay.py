@@ -1,4 +1,4 @@
-"""One client and one server with the gate between them, message by message, whatever carries the messages."""
+"""Relays messages between one client and one server, with the gate between them, over any transport."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from ascend_guard.errors import AscendError
 from ascend_guard_mcp.gate import ToolGate
 
-from .governed_calls import Background, Call, Log
+from .governed_calls import Background, Log, ProxiedCall
 from .hidden_tools import without
 from .jsonrpc import (
     CANCELLED,
@@ -32,15 +32,15 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class Server(Protocol):
-    """The way to the server."""
+    """The connection to the server."""
 
-    async def send(self, message: Message, call: Call | None = None) -> None:
-        """Take a message to it, in the order of the calls.
+    async def send(self, message: Message, call: ProxiedCall | None = None) -> None:
+        """Send it a message, in the order of the calls.
 
         Args:
-            message: what it gets.
-            call: whose message it is, when it is a tool call: it makes its last check (``Call.leave``) immediately before
-                the first byte goes out.
+            message: the message.
+            call: the tool call of the message, if it is one: it makes its last check (``ProxiedCall.leave``)
+                immediately before the first byte is sent.
 
         Raises:
             OSError: it cannot be reached any more.
@@ -49,19 +49,19 @@ class Server(Protocol):
         ...
 
     def abandon(self, key: Key) -> bool:
-        """End a request in a way of its own; False where the client's notification is to do it."""
+        """Cancel a request in the transport's own way; False if the client's notification must do it."""
         ...
 
 
 class Relay:
-    """Passes messages on, in order for each direction; only tool calls wait, each for itself.
+    """Passes messages on, in order for each direction; only tool calls wait, each separately.
 
     Args:
         gate: decides.
-        server: where messages go.
-        write: takes a line to the client.
-        log: gets a line for people.
-        hide: leave tools that are always denied out of lists.
+        server: receives the messages.
+        write: sends a line to the client.
+        log: receives lines for people.
+        hide: remove tools that are always denied from lists.
     """
 
     def __init__(self, gate: ToolGate, server: Server, write: Write, log: Log, *, hide: bool) -> None:
@@ -70,14 +70,16 @@ class Relay:
         self._write = write
         self._log = log
         self._hide = hide
-        self._open: dict[Key, Call | str] = {}  # requests without an answer: tool calls, and others by method
+        self._open: dict[
+            Key, ProxiedCall | str
+        ] = {}  # requests without an answer: tool calls, and others by method
         self._waits: dict[Key, asyncio.Task[None]] = {}
         self._background = Background(log)
 
     # --- from the client --------------------------------------------------------------------------------------
 
     async def from_client(self, raw: bytes) -> None:
-        """One line of the client's."""
+        """Handle one line of the client."""
         if not raw.strip():
             return
         try:
@@ -113,10 +115,10 @@ class Relay:
     def _begin(self, message: Message) -> None:
         key = key_of(message.id)
         assert key is not None
-        call = self._open[key] = Call(message)
+        call = self._open[key] = ProxiedCall(message)
         self._waits[key] = self._background.start(self._govern(key, call))
 
-    async def _govern(self, key: Key, call: Call) -> None:
+    async def _govern(self, key: Key, call: ProxiedCall) -> None:
         forward = await call.admit(self._gate)
         del self._waits[key]
         if isinstance(forward, str):
@@ -137,19 +139,21 @@ class Relay:
             found = None if key is None else self._open.get(key)
             if key is None or not self._server.abandon(key):
                 await self._server.send(message)
-            if key is not None and isinstance(found, Call):
-                self._settle_lost(found, "the client cancelled the call while it ran; it may have acted")
-                self._open[key] = CANCELLED  # still taken: the server may yet answer
+            if key is not None and isinstance(found, ProxiedCall):
+                self._settle_lost(
+                    found, "the client cancelled the call while it ran; the tool may have acted"
+                )
+                self._open[key] = CANCELLED  # still in use: the server may yet answer
             return
-        # Nothing was forwarded, so there is nothing to tell the server.
+        # Nothing was forwarded, so the server needs no notification.
         del self._open[key]
         waiting.cancel()
 
     # --- from the server --------------------------------------------------------------------------------------
 
     async def from_server(self, raw: bytes) -> None:
-        """One line of the server's, which goes to the client as it is."""
-        answered: list[tuple[Call | str, dict[str, object]]] = []
+        """Pass one line of the server to the client unchanged."""
+        answered: list[tuple[ProxiedCall | str, dict[str, object]]] = []
         if self._open:
             for response in responses(raw):
                 key = key_of(response["id"])
@@ -160,53 +164,57 @@ class Relay:
                 raw = await without(self._gate, raw)
             raw = noted(
                 raw,
-                {key_of(answer["id"]): found.note for found, answer in answered if isinstance(found, Call)},
+                {
+                    key_of(answer["id"]): found.note
+                    for found, answer in answered
+                    if isinstance(found, ProxiedCall)
+                },
             )
             await self._write(raw + b"\n")
-        finally:  # it has run, whether its client gets to know or not
+        finally:  # it has run, even if the client does not receive the answer
             for found, response in answered:
-                if isinstance(found, Call):
+                if isinstance(found, ProxiedCall):
                     self._background.start(found.answered(response))
 
-    async def refused(self, key: Key, call: Call, error: AscendError) -> None:
-        """A call's last check was not passed, so it was not sent: say so to the client."""
+    async def refused(self, key: Key, call: ProxiedCall, error: AscendError) -> None:
+        """Answer a call that was not sent, because its last check was not passed."""
         self._open.pop(key, None)
         await self._write(await call.refused(error) + b"\n")
 
     async def unanswered(
         self, keys: Iterable[Key], code: int, why: str, *, turned_away: bool = False
     ) -> None:
-        """No answer will come to these requests: say so to the client.
+        """Answer requests to which no answer of the server will arrive.
 
         Args:
-            keys: of the requests.
-            code: of the error the client gets.
+            keys: the requests.
+            code: the code of the error for the client.
             why: its text.
-            turned_away: the server said that it did not take them.
+            turned_away: the server said that it did not accept them.
         """
         for key in keys:
             found, told = self._open.get(key), why
-            if isinstance(found, Call) and turned_away:
+            if isinstance(found, ProxiedCall) and turned_away:
                 self._background.start(found.failed(why))
-            elif isinstance(found, Call):
+            elif isinstance(found, ProxiedCall):
                 self._background.start(found.lost(why))
                 told += "; the tool may have acted" if found.left else "; the tool did not run"
             await self.from_server(encode(error_value(key[1], code, told)))
 
     def stop_waiting(self) -> None:
-        """The client has gone: what waits for a decision will not run."""
+        """The client disconnected: calls that wait for a decision will not run."""
         for key in list(self._waits):
             del self._open[key]
             self._waits.pop(key).cancel()
 
     async def lost(self, why: str) -> None:
-        """The connection is over. Whoever waits need not, and what came of the rest is unknown."""
+        """The connection ended: end all waits, and record the outcome of all other calls as unknown."""
         self.stop_waiting()
         for found in self._open.values():
-            if isinstance(found, Call):
+            if isinstance(found, ProxiedCall):
                 self._settle_lost(found, why)
         await self._background.finish(5.0)
 
-    def _settle_lost(self, call: Call, why: str) -> None:
+    def _settle_lost(self, call: ProxiedCall, why: str) -> None:
         if call.running:
             self._background.start(call.lost(why))

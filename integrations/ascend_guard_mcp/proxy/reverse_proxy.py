@@ -1,4 +1,4 @@
-"""An HTTP server in front of an MCP server by URL: clients talk to it as they would to that one."""
+"""An HTTP server in front of an MCP server with a URL. Clients use it like that server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ascend_guard.errors import AscendError
 from ascend_guard.event_stream import Events
 from ascend_guard_mcp.gate import ToolGate
 
-from .governed_calls import Call, Log, turned_away
+from .governed_calls import Log, ProxiedCall, turned_away
 from .hidden_tools import without
 from .http_admission import Turned, forwarded, require_local, require_plain, returned, single
 from .jsonrpc import (
@@ -41,13 +41,13 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _ACCEPTED = 202
 _IN_HEADERS = (
-    "Blocked: the tool did not run. Its arguments are in HTTP headers as well, and it cannot be told what those would be "
-    "after the edit."
+    "Blocked: the tool did not run. Its arguments are repeated in HTTP headers, whose values after the edit are "
+    "unknown."
 )
 
 
 class Gone(Exception):
-    """The client has hung up."""
+    """The client disconnected."""
 
 
 class Reverse:
@@ -56,10 +56,10 @@ class Reverse:
     Args:
         gate: decides.
         url: the upstream server.
-        headers: what every request to it carries, such as credentials.
-        log: gets lines for people.
-        hide: leave tools that are always denied out of lists.
-        local: it listens on this machine alone, so only this machine's names and pages may speak to it.
+        headers: headers of every request to it, such as credentials.
+        log: receives lines for people.
+        hide: remove tools that are always denied from lists.
+        local: it listens on this machine alone, so only this machine's names and pages may use it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class _Exchange:
         self._status = 0
 
     async def run(self) -> None:
-        """Answer it, whatever happens."""
+        """Answer it, after any failure too."""
         import httpx
 
         try:
@@ -133,7 +133,7 @@ class _Exchange:
             require_plain(self._headers)
             message = read(await self._body())
             if (name := contradiction(self._headers, message)) is not None:
-                raise Turned(400, MISMATCH, f"the header {name} says something else than the body")
+                raise Turned(400, MISMATCH, f"the header {name} contradicts the body")
             await self._unless_gone(self._post(message))
         elif method == "GET":
             await self._unless_gone(self._forward(None))
@@ -142,10 +142,10 @@ class _Exchange:
             if self._status < 300 and self._party is not None:
                 app.calls.lose(self._party, "the client ended the session before the server answered")
         else:
-            raise Turned(405, INVALID_REQUEST, "an MCP server takes POST, GET and DELETE")
+            raise Turned(405, INVALID_REQUEST, "an MCP server accepts POST, GET and DELETE")
 
     async def _unless_gone(self, work: Coroutine[object, object, None]) -> None:
-        """Do this for as long as the client is there."""
+        """Run this as long as the client is connected."""
         working = asyncio.create_task(work)
         watching = [asyncio.create_task(self._hung_up()), asyncio.create_task(self._app.ending.wait())]
         try:
@@ -172,7 +172,7 @@ class _Exchange:
                 raise Gone
             body += event.get("body", b"")
             if len(body) > MOST_BYTES:
-                raise Turned(413, INVALID_REQUEST, f"a message has at most {MOST_BYTES} bytes")
+                raise Turned(413, INVALID_REQUEST, f"a message may have at most {MOST_BYTES} bytes")
             if not event.get("more_body", False):
                 return bytes(body)
 
@@ -192,15 +192,15 @@ class _Exchange:
         assert key is not None
         if calls.has(self._party, key):
             raise Turned(400, INVALID_REQUEST, "the id of a request that is still open")
-        call = Call(message)
+        call = ProxiedCall(message)
         admitting = asyncio.create_task(call.admit(self._app.gate, self._conversation))
         calls.wait(self._party, key, admitting)
         try:
             await asyncio.wait((admitting,))
-        except asyncio.CancelledError:  # the client has hung up
+        except asyncio.CancelledError:  # the client disconnected
             admitting.cancel()
             await asyncio.wait((admitting,))
-            calls.background.start(call.failed("not sent: the client had hung up"))
+            calls.background.start(call.failed("not sent: the client had disconnected"))
             raise
         finally:
             calls.waited(self._party, key)
@@ -213,20 +213,20 @@ class _Exchange:
             return
         fixed = following(self._headers, message, forward)
         if fixed is None:
-            await call.failed("not sent: its edited arguments are in headers as well")
+            await call.failed("not sent: its edited arguments are repeated in headers")
             await self._reply(200, not_run(message, _IN_HEADERS))
             return
         calls.run(self._party, key, call)
         try:
             await self._forward(forward, (key, call), fixed)
-        except AscendError as error:  # the last check: nothing was sent
+        except AscendError as error:  # the last check failed: nothing was sent
             calls.ended(self._party, key)
             await self._reply(200, await call.refused(error))
             return
         finally:
             self._conclude(key, call)
 
-    def _conclude(self, key: Key, call: Call) -> None:
+    def _conclude(self, key: Key, call: ProxiedCall) -> None:
         calls, tap = self._app.calls, self._tap
         if tap is not None and tap.answered:
             return
@@ -247,14 +247,14 @@ class _Exchange:
             return
         await self._forward(message)
         if key is not None and (call := calls.running(self._party).get(key)) is not None:
-            await call.lost("the client cancelled the call while it ran; it may have acted")
+            await call.lost("the client cancelled the call while it ran; the tool may have acted")
 
     # --- what the server answers ----------------------------------------------------------------------------------
 
     async def _forward(
         self,
         message: Message | None,
-        own: tuple[Key, Call] | None = None,
+        own: tuple[Key, ProxiedCall] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         app = self._app
@@ -266,7 +266,9 @@ class _Exchange:
         ) as response:
             self._status = response.status_code
             if 300 <= response.status_code < 400:
-                why = "the MCP server redirects, which would lead round the proxy: give --url its address itself"
+                why = (
+                    "the MCP server redirects, which would bypass the proxy: use the target address as --url"
+                )
                 raise Turned(502, FAILED, why)
             events = (
                 response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -286,16 +288,16 @@ class _Exchange:
             await self._send({"type": "http.response.body", "body": b""})
 
     async def _without(self, raw: bytes) -> bytes:
-        """The same message without the tools that are always denied."""
+        """Return the same message without the tools that are always denied."""
         return await without(self._app.gate, raw)
 
-    def _answered(self, own: tuple[Key, Call] | None) -> dict[Key, Call]:
-        """The calls that this answer may answer."""
+    def _answered(self, own: tuple[Key, ProxiedCall] | None) -> dict[Key, ProxiedCall]:
+        """Return the calls that this answer may answer."""
         running = self._app.calls.running(self._party)
         return running if own is None else {**running, own[0]: own[1]}
 
-    def _noted(self, own: tuple[Key, Call] | None) -> Callable[[bytes], Awaitable[bytes]]:
-        """What adds to answers what an approver changed."""
+    def _noted(self, own: tuple[Key, ProxiedCall] | None) -> Callable[[bytes], Awaitable[bytes]]:
+        """Return a function that adds notes on an approver's changes to answers."""
 
         async def say(raw: bytes) -> bytes:
             return noted(raw, {key: call.note for key, call in self._answered(own).items()})
@@ -305,7 +307,7 @@ class _Exchange:
     async def _rewritten(
         self, chunks: AsyncIterator[bytes], rewrite: Callable[[bytes], Awaitable[bytes]], *, events: bool
     ) -> AsyncIterator[bytes]:
-        """The same answer with its messages rewritten."""
+        """Return the same answer with its messages rewritten."""
         if not events:
             yield await rewrite(b"".join([chunk async for chunk in chunks]))
             return

@@ -1,4 +1,4 @@
-"""An MCP server as a process of our own, spoken to over its standard input and output."""
+"""An MCP server as a child process, with its standard input and output as the transport."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from contextlib import suppress
 
 from ascend_guard.errors import ConfigurationError
 
-from .governed_calls import Call, Log
+from .governed_calls import Log, ProxiedCall
 from .jsonrpc import Key, Message
 from .relay import Relay
 from .standard_streams import pump
 
 _CHUNK = 65536
 _MOST_BYTES = 1 << 30
-"""Of one line of the server's."""
+"""The most bytes of one line of the server."""
 
 _GRACE = 1.5
-"""Seconds to end by itself, and then by a signal. Clients kill this process after some two seconds of their own."""
+"""Seconds to end by itself, and then by a signal. Clients kill this process after about two seconds."""
 _LOOK = 0.01
 
 _OURS = ("ASCEND_", "OWKAI_")
-"""Variables a server does not get: whoever has the key, or the database, can decide on its own calls."""
+"""Variables that a server does not receive: with the key, or the database, it could decide its own calls."""
 
 
 class Process:
-    """A server that is started, spoken to, and ended with everything it started.
+    """A server that is started, used, and ended with everything that it started.
 
     Args:
         command: the program and its arguments.
-        log: gets what went wrong, for people.
+        log: receives failures, for people.
     """
 
     def __init__(self, command: Sequence[str], log: Log) -> None:
@@ -42,13 +42,13 @@ class Process:
         self._silent = asyncio.Event()
 
     async def open(self) -> None:
-        """Start it. Its standard error is ours.
+        """Start it. It inherits our standard error.
 
         Raises:
             ConfigurationError: it cannot be started.
         """
         try:
-            # A group of its own: a Ctrl-C is ours to pass on, and whatever it starts ends with it.
+            # Its own process group: a Ctrl-C is ours to pass on, and everything that it starts ends with it.
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 env={name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
@@ -59,13 +59,13 @@ class Process:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise ConfigurationError(
-                f"The server's command {self._command[0]!r} cannot be started ({why}). Write behind -- an executable "
-                f"program and its arguments, each a word of its own. If it is not on the PATH of this process, which in "
-                f"a client may be another than in your shell, write its absolute path."
+                f"The server's command {self._command[0]!r} cannot be started ({why}). After --, write an executable "
+                f"program and its arguments, each as a separate word. If it is not on the PATH of this process, which in "
+                f"a client may differ from your shell's, write its absolute path."
             ) from None
 
-    async def send(self, message: Message, call: Call | None = None) -> None:
-        """One line to its standard input."""
+    async def send(self, message: Message, call: ProxiedCall | None = None) -> None:
+        """Write one line to its standard input."""
         stdin = self._process.stdin
         assert stdin is not None
         if stdin.is_closing():
@@ -76,11 +76,11 @@ class Process:
         await stdin.drain()
 
     def abandon(self, key: Key) -> bool:
-        """A process is told by the client's notification."""
+        """The client's notification cancels the request."""
         return False
 
     async def run(self, relay: Relay) -> None:
-        """Hand over its lines until it closes its standard output."""
+        """Pass on its lines until it closes its standard output."""
         await pump(self._chunks(), _MOST_BYTES, relay.from_server)
         self._silent.set()
 
@@ -96,12 +96,12 @@ class Process:
         assert self._process.stdin is not None
         self._process.stdin.close()
         if await self._gone(_GRACE):
-            # What it said at last is still in the pipe, which others may hold open.
+            # Its last output is still in the pipe, which other processes may keep open.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._silent.wait(), _GRACE)
 
     async def close(self) -> int:
-        """See that it and what it started are gone."""
+        """Make sure that it and everything it started are gone."""
         process = self._process
         if process.stdin is not None:
             process.stdin.close()
@@ -115,7 +115,7 @@ class Process:
             await self._gone(_GRACE, everything=True)
         transport = getattr(process, "_transport", None)
         if transport is not None:
-            transport.close()  # else it stays open for as long as something holds the pipes
+            transport.close()  # else it stays open as long as a process keeps the pipes open
         return self._status()
 
     def _status(self) -> int:
@@ -133,7 +133,7 @@ class Process:
         return 1
 
     def _signal(self, number: int) -> bool:
-        """Send this to it and to whatever it started; False when nothing of that is left."""
+        """Send this signal to it and to everything it started; False when none of that is left."""
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
@@ -141,7 +141,7 @@ class Process:
         return True
 
     async def _gone(self, seconds: float, *, everything: bool = False) -> bool:
-        # Not wait(): that also waits for whatever else holds its pipes.
+        # Not wait(), which also waits for all other processes that keep its pipes open.
         ends = asyncio.get_running_loop().time() + seconds
         while self._process.returncode is None or (everything and self._signal(0)):
             if asyncio.get_running_loop().time() >= ends:

@@ -1,7 +1,7 @@
 """This process's own standard input and output, without stopping the event loop.
 
 Each has a daemon thread: a descriptor that others share must not be made non-blocking, files and terminals cannot be
-polled alike, and a client that stopped reading must not keep this process from ending.
+polled in the same way, and a client that stopped reading must not prevent this process from ending.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ _AHEAD = 16
 
 
 class Lines:
-    """Cuts a stream of bytes into lines; one longer than ``most`` comes out cut short, so that whoever reads it refuses it.
+    """Splits a stream of bytes into lines; a line longer than ``most`` is returned truncated, so that its reader
+    refuses it.
 
     Args:
-        most: bytes of a line.
+        most: the most bytes of a line.
     """
 
     def __init__(self, most: int) -> None:
@@ -28,7 +29,7 @@ class Lines:
         self._line = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that end in this chunk, without their line feeds."""
+        """Return the lines that end in this chunk, without their line feeds."""
         *ended, rest = chunk.split(b"\n")
         lines = []
         for piece in ended:
@@ -42,15 +43,15 @@ class Lines:
         self._line += piece[: max(0, self._most + 1 - len(self._line))]
 
     def end(self) -> list[bytes]:
-        """What was left without a line feed."""
+        """Return the rest without a line feed."""
         return [bytes(self._line)] if self._line else []
 
 
 class Reading:
-    """What arrives at a descriptor.
+    """Reads a descriptor.
 
     Args:
-        descriptor: to read.
+        descriptor: the descriptor.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -75,7 +76,7 @@ class Reading:
                 return
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Each piece, until the other end closes."""
+        """Yield each piece, until the other end closes."""
         while chunk := await self._arrived.get():
             self._room.release()
             yield chunk
@@ -95,7 +96,7 @@ class Writing:
         threading.Thread(target=self._work, name="mcp-proxy-output", daemon=True).start()
 
     async def write(self, data: bytes) -> None:
-        """Write all of this. Raises ``OSError`` when nobody reads any more."""
+        """Write all of this. Raises ``OSError`` when the other end is closed."""
         done: asyncio.Future[None] = self._loop.create_future()
         self._waiting.put((data, done))
         await done
@@ -126,12 +127,12 @@ def _finish(done: asyncio.Future[None], failure: OSError | None) -> None:
 
 
 async def pump(chunks: AsyncIterator[bytes], most: int, take: Callable[[bytes], Awaitable[None]]) -> None:
-    """Hand over each line of a stream in turn.
+    """Pass on each line of a stream in turn.
 
     Args:
         chunks: the stream.
-        most: bytes of a line; a longer one is handed over cut short, one byte too long.
-        take: gets the line without its line feed.
+        most: the most bytes of a line; a longer one is passed on truncated, one byte too long.
+        take: receives the line without its line feed.
     """
     lines = Lines(most)
     async for chunk in chunks:

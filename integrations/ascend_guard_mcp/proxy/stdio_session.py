@@ -1,4 +1,4 @@
-"""A client on this process's standard input and output, for as long as it and its server are there."""
+"""A client on this process's standard input and output, connected to a server as long as both exist."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Connected(Server, Protocol):
-    """A server one can open and close."""
+    """A server that can be opened and closed."""
 
     async def open(self) -> None:
-        """Begin. Raises ``OSError``."""
+        """Start. Raises ``OSError``."""
         ...
 
     async def run(self, relay: Relay) -> None:
-        """Hand over what the server sends, until it ends."""
+        """Pass on what the server sends, until it ends."""
         ...
 
     async def finish(self) -> None:
-        """The client has gone: let the server end by itself for a few seconds. ``run`` goes on meanwhile."""
+        """The client disconnected: let the server end by itself for a few seconds. ``run`` continues meanwhile."""
         ...
 
     async def close(self) -> int:
-        """End it now, whatever it takes; its exit status, 0 when it was ended from here."""
+        """End it now, by force if needed; returns its exit status, 0 when it was ended from here."""
         ...
 
 
@@ -46,9 +46,9 @@ async def relayed(gate: ToolGate, server: Connected, log: Log, *, hide: bool = F
 
     Args:
         gate: decides.
-        server: what the client talks to.
-        log: gets lines for people; standard output carries the protocol alone.
-        hide: leave tools that are always denied out of lists.
+        server: the client's server.
+        log: receives lines for people; standard output carries only the protocol.
+        hide: remove tools that are always denied from lists.
 
     Returns:
         The exit status: 0, or 1 when the server failed.
@@ -84,7 +84,7 @@ async def relayed(gate: ToolGate, server: Connected, log: Log, *, hide: bool = F
 
 @contextmanager
 def _output() -> Iterator[int]:
-    """Standard output for the protocol alone: whatever else is printed meanwhile goes to standard error."""
+    """Reserve standard output for the protocol: everything else that is printed goes to standard error."""
     sys.stdout.flush()
     output = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
@@ -96,9 +96,9 @@ def _output() -> Iterator[int]:
 
 @contextmanager
 def signals(stopped: asyncio.Event) -> Iterator[None]:
-    """While in here, a signal to end sets this instead."""
+    """In this block, a signal to end sets the event instead."""
     loop = asyncio.get_running_loop()
-    # One that was ignored stays so, as under nohup.
+    # An ignored signal stays ignored, as under nohup.
     heard = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     for number in heard:
         loop.add_signal_handler(number, stopped.set)

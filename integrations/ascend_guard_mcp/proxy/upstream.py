@@ -1,4 +1,4 @@
-"""An MCP server that is reached by URL (streamable HTTP), for a client on standard input and output."""
+"""An MCP server with a URL (streamable HTTP), for a client on standard input and output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ascend_guard.errors import AscendError
 from ascend_guard.event_stream import Event, Events, one_line
 
-from .governed_calls import Background, Call, Log, turned_away
+from .governed_calls import Background, Log, ProxiedCall, turned_away
 from .jsonrpc import FAILED, INVALID_REQUEST, Key, Message, encode, key_of, responses
 from .mcp_headers import SESSION, VERSION, Parameters, learn, lists_tools, routing
 from .options import is_loopback
@@ -31,10 +31,11 @@ _FAREWELL = 2.0
 
 
 def connect(url: str, headers: Mapping[str, str]) -> httpx.AsyncClient:
-    """The way to an upstream server: no redirects, which might lead a credential astray, and no hurry."""
+    """Return the connection to an upstream server: without redirects, which might leak a credential, and with long
+    time-outs."""
     import httpx
 
-    # What goes to this machine, perhaps unencrypted, goes by no proxy of the environment.
+    # Requests to this machine, perhaps unencrypted, use no proxy of the environment.
     local = is_loopback(urlsplit(url).hostname or "")
     return httpx.AsyncClient(
         headers={**headers, "accept-encoding": "identity"},
@@ -49,9 +50,9 @@ class Upstream:
     """The session with one server.
 
     Args:
-        url: where it is.
-        headers: what every request carries, such as credentials.
-        log: gets what went wrong, for people.
+        url: its address.
+        headers: headers of every request, such as credentials.
+        log: receives failures, for people.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], log: Log) -> None:
@@ -68,18 +69,18 @@ class Upstream:
         self._relay: Relay
 
     async def open(self) -> None:
-        """Nothing is sent yet: the client's first message opens the session."""
+        """Send nothing yet: the client's first message opens the session."""
         self._http = connect(self._url, self._headers)
 
     async def run(self, relay: Relay) -> None:
-        """A server by URL does not end by itself."""
+        """Wait: a server with a URL does not end by itself."""
         self._relay = relay
         await self._ended.wait()
 
     # --- what the client sends ----------------------------------------------------------------------------------
 
-    async def send(self, message: Message, call: Call | None = None) -> None:
-        """A request is answered beside; anything else has been taken when this returns, by a server that is not stuck."""
+    async def send(self, message: Message, call: ProxiedCall | None = None) -> None:
+        """A request is answered later; any other message was accepted when this returns, unless the server hangs."""
         if message.method == "initialize":
             self._version, self._session = None, None
         asked = [key for key, _ in message.requests]
@@ -108,7 +109,7 @@ class Upstream:
         task.cancel()
         return True
 
-    async def _post(self, message: Message, call: Call | None = None) -> None:
+    async def _post(self, message: Message, call: ProxiedCall | None = None) -> None:
         import httpx
 
         asked = {key for key, _ in message.requests}
@@ -156,7 +157,7 @@ class Upstream:
     # --- what the server answers --------------------------------------------------------------------------------
 
     async def _stream(self, message: Message, response: httpx.Response, asked: set[Key]) -> None:
-        """Hand over a request's events until it is answered, resuming where the connection broke."""
+        """Pass on a request's events until it is answered; resume after a broken connection."""
         import httpx
 
         last: str | None = None
@@ -189,7 +190,7 @@ class Upstream:
                     yield event
 
     async def _arrived(self, message: Message | None, raw: bytes) -> set[Key]:
-        """Hand over one line; the keys of the requests it answers."""
+        """Pass on one line; return the keys of the requests that it answers."""
         answered: set[Key] = set()
         method = None if message is None else message.method
         for response in responses(raw):
@@ -206,7 +207,7 @@ class Upstream:
         return answered
 
     async def _failed(self, message: Message, response: httpx.Response) -> None:
-        """An error status: the error in it, or one that tells the status."""
+        """Handle an error status: pass on the error in it, or one that contains the status."""
         asked = [key for key, _ in message.requests]
         if not asked:
             self._log(f"the MCP server answered a message with status {response.status_code}")
@@ -225,11 +226,11 @@ class Upstream:
                 return
         why = f"the MCP server answered with status {response.status_code}"
         if 300 <= response.status_code < 400:
-            why += "; redirects are not followed: give its address itself"
+            why += "; redirects are not followed: use the target address"
         elif response.status_code == 404 and self._session is not None:
-            why += ": the session is over"
+            why += ": the session has ended"
         elif response.status_code in (401, 403):
-            why += ": give credentials by --header 'Authorization: env:NAME'"
+            why += ": pass credentials with --header 'Authorization: env:NAME'"
         away = turned_away(response.status_code)
         await self._relay.unanswered(asked, INVALID_REQUEST, why, turned_away=away)
 
@@ -244,7 +245,7 @@ class Upstream:
             try:
                 async with self._http.stream("GET", self._url, headers=self._sent(None, last)) as response:
                     if response.status_code >= 300 or _kind(response) != "text/event-stream":
-                        return  # a server need not offer this
+                        return  # a server need not support this
                     attempts = 0
                     async for event in _events(response):
                         last = event.id or last
@@ -258,7 +259,7 @@ class Upstream:
     # --- the end ------------------------------------------------------------------------------------------------
 
     async def finish(self) -> None:
-        """The client has gone: let what it asked for end for a moment."""
+        """The client disconnected: let its requests end for a moment."""
         if self._posts:
             await asyncio.wait([task for task, _ in self._posts.values()], timeout=_GRACE)
 

@@ -79,7 +79,7 @@ CREATE INDEX audit_action ON audit (action_id)
     WHERE action_id IS NOT NULL AND event <> 'submitted' AND event <> 'started' AND event <> 'completed';
 CREATE INDEX audit_organization ON audit (organization, seq) WHERE organization <> 'local';
 
-CREATE TABLE head (                       -- whoever writes locks its row: replicas take turns
+CREATE TABLE head (                       -- a process that writes locks its row: replicas take turns
     one integer PRIMARY KEY CHECK (one = 1),
     seq bigint NOT NULL,
     hash bytea NOT NULL,

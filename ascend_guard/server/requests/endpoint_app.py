@@ -1,8 +1,8 @@
 """One endpoint as an ASGI application.
 
-A request is admitted by its headers alone (who is it, may they, how often); only then its body is read, decoded to its
-endpoint's types, handled, and the answer encoded: on the event loop when that takes a moment, else in a lane. Whatever fails
-becomes the documented error body in one place.
+A request is first authenticated by its headers alone (caller, access, rate limit). Then its body is read, decoded to the
+endpoint's types and handled, and the answer encoded: on the event loop if that takes a moment, else in a lane. One place
+turns every failure into the documented error body.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _log = logging.getLogger("ascend_guard.server")
 _encode = msgspec.json.Encoder().encode
 
 
-class Desk:
-    """What all endpoints share: who may in, and how often.
+class EndpointContext:
+    """What all endpoints share: authentication and rate limits.
 
     Args:
-        services: what handlers may reach.
-        gate: who may in.
-        limiter: how often.
-        notices: where it is logged that a limit was hit.
+        services: what handlers may use.
+        gate: authenticates requests.
+        limiter: counts requests.
+        notices: logs reached limits.
     """
 
     def __init__(self, services: Services, gate: Gate, limiter: RateLimiter, notices: Notices) -> None:
@@ -62,7 +62,7 @@ class Desk:
     async def admit(
         self, scope: Scope, headers: dict[str, str], access: Access, extra: list[tuple[bytes, bytes]]
     ) -> Caller:
-        """Who asks, counted against their limits. Raises ``AuthenticationError`` and what else ``Gate.admit`` raises."""
+        """Return the caller, counted against the rate limits. Raises as ``Gate.admit``, and ``TooManyRequestsError``."""
         try:
             caller = await self.gate.admit(headers, access)
         except AuthenticationError:
@@ -73,7 +73,7 @@ class Desk:
                 self.notices.note(
                     "refused keys", client[0] if client else "?", "sends keys or tokens that are refused"
                 )
-                error.retry_after = 1.0  # published clients sleep that long before they tell of the wrong key
+                error.retry_after = 1.0  # published clients sleep that long before they report a wrong key
                 raise
             raise
         stopping = STOPPING.fullmatch(scope.get("path", "")) is not None
@@ -84,13 +84,13 @@ class Desk:
     def refused(
         self, error: AscendError, name: str, headers: dict[str, str], extra: list[tuple[bytes, bytes]]
     ) -> tuple[int, bytes]:
-        """The status and the body of a refusal; headers it needs are added to ``extra``."""
+        """Return the status and the body of a refusal; headers that it needs are added to ``extra``."""
         status, code, detail = classified(error)
         if status >= 500 and not isinstance(error, RequestRefused):
             _log.error("%s failed: %s", name, error)
         published = headers.get("user-agent", "").startswith("ascend-sdk/")
         if status == 409 and name == "register_agent" and published:
-            status = 400  # its clients read a duplicate's words from a 400 only
+            status = 400  # its clients read the text of a duplicate only from a 400
         if isinstance(error, RateLimitError):
             for header, value in getattr(error, "headers", {}).items():
                 extra.append((header.lower().encode(), value.encode()))
@@ -108,10 +108,10 @@ _Handle = Callable[[Services], Coroutine[Any, Any, bytes]]
 class Served:
     """One endpoint as an ASGI application."""
 
-    def __init__(self, endpoint: Endpoint, handler: Handler, desk: Desk) -> None:
+    def __init__(self, endpoint: Endpoint, handler: Handler, context: EndpointContext) -> None:
         self.endpoint = endpoint
         self._handler = handler
-        self._desk = desk
+        self._context = context
         self._decoder = Decoder(endpoint)
         self._light = endpoint.name in LIGHT
 
@@ -123,42 +123,42 @@ class Served:
         with traced(self.endpoint, headers, correlation) as span:
             try:
                 require_once(twice)
-                caller = await self._desk.admit(scope, headers, self.endpoint.access, extra)
+                caller = await self._context.admit(scope, headers, self.endpoint.access, extra)
                 answer = await self._answered(caller, scope, receive, headers, correlation)
                 status = self.endpoint.status
             except AscendError as error:
-                status, answer = self._desk.refused(error, self.endpoint.name, headers, extra)
+                status, answer = self._context.refused(error, self.endpoint.name, headers, extra)
             except Exception:
                 _log.exception("%s failed (%s)", self.endpoint.name, correlation)
                 unexpected = ServerError(
                     "Internal error. The server's log has the details under this correlation id."
                 )
-                status, answer = self._desk.refused(unexpected, self.endpoint.name, headers, extra)
+                status, answer = self._context.refused(unexpected, self.endpoint.name, headers, extra)
             span(status)
-        self._desk.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)
+        self._context.services.meter.answered(self.endpoint.name, status, time.perf_counter() - started)
         extra.append((b"x-correlation-id", correlation.encode()))
         await respond(send, status, answer, extra)
 
     async def _answered(
         self, caller: Caller, scope: Scope, receive: Receive, headers: dict[str, str], correlation: str
     ) -> bytes:
-        desk = self._desk
-        if not _announces_body(headers):  # then none is waited for
+        context = self._context
+        if not _announces_body(headers):  # then the server does not wait for one
             handle = partial(self._handled, caller, scope, b"", headers, correlation)
             return await (self._on_loop if self._light else self._in_lane)(caller, handle)
-        with desk.room.held(caller, headers):
+        with context.room.held(caller, headers):
             body = await read_body(receive, headers)
             handle = partial(self._handled, caller, scope, body, headers, correlation)
             light = self._light and len(body) <= SMALL
             return await (self._on_loop if light else self._in_lane)(caller, handle)
 
     async def _on_loop(self, caller: Caller, handle: _Handle) -> bytes:
-        self._desk.lanes.answers(caller)
-        return await handle(self._desk.services)
+        self._context.lanes.answers(caller)
+        return await handle(self._context.services)
 
     async def _in_lane(self, caller: Caller, handle: _Handle) -> bytes:
-        desk = self._desk
-        return await desk.lanes.run(caller, lambda: asyncio.run(handle(desk.apart)))
+        context = self._context
+        return await context.lanes.run(caller, lambda: asyncio.run(handle(context.apart)))
 
     async def _handled(
         self,

@@ -1,4 +1,4 @@
-"""Records of every kind that Python people use: the types of their fields, and how one is built from values."""
+"""Records of every usual kind: the types of their fields, and how to build one from values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ascend_guard.callables.type_hints import UNDECLARED, declared_types
 __all__ = ["NONE", "fields_of", "rebuilt"]
 
 NONE: Any = object()
-"""There is no such value."""
+"""Marks a missing value."""
 
 
 def fields_of(kind: type) -> dict[str, Any] | None:
-    """The declared types of a record's fields by name; None for what is no record."""
+    """Return the declared types of a record's fields by name; None if it is not a record."""
     pydantic = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     names: list[str]
     if pydantic is not None and issubclass(kind, pydantic):
@@ -37,20 +37,20 @@ def fields_of(kind: type) -> dict[str, Any] | None:
 
 
 def rebuilt(kind: Any, made: dict[str, Any], changed: dict[str, Any], own: Any) -> Any:
-    """A record.
+    """Build a record.
 
     Args:
         kind: its class.
         made: every field's value.
-        changed: those that differ from the caller's own.
-        own: the caller's own record; ``NONE`` when it had none of this class.
+        changed: the values that differ from the caller's own.
+        own: the caller's own record; ``NONE`` if there was none of this class.
     """
     if hasattr(kind, "model_validate"):
         record = kind.model_validate(
             {_alias(kind.model_fields[name], name): made[name] for name in made}, strict=True
         )
         if own is not NONE:
-            # Which fields were set decides what a partial update writes.
+            # Which fields were set determines what a partial update writes.
             record.model_fields_set.intersection_update(own.model_fields_set | changed.keys())
         return record
     if own is not NONE and dataclasses.is_dataclass(kind):

@@ -1,4 +1,4 @@
-"""Names that clients get wrong: what a field that is unknown was probably meant to be."""
+"""Names that clients get wrong: find the field that an unknown name probably means."""
 
 from __future__ import annotations
 
@@ -42,36 +42,36 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "tool": ("tool_name",),
     "workers": ("worker_agent_ids",),
 }
-"""What else clients call a field, with the fields that may be meant, the likeliest first."""
+"""Other names that clients use for a field, with the fields that may be meant, the most likely first."""
 
 _ALIKE = 0.85
-"""How alike two names are of which one is a slip of the other; one wrong letter of seven, or two of fourteen."""
+"""Similarity above which a name is a misspelling of another: one wrong letter of seven, or two of fourteen."""
 
 _RELATED = 0.5
-"""How alike the nearest name must be to be proposed to somebody whose request is refused anyway."""
+"""Least similarity of the nearest name for a suggestion in the message of a refused request."""
 
 LONGEST = 64
-"""Characters of a name that is compared. A longer one resembles no field."""
+"""The most characters of a name that is compared. A longer name is similar to no field."""
 
 
 def letters(name: str) -> str:
-    """A name without what differs between spellings: case, separators, and forms of the same character."""
+    """Return a name without the differences of spelling: case, separators, and forms of the same character."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
 
 
 def meant(name: str, known: tuple[str, ...]) -> str | None:
-    """The known name that ``name`` is a slip of or another word for; None when it is a name of its own.
+    """Return the known name that ``name`` misspells or replaces; None when it is a different name.
 
     Args:
-        name: one that is not among ``known``.
-        known: the names there are.
+        name: a name that is not in ``known``.
+        known: the known names.
     """
     return None if len(name) > LONGEST else _meant(name, known)
 
 
 @functools.lru_cache(maxsize=4096)
 def _meant(name: str, known: tuple[str, ...]) -> str | None:
-    # Clients send the same few names again and again. Long ones do not come here: they would fill the memory.
+    # Clients send the same few names repeatedly. Long ones are not cached: they would fill the memory.
     bare = letters(name)
     for field in known:
         if letters(field) == bare:
@@ -85,7 +85,7 @@ def _meant(name: str, known: tuple[str, ...]) -> str | None:
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name that is nearest to one that is refused; None when none is near."""
+    """Return the known name that is nearest to a refused one; None when none is near."""
     names = tuple(known)
     return meant(name, names) or _closest(letters(name[:LONGEST]), names, _RELATED)
 

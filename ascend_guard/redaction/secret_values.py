@@ -1,14 +1,14 @@
-"""Finding known secrets in free text, however other code has written them (promise 8).
+"""Find known secrets in free text, in all forms in which other code writes them (promise 8).
 
 1. Texts are compared without case and compatibility forms (Unicode NFKD, case folded).
 2. A text is read as it is, and with its escapes, percent-encoding, HTML entities, hexadecimal, base64 and lists of byte
-   values decoded. What was decoded is decoded once more, so two of these inside one another are found.
-3. A part of ``PART`` characters counts as much as the whole secret, wherever in the secret it is. When secrets have more
+   values decoded. Decoded text is decoded once more, so two nested encodings are found.
+3. A part of ``PART`` characters counts as much as the whole secret, at any place in the secret. If secrets have more
    than ``MOST_PARTS`` parts together, only both ends of each secret and longer parts are sure to be found.
-4. A secret under ``PART`` characters counts as a whole only. One under ``SHORTEST`` counts only as a whole word that is
-   not encoded: it would take too much out of other texts.
-5. The work is linear in the text and in the secrets: a text has a bounded number of decoded views, none is longer than
-   the text, and one pass over each looks for the parts of all secrets.
+4. A secret under ``PART`` characters counts only as a whole. One under ``SHORTEST`` counts only as a whole word that is
+   not encoded: otherwise too much would be removed from other texts.
+5. The work is linear in the text and in the secrets: a text has a limited number of decoded views, none is longer than
+   the text, and one pass over each searches for the parts of all secrets.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .decodings import Span, View, changed, decoded
 __all__ = ["MOST_PARTS", "PART", "SHORTEST", "find_secrets"]
 
 PART = 8
-"""Characters of a secret that are enough to be taken out."""
+"""How many characters of a secret are enough to be removed."""
 
 SHORTEST = 4
-"""Characters a secret must have to be found inside a word."""
+"""How many characters a secret must have to be found inside a word."""
 
 MOST_PARTS = 1 << 14
-"""Parts of secrets that are looked for. Of more, every second, third, ... is looked for."""
+"""The most parts of secrets that are searched for. If there are more, every second, third, ... is searched for."""
 
 
 def find_secrets(text: str, secrets: Sequence[str]) -> Iterator[Span]:
-    """Where a text shows a secret, or a long part of one: the start and stop of each place. They may overlap."""
+    """Yield the places where a text shows a secret, or a long part of one: start and stop. They may overlap."""
     wanted = _Wanted(secrets)
     if not wanted.sizes:
         return
@@ -50,7 +50,7 @@ def find_secrets(text: str, secrets: Sequence[str]) -> Iterator[Span]:
 class _Folds(dict[int, str]):
     def __missing__(self, code: int) -> str:
         apart = unicodedata.normalize("NFKD", chr(code))
-        # By capitals, for some letters have the same capital but fold differently: "i" and "ı".
+        # By capitals, because some letters have the same capital but fold differently: "i" and "ı".
         folded = unicodedata.normalize("NFKD", apart.upper().casefold())
         if len(self) < 4096:
             self[code] = folded
@@ -65,8 +65,8 @@ def _folded(text: str) -> str:
 
 
 def _unfolded(view: View, folded: str) -> View:
-    """A view with the folded text, in which places can be mapped back."""
-    if len(folded) == len(view.text):  # no letter becomes none
+    """Return a view with the folded text, in which places can be mapped back."""
+    if len(folded) == len(view.text):  # no letter becomes an empty text
         return view
     changes = (
         (at, at + 1, new)
@@ -83,7 +83,7 @@ class _Wanted:
     """The secrets and their parts, by length.
 
     Attributes:
-        sizes: for each length, the texts to find. Those of ``PART`` characters come with the secret and the place there.
+        sizes: for each length, the texts to find. Texts of ``PART`` characters have the secret and the place in it.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -104,12 +104,12 @@ class _Wanted:
             parts = self.sizes.setdefault(PART, {})
             for at in (*range(0, last, self._step), last):
                 part = folded[at : at + PART]
-                # Indentation is no secret, though there may be some in one.
+                # Indentation is not a secret, although a secret may contain some.
                 if not part.isspace() or folded.isspace():
                     parts.setdefault(part, (folded, at))
 
     def spans(self, view: View) -> Iterator[Span]:
-        """Where the view shows one of them, in the text of the view."""
+        """Yield the places where the view shows one of them, in the text of the view."""
         text = _folded(view.text)
         back: View | None = None
         for size, parts in self.sizes.items():
@@ -128,7 +128,7 @@ class _Wanted:
                     yield back.place(start, stop)
 
     def _grown(self, text: str, start: int, secret: str, at: int) -> Span:
-        """As much more of the secret as lies between two parts that are looked for."""
+        """Extend the place by as much of the secret as lies between two searched parts."""
         stop, end = start + PART, at + PART
         for _ in range(self._step):
             if start and at and text[start - 1] == secret[at - 1]:

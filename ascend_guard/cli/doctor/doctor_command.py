@@ -1,4 +1,4 @@
-"""``ascend-guard doctor``: what is configured, what is reachable, what is wrong and how to fix it."""
+"""``ascend-guard doctor``: check the configuration and what it reaches, and say how to fix problems."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .checks import Check, what_and_remedy
 if TYPE_CHECKING:
     from ascend_guard.config import Settings
 
-    from .tools import Tool
+    from .tool_checks import Tool
 
 _VARIABLES = {
     "ASCEND_POLICY": "the policy file",
     "ASCEND_DATABASE_URL": "the database",
     "ASCEND_SECRET_KEY": "the key of PostgreSQL's audit trail",
-    "ASCEND_DURABILITY": "what a decision survives",
-    "ASCEND_AGENT_ID": "the agent calls are made for",
+    "ASCEND_DURABILITY": "which failures a decision survives",
+    "ASCEND_AGENT_ID": "the agent of its calls",
     "ASCEND_AGENT_NAME": "its name for people",
-    "ASCEND_API_KEY": "the key of a server",
+    "ASCEND_API_KEY": "the API key for a server",
     "ASCEND_API_URL": "the address of a server",
     "ASCEND_WAITING": "how waiting calls are reported",
     "ASCEND_DEBUG": "tracebacks",
@@ -38,7 +38,7 @@ _VARIABLES = {
 
 
 def register(app: typer.Typer) -> None:
-    """Make it a command of the root."""
+    """Register it as a command of the root."""
     command(app, "doctor")(doctor)
 
 
@@ -47,7 +47,7 @@ AgentOption = Annotated[
     typer.Option(
         "--agent",
         metavar="MODULE:NAME",
-        help="Import this agent (or a function that makes it) and list its tools. May be given several times.",
+        help="Import this agent (or a function that returns it) and list its tools. May be repeated.",
     ),
 ]
 ServerOption = Annotated[
@@ -55,20 +55,23 @@ ServerOption = Annotated[
     typer.Option("--server", metavar="MODULE:NAME", help="The same for an MCP server."),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="With these: a tool that is not governed is wrong (status 1).")
+    bool,
+    typer.Option(
+        "--strict", help="With --agent or --server: an ungoverned tool is an error (exit status 1)."
+    ),
 ]
 
 
 def doctor(
     run: Run, agent: AgentOption = None, server: ServerOption = None, strict: StrictOption = False
 ) -> int:
-    """Look at everything: what is configured, what is reachable, what is wrong and how to fix it."""
+    """Check everything: what is configured, what is reachable, what is wrong and how to fix it."""
     if strict and not agent and not server:
-        raise typer.BadParameter("it needs an --agent or a --server to look at.", param_hint="--strict")
+        raise typer.BadParameter("it needs an --agent or a --server to check.", param_hint="--strict")
     checks: list[Check] = []
     tools: list[Tool] | None = None
-    if agent or server:  # first: what is imported may set variables, as it does in its own process
-        from .tools import look
+    if agent or server:  # first: imported code may set variables, as in its own process
+        from .tool_checks import look
 
         checks, tools = look(agent or [], server or [], strict=strict)
     checks = [*_here(), *_variables(), *_configuration(run), *checks]
@@ -111,13 +114,13 @@ def _say(run: Run, checks: list[Check], wrong: int, tools: list[Tool] | None) ->
         grid.add_row(Text.assemble((mark, colour), " ", check.name), detail)
     run.say(grid, "")
     if tools:
-        from .tools import table
+        from .tool_checks import table
 
         run.say(table(tools), "")
     if wrong:
-        run.say(Text(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong.", "bold red"))
+        run.say(Text(f"{wrong} {'problem was' if wrong == 1 else 'problems were'} found.", "bold red"))
     else:
-        run.say(Text("Nothing is wrong.", "bold green"))
+        run.say(Text("No problems were found.", "bold green"))
 
 
 def _here() -> Iterator[Check]:
@@ -151,12 +154,14 @@ def _variables() -> Iterator[Check]:
                 name, "wrong", f"is {os.environ[name]!r}", f"Set it to {', '.join(MODES)}, or unset it."
             )
         elif name in _VARIABLES:
-            value = masked(os.environ[name], secret=is_secret_name(name)) or "(empty: counts as not set)"
+            value = masked(os.environ[name], secret=is_secret_name(name)) or "(empty: treated as not set)"
             yield Check(name, "info", f"{value}  ({_VARIABLES[name]})")
         else:
             close = get_close_matches(name, _VARIABLES, n=1)
             remedy = f"Did you mean {close[0]}?" if close else ""
-            yield Check(name, "warning" if close else "info", "is set, and nothing here reads it", remedy)
+            yield Check(
+                name, "warning" if close else "info", "is set, but ascend-guard does not read it", remedy
+            )
 
 
 def _configuration(run: Run) -> Iterator[Check]:
@@ -179,7 +184,7 @@ def _configuration(run: Run) -> Iterator[Check]:
     yield Check("control plane", "ok", "embedded: decisions are made in the agent's process")
     yield _policy(settings)
     yield Check(
-        "agent", "info", settings.agent_id or "default-agent (unless a call or its scope says otherwise)"
+        "agent", "info", settings.agent_id or "default-agent (unless a call or its scope names another)"
     )
     yield _durability(settings.durability or options.get("durability") or "power")
     from ascend_guard.cli.databases import there
@@ -190,7 +195,7 @@ def _configuration(run: Run) -> Iterator[Check]:
         if there(path):
             yield from database(settings, path)
             return
-        yield Check("database", "info", f"{path}: not there yet, the first governed call makes it")
+        yield Check("database", "info", f"{path}: does not exist yet; the first governed call creates it")
         yield from place(path)
     except AscendError as error:
         yield Check("database", "wrong", *what_and_remedy(error))
@@ -234,7 +239,7 @@ def _policy(settings: Settings) -> Check:
         return Check(
             "policy",
             "warning",
-            "none is named: this command line can look and approve, but agents without one may do nothing",
+            "none is configured: these commands can read and approve, but agents without a policy may run nothing",
             "ascend-guard init, then set ASCEND_POLICY.",
         )
     try:
@@ -255,10 +260,10 @@ def _policy(settings: Settings) -> Check:
 def _durability(value: str) -> Check:
     meaning = {
         "power": "decisions survive a power cut",
-        "process": "decisions survive a crash of every process, but no power cut",
+        "process": "decisions survive a crash of every process, but not a power cut",
     }
     if value in meaning:
         return Check("durability", "ok", f"{value}: {meaning[value]}")
     return Check(
-        "durability", "wrong", f"{value!r} is no durability", "Set ASCEND_DURABILITY to power or process."
+        "durability", "wrong", f"{value!r} is not a durability", "Set ASCEND_DURABILITY to power or process."
     )

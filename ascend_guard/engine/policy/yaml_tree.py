@@ -1,7 +1,7 @@
-"""YAML text to a tree that knows its lines.
+"""Parse YAML text to a tree with line numbers.
 
-Built from the parser's events, because only they know quotes, anchors and tags, and because nothing is then
-ever constructed. Anchors, aliases, tags and second documents are refused.
+It is built from the parser's events, because only they contain quotes, anchors and tags, and because no object is
+constructed. Anchors, aliases, tags and second documents are refused.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import yaml
 __all__ = ["KINDS", "List", "Map", "Node", "Scalar", "Unreadable", "described", "read_tree", "shown"]
 
 KINDS = {"bool": "the boolean", "int": "the number", "float": "the number", "timestamp": "the date"}
-"""Kinds of scalars that are not text, in words."""
+"""The kinds of scalars that are not text, as words for messages."""
 
 _DEEPEST = 16
 
 
 class Scalar(NamedTuple):
-    """Text, what YAML takes it for (``str``, ``null``, a key of KINDS), and whether it is a ``|`` block."""
+    """The text, its YAML type (``str``, ``null``, a key of KINDS), and whether it is a ``|`` block."""
 
     line: int
     text: str
@@ -36,7 +36,7 @@ class List(NamedTuple):
 
 
 class Map(NamedTuple):
-    """A mapping, its keys neither checked nor made unique."""
+    """A mapping; its keys are neither checked nor made unique."""
 
     line: int
     pairs: list[tuple[Node, Node]]
@@ -46,7 +46,7 @@ Node = Scalar | List | Map
 
 
 class Unreadable(Exception):
-    """The one mistake after which nothing more can be read."""
+    """A mistake after which the file cannot be read any further."""
 
     def __init__(self, line: int, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -54,10 +54,10 @@ class Unreadable(Exception):
 
 
 def read_tree(text: str) -> Node:
-    """The one document in ``text``.
+    """Return the only document in ``text``.
 
     Raises:
-        Unreadable: it is not YAML, or uses what is refused here.
+        Unreadable: the text is not YAML, or uses a refused feature.
     """
     odd = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if odd:
@@ -95,7 +95,7 @@ def _line(event: yaml.Event) -> int:
 def _node(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
     line = _line(event)
     if depth > _DEEPEST:
-        raise Unreadable(line, "this is nested too deeply", "a rule is made of a few plain fields")
+        raise Unreadable(line, "this is nested too deeply", "a rule has a few plain fields")
     if isinstance(event, yaml.AliasEvent):
         remedy = "put a pattern that begins with * in quotes"
         raise Unreadable(line, f"*{shown(str(event.anchor))} is a YAML alias", remedy)
@@ -128,7 +128,7 @@ def _refuse_marks(event: yaml.ScalarEvent | yaml.CollectionStartEvent, line: int
 
 
 def _kind(plain: str) -> str:
-    """What YAML 1.1 takes unquoted text for: str, bool, int, float, null, timestamp."""
+    """Return the YAML 1.1 type of unquoted text: str, bool, int, float, null, timestamp."""
     for tag, pattern in yaml.SafeLoader.yaml_implicit_resolvers.get(plain[:1], ()):
         if pattern.match(plain):
             kind: str = tag.rpartition(":")[2]
@@ -141,7 +141,7 @@ def _yaml_remedy(problem: str, text: str, line: int) -> str:
     if "\t" in written[: len(written) - len(written.lstrip())]:
         return "indent with spaces, not tabs"
     if "mapping values" in problem:
-        return "put text that holds a colon in quotes, and check the indentation"
+        return "put text that contains a colon in quotes, and check the indentation"
     if "alphabetic or numeric" in problem:
         return "put a pattern that begins with * in quotes"
     if "cannot start any token" in problem:
@@ -150,13 +150,13 @@ def _yaml_remedy(problem: str, text: str, line: int) -> str:
 
 
 def shown(text: str) -> str:
-    """At most 60 printable characters of it, for a message."""
+    """At most 60 printable characters of the text, for a message."""
     text = "".join(c if c.isprintable() else "?" for c in text[:61])
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def described(node: Node) -> str:
-    """What it is, for a message."""
+    """A description of the node, for a message."""
     if isinstance(node, List):
         return "a list"
     if isinstance(node, Map):

@@ -1,10 +1,10 @@
-"""Which names of parameters, fields, keys and headers hold a secret (promise 8).
+"""Find out which names of parameters, fields, keys and headers hold a secret (promise 8).
 
-1. A name is read in one pass. One that is longer than ``LONGEST`` counts as secret: padding must not hide a word.
-2. Look-alike letters (full-width, accented, Cyrillic, Greek) count as the Latin letters they look like.
-3. A name is split into words at separators, digits and changes of case. A word that is several words run together
+1. A name is read in one pass. A name longer than ``LONGEST`` counts as secret: padding must not hide a word.
+2. Look-alike letters (full-width, accented, Cyrillic, Greek) count as the Latin letters that they resemble.
+3. A name is split into words at separators, digits and changes of case. A word that consists of several words
    (``dbpass``, ``hmackey``) is split into words of this module, or loses a known ending.
-4. Some words are secret wherever they stand (``password``), some in a phrase (``api_key``, ``card_number``), and some
+4. Some words are secret in any place (``password``), some in a phrase (``api_key``, ``card_number``), and some
    at the end of the name (``auth``, ``pass``). An ambiguous word alone (``key``, ``code``, ``url``) is not.
 5. A short name that ends in a word about a secret (``password_length``), or that asks about one (``has_password``), is
    not secret. Neither is a number of language-model tokens (``max_tokens``) or a cursor (``page_token``).
@@ -20,7 +20,7 @@ import unicodedata
 __all__ = ["LONGEST", "is_secret_name"]
 
 LONGEST = 256
-"""Most characters of a name that is read. What is longer is no name, so nothing is known about it."""
+"""The most characters of a name that is read. A longer text is not a name, so nothing is known about it."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -136,15 +136,15 @@ _MEMO: dict[str, bool] = {}
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a parameter, field, key or header of this name holds a secret, as far as a name can tell.
+    """Return whether a parameter, field, key or header of this name holds a secret, as far as the name shows.
 
     Any spelling counts (``db_password``, ``passwordHash``, ``X-API-Key``, ``dbpass``), and ``author``, ``secretary``
-    and ``max_tokens`` stay readable. In doubt it says yes. Linear in the name, and bounded by ``LONGEST``.
+    and ``max_tokens`` stay readable. In doubt it returns True. Linear in the name, and limited by ``LONGEST``.
     """
     known = _MEMO.get(name)
     if known is None:
         known = len(name) > LONGEST or _looks_secret(name)
-        # Keys may come from an agent's data: neither many nor long ones may fill the memory.
+        # Keys may come from an agent's data: neither many keys nor long ones may fill the memory.
         if len(name) <= 128:
             if len(_MEMO) >= 4096:
                 _MEMO.clear()
@@ -172,14 +172,14 @@ def _looks_secret(name: str) -> bool:
 
 
 def _latin(name: str) -> str:
-    # Marks, and characters that show nothing, separate no words.
+    # Marks, and invisible characters, separate no words.
     apart = unicodedata.normalize("NFKD", name.translate(_LATIN).replace("ß", "ss"))
     return "".join(sign for sign in apart if unicodedata.category(sign) not in ("Mn", "Cf"))
 
 
 # --- rule 3: splitting ------------------------------------------------------------------------------------------------
 
-# Patterns are compiled when first used: compiling them all takes longer than importing everything else.
+# Patterns are compiled at first use: compiling all of them takes longer than importing everything else.
 _WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]"
 _ENDING = r"([a-z]{2,}?)(token|secret|pass|cookie)(s?)"
 _ENGLISH = _words(
@@ -207,7 +207,7 @@ def _parts(word: str) -> list[str]:
 
 
 def _known_parts(word: str) -> list[str]:
-    """The fewest words of the vocabulary that make up this one, or nothing."""
+    """Return the fewest words of the vocabulary that form this one, or an empty list."""
     known, longest = _vocabulary(), _longest()
     best: list[list[str] | None] = [[]]
     for end in range(1, len(word) + 1):
@@ -234,7 +234,7 @@ def _vocabulary() -> frozenset[str]:
         | _words("user my root bind old new hash value pass auth")
     )
     plural = {f"{word}s" for word in ("key", "token", "secret", "code", "cookie", "credential")}
-    # Shorter ones make up too many ordinary words.
+    # Shorter ones form too many ordinary words.
     short = _words("db pg pw cc")
     return frozenset(word for word in words | plural if len(word) > 2 or word in short)
 
@@ -257,7 +257,7 @@ def _has_secret(spelled: list[str]) -> bool:
     for index, word in enumerate(words):
         if word in _SECRET or spelled[index] in _SECRET:
             return True
-        # As it is spelled as well: "redis" is no plural.
+        # As it is spelled, too: "redis" is not a plural.
         for first in {word, spelled[index]}:
             after = words[index + 1 : index + 3]
             if "_".join((first, *after[:1])) in _PHRASES or "_".join((first, *after)) in _PHRASES:

@@ -1,6 +1,6 @@
-"""The agent's tools, as an agent's developer writes them, and the policy that governs them.
+"""The agent's tools, as a developer writes them, and the policy that governs them.
 
-They act for real: on a SQLite database, in a folder, and on a payment service over HTTP.
+They really act: on a SQLite database, in a folder, and on a payment service over HTTP.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ rules:
     when: args.name.matches("^[a-z0-9]{1,40}[.]txt$") && args.all(name, name == "name") && risk.score < 50
     effect: allow
 
-  - name: tickets                     # what is called inside is judged too
+  - name: tickets                     # calls made inside it are judged too
     actions: [ticket_resolve]
     tools: [helpdesk]
     when: |
@@ -78,14 +78,14 @@ rules:
 Line = dict[str, str | float]
 
 PACE = 0.005
-"""Seconds between two rows of an export, so that there is something to stop."""
+"""Seconds between two rows of an export, so that there is time to stop it."""
 
 
 class Tools:
-    """What the agent can do.
+    """The agent's tools.
 
     Args:
-        world: what it does it to.
+        world: what they act on.
     """
 
     def __init__(self, world: World) -> None:

@@ -1,4 +1,4 @@
-"""A call's arguments as a tree: each value whole and in a column of its own, so none can pose as another."""
+"""A call's arguments as a tree: each value whole and in its own column, so that none can look like another."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MANY_LINES = 80
 
 
 class Brief:
-    """Leave out the rest of what is very long: all but eight lines of each value and eighty in all.
+    """Shorten long values: show eight lines of each value and eighty in all.
 
     Args:
-        command: what to type, or the key to press, for all of it.
+        command: what to type, or the key to press, to see everything.
     """
 
     def __init__(self, command: str) -> None:
@@ -33,7 +33,7 @@ class Brief:
         """Whether anything was left out so far."""
 
     def rest(self, left_out: str) -> Text:
-        """What stands in place of what is left out."""
+        """The text in place of what is left out."""
         from rich.text import Text
 
         self.hidden = True
@@ -45,8 +45,8 @@ class Tree:
 
     Args:
         value: named values.
-        edits: values an approver put in place of those of the same name.
-        brief: leave out what is very long.
+        edits: an approver's values, which replace those of the same name.
+        brief: how long values are shortened.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Tree:
             inside = _inside(value, width - rest.cell_len - label.cell_len)
             if inside is None:
                 yield from self._leaf(head, rest, label, _compact(value), width)
-            elif rest.cell_len > width // 2:  # no room to go on indenting
+            elif rest.cell_len > width // 2:  # no room for more indentation
                 yield from self._leaf(head, rest, label, _as_json(value), width)
             else:
                 for line in fold(label, max(8, width - head.cell_len)):
@@ -95,7 +95,7 @@ class Tree:
     def _leaf(
         self, head: Text, rest: Text, label: Text, value: Text, width: int, style: str = ""
     ) -> Iterator[Text]:
-        """A name and its value, the value in a column of its own."""
+        """A name and its value, with the value in its own column."""
         from rich.text import Text
 
         value.stylize_before(style)
@@ -117,7 +117,7 @@ class Tree:
 
 
 def unshown(count: int, brief: Brief) -> Text:
-    """What stands in place of text that was left out, and what to type for it."""
+    """The text in place of what was left out, with the command that shows it."""
     return brief.rest(f"{count:,} more characters")
 
 
@@ -128,7 +128,7 @@ def _name(name: str) -> Text:
 
 
 def _inside(value: Any, room: int) -> Sequence[tuple[str | int, Any]] | None:
-    """What lies inside a value that is better shown as branches; None for one that goes on its line."""
+    """The content of a value that is shown as branches; None for one that is shown on one line."""
     if isinstance(value, dict) and value and _wrapped(value) is None:
         return list(value.items())
     if isinstance(value, list) and not all(isinstance(item, int | float | None) for item in value):
@@ -149,14 +149,14 @@ def _compact(value: Any) -> Text:
 
 
 def _wrapped(value: Any) -> Text | None:
-    """The plain view of what JSON cannot say: ``{"$decimal": "1.10"}``."""
+    """The plain form of a value that JSON cannot express: ``{"$decimal": "1.10"}``."""
     if not isinstance(value, dict) or len(value) != 1:
         return None
     [(tag, content)] = value.items()
     if not tag.startswith("$") or not isinstance(content, str):
         return None
     if tag == "$opaque":
-        return shown(content, "magenta").append(" (an object whose content cannot be seen)", "italic")
+        return shown(content, "magenta").append(" (an object whose content cannot be read)", "italic")
     return (
         _quoted(content, "cyan")
         .append(f" ({'base64, ' if tag == '$bytes' else ''}")
@@ -171,7 +171,7 @@ def _as_json(value: Any) -> Text:
 
 
 def _quoted(text: str, style: str) -> Text:
-    """In quotes, with a line break of its own after every ``\\n`` in it."""
+    """The text in quotes, with a line break after every ``\\n`` in it."""
     from rich.text import Text
 
     quoted = Text().append('"', style)
@@ -188,7 +188,7 @@ def _backslashed(text: str) -> str:
 
 
 def fold(line: Text, width: int) -> list[Text]:
-    """Cut into lines of this width, after a space where there is one near the end. Nothing is left out."""
+    """Split into lines of this width, after a space if there is one near the end. Nothing is left out."""
     from rich.cells import cell_len
 
     plain = line.plain

@@ -1,4 +1,4 @@
-"""Single JSON values as Python values, strictly, and the constraints that are annotated beside a type."""
+"""Convert single JSON values to Python values, strictly, and check the constraints that are annotated with a type."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def unfit(where: str, expected: str) -> NoReturn:
 
 
 def untagged(value: Any, tag: str) -> Any:
-    """What stands in a container such as ``{"$bytes": ...}``; the value itself when it is none."""
+    """Return the content of a container such as ``{"$bytes": ...}``; the value itself when it is not one."""
     return value[tag] if type(value) is dict and value.keys() == {tag} else value
 
 
@@ -139,14 +139,14 @@ def _text_as(kind: type[T], value: Any, where: str, expected: str) -> T:
 
 
 def path(value: Any, kind: type[PurePath], given: Any, where: str) -> PurePath:
-    """A path, of the caller's class where that is one of the declared kind."""
+    """Return a path, of the caller's class if that is one of the declared kind."""
     if type(value) is not str:
         unfit(where, "a path")
     return type(given)(value) if isinstance(given, kind) else kind(value)
 
 
 def _nothing(value: Any, given: Any, where: str) -> None:
-    return value if value is None else unfit(where, "null: nothing is known of another type for it")
+    return value if value is None else unfit(where, "null: no other type is known for it")
 
 
 LEAVES: dict[type, Callable[[Any, Any, str], Any]] = {
@@ -164,7 +164,7 @@ LEAVES: dict[type, Callable[[Any, Any, str], Any]] = {
     UUID: _uuid,
     type(None): _nothing,
 }
-"""How a value of each type is read: the value, the caller's own where there is one, and the path for errors."""
+"""The converter of each type: it gets the value, the caller's own value or ``NONE``, and the path for errors."""
 
 _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "gt": (lambda value, limit: value > limit, "more than"),
@@ -176,11 +176,11 @@ _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "max_length": (lambda value, limit: len(value) <= limit, "of at most this length:"),
     "pattern": (lambda value, limit: re.search(limit, value) is not None, "text that matches"),
 }
-"""Constraints as msgspec's ``Meta``, annotated-types and pydantic's ``Field`` name them."""
+"""Constraints by their names in msgspec's ``Meta``, annotated-types and pydantic's ``Field``."""
 
 
 def require(value: Any, constraint: Any, where: str) -> None:
-    """Hold a converted value to what is annotated beside its type."""
+    """Check a converted value against the constraints that are annotated with its type."""
     for part in (constraint, *(getattr(constraint, "metadata", None) or ())):
         if isinstance(part, type) or value is None:
             continue

@@ -1,11 +1,12 @@
-"""The name of one tool call, by which the control plane knows that it has begun: in a thread each runs at most once.
+"""The name of one tool call, with which the control plane recognises it: in a thread each call runs at most once.
 
-LangGraph runs calls again: all calls of a node in which one was interrupted or failed, a task whose process died, a thread
-that is continued from an earlier checkpoint. The name is the same then, and another for every call that is meant anew:
+LangGraph repeats calls: all calls of a node in which one was interrupted or failed, a task whose process died, a thread
+that is continued from an earlier checkpoint. A repeated call has the same name, and every new call has another. The name
+consists of:
 
-1. The thread, so that conversations never share one.
+1. The thread, so that conversations never share a name.
 2. The graph's place in the graphs around it, by the names of nodes: task ids and counters change when a call is repeated.
-3. The id of the model's message, where the state has it: models give calls of later messages the same ids ("call_0").
+3. The id of the model's message, if the state has it: models reuse the ids of calls in later messages ("call_0").
 4. The id of the tool call.
 """
 
@@ -19,12 +20,13 @@ from langchain_core.messages import AIMessage
 
 
 def name_in_thread(configurable: Mapping[str, object], state: object, tool_call_id: object) -> str | None:
-    """The name of a tool call whose graph's state is known; None where there is no thread it could be repeated in.
+    """Return the name of a tool call if the state of its graph is known; None without a thread in which it could be
+    repeated.
 
     Args:
         configurable: the graph's configuration.
         state: the state of the node that runs the call.
-        tool_call_id: the model's.
+        tool_call_id: the model's id of the call.
     """
     thread = configurable.get("thread_id")
     if thread is None:
@@ -33,7 +35,7 @@ def name_in_thread(configurable: Mapping[str, object], state: object, tool_call_
 
 
 def name_in_task(configurable: Mapping[str, object], tool_call_id: object) -> str | None:
-    """The name of a tool call where only the task of the graph is known, which is the same when it runs again; None
+    """Return the name of a tool call if only the task of the graph is known, which stays the same when it runs again; None
     outside of a task."""
     thread, task = configurable.get("thread_id"), configurable.get("checkpoint_ns")
     if thread is None or not task:
@@ -42,7 +44,7 @@ def name_in_task(configurable: Mapping[str, object], tool_call_id: object) -> st
 
 
 def request_in_thread(configurable: Mapping[str, object], tool_call_id: object) -> str:
-    """The name of a tool call's request to a person (``Submit.call_id``): what was said of it holds for the thread, also
+    """Return the name of a tool call's request to a person (``Submit.call_id``): its decision is valid in the thread, also
     when the model makes the call again under its id."""
     return _name(str(configurable.get("thread_id")), str(tool_call_id))
 
@@ -53,7 +55,7 @@ def _name(*parts: object) -> str:
 
 
 def _nodes(configurable: Mapping[str, object]) -> list[str]:
-    """``outer:<task>|1|tools:<task>`` is ``["outer", "tools"]``."""
+    """Return the nodes of a task: ``outer:<task>|1|tools:<task>`` is ``["outer", "tools"]``."""
     parts = str(configurable.get("checkpoint_ns") or "").split("|")
     return [part.partition(":")[0] for part in parts if part and not part.isdigit()]
 
@@ -69,7 +71,7 @@ def _message_id(state: object, tool_call_id: object) -> str | None:
 
 
 def _lists(state: object) -> Iterator[Sequence[object]]:
-    """Whatever may hold the messages: the state itself, its ``messages``, or another of its fields."""
+    """Yield the lists that may hold the messages: the state itself, its ``messages``, or another of its fields."""
     if isinstance(state, list):
         yield state
         return

@@ -1,13 +1,13 @@
-"""uvicorn's HTTP protocol, so that what is read is exactly what was sent (promise 2), and one socket write for an answer.
+"""uvicorn's HTTP protocol, changed so that the server reads exactly what was sent (promise 2), with one write per answer.
 
-1. A request that asks for another protocol (``Upgrade: h2c``, which Java's client and ``curl --http2`` send) is an ordinary
-   request of HTTP/1: its body is read as its head says. The parser stops after such a head, drops the body, and takes what
-   follows for a new request. So the head is read a second time without the fields that ask for the upgrade (RFC 9110, 7.8:
-   a server may ignore them).
-2. What cannot be answered as an ordinary request (``CONNECT``, a WebSocket) is refused, and the connection closed.
-3. The head is what comes before the body. Fields that follow a body in chunks are not taken for the request's (RFC 9110,
-   6.5.1): what a proxy let through as a trailer must not say who asks.
-4. Heads are bounded, and so is everything else that is read and is no body: trailers, and what is said of chunks.
+1. A request for another protocol (``Upgrade: h2c``, which Java's client and ``curl --http2`` send) is an ordinary HTTP/1
+   request: its body is read as its head says. The parser stops after such a head, drops the body, and takes what follows
+   for a new request. So the head is parsed a second time without the upgrade fields (RFC 9110, 7.8: a server may ignore
+   them).
+2. A request that cannot be answered as an ordinary one (``CONNECT``, a WebSocket) is refused, and the connection closed.
+3. The head is what comes before the body. Trailer fields after a chunked body are not headers of the request (RFC 9110,
+   6.5.1): a trailer that a proxy passed on must not identify the caller.
+4. Heads are limited in size, and so is everything else that is not the body: trailers, and chunk extensions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ LARGEST_HEAD = 64 << 10
 
 
 class Protocol(HttpToolsProtocol):
-    """Gathers what is written in one turn of the event loop, for the second write took a fifth of the server's time."""
+    """Collects the writes of one turn of the event loop: the second write took a fifth of the server's time."""
 
     parser: httptools.HttpRequestParser  # None only after the connection, when nothing is read any more
 
     _unread = 0
-    """Bytes that came since the last part of a body, or since the request began."""
+    """Bytes since the last part of a body, or since the beginning of the request."""
 
     _in_head = True
     _moved = False
@@ -58,7 +58,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._advance()
-        if not self._upgrading:  # else the parser has only read the head
+        if not self._upgrading:  # else the parser has read only the head
             super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -84,7 +84,7 @@ class Protocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stopped:
                 if self.parser.get_method() == b"CONNECT" or b"websocket" in self._upgrades():
-                    self.send_400_response("There is no WebSocket here, and no tunnel (CONNECT).")
+                    self.send_400_response("WebSocket and CONNECT are not supported.")
                     return
                 data = data[stopped.args[0] :]
                 self.parser.feed_data(self._head_without_upgrade())
@@ -106,7 +106,7 @@ class Protocol(HttpToolsProtocol):
 
 
 _HOP = frozenset({b"upgrade", b"http2-settings"})
-"""The fields of a request for another protocol, which ``Connection`` names too."""
+"""The header fields of a request for another protocol, which ``Connection`` lists too."""
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -1,7 +1,7 @@
-"""Names of attributes, as strings of our own.
+"""Names of attributes, as plain strings.
 
-``gen_ai.*`` and ``error.type`` are those of the OpenTelemetry GenAI conventions ("Execute tool span",
-"Generative AI tool metrics"; in development), ``mcp.*`` of the MCP conventions. Their Python constants are
+``gen_ai.*`` and ``error.type`` are from the OpenTelemetry GenAI conventions ("Execute tool span",
+"Generative AI tool metrics"; in development), ``mcp.*`` from the MCP conventions. Their Python constants are
 deprecated.
 """
 

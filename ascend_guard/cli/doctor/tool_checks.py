@@ -1,4 +1,4 @@
-"""The tools of agents and servers that ``doctor`` is pointed at, and whether each is governed."""
+"""Find the tools of the agents and servers that ``doctor`` is given, and whether each is governed."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ Kind = Literal["agent", "server"]
 
 _FRAMEWORKS = {"agent": ("langchain", "langchain_core", "langgraph"), "server": ("mcp", "fastmcp")}
 _EXTRA = {"agent": "langchain", "server": "mcp"}
-_MENDS = {
+_REMEDIES = {
     "agent": "Put GovernanceMiddleware last in create_agent(middleware=[...]), or give the agent govern_tools(tools).",
-    "server": "Call govern_server(server) where the server is made.",
+    "server": "Call govern_server(server) where the server is created.",
 }
 _SHOWN, _LONGEST = 8, 60
 
 
 class Tool(NamedTuple):
-    """One tool, as a program is told of it: see ``ToolState`` of the packages that look."""
+    """One tool, for programs: see ``ToolState`` of the integrations."""
 
     name: str
     governed: bool
@@ -47,11 +47,11 @@ class Tool(NamedTuple):
 
 
 class _Unfit(Exception):
-    """What was named cannot be looked at.
+    """The target cannot be inspected.
 
     Args:
         what: why, in one line.
-        remedy: what to do.
+        remedy: how to fix it.
     """
 
     def __init__(self, what: str, remedy: str) -> None:
@@ -61,19 +61,19 @@ class _Unfit(Exception):
 
 
 class Look(NamedTuple):
-    """What came of looking at agents and servers; no tools at all where one could not be looked at."""
+    """The tools of agents and servers; none at all if one of them could not be inspected."""
 
     checks: list[Check]
     tools: list[Tool] | None
 
 
 def look(agents: list[str], servers: list[str], *, strict: bool) -> Look:
-    """Load what is named and find its tools. What is loaded prints to standard error, whatever it thinks.
+    """Import the targets and find their tools. Output of the imported code goes to standard error.
 
     Args:
         agents: as typed after ``--agent``: ``module:name`` or ``file.py:name``.
         servers: as typed after ``--server``.
-        strict: a tool that is not governed is wrong, and not only worth a warning.
+        strict: an ungoverned tool is an error, not only a warning.
     """
     checks: list[Check] = []
     tools: list[Tool] | None = []
@@ -98,7 +98,7 @@ def look(agents: list[str], servers: list[str], *, strict: bool) -> Look:
 
 
 def table(tools: list[Tool]) -> Table:
-    """The tools for people."""
+    """A table of the tools, for people."""
     from rich.text import Text
 
     from ascend_guard.cli.output import cell
@@ -117,21 +117,26 @@ def _judged(kind: Kind, target: str, tools: list[Tool], *, strict: bool) -> Chec
     loose = [tool.name for tool in tools if not tool.governed]
     count = "1 tool" if len(tools) == 1 else f"{len(tools)} tools"
     if not tools:
-        return Check("tools", "warning", f"{target}: none was found in it", "Is it what your program runs?")
+        return Check(
+            "tools",
+            "warning",
+            f"{target}: no tools were found in it",
+            "Is this the object that your program runs?",
+        )
     if not loose:
         return Check("tools", "ok", f"{target}: {count}, all governed")
     names = ", ".join(name if len(name) <= _LONGEST else name[:_LONGEST] + "…" for name in loose[:_SHOWN])
     names += ", …" if len(loose) > _SHOWN else ""
     run = "runs" if len(loose) == 1 else "run"
-    what = f"{target}: {len(loose)} of {count} {run} without being asked about: {_one_line(names)}"
-    return Check("tools", "wrong" if strict else "warning", what, _MENDS[kind])
+    what = f"{target}: {len(loose)} of {count} {run} without a decision: {_one_line(names)}"
+    return Check("tools", "wrong" if strict else "warning", what, _REMEDIES[kind])
 
 
 def _tools(kind: Kind, target: str, *, strict: bool) -> tuple[list[Tool], list[Check]]:
-    """The tools of one target, and what else is to be said about them."""
+    """The tools of one target, and further findings."""
     framework = _FRAMEWORKS[kind][0]
     if importlib.util.find_spec(framework) is None:
-        what = f"--{kind} looks at what is made with {framework}, which is not installed"
+        what = f"--{kind} inspects objects of {framework}, which is not installed"
         raise _Unfit(what, f"pip install 'ascend-guard[{_EXTRA[kind]}]'")
     thing = _made(_loaded(target), target)
     if kind == "server":
@@ -143,10 +148,8 @@ def _tools(kind: Kind, target: str, *, strict: bool) -> tuple[list[Tool], list[C
     found = agents.tools_of(thing, target)
     checks = [Check("tools", "warning", _one_line(warning)) for warning in found.warnings]
     if not found.complete:
-        what = (
-            f"{target}: not all of it was looked at, more than {agents.MOST:,} objects hang together with it"
-        )
-        remedy = "Keep data out of the variables its functions refer to."
+        what = f"{target}: only a part was inspected, because it refers to more than {agents.MOST:,} objects"
+        remedy = "Keep data out of the variables that its functions use."
         checks.append(Check("tools", "wrong" if strict else "warning", what, remedy))
     return [Tool(*state) for state in found.tools], checks
 
@@ -155,11 +158,13 @@ def _tools(kind: Kind, target: str, *, strict: bool) -> tuple[list[Tool], list[C
 
 
 def _loaded(target: str) -> Any:
-    """What ``module:name`` names."""
+    """Return the object that ``module:name`` names."""
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         example = f"{place or name or 'app'}:agent"
-        raise _Unfit(f"{target} names nothing in a module", f"Write module:name, such as {example}.")
+        raise _Unfit(
+            f"{target} does not name an object in a module", f"Write module:name, such as {example}."
+        )
     found: Any = _by_path(Path(place)) if place.endswith(".py") or os.sep in place else _by_name(place)
     owner = place
     for part in name.split("."):
@@ -167,7 +172,7 @@ def _loaded(target: str) -> Any:
             further = getattr(found, part)
         except AttributeError:
             raise _Unfit(f"{owner} has no {part}", _meant(part, found)) from None
-        except Exception as error:  # computed by somebody's code
+        except Exception as error:  # computed by code of the application
             raise _failed(target, error, "read") from error
         found, owner = further, f"{owner}{':' if owner == place else '.'}{part}"
     return found
@@ -179,7 +184,7 @@ def _meant(name: str, held: object) -> str:
     if close:
         return f"Did you mean {close[0]}?"
     own = [known for known in public if not isinstance(getattr(held, known, None), ModuleType | type)]
-    return f"It has: {', '.join(own[-_SHOWN:])}." if own else "It is empty: is the right file named?"
+    return f"It has: {', '.join(own[-_SHOWN:])}." if own else "It is empty: is this the right file?"
 
 
 def _by_name(name: str) -> ModuleType:
@@ -192,11 +197,9 @@ def _by_name(name: str) -> ModuleType:
         files = [path.stem for path in Path.cwd().glob("*.py")]
         close = get_close_matches(missing, files, n=1)
         remedy = (
-            f"Did you mean {close[0]}?"
-            if close
-            else "Go to the folder it is in, or write the path of its file."
+            f"Did you mean {close[0]}?" if close else "Run this in its folder, or write the path of its file."
         )
-        raise _Unfit(f"there is no module {missing} in {Path.cwd()}, nor installed", remedy) from None
+        raise _Unfit(f"there is no module {missing} in {Path.cwd()}, and none is installed", remedy) from None
     except (Exception, SystemExit) as error:
         raise _failed(name, error) from error
 
@@ -204,7 +207,7 @@ def _by_name(name: str) -> ModuleType:
 def _by_path(path: Path) -> ModuleType:
     if not path.is_file():
         file = path.with_name(path.name + ".py")
-        remedy = f"Did you mean {file}?" if file.is_file() else "See that the path is right."
+        remedy = f"Did you mean {file}?" if file.is_file() else "Check the path."
         raise _Unfit(f"there is no file {path}", remedy)
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
@@ -213,7 +216,7 @@ def _by_path(path: Path) -> ModuleType:
     name = path.stem if known is None else f"_ascend_guard_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
-        raise _Unfit(f"{path} is not a Python file", "Name the .py file it is in.")
+        raise _Unfit(f"{path} is not a Python file", "Name its .py file.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -224,11 +227,11 @@ def _by_path(path: Path) -> ModuleType:
 
 
 def _made(thing: Any, target: str) -> Any:
-    """The object itself: a function or class is called, what it promises is awaited."""
+    """Return the object itself: a function or class is called, an awaitable is awaited."""
     if type(thing) is not functools.partial and not inspect.isclass(thing) and not _is_plain_function(thing):
         return thing
     if needed := _needed(thing):
-        what = f"{target} is called with arguments ({', '.join(needed)}), which nobody gives here"
+        what = f"{target} needs arguments ({', '.join(needed)}), which are not available here"
         raise _Unfit(
             what, "Name the agent or server itself, or a function without arguments that returns it."
         )
@@ -240,7 +243,7 @@ def _made(thing: Any, target: str) -> Any:
 
 
 def _is_plain_function(thing: object) -> bool:
-    """Not a governed one: that is a tool, and is not called to look at it."""
+    """Return whether it is a plain function. A governed function is a tool, and is not called to inspect it."""
     return inspect.isroutine(thing) and type(thing).__module__ in ("builtins", "functools")
 
 
@@ -258,42 +261,47 @@ async def _awaited(promise: Any) -> Any:
 
 
 def _failed(what: str, error: BaseException, done: str = "imported") -> _Unfit:
-    """Why somebody's code could not be run, in one line, and what to do."""
+    """Describe in one line why imported code could not be run, and how to fix it."""
     if isinstance(error, SystemExit):
         return _Unfit(
-            f"{what} ends the process when it is {done}", 'Put what it runs under if __name__ == "__main__".'
+            f"{what} ends the process when it is {done}",
+            'Put the code that it runs under if __name__ == "__main__".',
         )
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     said = str(error)
     if isinstance(error, SyntaxError):
         place, said = f" at {error.filename}:{error.lineno}", error.msg
-    remedy = "Fix that, or set what it needs. It is imported as your program imports it."
+    remedy = "Fix the error, or set what the code needs. It is imported as in your program."
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
         extra = next(
             (_EXTRA[kind] for kind, tops in _FRAMEWORKS.items() if top in tops and top != "fastmcp"), None
         )
-        remedy = f"pip install 'ascend-guard[{extra}]'" if extra else f"Install what brings the module {top}."
+        remedy = (
+            f"pip install 'ascend-guard[{extra}]'"
+            if extra
+            else f"Install the package that contains the module {top}."
+        )
         if Path(f"{top}.py").is_file():
-            remedy = f"The file {top}.py here hides the package of that name: call it something else."
+            remedy = f"The file {top}.py here hides the package of that name: rename the file."
     return _Unfit(f"{what} cannot be {done}: {type(error).__name__}: {_one_line(said)}{place}", remedy)
 
 
 def _is_theirs(file: str) -> bool:
-    """Whether a file is neither Python's nor an installed package's nor this one: the reader can change it."""
+    """Return whether a file belongs to neither Python, nor an installed package, nor this one: the reader can change it."""
     places = {Path(place) for place in sysconfig.get_paths().values()}
     return not file.startswith("<") and file != __file__ and places.isdisjoint(Path(file).parents)
 
 
 def _one_line(text: str) -> str:
-    """A check has several lines only where we wrote them."""
+    """Return the text as one line. Only our own texts have several lines."""
     return " ".join(text.split())
 
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """Modules are looked for in the current directory first, as by ``python -m``."""
+    """Search modules in the current folder first, as ``python -m`` does."""
     before = list(sys.path)
     sys.path.insert(0, "")
     importlib.invalidate_caches()
@@ -305,7 +313,7 @@ def _importing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What is printed goes to standard error, also by programs and libraries that know no ``sys.stdout``."""
+    """Send all output to standard error, also from programs and libraries that do not use ``sys.stdout``."""
     sys.stdout.flush()
     kept: int | None = None
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The guard's own words on the wire: what it submits and reports, and what a server says it can do."""
+"""The wire format of governed calls: what is submitted and reported, and which features a server has."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ascend_guard.kill_switch import COUNTS_AS_ON, UNKNOWN
 from ascend_guard.model import OutcomeStatus
 
 NOT_JUDGED = "an approver edited the arguments, and this server cannot judge the edited call"
-"""Why an edited call does not run under a server that judges only what is submitted."""
+"""Why an edited call does not run on a server that judges only submitted calls."""
 
 LONGEST_ERROR = 10_000
-"""Characters of an error's text that are reported."""
+"""The most characters of an error's text that are reported."""
 
 
 class Features(msgspec.Struct, frozen=True):
-    """What a server does besides the documented API.
+    """A server's features besides the documented API.
 
     Args:
-        claims: it keeps permits, binds them to digests, and knows each agent's own kill switch.
-        stream: it pushes decisions and the kill switch.
-        outcomes: it takes several outcomes in one request.
-        once: it knows which named calls have begun.
+        claims: it keeps permits, binds them to digests, and has a kill switch for each agent.
+        stream: it pushes decisions and kill switches.
+        outcomes: it accepts several outcomes in one request.
+        once: it records which named calls have begun.
     """
 
     claims: bool = False
@@ -46,16 +46,16 @@ class _Deployment(msgspec.Struct):
 
 
 def features_of(body: bytes) -> Features:
-    """What the answer of ``/api/deployment-info`` says.
+    """Return the features in the answer of ``/api/deployment-info``.
 
     Raises:
-        ServerError: it is not that answer.
+        ServerError: the body is not such an answer.
     """
     try:
         named = msgspec.json.decode(body, type=_Deployment).features
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ServerError(
-            "The control plane's /api/deployment-info cannot be understood. Check that ASCEND_API_URL is an Ascend server's "
+            "The control plane's /api/deployment-info cannot be read. Check that ASCEND_API_URL is an Ascend server's "
             "address."
         ) from error
     claims = "claims" in named
@@ -65,10 +65,10 @@ def features_of(body: bytes) -> Features:
 
 
 def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any]:
-    """The body that submits an action (REST API document, "Submit Action").
+    """Return the body that submits an action (REST API document, "Submit Action").
 
     Raises:
-        ConfigurationError: its caller repeats the call, and the server does not know which calls have begun.
+        ConfigurationError: its caller repeats the call, and the server does not record which calls have begun.
     """
     action = effect.action
     if effect.call_id is not None and effect.once is not None and not features.once:
@@ -82,7 +82,7 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
     if features.claims:
         body |= {
             "digest": effect.digest,
-            "parked": effect.parked,
+            "detached": effect.detached,
             "repeatable": effect.repeatable,
             "runner": runner,
         }
@@ -103,7 +103,7 @@ def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any
 
 
 def claiming(effect: Claim, runner: str) -> dict[str, Any]:
-    """The body that takes a permit; with the whole call as it will run, where an approver edited it."""
+    """Return the body that takes a permit; with the whole call as it will run, if an approver edited it."""
     body: dict[str, Any] = {"digest": effect.digest, "running": effect.running, "runner": runner}
     if effect.once is not None:
         body["once"] = effect.once
@@ -117,17 +117,17 @@ def claiming(effect: Claim, runner: str) -> dict[str, Any]:
 
 
 def not_judged(effect: Claim) -> AuthorizationDeniedError:
-    """An edited call on a server that judges only what is submitted."""
+    """The error for an edited call on a server that judges only submitted calls."""
     return AuthorizationDeniedError(
         f"Blocked: action {effect.action_id} did not run, because {NOT_JUDGED}.",
         action_id=effect.action_id,
         reason=NOT_JUDGED,
-        remedy="Deny the action there and say what to change; the agent can then call with other arguments.",
+        remedy="Deny the action there and say what to change; the agent can then make another call.",
     )
 
 
 def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
-    """The endpoint's name and the body that say what came of an action."""
+    """Return the endpoint's name and the body that report an outcome."""
     outcome = effect.outcome
     completed = outcome.status is OutcomeStatus.COMPLETED
     body: dict[str, Any] = {
@@ -137,7 +137,7 @@ def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
         "duration_ms": round(outcome.duration * 1000, 3),
     }
     if not completed:
-        # The published API knows nothing between the two. What cannot be said to have completed is reported as failed.
+        # The published API has only completed and failed. An outcome that is not surely completed is reported as failed.
         body["error"] = (
             outcome.error or f"{outcome.status.value}: {outcome.detail or 'not followed to its end'}"
         )
@@ -149,7 +149,7 @@ def outcome_request(effect: Settle) -> tuple[str, dict[str, Any]]:
 
 
 def outcome_item(effect: Settle) -> dict[str, Any]:
-    """The same among several outcomes."""
+    """Return the same as one of several outcomes."""
     outcome = effect.outcome
     item: dict[str, Any] = {
         "action_id": effect.action_id,
@@ -166,9 +166,9 @@ def outcome_item(effect: Settle) -> dict[str, Any]:
 
 
 def nobody_knows(effect: AwaitDecision, error: AscendError) -> KillSwitchError:
-    """The end of a wait whose server stays away; ``error`` is what it last failed with."""
+    """The error that ends a wait when the server stays unavailable; ``error`` is its last failure."""
     return KillSwitchError(
-        f"Blocked: action {effect.action_id} did not run. The control plane has not been heard of for a while, so "
+        f"Blocked: action {effect.action_id} did not run. The control plane has not answered for a while, so "
         f"{COUNTS_AS_ON} ({error}) Check that the server runs, then call again.",
         action_id=effect.action_id,
         reason=UNKNOWN,
