@@ -330,3 +330,18 @@ def test_a_body_is_sent_as_json() -> None:
     effects, _ = steps(ask("POST"))
     assert json.loads(sends(effects)[0].body or b"") == BODY
     assert sends(effects)[0].headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("repeated", [None, "", "asc_2", "ASC_1", "asc_1, asc_2"])
+def test_an_answer_to_another_request_is_not_used(status: int, repeated: str | None) -> None:
+    """Where the server repeats correlation ids, another one, or none, is an error that names the proxy; and it is final."""
+    headers = {} if repeated is None else {"x-correlation-id": repeated}
+    other = Answer(status, headers, b"{}")
+    effects, end = steps(ask(echoed=True), other, other)
+    assert len(sends(effects)) == 1
+    assert isinstance(end, errors.ServerError)
+    assert "X-Correlation-ID" in str(end)
+    assert steps(ask(), other)[1] is other  # a platform of the documented API alone need not repeat it
+    own = Answer(status, {"x-correlation-id": "asc_1"}, b"{}")
+    assert steps(ask(echoed=True), own)[1] is own

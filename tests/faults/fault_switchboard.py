@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fault_server import Exchange, Fault, FaultServer, Received, whole
@@ -68,6 +68,9 @@ STATUSES = (
 LOST = ("reset unread", "reset", "hang up", "silent", "garbage")
 """What can happen to a request before the server has it, or to its answer after."""
 
+REPLAYED = "replayed"
+"""The answer to an earlier request of the same kind, as from a cache that takes no notice of the method."""
+
 BROKEN = ("truncated", "half", "huge", "html", "gzip", "malformed", "drip", "not text")
 """What can become of an answer."""
 
@@ -87,6 +90,18 @@ class Step:
     reached: bool = False
 
 
+_REPEATED = ("x-correlation-id",)
+"""Headers of an answer that are passed on."""
+
+
+class Told(NamedTuple):
+    """An answer of the server."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
 class Switchboard:
     """Stands between the guard and the server at ``upstream``."""
 
@@ -95,6 +110,7 @@ class Switchboard:
         self._people = people
         self._steps: deque[Step] = deque()
         self._local = threading.local()
+        self._earlier: dict[str, Told] = {}
         self._server = FaultServer()
         self.url = self._server.url
         self.stream = "pass"
@@ -116,15 +132,24 @@ class Switchboard:
         step = self._steps.popleft() if self._steps else Step()
         for event in step.events:
             self._people(event)
+        path = request.path.partition("?")[0]
+        earlier = self._earlier.get(path)
         if step.fault and not step.reached:
-            return self._fail(exchange, step.fault, 200, b'{"detail":"made up"}')
-        status, body = self._forward(request)
-        if step.fault:
-            return self._fail(exchange, step.fault, status, body)
-        exchange.send(whole(status, body))
+            told = Told(
+                200, b'{"detail":"made up"}', dict.fromkeys(_REPEATED, request.headers.get(_REPEATED[0], ""))
+            )
+        else:
+            told = self._forward(request)
+            if told.status == 200:
+                self._earlier[path] = told
+        if step.fault == REPLAYED:
+            told = earlier or told
+        elif step.fault:
+            return self._fail(exchange, step.fault, told)
+        exchange.send(whole(*told))
         return True
 
-    def _forward(self, request: Received) -> tuple[int, bytes]:
+    def _forward(self, request: Received) -> Told:
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = http.client.HTTPConnection(
@@ -135,20 +160,22 @@ class Switchboard:
         headers = {name: value for name, value in request.headers.items() if name in kept}
         connection.request(request.method, request.path, request.body or None, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        repeated = {name: value for name in _REPEATED if (value := answer.headers.get(name))}
+        return Told(answer.status, answer.read(), repeated)
 
-    def _fail(self, exchange: Exchange, fault: str, status: int, body: bytes) -> bool:
+    def _fail(self, exchange: Exchange, fault: str, told: Told) -> bool:
+        status, body, repeated = told
         if fault.isdigit():
-            exchange.send(whole(int(fault), body, {"Location": "http://127.0.0.1:9/"}))
+            exchange.send(whole(int(fault), body, {**repeated, "Location": "http://127.0.0.1:9/"}))
             return True
         if fault in MUTATIONS:
             try:
-                told = json.loads(body)
+                right = json.loads(body)
             except ValueError:
-                told = {}
-            exchange.send(whole(status, MUTATIONS[fault](told if isinstance(told, dict) else {})))
+                right = {}
+            exchange.send(whole(status, MUTATIONS[fault](right if isinstance(right, dict) else {}), repeated))
             return True
-        data = whole(status, body)
+        data = whole(*told)
         if fault in ("reset", "reset unread"):
             exchange.reset()
         elif fault == "silent":
@@ -163,13 +190,15 @@ class Switchboard:
         elif fault == "huge":
             exchange.send(data.replace(b"Content-Length: ", b"Content-Length: 9999", 1))
         elif fault == "html":
-            exchange.send(whole(status, b"<html>please sign in</html>", {"Content-Type": "text/html"}))
+            exchange.send(
+                whole(status, b"<html>please sign in</html>", {**repeated, "Content-Type": "text/html"})
+            )
         elif fault == "gzip":
-            exchange.send(whole(status, gzip.compress(body), {"Content-Encoding": "gzip"}))
+            exchange.send(whole(status, gzip.compress(body), {**repeated, "Content-Encoding": "gzip"}))
         elif fault == "malformed":
-            exchange.send(whole(status, body[:-2] + b"]"))
+            exchange.send(whole(status, body[:-2] + b"]", repeated))
         elif fault == "not text":
-            exchange.send(whole(status, b"\xff\xfe" + body))
+            exchange.send(whole(status, b"\xff\xfe" + body, repeated))
         elif fault == "drip":
             for byte in data:
                 exchange.send(bytes([byte]))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 from fault_server import FaultServer, certificates
-from fault_switchboard import BROKEN, LOST, MUTATIONS, STATUSES, Step, Switchboard
+from fault_switchboard import BROKEN, LOST, MUTATIONS, REPLAYED, STATUSES, Step, Switchboard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import Serving, serving
@@ -23,7 +23,7 @@ from ascend_guard.client.guard.feed import MISSED
 from ascend_guard.client.http.exchange import Retry
 from ascend_guard.engine import audit
 
-FAULTS = (*map(str, STATUSES), *MUTATIONS, *LOST, *BROKEN)
+FAULTS = (*map(str, STATUSES), *MUTATIONS, *LOST, *BROKEN, REPLAYED)
 EXAMPLES = {"quick": 250, "ci": 600, "full": 8000}[PROFILE]
 TIMEOUT = 0.25
 
@@ -174,6 +174,21 @@ def test_each_fault_at_each_step(town: Town, fault: str, reached: bool, at: int)
     finally:
         plane._outbox._closing.set()
         plane.close()
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+def test_an_answer_to_an_earlier_call_is_no_permit(town: Town, awaited: bool) -> None:
+    """The same call twice; a cache answers the second one's submission, or kill switch, with what the first one got."""
+    town.people("release")
+    for at, blocked in ((1, "KillSwitchError"), (2, "ServerError")):
+        plane = town.plane(push=False)
+        try:
+            assert _play(town, plane, Made(10, False, ()), awaited) == "done"
+            steps = (*[Step()] * (at - 1), Step((), REPLAYED, True))  # the features are known by now
+            assert _play(town, plane, Made(10, False, steps), awaited) == blocked
+        finally:
+            plane._outbox._closing.set()
+            plane.close()
 
 
 def test_killed_means_nothing_runs(town: Town) -> None:

@@ -40,6 +40,7 @@ def ask(
     retry: Retry = DOCUMENTED,
     deadline: float | None = None,
     until: float | None = None,
+    echoed: bool = False,
 ) -> Exchange[Answer]:
     """Send a request to an endpoint of the table, by its name.
 
@@ -54,6 +55,7 @@ def ask(
         retry: which failures are retried.
         deadline: a time of the identity's clock.
         until: the time by which pauses must end; by default the identity's own.
+        echoed: as in ``exchange``.
     """
     endpoint = BY_NAME[name]
     raw = encoded(endpoint, body)
@@ -73,6 +75,7 @@ def ask(
             deadline=deadline,
             until=api.clock() + api.retry_for if until is None else until,
             timeout=api.timeout,
+            echoed=echoed,
             clock=api.clock,
         )
     )
@@ -132,7 +135,7 @@ def decided(answer: Answer, asked: str | None = None) -> ActionResult:
 
 
 def kill_switch_asked(
-    api: Identity, agent_id: str | None, end: float = math.inf
+    api: Identity, agent_id: str | None, end: float = math.inf, *, echoed: bool = False
 ) -> Exchange[KillSwitchState]:
     """Return the state of the kill switch from the server. Any unclear answer is an error, and counts as on.
 
@@ -143,7 +146,9 @@ def kill_switch_asked(
     """
     deadline = min(end, api.clock() + ANSWER_SECONDS)
     query = {"agent_id": agent_id}
-    answer = yield from ask(api, "get_kill_switch", query=query, retry=LOST_CONNECTION, deadline=deadline)
+    answer = yield from ask(
+        api, "get_kill_switch", query=query, retry=LOST_CONNECTION, deadline=deadline, echoed=echoed
+    )
     if answer.status != 200:
         raise ServerError(f"The control plane answered {answer.status} but 200 was expected.")
     return kill_switch_of(answer.body)

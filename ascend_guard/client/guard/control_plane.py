@@ -2,8 +2,9 @@
 
 REST API document, "Fail-Closed Reference Implementations": the kill switch is checked before every action, 402 means that
 the kill switch is on, 429 and 503 are retried after a wait, and everything else blocks. Our own server (``features`` in
-``/api/deployment-info``) has a pushed stream with kill switches and decisions, and gives out the permits itself. Any other
-server is polled, and its permits are used once in this process.
+``/api/deployment-info``) has a pushed stream with kill switches and decisions, gives out the permits itself, and repeats
+each request's correlation id. An answer that a proxy took from its cache or from another request is therefore not used
+(promise 3). Any other server is polled, and its permits are used once in this process.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import asyncio
 import queue
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -247,30 +249,43 @@ class RemoteControlPlane:
             self._feed.start()
         return self._features
 
+    def _ask(
+        self,
+        features: Features,
+        name: str,
+        *,
+        body: dict[str, Any] | None = None,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+        deadline: float | None = None,
+    ) -> Exchange[Answer]:
+        """Send a request of the flow. Where the server repeats correlation ids, an answer must have this request's."""
+        return ask(
+            self._api,
+            name,
+            body=body,
+            parameters=parameters,
+            retry=self._retry,
+            deadline=deadline,
+            echoed=features.echo,
+        )
+
     def _check_kill_switch(self, effect: CheckKillSwitch) -> Exchange[KillSwitchState]:
         features = yield from self._known()
         # A platform without kill switches for single agents answers for the organization.
         agent_id = effect.action.agent_id if features.claims else None
-        return (yield from kill_switch_asked(self._api, agent_id))
+        return (yield from kill_switch_asked(self._api, agent_id, echoed=features.echo))
 
     def _submit(self, effect: Submit) -> Exchange[ActionResult]:
         features = yield from self._known()
         body = wire_format.submission(effect, features, self.runner)
-        answer = yield from ask(
-            self._api, "submit_action", body=body, key=uuid.uuid4().hex, retry=self._retry
-        )
+        answer = yield from self._ask(features, "submit_action", body=body)
         return decided(answer) if features.claims else self._grants.keep(decided(answer))
 
     def _status(self, effect: AwaitDecision) -> Exchange[ActionResult]:
         features = yield from self._known()
-        answer = yield from ask(
-            self._api,
-            "get_action_status",
-            parameters={"action_id": effect.action_id},
-            retry=self._retry,
-            # A decision that arrives meanwhile is not delayed for long.
-            deadline=self._api.clock() + ANSWER_SECONDS,
-        )
+        # A decision that arrives meanwhile is not delayed for long.
+        deadline, path = self._api.clock() + ANSWER_SECONDS, {"action_id": effect.action_id}
+        answer = yield from self._ask(features, "get_action_status", parameters=path, deadline=deadline)
         result = decided(answer, effect.action_id)
         return result if features.claims else self._grants.keep(result)
 
@@ -282,9 +297,7 @@ class RemoteControlPlane:
                 raise wire_format.not_judged(effect)
             return self._grants.take(effect.action_id)
         path, body = {"action_id": effect.action_id}, wire_format.claiming(effect, self.runner)
-        answer = yield from ask(
-            self._api, "claim_action", parameters=path, body=body, key=uuid.uuid4().hex, retry=self._retry
-        )
+        answer = yield from self._ask(features, "claim_action", parameters=path, body=body)
         return decided(answer, effect.action_id)
 
     def _withdraw(self, effect: Withdraw) -> Exchange[None]:
@@ -292,7 +305,7 @@ class RemoteControlPlane:
         if features.claims:
             body: dict[str, Any] = {"reason": effect.reason}
             path = {"action_id": effect.action_id}
-            yield from ask(self._api, "withdraw_action", parameters=path, body=body, retry=self._retry)
+            yield from self._ask(features, "withdraw_action", parameters=path, body=body)
             return
         self._grants.drop(effect.action_id)
         outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {effect.reason}")
@@ -363,7 +376,9 @@ class RemoteControlPlane:
         state = self._known_state(agent_id)
         if state is None:
             features = yield from self._known()
-            state = yield from kill_switch_asked(self._api, agent_id if features.claims else None)
+            state = yield from kill_switch_asked(
+                self._api, agent_id if features.claims else None, echoed=features.echo
+            )
         if not is_off(state):
             return state
         return (yield from self._status(effect))

@@ -33,12 +33,14 @@ class Features(msgspec.Struct, frozen=True):
         stream: it pushes decisions and kill switches.
         outcomes: it accepts several outcomes in one request.
         once: it records which named calls have begun.
+        echo: each answer repeats the ``X-Correlation-ID`` of its request.
     """
 
     claims: bool = False
     stream: bool = False
     outcomes: bool = False
     once: bool = False
+    echo: bool = False
 
 
 class _Deployment(msgspec.Struct):
@@ -58,10 +60,9 @@ def features_of(body: bytes) -> Features:
             "The control plane's /api/deployment-info cannot be read. Check that ASCEND_API_URL is an Ascend server's "
             "address."
         ) from error
-    claims = "claims" in named
-    return Features(
-        claims, claims and "stream" in named, claims and "outcomes" in named, claims and "once" in named
-    )
+    if "claims" not in named:
+        return Features()
+    return Features(*(name in named for name in Features.__struct_fields__))
 
 
 def submission(effect: Submit, features: Features, runner: str) -> dict[str, Any]:

@@ -145,6 +145,7 @@ def exchange(
     deadline: float | None = None,
     until: float | None = None,
     timeout: float | None = None,
+    echoed: bool = False,
     random: Callable[[], float] = _random.random,
     clock: Callable[[], float] = time.monotonic,
 ) -> Exchange[Answer]:
@@ -164,6 +165,7 @@ def exchange(
         deadline: a moment of ``clock`` by which it ends, with all attempts.
         until: a moment of ``clock`` by which pauses end; without it and a deadline, ``RETRY_FOR`` from now.
         timeout: seconds one attempt may take, if less than what is left until the deadline.
+        echoed: whether the server repeats ``X-Correlation-ID``. An answer without this request's own is not this request's.
         random: from 0 to 1, for the jitter.
         clock: seconds.
 
@@ -197,6 +199,8 @@ def exchange(
             if not isinstance(answer, Answer):
                 raise ServerError(f"{endpoint.name}: the driver of this exchange gave no answer.")
             if answer.status in _SUCCESS:
+                if echoed and answer.headers.get("x-correlation-id") != sent.get("X-Correlation-ID"):
+                    raise _of_another_request(endpoint)
                 return answer
             failure = failure_of(endpoint, answer, sent, None if action_id is None else str(action_id))
             if answer.status not in worth:
@@ -209,6 +213,13 @@ def exchange(
             raise failure
         yield Pause(pause, f"{endpoint.name} is sent again in {pause:.0f} s: {failure}")
     raise ValidationError("Retry.attempts must be at least 1.")
+
+
+def _of_another_request(endpoint: Endpoint) -> ServerError:
+    return ServerError(
+        f"{endpoint.name}: the answer does not repeat the X-Correlation-ID of this request, so it may belong to another. "
+        "A proxy before the server may answer from a cache, confuse answers, or remove the header. Repair the proxy."
+    )
 
 
 def encoded(endpoint: Endpoint, body: Any) -> bytes | None:

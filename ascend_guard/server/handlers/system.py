@@ -16,9 +16,10 @@ FEATURES = [
     "idempotency",
     "stream",
     "once",
+    "echo",
 ]
 """``claims``, ``outcomes`` and ``stream`` tell our client to take permits, to report outcomes together, and not to poll;
-``once``, that a named call begins at most once."""
+``once``, that a named call begins at most once; ``echo``, that each answer repeats its request's ``X-Correlation-ID``."""
 
 
 async def health(request: Request[None, None]) -> ServerHealth:
