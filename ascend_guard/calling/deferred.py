@@ -20,9 +20,9 @@ from typing import Any, TypeVar, cast
 from ascend_guard.errors import not_run
 
 from .execution import Execution
-from .followed import Again
-from .fronts import followed
-from .handed_back import DATA, Way, found, holds_work
+from .followed_methods import followed
+from .followed_objects import Again
+from .result_kinds import DATA, Way, found, holds_work
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from ascend_guard.errors import AuthorizationDeniedError, ConfigurationError, Va
 
 from .bound_call import BoundCall
 from .declarations import Options, ToolDeclaration, options
-from .discarded import is_thrown_away
+from .discarded_results import is_thrown_away
 from .execution import Execution
 from .governable import require_governable
 from .stand_in import ANNOTATIONS, stand_in

@@ -16,7 +16,7 @@ from ascend_guard.model import Permit
 
 from .bound_call import BoundCall
 from .declarations import Declaration, options
-from .discarded import caller_of, is_thrown_away, line_of
+from .discarded_results import caller_of, is_thrown_away, line_of
 from .execution import Execution
 
 _WRITE = "Write: with guard(...) as permit:"

@@ -15,7 +15,7 @@ from ascend_guard.errors import ConfigurationError, ValidationError
 from ascend_guard.flow import OnPending
 from ascend_guard.model import Permit
 
-from .discarded import is_thrown_away
+from .discarded_results import is_thrown_away
 
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager  # so that type checkers accept it as a decorator, too

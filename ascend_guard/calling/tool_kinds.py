@@ -12,8 +12,8 @@ from ascend_guard.errors import AscendError, ConfigurationError
 
 from .deferred import adrain, concluded, drain, follow, stopped
 from .execution import Execution
-from .handed_back import DATA
 from .refusals import refusal
+from .result_kinds import DATA
 from .scope import current, restore
 
 Args = tuple[object, ...]

@@ -19,7 +19,7 @@ from .command import DatabaseOption, JsonOption, PolicyOption
 from .commands import actions, approvals, audit, init, keys, kill_switch, mcp_proxy, policy, serve, token
 from .context import Declined, Refusal, error_record
 from .doctor import doctor_command as doctor
-from .helping import simplify
+from .option_types import simplify
 from .output import OUTPUT, Unwritable, give_up, open_streams, printing
 
 _OF_SEVERAL_LINES = ("ConfigurationError", "PolicyError")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ascend_guard.config import Settings
     from ascend_guard.engine.control_plane import EmbeddedControlPlane
-    from ascend_guard.store.sqlite.beside import Beside
+    from ascend_guard.store.sqlite.switch_without_database import Beside
 
 _SLOW = 0.5
 
@@ -105,7 +105,7 @@ class Run:
         settings = self.settings()
         if settings.remote or settings.postgres or self._to_be_made():
             return None
-        from ascend_guard.store.sqlite.beside import Beside
+        from ascend_guard.store.sqlite.switch_without_database import Beside
 
         path, options = settings.database()
         durability: Any = settings.durability or options.get("durability") or "power"
@@ -226,7 +226,7 @@ class Run:
     def stream(self, lines: Iterable[Text]) -> None:
         """Print a list line by line, through a pager if it is longer than the screen; nothing with ``--json``."""
         if not self.json:
-            from .screen.listing import print_lines
+            from .screen.columns import print_lines
 
             self._said = True
             print_lines(self.out, lines)

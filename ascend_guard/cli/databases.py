@@ -42,7 +42,7 @@ def used(reader: Reader) -> bool:
 
 def no_policy(policy: Path) -> Refusal:
     """The refusal for a policy file that does not exist; it names the nearest one. ``policy`` is absolute."""
-    from .nearby import near
+    from .nearby_files import near
 
     return Refusal(
         f"There is no policy file at {policy}. Name the file that your agents use with --policy or ASCEND_POLICY, best "
@@ -53,14 +53,14 @@ def no_policy(policy: Path) -> Refusal:
 
 def nowhere(missing: Path) -> Refusal:
     """The refusal for a database that does not exist."""
-    from .nearby import near
+    from .nearby_files import near
 
     return Refusal(f"{nothing_yet(str(missing))} {near(missing).said(policy=False)}", 1)
 
 
 def never_used(place: str) -> Refusal:
     """The refusal for a database that no agent has used."""
-    from .nearby import near
+    from .nearby_files import near
 
     more = "" if "://" in place else " " + near(Path(place)).said(policy=False)
     return Refusal(

@@ -41,7 +41,7 @@ from .limit_log import Notices
 from .metrics import Meter
 from .openapi import document
 from .requests.asgi import Receive, Scope, Send, correlation_of, heads, require_once, respond
-from .requests.doors import Streams
+from .requests.connection_limits import Streams
 from .requests.endpoint_app import EndpointContext, Served
 from .stream import stream
 from .webhooks.delivery import DeliveryWorker

@@ -13,8 +13,8 @@ import uvicorn
 from ascend_guard.errors import ConfigurationError
 
 from .app import Server
+from .requests.connection_limits import Doors, room_for_connections
 from .requests.connections import READ_ON, Bounds, Connection
-from .requests.doors import Doors, room_for_connections
 
 GRACE = 10
 """Seconds for requests in progress when the server is asked to stop."""

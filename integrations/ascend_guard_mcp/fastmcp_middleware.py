@@ -15,11 +15,11 @@ from fastmcp.tools.base import Tool, ToolResult
 
 from ascend_guard.errors import AscendError, ConfigurationError
 
+from .approved_call import admit, carry_out, passed_on, taken
 from .caller import caller_of
 from .gate import GateOptions, refusal
 from .governed_handlers import Governance
-from .passage import admit, carry_out, passed_on, taken
-from .rounds import Round
+from .input_rounds import Round
 
 _listing: ContextVar[tuple[object, ...]] = ContextVar("ascend_guard_mcp_listing", default=())
 

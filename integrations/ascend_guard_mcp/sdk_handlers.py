@@ -10,11 +10,11 @@ from typing import Any
 
 from ascend_guard.errors import AscendError
 
+from .approved_call import admit, carry_out
 from .caller import caller_of
 from .gate import refusal
 from .governed_handlers import Governance, Wrap
-from .passage import admit, carry_out
-from .rounds import Round
+from .input_rounds import Round
 
 Handler = Callable[..., Awaitable[Any]]
 

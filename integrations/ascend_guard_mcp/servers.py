@@ -9,10 +9,10 @@ from typing import Any, NoReturn, TypeVar, Unpack
 
 from ascend_guard.errors import AscendError, ConfigurationError
 
+from .approved_call import admit, carry_out, taken
 from .caller import NOBODY
 from .gate import GateOptions, refusal
 from .governed_handlers import Governance, GovernedHandlers
-from .passage import admit, carry_out, taken
 from .sdk_handlers import is_first_major, wraps
 
 S = TypeVar("S")

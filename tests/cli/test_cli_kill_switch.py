@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ascend_guard.cli.commands.killing import closest
+from ascend_guard.cli.commands.kill_switch_on import closest
 from ascend_guard.errors import KillSwitchError
 from ascend_guard.store.sqlite.store import SQLiteStore
 

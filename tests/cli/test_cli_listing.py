@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from ascend_guard.cli.output import cell
-from ascend_guard.cli.screen.listing import Column, Listing, Row
-from ascend_guard.cli.screen.walking import walk
+from ascend_guard.cli.screen.action_pages import walk
+from ascend_guard.cli.screen.columns import Column, Listing, Row
 
 texts = st.text(st.sampled_from("aé漢🙂 \x1b"), max_size=40)
 

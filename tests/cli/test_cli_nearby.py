@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ascend_guard.cli import main, nearby
+from ascend_guard.cli import main, nearby_files
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 AGENT = """
@@ -91,16 +91,16 @@ def test_what_running_agents_use_is_named(shop: Any, tmp_path: Path, monkeypatch
         assert agent.stdout is not None
         assert agent.stdout.readline() == "1\n"
         database = app / ".ascend" / "ascend.db"
-        assert database in nearby.in_use_now()
+        assert database in nearby_files.in_use_now()
         monkeypatch.setenv("ASCEND_POLICY", "ascend-policy.yaml")
         answer = shop.run("kill-switch on")
         assert answer.code == 1
         assert str(database) in answer.err
         assert "in use by running processes: " in answer.err
-        told = shop.run("kill-switch", "on", "--json", "--database-url", nearby.url_of(database)).json
+        told = shop.run("kill-switch", "on", "--json", "--database-url", nearby_files.url_of(database)).json
         assert (told["reached"], told["processes"], told["agents"]) == (True, 1, ["default-agent"])
         agent.communicate()
-    assert database not in nearby.in_use_now()
+    assert database not in nearby_files.in_use_now()
 
 
 def test_it_looks_at_few_folders_of_a_large_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_it_looks_at_few_folders_of_a_large_place(tmp_path: Path, monkeypatch: p
     for number in range(3000):
         (tmp_path / f"folder-{number:04}" / "inner").mkdir(parents=True)
     monkeypatch.setattr(os, "scandir", scandir)
-    nearby.near(tmp_path / "folder-0000" / "ascend-policy.yaml")
+    nearby_files.near(tmp_path / "folder-0000" / "ascend-policy.yaml")
     assert 0 < len(set(looked)) <= 600
     assert len(looked) <= 1300, "a folder is read for what is in it, and once more for its policies"
 

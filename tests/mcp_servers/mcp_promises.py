@@ -661,7 +661,7 @@ def test_the_clients_name_is_kept_short() -> None:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A database of the test's own; clients pause between rounds, so there are fewer of them here."""
-    monkeypatch.setattr("ascend_guard_mcp.rounds.ROUNDS", 3)
+    monkeypatch.setattr("ascend_guard_mcp.input_rounds.ROUNDS", 3)
     one = World(tmp_path)
     yield one
     one.close()

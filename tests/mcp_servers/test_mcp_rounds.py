@@ -11,7 +11,7 @@ from typing import Any
 import mcp.types as types
 import pytest
 from ascend_guard_mcp import govern_server
-from ascend_guard_mcp.rounds import ROUNDS, Round
+from ascend_guard_mcp.input_rounds import ROUNDS, Round
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import Client, MCPError

@@ -25,8 +25,8 @@ from ascend_guard.errors import ConflictError, StoreError
 from ascend_guard.flow import Begin, Submit
 from ascend_guard.model import AgentAction, RunningCall
 from ascend_guard.store import writer
-from ascend_guard.store.sqlite.beside import Beside
 from ascend_guard.store.sqlite.store import SQLiteStore
+from ascend_guard.store.sqlite.switch_without_database import Beside
 
 AGENT = Path(__file__).with_name("barrier_agent.py")
 KILLS = {"quick": 40, "ci": 120, "full": 1000}[PROFILE]

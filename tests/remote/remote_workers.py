@@ -132,7 +132,7 @@ def forks_while_it_waits(url: str, key: str) -> None:
     """A child that is forked while another thread of the parent holds every lock there is."""
     plane = plane_of(url, key)
     assert refunded(plane, 1) == "ran"
-    with plane._feed._lock, plane._outbox._lock, plane._grants._lock:
+    with plane._feed._lock, plane._outbox._lock, plane._permits._lock:
         child = os.fork()
     if child == 0:
         say(refunded(plane, 2))

@@ -15,7 +15,7 @@ from serving import Serving, serving
 from world import eventually
 
 from ascend_guard.server.handling import ServerSettings
-from ascend_guard.server.requests import connections, doors
+from ascend_guard.server.requests import connection_limits, connections
 
 SUBMIT = "/api/v1/actions/submit"
 BODY = b'{"agent_id":"my-agent","agent_name":"A","action_type":"orders_read","resource":"r","tool_name":"t"}'
@@ -192,7 +192,7 @@ def test_all_connections_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The process keeps files for its database: connections are refused before they run out, and the log says so."""
-    monkeypatch.setattr(doors, "_OTHER_FILES", 1 << 30)
+    monkeypatch.setattr(connection_limits, "_OTHER_FILES", 1 << 30)
     with (
         caplog.at_level(logging.WARNING),
         serving(tmp_path / "a.db", settings=ServerSettings(connections_per_address=99)) as server,

@@ -22,9 +22,9 @@ from simulation import ROOT
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import ConflictError, KillSwitchError, NotFoundError, StoreError
-from ascend_guard.store.sqlite.beside import Beside
 from ascend_guard.store.sqlite.store import SQLiteStore
 from ascend_guard.store.sqlite.switch_file import switch_path
+from ascend_guard.store.sqlite.switch_without_database import Beside
 
 Damaging = Callable[[Path], object]
 
@@ -152,7 +152,7 @@ def test_a_damaged_file_in_two_processes(tmp_path: Path) -> None:
 
 _FULL = """
 import resource, sys
-from ascend_guard.store.sqlite.beside import Beside
+from ascend_guard.store.sqlite.switch_without_database import Beside
 from pathlib import Path
 beside = Beside(Path(sys.argv[1]), "process")
 size = Path(sys.argv[1] + ".switch").stat().st_size
@@ -184,7 +184,7 @@ def test_kills_of_many_processes_at_once(tmp_path: Path) -> None:
     """Nothing is torn or lost, whoever folds: each is in the trail once, and all must be released."""
     plane = opened(tmp_path)
     code = (
-        "import sys, pathlib\nfrom ascend_guard.store.sqlite.beside import Beside\n"
+        "import sys, pathlib\nfrom ascend_guard.store.sqlite.switch_without_database import Beside\n"
         "b = Beside(pathlib.Path(sys.argv[1]), 'process')\n"
         "for n in range(20): b.kill('local', sys.argv[2], f'fire {n}', 'ann')\n"
         "b.followed(lambda store: None)"

@@ -17,7 +17,7 @@ from store_kinds import NOW, insert
 from ascend_guard.errors import StoreError
 from ascend_guard.store.failures import BESIDE
 from ascend_guard.store.sqlite.store import SQLiteStore
-from ascend_guard.store.sqlite.watched import Watched
+from ascend_guard.store.sqlite.watched_files import Watched
 
 
 def delete(path: Path) -> None:

@@ -92,9 +92,9 @@ def _lines(
     """Yield the list as it is read, and below it the number of actions."""
     from rich.text import Text
 
-    from ascend_guard.cli.screen.lists import action_lines
+    from ascend_guard.cli.screen.action_lists import action_lines
+    from ascend_guard.cli.screen.action_pages import walk
     from ascend_guard.cli.screen.lookup import OUTCOMES
-    from ascend_guard.cli.screen.walking import walk
 
     count = 0
 
@@ -141,7 +141,7 @@ def show(run: Run, action_id: Annotated[str, typer.Argument(metavar="ID", help="
     details = details_of(run, action_id)
     run.emit(full_record(details))
     if not run.json:
-        from ascend_guard.cli.screen.listing import as_lines
+        from ascend_guard.cli.screen.columns import as_lines
         from ascend_guard.cli.screen.views import action_view, timeline
 
         trail = timeline(details.trail, run.out.width)

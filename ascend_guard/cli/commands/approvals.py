@@ -57,9 +57,9 @@ def _lines(run: Run, plane: EmbeddedControlPlane, limit: int, offset: int) -> It
     """Yield the pending actions as they are read, and below them what to do next."""
     from rich.text import Text
 
-    from ascend_guard.cli.screen.lists import pending_lines
+    from ascend_guard.cli.screen.action_lists import pending_lines
+    from ascend_guard.cli.screen.action_pages import walk
     from ascend_guard.cli.screen.views import switch_banner
-    from ascend_guard.cli.screen.walking import walk
 
     width, count, last = run.out.width, 0, 0
 
@@ -211,7 +211,7 @@ def watch(
     ] = True,
 ) -> None:
     """Watch pending actions live, and decide them. In a pipe or with --json: one line for each new pending action."""
-    from .watch import follow
+    from .approvals_watch import follow
 
     follow(run, interval, bell=bell)
 

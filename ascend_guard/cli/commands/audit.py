@@ -13,7 +13,7 @@ import typer
 from ascend_guard.cli.command import command
 from ascend_guard.cli.context import Refusal, Run
 from ascend_guard.cli.files import write_file
-from ascend_guard.cli.screen.trail import looking
+from ascend_guard.cli.screen.database_snapshot import looking
 
 if TYPE_CHECKING:
     from ascend_guard.engine.audit import Report

@@ -126,7 +126,7 @@ def list_(run: Run, organization: OrganizationOption = LOCAL) -> None:
     if run.json:
         return
     from ascend_guard.cli.output import ago, cell, shown
-    from ascend_guard.cli.screen.listing import Column, Listing, Row
+    from ascend_guard.cli.screen.columns import Column, Listing, Row
 
     if not found:
         run.say(

@@ -53,24 +53,24 @@ def on(
 
     The exit status is 1, although the switch is on, when it stops no agent that is known here.
     """
-    from . import killing
+    from . import kill_switch_on
 
     who = approver()
     try:
-        turned = killing.turn_on(run, agent, reason or f"{who} turned it on without a reason", who)
+        turned = kill_switch_on.turn_on(run, agent, reason or f"{who} turned it on without a reason", who)
     except Refusal as refusal:
         raise Refusal(f"NOT stopped. {refusal.message}", refusal.code) from None
     except StoreError as error:
         if error.message.startswith(("NOT stopped", "The kill switch")):  # it states the switch
             raise
         raise StoreError(f"NOT stopped. {error.message}", remedy=error.remedy) from error
-    run.emit(_record(turned.killed) | killing.record(turned))
+    run.emit(_record(turned.killed) | kill_switch_on.record(turned))
     run.named()
-    doubt = killing.doubt(turned)
+    doubt = kill_switch_on.doubt(turned)
     if doubt is not None and not run.json:
         run.warn(doubt)
-    run.line(killing.headline(turned))
-    run.say(*killing.view(turned))
+    run.line(kill_switch_on.headline(turned))
+    run.say(*kill_switch_on.view(turned))
     return 0 if turned.certain else 1
 
 
@@ -84,7 +84,7 @@ def off(
     yes: YesOption = False,
 ) -> None:
     """Turn the kill switch off. Shows why agents were stopped and asks for confirmation."""
-    from .killing import command as typed
+    from .kill_switch_on import command as typed
 
     how = typed("off", agent).removeprefix("ascend-guard ")
     if not yes:
@@ -117,7 +117,7 @@ def status(run: Run, agent: AgentOption = None) -> int:
     """Show who is stopped, since when and why. The exit status is 1 when that is no agent that is known here."""
     from ascend_guard.cli.databases import never_used
 
-    from .killing import asked, standing, unknown
+    from .kill_switch_on import asked, standing, unknown
 
     run.require_database()
     processes = run.others()

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ascend_guard.cli.screen.trail import looking
+from ascend_guard.cli.screen.database_snapshot import looking
 from ascend_guard.errors import AscendError
 
 from .checks import Check, what_and_remedy
@@ -106,8 +106,8 @@ def database(settings: Settings, path: Path) -> Iterator[Check]:
 def _openable(settings: Settings, path: Path) -> Check:
     """Check whether an agent can open it. It is opened as agents open it, so all their checks are made."""
     from ascend_guard.store.migrations import steps
-    from ascend_guard.store.sqlite.beside import briefly
     from ascend_guard.store.sqlite.store import SQLiteStore
+    from ascend_guard.store.sqlite.switch_without_database import briefly
 
     def opening() -> SQLiteStore:
         store = settings.store()

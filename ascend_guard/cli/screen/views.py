@@ -18,8 +18,8 @@ from ascend_guard.cli.output import ago, badge, cell, moment, risk, shown, times
 from ascend_guard.engine.policy import Requirement
 from ascend_guard.model import KillSwitchState
 
+from .action_lists import deadline, history_lines, state_of
 from .argument_tree import Brief, Tree, fold, unshown
-from .lists import deadline, history_lines, state_of
 from .lookup import Details
 
 if TYPE_CHECKING:

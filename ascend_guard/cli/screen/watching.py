@@ -14,13 +14,13 @@ from rich.text import Text
 from ascend_guard.cli.context import approver
 from ascend_guard.cli.output import shown
 
+from .action_lists import pending_listing, pending_row
+from .action_pages import with_lines
 from .decision import LEFT, Changes, Decision, hints
-from .lists import pending_listing, pending_row
 from .lookup import listed
 from .review import longest_waiting
 from .terminal import DOWN, END, ENTER, ESCAPE, GONE, HOME, PAGE_DOWN, PAGE_UP, UP, Terminal
 from .views import switch_banner
-from .walking import with_lines
 
 if TYPE_CHECKING:
     from ascend_guard.cli.context import Run

@@ -52,9 +52,9 @@ from ascend_guard.processes import renewed_in_children
 
 from . import wire_format
 from .feed import Feed, LastWord, News
-from .grants import Grants, Underway
 from .outbox import Outbox
 from .outcomes import Outcomes, reported
+from .process_permits import ProcessPermits, Underway
 from .waiting import Inbox, Listen, Waiting, aplay, play
 from .wire_format import Features
 
@@ -151,7 +151,7 @@ class RemoteControlPlane:
     def renew(self) -> None:
         """Start as a separate process, with its own approvals. Called automatically in forked children."""
         self.runner = uuid.uuid4().hex
-        self._grants = Grants()
+        self._permits = ProcessPermits()
 
     def close(self) -> None:
         """Send what is still to be sent, and close the connections. It may be called twice."""
@@ -279,7 +279,7 @@ class RemoteControlPlane:
         features = yield from self._known()
         body = wire_format.submission(effect, features, self.runner)
         answer = yield from self._ask(features, "submit_action", body=body)
-        return decided(answer) if features.claims else self._grants.keep(decided(answer))
+        return decided(answer) if features.claims else self._permits.keep(decided(answer))
 
     def _status(self, effect: AwaitDecision) -> Exchange[ActionResult]:
         features = yield from self._known()
@@ -287,7 +287,7 @@ class RemoteControlPlane:
         deadline, path = self._api.clock() + ANSWER_SECONDS, {"action_id": effect.action_id}
         answer = yield from self._ask(features, "get_action_status", parameters=path, deadline=deadline)
         result = decided(answer, effect.action_id)
-        return result if features.claims else self._grants.keep(result)
+        return result if features.claims else self._permits.keep(result)
 
     def _claim(self, effect: Claim) -> Exchange[ActionResult]:
         features = yield from self._known()
@@ -295,7 +295,7 @@ class RemoteControlPlane:
             if effect.edits:
                 yield from self._withdraw(Withdraw(effect.action_id, wire_format.NOT_JUDGED))
                 raise wire_format.not_judged(effect)
-            return self._grants.take(effect.action_id)
+            return self._permits.take(effect.action_id)
         path, body = {"action_id": effect.action_id}, wire_format.claiming(effect, self.runner)
         answer = yield from self._ask(features, "claim_action", parameters=path, body=body)
         return decided(answer, effect.action_id)
@@ -307,7 +307,7 @@ class RemoteControlPlane:
             path = {"action_id": effect.action_id}
             yield from self._ask(features, "withdraw_action", parameters=path, body=body)
             return
-        self._grants.drop(effect.action_id)
+        self._permits.drop(effect.action_id)
         outcome = Outcome(OutcomeStatus.FAILED, error=f"not started: {effect.reason}")
         yield from reported(self._api, Settle(effect.action_id, outcome))
 

@@ -21,7 +21,7 @@ import uvicorn
 from ascend_guard.server.limit_log import Notices
 
 from .asgi import LARGEST_BODY
-from .doors import Doors
+from .connection_limits import Doors
 from .http_protocol import LARGEST_HEAD, Protocol
 
 HEAD_SECONDS = 10.0

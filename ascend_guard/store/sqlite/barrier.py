@@ -28,7 +28,7 @@ from ascend_guard.errors import StoreError
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
 
 from .locks import LivenessFile
-from .slots import CHECKING, IDLE, SETTLING, Seen, Table, tables
+from .running_calls import CHECKING, IDLE, SETTLING, Seen, Table, tables
 from .switch_file import SwitchFile
 from .switch_records import EVERYONE, turned_on
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ascend_guard.interrupts import interruptibly
 
-from .slots import Slots
+from .running_calls import Slots
 
 
 class FairLock:

@@ -34,8 +34,8 @@ from .keyfile import load_secret
 from .locks import FairLock, LivenessFile, alive
 from .queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
-from .turning import Place, turn_on
-from .watched import Watched
+from .switch_turning import Place, turn_on
+from .watched_files import Watched
 
 R = TypeVar("R")
 

@@ -1,4 +1,4 @@
-"""The special methods of followed objects: one class for each protocol, combined for each type; see ``followed``."""
+"""The special methods of followed objects: one class for each protocol, combined for each type; see ``followed_objects``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, cast
 from ascend_guard.errors import AscendError
 
 from .execution import Execution
-from .followed import Again, Finish, Followed, Handle
-from .handed_back import Found, has
+from .followed_objects import Again, Finish, Followed, Handle
+from .result_kinds import Found, has
 
 
 class _Iterates(Followed):
@@ -264,7 +264,7 @@ class _DecoratesAsync(_EntersAsync):
 def followed(
     execution: Execution, result: object, what: Found, again: Again | None, finish: Finish
 ) -> object:
-    """Return the proxy of this object; see the rules in ``followed``."""
+    """Return the proxy of this object; see the rules in ``followed_objects``."""
     kind: object = type(result)
     return _front(kind, what.protocols)(Handle(execution, result, again, finish))
 

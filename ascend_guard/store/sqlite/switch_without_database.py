@@ -27,7 +27,7 @@ from .queries import UNASKED, foreign
 from .store import Durability, SQLiteStore
 from .switch_file import SwitchFile, switch_path
 from .switch_records import Snapshot
-from .turning import RECORDING
+from .switch_turning import RECORDING
 
 R = TypeVar("R")
 

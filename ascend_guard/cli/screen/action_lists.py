@@ -10,10 +10,10 @@ from rich.text import Text
 from ascend_guard.cli.output import ago, badge, cell, risk, span
 from ascend_guard.store.port import ActionRow
 
+from .action_pages import with_lines
+from .columns import Cell, Column, Listing, Row
 from .essentials import Line
-from .listing import Cell, Column, Listing, Row
 from .lookup import Listed
-from .walking import with_lines
 
 _WIDE = 100
 _NARROW = 60

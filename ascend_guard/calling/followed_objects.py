@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from .execution import Execution
-from .handed_back import DATA, holds_work
+from .result_kinds import DATA, holds_work
 
 Finish = Callable[[Execution, Awaitable[Any]], Coroutine[Any, Any, Any]]
 

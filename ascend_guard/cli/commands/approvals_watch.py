@@ -111,7 +111,7 @@ def _screen(run: Run) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from ascend_guard.cli.screen.lists import pending_lines
+    from ascend_guard.cli.screen.action_lists import pending_lines
     from ascend_guard.cli.screen.views import switch_banner
 
     plane = _open(run)

@@ -30,8 +30,8 @@ from ascend_guard.engine.liveness import behind_http, living
 from ascend_guard.engine.registry.agents import AGENTS
 from ascend_guard.model import Killed, KillSwitchState, RunningCall
 from ascend_guard.store.port import Reader, Store, running_calls
-from ascend_guard.store.sqlite.beside import OPENING
-from ascend_guard.store.sqlite.turning import RECORDING
+from ascend_guard.store.sqlite.switch_turning import RECORDING
+from ascend_guard.store.sqlite.switch_without_database import OPENING
 
 _NEWEST = 1000
 """How many actions are searched for the names of agents."""

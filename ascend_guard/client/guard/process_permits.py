@@ -20,7 +20,7 @@ REMEMBERED = 100_000
 """How many used approvals are remembered."""
 
 
-class Grants:
+class ProcessPermits:
     """Approvals that have not been used, and those that have."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ascend_guard.errors import AscendError, ServerError
 
 from .caller import Caller
 from .gate import Admission, ToolGate, Unfinished
-from .notes import with_note
+from .result_notes import with_note
 
 R = TypeVar("R")
 
