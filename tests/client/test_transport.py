@@ -59,6 +59,7 @@ from support import SCHEDULES
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HeaderParsingError
 from urllib3.util.response import assert_header_parsing
+from world import eventually
 
 from ascend_guard.client.http import connection
 from ascend_guard.client.http.connection import Connection, SecureConnection
@@ -316,8 +317,9 @@ def test_an_interrupted_call_leaves_no_connection(
     free.set()
     for thread in connecting:
         thread.join(PATIENCE)
+    eventually(lambda: server.connections == 1)  # it was closed perhaps before the server accepted it
     server.wait_closed()
-    assert (server.connections, server.received) == (1, [])
+    assert server.received == []
 
 
 def test_interim_answers_without_end_are_bounded(server: FaultServer) -> None:
