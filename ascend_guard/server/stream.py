@@ -29,7 +29,7 @@ from ascend_guard.store.port import Reader
 
 from .change_feed import ChangeFeed, Listener, message, told_of
 from .handling import Caller, Services
-from .requests.asgi import Receive, Scope, Send
+from .requests.asgi import Receive, Scope, Send, correlation_of
 from .requests.endpoint_app import EndpointContext
 
 MOST_MISSED = 5_000
@@ -72,7 +72,8 @@ async def stream(
             opening, on = await services.store.aread(look)
         if not listener.opened(on):
             feed.compare()
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        repeated = (b"x-correlation-id", correlation_of(headers).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, repeated]})
         await send({"type": "http.response.body", "body": b"".join(opening), "more_body": True})
         with suppress(AscendError):
             await _pass_on(services, feed, listener, runner_in(scope), admitted, gone, send)

@@ -231,15 +231,19 @@ class Switchboard:
             self._upstream.hostname or "", self._upstream.port, timeout=20
         )
         try:
-            kept = ("authorization", "x-api-key", "last-event-id")
+            kept = ("authorization", "x-api-key", "last-event-id", "x-correlation-id")
             connection.request(
                 "GET",
                 request.path,
                 headers={name: request.headers[name] for name in kept if name in request.headers},
             )
             answer = connection.getresponse()
-            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-            while self.stream == "pass" and not exchange.gone(0):
+            mark = answer.headers.get("x-correlation-id") if self.stream == "pass" else "of-another-request"
+            exchange.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                b"X-Correlation-ID: %s\r\n\r\n" % (mark or "").encode()
+            )
+            while self.stream in ("pass", "another's") and not exchange.gone(0):
                 chunk = answer.read1(65536)
                 if not chunk:
                     return False

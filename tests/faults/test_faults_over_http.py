@@ -215,7 +215,7 @@ def test_the_trail_is_whole_after_all_that(town: Town) -> None:
     assert report.problems == []
 
 
-@pytest.mark.parametrize("mode", ["refuse", "reset", "silent", "garbage"])
+@pytest.mark.parametrize("mode", ["another's", "refuse", "reset", "silent", "garbage"])
 def test_a_stream_that_does_not_come(town: Town, mode: str) -> None:
     """The guard asks the server itself: calls go on, and the kill switch is seen."""
     town.board.stream = mode

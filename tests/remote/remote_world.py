@@ -60,8 +60,16 @@ class Gate:
         if self._holds(request) and not self.opened.is_set():
             self.holding.set()
             assert self.opened.wait(30)
-        exchange.send(whole(answer.status, body))
+        exchange.send(own(exchange, whole(answer.status, body)))
         return True
+
+
+def own(exchange: Exchange, data: bytes) -> bytes:
+    """The same answer, as one to this request: with its correlation id, as the server repeats it."""
+    assert exchange.request is not None
+    status, _, rest = data.partition(b"\r\n")
+    mark = exchange.request.headers.get("x-correlation-id", "").encode()
+    return b"%s\r\nX-Correlation-ID: %s\r\n%s" % (status, mark, rest) if status.startswith(b"HTTP/") else data
 
 
 Threads = Callable[..., list[str]]

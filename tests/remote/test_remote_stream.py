@@ -11,6 +11,7 @@ import pytest
 from fault_server import Exchange, head, redirect, whole
 from remote_workers import plane_of, refunded
 from remote_world import Gate
+from remote_world import own as as_own
 from serving import Serving, serving
 from world import Beside, eventually
 
@@ -38,9 +39,9 @@ class Spoilt(Gate):
         return super()._act(exchange)
 
 
-def _says(data: bytes, *, stay: bool = False) -> Streaming:
+def _says(data: bytes, *, stay: bool = False, own: bool = True) -> Streaming:
     def act(exchange: Exchange) -> bool:
-        exchange.send(data)
+        exchange.send(as_own(exchange, data) if own else data)
         if stay:
             exchange.silence()
         return False
@@ -63,6 +64,7 @@ NOT_BELIEVED: dict[str, Streaming] = {
         head(200, {**EVENTS, "Transfer-Encoding": "chunked"}) + b"zz\r\n" + READY, stay=True
     ),
     "no http": _says(b"\x00\x01garbage\r\n\r\n" + READY),
+    "another request's": _says(head(200, EVENTS) + READY, stay=True, own=False),
     "compressed": _says(head(200, {**EVENTS, "Content-Encoding": "gzip"}) + b"\x1f\x8b\x08", stay=True),
 }
 
@@ -130,7 +132,9 @@ def test_news_that_trickles(server: Serving) -> None:
     """A byte now and then of news that never comes whole keeps no feed alive."""
 
     def trickle(exchange: Exchange) -> bool:
-        exchange.send(head(200, EVENTS) + READY.replace(b'"heartbeat":5', b'"heartbeat":0.1'))
+        exchange.send(
+            as_own(exchange, head(200, EVENTS) + READY.replace(b'"heartbeat":5', b'"heartbeat":0.1'))
+        )
         exchange.send(b"event: kill_switch\nid: 7\ndata: ")
         for byte in b" " * 3000:
             if exchange.gone(0.01):

@@ -143,9 +143,8 @@ def test_no_cursor_leads_astray(world: World) -> None:
         ),
     )
     more = st.fixed_dictionaries(
-        {},
+        {"limit": st.sampled_from(["1", "1", "1", "2", "100", ""])},  # mostly small: a page that leads on
         optional={
-            "limit": st.sampled_from(["1", "2", "100"]),
             "offset": st.sampled_from(["0", "1", "1000000"]),
         },
     )
@@ -155,7 +154,7 @@ def test_no_cursor_leads_astray(world: World) -> None:
     def ask(path: str, cursor: tuple[str, str], query: dict[str, str]) -> None:
         kind, text = cursor
         accepted = LISTS[path].query.__struct_fields__  # type: ignore[union-attr]
-        query = {name: value for name, value in query.items() if name in accepted}
+        query = {name: value for name, value in query.items() if name in accepted and value}
         response = world.ask(path, OWN, {**query, "cursor": text})
         assert response.status_code in (200, 422), (path, text, response.text)
         assert world.things[VICTIM].mark not in response.text, (path, text)

@@ -76,7 +76,7 @@ def test_what_cannot_be_found_out_is_not_repeated(
             proxy.arm("down", 0, b"COMMIT")
             return insert(tx)
 
-        with pytest.raises(StoreError, match="not known"):
+        with pytest.raises(StoreError, match="is unknown"):
             store.write(work)
         assert ran == [1]
         proxy.refusing = False

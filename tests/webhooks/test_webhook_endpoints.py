@@ -133,7 +133,7 @@ async def test_there_is_a_most(world: World, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(webhooks, "MOST", 2)
     url = world.receiver().url
     made = [await world.hook(url) for _ in range(2)]
-    with pytest.raises(ValidationError, match="the most"):
+    with pytest.raises(ValidationError, match="the maximum"):
         await world.hook(url)
     await world.hook(url, organization="rival")
     await world.call("delete_webhook", webhook_id=made[0].webhook_id)

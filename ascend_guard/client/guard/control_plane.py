@@ -23,7 +23,7 @@ import msgspec
 from ascend_guard.arguments import digest_key_of
 from ascend_guard.calling.scope import scoped
 from ascend_guard.client.api.asking import ask, decided, kill_switch_asked, told
-from ascend_guard.client.http.exchange import GUARD, Exchange, arun, run
+from ascend_guard.client.http.exchange import GUARD, Exchange, arun, require_own, run
 from ascend_guard.client.http.identity import identity_of
 from ascend_guard.client.http.threads import Threads
 from ascend_guard.client.http.transport import Answer, Stream, Transport
@@ -396,4 +396,13 @@ class RemoteControlPlane:
     def _open_stream(self, last_id: str | None, silence: float) -> Stream:
         resumed = {} if last_id is None else {"Last-Event-ID": last_id}
         headers = {**self._api.call_headers(None), **resumed}
-        return self._listening.open(f"/api/v1/stream?runner={self.runner}", headers=headers, silence=silence)
+        stream = self._listening.open(
+            f"/api/v1/stream?runner={self.runner}", headers=headers, silence=silence
+        )
+        if stream.status == 200 and self._features is not None and self._features.echo:
+            try:
+                require_own("stream", headers, stream.headers)
+            except ServerError:
+                stream.close()
+                raise
+        return stream

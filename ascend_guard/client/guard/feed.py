@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from ascend_guard.client.api.answers import decision_of
-from ascend_guard.errors import AscendError, NetworkError, ServerError
+from ascend_guard.errors import NetworkError, ServerError
 from ascend_guard.event_stream import Event, Events, TooLarge
 from ascend_guard.flow import CheckKillSwitch, Effect, Submit
 from ascend_guard.kill_switch import is_off
@@ -194,8 +194,8 @@ class Feed:
             try:
                 self._hear()
             except Exception as error:
-                if not isinstance(error, AscendError):
-                    _log.warning("The control plane's stream cannot be understood: %s", error)
+                if not isinstance(error, NetworkError | TimeoutError):
+                    _log.warning("The control plane's stream cannot be used: %s", error)
             failures = 0 if self._ready else failures + 1
             longest = REFUSED_PAUSE if self._refused else 2.0
             if self._ready:

@@ -199,8 +199,8 @@ def exchange(
             if not isinstance(answer, Answer):
                 raise ServerError(f"{endpoint.name}: the driver of this exchange gave no answer.")
             if answer.status in _SUCCESS:
-                if echoed and answer.headers.get("x-correlation-id") != sent.get("X-Correlation-ID"):
-                    raise _of_another_request(endpoint)
+                if echoed:
+                    require_own(endpoint.name, sent, answer.headers)
                 return answer
             failure = failure_of(endpoint, answer, sent, None if action_id is None else str(action_id))
             if answer.status not in worth:
@@ -215,11 +215,22 @@ def exchange(
     raise ValidationError("Retry.attempts must be at least 1.")
 
 
-def _of_another_request(endpoint: Endpoint) -> ServerError:
-    return ServerError(
-        f"{endpoint.name}: the answer does not repeat the X-Correlation-ID of this request, so it may belong to another. "
-        "A proxy before the server may answer from a cache, confuse answers, or remove the header. Repair the proxy."
-    )
+def require_own(name: str, sent: Mapping[str, str], answered: Mapping[str, str]) -> None:
+    """Check that an answer belongs to its request, for a server that repeats ``X-Correlation-ID``.
+
+    Args:
+        name: the endpoint's, for the error.
+        sent: the headers of the request.
+        answered: the headers of the answer, by lower-case name.
+
+    Raises:
+        ServerError: the answer has another correlation id, or none.
+    """
+    if answered.get("x-correlation-id") != sent.get("X-Correlation-ID"):
+        raise ServerError(
+            f"{name}: the answer does not repeat the X-Correlation-ID of this request, so it may belong to another. "
+            "A proxy before the server may answer from a cache, confuse answers, or remove the header. Repair the proxy."
+        )
 
 
 def encoded(endpoint: Endpoint, body: Any) -> bytes | None:
