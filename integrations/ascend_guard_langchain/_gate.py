@@ -50,7 +50,7 @@ def with_gate(tool: BaseTool, gate: ToolGate) -> BaseTool:
     Raises:
         ConfigurationError: a way of calling it goes round the gate.
     """
-    _require_paths(tool)
+    require_paths(tool)
     for name in PATHS[2:]:
         written = getattr(getattr(gate.kind, name, None), "__module__", None) or ""
         if written.partition(".")[0] != "langchain_core":
@@ -308,11 +308,12 @@ class _Call:
 def _answered(kind: type[BaseTool]) -> Callable[..., Any]:
     @functools.wraps(kind.run)
     def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        gate = _required(self)  # before LangChain calls what may stand in the place of _run
         with _asked(self, kwargs) as changes:
             try:
                 answer = kind.run(self, *args, **kwargs)
             except AscendError as error:
-                return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+                return gate.answer(error, self, kwargs.get("tool_call_id"))
         return changes.told(answer, kwargs.get("tool_call_id"))
 
     return run
@@ -321,11 +322,12 @@ def _answered(kind: type[BaseTool]) -> Callable[..., Any]:
 def _aanswered(kind: type[BaseTool]) -> Callable[..., Any]:
     @functools.wraps(kind.arun)
     async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        gate = _required(self)
         with _asked(self, kwargs) as changes:
             try:
                 answer = await kind.arun(self, *args, **kwargs)
             except AscendError as error:
-                return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+                return gate.answer(error, self, kwargs.get("tool_call_id"))
         return changes.told(answer, kwargs.get("tool_call_id"))
 
     return arun
@@ -356,19 +358,19 @@ def _copied(kind: type[BaseTool]) -> Callable[..., BaseTool]:
     @functools.wraps(kind.model_copy)
     def model_copy(self: BaseTool, **how: Any) -> BaseTool:
         copied = kind.model_copy(self, **how)
-        _require_paths(copied)
+        require_paths(copied)
         return copied
 
     return model_copy
 
 
-def _require_paths(tool: BaseTool) -> None:
+def require_paths(tool: BaseTool) -> None:
     """A tool's own attribute would be called instead of its class's method.
 
     Raises:
         ConfigurationError: it has such an attribute.
     """
-    own = sorted(set(PATHS) & vars(tool).keys())
+    own = sorted(vars(tool).keys() & PATHS)
     if own:
         raise ConfigurationError(
             f"{own[0]} of the tool {tool.name!r} was exchanged on the tool itself, so its calls would not be decided. Do "
@@ -380,7 +382,7 @@ def _required(tool: BaseTool) -> ToolGate:
     gate = gate_of(tool)
     if gate is None:
         raise _lost(tool)
-    _require_paths(tool)
+    require_paths(tool)
     return gate
 
 

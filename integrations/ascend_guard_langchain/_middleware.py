@@ -24,7 +24,7 @@ from ascend_guard.errors import ActionPendingError, AlreadyRanError, AscendError
 from ascend_guard.flow import OnPending
 from ascend_guard.model import Permit
 
-from ._gate import OnDenied, calling, gate_of
+from ._gate import OnDenied, calling, gate_of, require_paths
 from ._names import name_in_thread, request_in_thread
 from ._told import Changes, message
 from ._tools import govern_tool, is_governed
@@ -130,7 +130,12 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
                 raise
 
     def governed(self, tool: BaseTool) -> BaseTool:
-        """The tool this agent's calls of ``tool`` run: a governed copy, or itself where it is governed already."""
+        """The tool this agent's calls of ``tool`` run: a governed copy, or itself where it is governed already.
+
+        Raises:
+            ConfigurationError: it cannot be governed, or no longer.
+        """
+        require_paths(tool)
         if gate_of(tool) is not None:
             return tool
         key = (id(tool), tool.name)
