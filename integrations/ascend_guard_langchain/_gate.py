@@ -212,12 +212,12 @@ def _governed_class(kind: type[BaseTool]) -> type[BaseTool]:
         "_arun": _agated(kind),
         "run": _answered(kind),
         "arun": _aanswered(kind),
+        # LangChain hands all of invoke() to a thread where there is no coroutine; a person is waited for before that.
+        "ainvoke": BaseTool.ainvoke,
         "__reduce_ex__": _reduced,
         "__setattr__": _guarded(kind),
         "model_copy": _copied(kind),
     }
-    if hasattr(kind, "coroutine") or "coroutine" in kind.model_fields:
-        methods["ainvoke"] = _awaited(kind)
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     metaclass: Any = type(kind)
     try:
@@ -331,16 +331,6 @@ def _aanswered(kind: type[BaseTool]) -> Callable[..., Any]:
         return changes.told(answer, kwargs.get("tool_call_id"))
 
     return arun
-
-
-def _awaited(kind: type[BaseTool]) -> Callable[..., Any]:
-    @functools.wraps(kind.ainvoke)
-    async def ainvoke(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        # Without a coroutine, LangChain hands all of invoke() to a thread, which would then wait for a person.
-        waits = getattr(self, "coroutine", None) is None and _required(self).declared is not None
-        return await (BaseTool if waits else kind).ainvoke(self, *args, **kwargs)
-
-    return ainvoke
 
 
 def _guarded(kind: type[BaseTool]) -> Callable[..., None]:
