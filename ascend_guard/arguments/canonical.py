@@ -163,7 +163,7 @@ def _frozenset(walk: Walk, value: Any, path: Path, depth: int) -> Any:
 
 def _members(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> Any:
     enter(walk, path, depth, 3 + len(items))
-    members = []
+    members: list[tuple[str, str, int, Any]] = []
     outer, order = walk.out, walk.order
     for item in items:
         walk.out, walk.order = [], []
