@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from ascend_guard_langchain._gate import PATHS, ToolGate, calling, gate_of, with_gate
+from ascend_guard_langchain._gate import PATHS, ToolGate, _governed_class, calling, gate_of, with_gate
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from lc_world import Meanwhile, World, call, told, until
 from pydantic import BaseModel, Field, PrivateAttr
@@ -38,6 +39,7 @@ TASK = {"configurable": {"thread_id": "t", "checkpoint_ns": "tools:1"}}
 @pytest.fixture(autouse=True)
 def _nothing_ran(world: World) -> None:
     RAN.clear()
+    _governed_class.cache_clear()  # each test makes its classes, whichever ran before it
 
 
 class Plain(BaseTool):
@@ -150,6 +152,15 @@ def test_a_copy_keeps_what_the_tool_keeps_to_itself(world: World) -> None:
     assert len(world.rows()) == 1
 
 
+def test_a_tool_need_not_keep_anything_to_itself(world: World) -> None:
+    """Older versions of LangChain give tools no private attributes."""
+    tool = Plain()
+    object.__setattr__(tool, "__pydantic_private__", None)
+    assert gate_of(tool) is None
+    assert gated(tool).invoke({"amount": 5}) == "paid 5"
+    assert len(world.rows()) == 1
+
+
 # --- every call is decided ---------------------------------------------------------------------------------------------
 
 WAYS: dict[str, Callable[[Any], Any]] = {
@@ -216,6 +227,45 @@ def test_a_plane_that_is_declared_decides(world: World, tmp_path: Path) -> None:
     gated(Plain(), control_plane=other.plane).invoke({"amount": 5})
     assert (len(world.rows()), len(other.rows())) == (0, 1)
     other.close()
+
+
+class Asking(BaseTool):
+    """A tool whose ``_run`` asks for what LangChain has to give."""
+
+    name: str = "pay"
+    description: str = "Pay."
+
+    def _run(self, amount: int, config: RunnableConfig, run_manager: Any = None) -> str:
+        RAN.append((config.get("tags"), run_manager is not None))
+        return f"paid {amount}"
+
+
+class Different(Plain):
+    """A tool whose two methods differ in what they take."""
+
+    def _run(self, amount: int, fee: int = 1) -> str:
+        return f"paid {amount} and {fee}"
+
+    async def _arun(self, amount: int, fee: int = 2) -> str:
+        return f"paid {amount} and {fee}"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_method_gets_what_it_asks_for(world: World, asynchronous: bool) -> None:
+    """Configuration and callbacks, as without a gate; neither is judged."""
+    made, config = gated(Asking()), {"tags": ["x"]}
+    given = {"amount": 5}
+    answer = asyncio.run(made.ainvoke(given, config)) if asynchronous else made.invoke(given, config)
+    assert (answer, RAN) == ("paid 5", [(["x"], True)])
+    assert world.asked(world.rows()[0]).action_details == {"amount": 5}
+
+
+def test_a_call_is_judged_by_the_method_that_runs(world: World) -> None:
+    """With the defaults of that one."""
+    made = gated(Different())
+    assert made._run(amount=5) == "paid 5 and 1"
+    assert asyncio.run(made._arun(amount=5)) == "paid 5 and 2"
+    assert [world.asked(row).action_details["fee"] for row in world.rows()] == [1, 2]
 
 
 # --- the step from _arun on to _run ------------------------------------------------------------------------------------
