@@ -3,9 +3,11 @@
 The rules:
 
 1. Every way to call a tool (``invoke``, ``run``, ``batch``, a graph's tool node, an agent) ends in ``_run`` or ``_arun``,
-   after validation. The gate is there and nowhere else (promises 1 and 7; tests/langchain).
-2. What is judged are the validated values that the tool receives (promise 2).
-3. What the model is told names no command that approves (promise 6).
+   after validation. The gate is there and nowhere else (promises 1 and 7; tests/langchain/test_lc_gate.py).
+2. A tool with an attribute of its own in the place of such a method does not run: LangChain would call the attribute
+   (promise 1; tests/langchain/test_lc_bypasses.py).
+3. What is judged are the validated values that the tool receives (promise 2; tests/langchain/test_lc_arguments.py).
+4. What the model is told names no command that approves (promise 6; tests/langchain/test_lc_matrix.py).
 """
 
 from __future__ import annotations
