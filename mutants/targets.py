@@ -49,9 +49,7 @@ _ANSWERS = ("tests/flow", "tests/client_api/test_operations.py")
 _ENGINE = ("tests/engine", "tests/promises/test_permits.py", "tests/store/test_denials.py")
 _BINDING = tuple(f"tests/arguments/test_{name}.py" for name in ("binder_choice", "binding", "edited_calls"))
 _CANONICAL = tuple(f"tests/arguments/test_{name}.py" for name in ("encoding", "digest", "hostile"))
-_LANGCHAIN = tuple(
-    f"tests/langchain/test_lc_{name}.py" for name in ("bypasses", "arguments", "agents", "once")
-)
+_LANGCHAIN = tuple(f"tests/langchain/test_lc_{name}.py" for name in ("gate", "bypasses"))
 
 TARGETS = (
     Target(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from operator import itemgetter
 from typing import Any
 
 from ascend_guard.redaction import REDACTED, is_secret_name
@@ -42,8 +41,6 @@ _RESERVED = frozenset(
 )
 _MIN, _MAX = -(1 << 63), (1 << 63) - 1
 _double = struct.Struct(">d").pack
-_first_two = itemgetter(0, 1)
-_first_three = itemgetter(0, 1, 2)
 
 
 def visit(walk: Walk, value: Any, path: Path, depth: int) -> Any:
@@ -166,18 +163,18 @@ def _frozenset(walk: Walk, value: Any, path: Path, depth: int) -> Any:
 
 def _members(walk: Walk, letter: str, items: list[Any], path: Path, depth: int) -> Any:
     enter(walk, path, depth, 3 + len(items))
-    members = []
+    members: list[tuple[str, str, int, Any]] = []
     outer, order = walk.out, walk.order
     for item in items:
         walk.out, walk.order = [], []
         view = visit(walk, item, (path, ...), depth + 1)
-        members.append(("".join(walk.out), join_order(walk.order), view))
+        members.append(("".join(walk.out), join_order(walk.order), len(members), view))
     walk.out, walk.order = outer, order
-    members.sort(key=_first_two)
+    members.sort()  # the number decides before views are compared
     outer.append(f"{letter}{len(members)}:")
-    outer.extend(code for code, _, _ in members)
-    order.append("".join([tagged("&", str(at), inner) for at, (_, inner, _) in enumerate(members) if inner]))
-    return [view for _, _, view in members]
+    outer.extend(member[0] for member in members)
+    order.append("".join([tagged("&", str(at), member[1]) for at, member in enumerate(members) if member[1]]))
+    return [member[3] for member in members]
 
 
 def _dict(walk: Walk, value: dict[Any, Any], path: Path, depth: int) -> Any:
@@ -302,7 +299,7 @@ def read_pairs(
             view = visit(walk, item, here, depth + 3)
         entries.append((code, "".join(walk.out), join_order(walk.order), index, [shown, view]))
     walk.out, walk.order = outer, order
-    ranked = sorted(entries, key=_first_three)
+    ranked = sorted(entries)  # the index decides before views are compared
     ranks = [entry[3] for entry in ranked]
     order.append(
         ("" if ranks == [*range(len(ranks))] else repr(ranks))

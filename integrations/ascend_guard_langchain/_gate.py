@@ -3,9 +3,11 @@
 The rules:
 
 1. Every way to call a tool (``invoke``, ``run``, ``batch``, a graph's tool node, an agent) ends in ``_run`` or ``_arun``,
-   after validation. The gate is there and nowhere else (promises 1 and 7; tests/langchain).
-2. The judged values are the validated values that the tool receives (promise 2).
-3. Texts for the model name no command that approves (promise 6).
+   after validation. The gate is there and nowhere else (promises 1 and 7; tests/langchain/test_lc_gate.py).
+2. A tool with an attribute of its own in the place of such a method does not run: LangChain would call the attribute
+   (promise 1; tests/langchain/test_lc_bypasses.py).
+3. The judged values are the validated values that the tool receives (promise 2; tests/langchain/test_lc_arguments.py).
+4. Texts for the model name no command that approves (promise 6; tests/langchain/test_lc_matrix.py).
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def with_gate(tool: BaseTool, gate: LangChainGate) -> BaseTool:
     Raises:
         ConfigurationError: a method could call the tool without the gate.
     """
-    _require_paths(tool)
+    require_paths(tool)
     for name in PATHS[2:]:
         written = getattr(getattr(gate.kind, name, None), "__module__", None) or ""
         if written.partition(".")[0] != "langchain_core":
@@ -212,12 +214,12 @@ def _governed_class(kind: type[BaseTool]) -> type[BaseTool]:
         "_arun": _agated(kind),
         "run": _answered(kind),
         "arun": _aanswered(kind),
+        # LangChain hands all of invoke() to a thread where there is no coroutine; a person is waited for before that.
+        "ainvoke": BaseTool.ainvoke,
         "__reduce_ex__": _reduced,
         "__setattr__": _guarded(kind),
         "model_copy": _copied(kind),
     }
-    if hasattr(kind, "coroutine") or "coroutine" in kind.model_fields:
-        methods["ainvoke"] = _awaited(kind)
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     metaclass: Any = type(kind)
     try:
@@ -308,11 +310,12 @@ class _Call:
 def _answered(kind: type[BaseTool]) -> Callable[..., Any]:
     @functools.wraps(kind.run)
     def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        gate = _required(self)  # before LangChain calls what may stand in the place of _run
         with _asked(self, kwargs) as changes:
             try:
                 answer = kind.run(self, *args, **kwargs)
             except AscendError as error:
-                return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+                return gate.answer(error, self, kwargs.get("tool_call_id"))
         return changes.told(answer, kwargs.get("tool_call_id"))
 
     return run
@@ -321,24 +324,15 @@ def _answered(kind: type[BaseTool]) -> Callable[..., Any]:
 def _aanswered(kind: type[BaseTool]) -> Callable[..., Any]:
     @functools.wraps(kind.arun)
     async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        gate = _required(self)
         with _asked(self, kwargs) as changes:
             try:
                 answer = await kind.arun(self, *args, **kwargs)
             except AscendError as error:
-                return _required(self).answer(error, self, kwargs.get("tool_call_id"))
+                return gate.answer(error, self, kwargs.get("tool_call_id"))
         return changes.told(answer, kwargs.get("tool_call_id"))
 
     return arun
-
-
-def _awaited(kind: type[BaseTool]) -> Callable[..., Any]:
-    @functools.wraps(kind.ainvoke)
-    async def ainvoke(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        # Without a coroutine, LangChain runs all of invoke() in a thread, which would then wait for a person.
-        waits = getattr(self, "coroutine", None) is None and _required(self).declared is not None
-        return await (BaseTool if waits else kind).ainvoke(self, *args, **kwargs)
-
-    return ainvoke
 
 
 def _guarded(kind: type[BaseTool]) -> Callable[..., None]:
@@ -356,19 +350,19 @@ def _copied(kind: type[BaseTool]) -> Callable[..., BaseTool]:
     @functools.wraps(kind.model_copy)
     def model_copy(self: BaseTool, **how: Any) -> BaseTool:
         copied = kind.model_copy(self, **how)
-        _require_paths(copied)
+        require_paths(copied)
         return copied
 
     return model_copy
 
 
-def _require_paths(tool: BaseTool) -> None:
+def require_paths(tool: BaseTool) -> None:
     """Refuse a tool with an attribute of its own that would be called instead of its class's method.
 
     Raises:
         ConfigurationError: it has such an attribute.
     """
-    own = sorted(set(PATHS) & vars(tool).keys())
+    own = sorted(vars(tool).keys() & PATHS)
     if own:
         raise ConfigurationError(
             f"{own[0]} of the tool {tool.name!r} was replaced on the tool object, so its calls would not be decided. Do "
@@ -380,7 +374,7 @@ def _required(tool: BaseTool) -> LangChainGate:
     gate = gate_of(tool)
     if gate is None:
         raise _lost(tool)
-    _require_paths(tool)
+    require_paths(tool)
     return gate
 
 

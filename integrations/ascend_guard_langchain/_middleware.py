@@ -25,7 +25,7 @@ from ascend_guard.flow import OnPending
 from ascend_guard.model import Permit
 
 from ._call_names import name_in_thread, request_in_thread
-from ._gate import OnDenied, calling, gate_of
+from ._gate import OnDenied, calling, gate_of, require_paths
 from ._told import Changes, message
 from ._tools import govern_tool, is_governed
 
@@ -131,7 +131,12 @@ class GovernanceMiddleware(AgentMiddleware[Any, Any]):
                 raise
 
     def governed(self, tool: BaseTool) -> BaseTool:
-        """Return the tool that runs for this agent's calls of ``tool``: a governed copy, or itself if it is governed."""
+        """Return the tool that runs for this agent's calls of ``tool``: a governed copy, or itself if it is governed.
+
+        Raises:
+            ConfigurationError: it cannot be governed, or no longer.
+        """
+        require_paths(tool)
         if gate_of(tool) is not None:
             return tool
         key = (id(tool), tool.name)

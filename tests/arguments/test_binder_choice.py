@@ -562,6 +562,7 @@ def test_a_builtin_gets_the_call_as_it_is_written() -> None:
     assert (args, kwargs) == (([2, 1],), {})
     assert named["iterable"] == [2, 1]
     assert binder.target is sorted
+    assert compile_binder(min).target is min
     assert isinstance(compile_binder(pay), FunctionBinder)
     assert isinstance(compile_binder(min), OpenBinder)
 
@@ -587,6 +588,17 @@ def test_a_method_that_takes_nothing_has_no_names() -> None:
     assert binder.bind((), {}) == {}
     with pytest.raises(TypeError, match="takes 0 positional arguments but 1 was given"):
         runs(Wrong().nothing, (), {})
+
+
+def test_positional_parameters_are_not_passed_by_name() -> None:
+    """Also where a function has no others: Python would refuse the call, so no decision is asked for."""
+
+    def only(amount: int, /) -> int:
+        return amount
+
+    assert runs(only, (5,), {}) == 5
+    with pytest.raises(TypeError, match="positional-only arguments passed as keyword arguments: 'amount'"):
+        compile_binder(only).bind((), {"amount": 5})
 
 
 def test_a_wrapper_gets_the_defaults_that_were_judged_unless_it_is_a_cache() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from ascend_guard.arguments import _walk
 from ascend_guard.arguments.canonical import _SHAPES, hide, join_order, visit
-from ascend_guard.arguments.walk import Walk
+from ascend_guard.arguments.walk import Walk, where
 from ascend_guard.errors import ValidationError
-from ascend_guard.redaction import REDACTED
+from ascend_guard.redaction import REDACTED, Redact
 
 
 def walked(
@@ -81,6 +82,7 @@ CONTAINERS: list[tuple[Any, str, Any, int, int]] = [
     ({(): 1}, "m1:u0:i1;", {"$map": [[[], 1]]}, 8, 4),
     ({"password": "p", "n": 5}, "{2:1:ni5;8:passwords1:p", {"password": REDACTED, "n": 5}, 19, 1),
     ({b"token": "t"}, "m1:b8:dG9rZW4=s1:t", {"$map": [[{"$bytes": "dG9rZW4="}, REDACTED]]}, 11, 4),
+    ({"password": [1]}, "{1:8:passwordl1:i1;", {"password": REDACTED}, 18, 2),
     ({"token": [1], 5: 2}, "m2:i5;i2;s5:tokenl1:i1;", {"$map": [["token", REDACTED], [5, 2]]}, 16, 4),
 ]
 
@@ -169,17 +171,48 @@ def test_the_order_of_a_mapping_is_kept_beside(value: Any, order: list[str]) -> 
     assert join_order(walk.order) == ("\n".join(order) if any(order) else "")
 
 
+class Keyed(dict):  # type: ignore[type-arg]  # of anything
+    """A dict that can be a member of a set, where it lies in the order of insertion."""
+
+    __hash__ = lambda self: 1  # type: ignore[assignment]  # so that it can be a member
+    __eq__ = object.__eq__
+
+
 def test_the_order_inside_of_a_set_is_that_of_its_member() -> None:
     """Members go in the order of their encodings, each with its own stream."""
-
-    class Keyed(dict):  # type: ignore[type-arg]  # of anything
-        __hash__ = object.__hash__  # type: ignore[assignment]  # so that it can be a member
-
     one = Keyed({"b": 1, "a": 2})
     walk, _ = walked({one, 5})
     assert len(walk.order) == 1
     assert "('b', 'a')" in walk.order[0]
     assert walk.order[0].startswith("&1:")
+
+
+def test_members_that_differ_in_their_order_alone_go_in_one_order() -> None:
+    """However the set iterates, it is written in the same way."""
+    one, other = Keyed({"a": 1, "b": 2}), Keyed({"b": 2, "a": 1})
+    assert next(iter({one, other})) is one
+    assert next(iter({other, one})) is other
+    first, second = walked({one, other})[0], walked({other, one})[0]
+    assert first.out == second.out
+    assert first.order == second.order
+    assert walked({one, Keyed(one)})[1] == [one, one]
+
+
+def test_keys_with_one_encoding_go_in_the_order_of_their_values() -> None:
+    """The same call, whichever came first; which one did is kept beside."""
+    one, other = float("nan"), float("nan")
+    in_order, turned = walked({one: 1, other: 2})[0], walked({one: 2, other: 1})[0]
+    assert "".join(in_order.out) == "".join(turned.out) == "m2:d7ff8000000000000i1;d7ff8000000000000i2;"
+    assert (in_order.order, turned.order) == ([""], ["[1, 0]"])
+    same = {one: {"a": 1}, other: {"a": 1}}
+    assert walked(same)[1] == {"$map": [[{"$float": "nan"}, {"a": 1}]] * 2}
+
+
+def test_a_value_that_cannot_be_seen_is_named_by_its_key() -> None:
+    """By a text or a number; not by a key that is neither."""
+    thing = iter(())
+    walk, _ = walked({5: thing, "a": [thing], (): thing})
+    assert [where(path) for path in walk.opaque] == ["[5]", "a[0]", "[...]"]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +311,19 @@ def test_one_place_of_a_name_is_redacted_alone() -> None:
         found = dict(map(tuple, inner["$map"])) if extra else inner
         assert found["number"] == REDACTED
         assert view["number"] == 2
+
+
+@dataclasses.dataclass
+class Card:
+    """A class that says itself what is secret."""
+
+    number: Annotated[int, Redact]
+
+
+def test_what_a_class_redacts_is_redacted_everywhere() -> None:
+    """Also where the same name is to be redacted in another place only."""
+    _, view = walked({"other": Card(1), "number": 2}, redact=["card.number"])
+    assert view == {"other": {"number": REDACTED}, "number": 2}
 
 
 def test_what_is_kept_of_names_fills_no_memory() -> None:

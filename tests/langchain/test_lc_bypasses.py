@@ -151,6 +151,19 @@ def test_a_tool_patched_after_it_is_governed(world: World, name: str, how: str) 
     assert RAN == []
 
 
+@pytest.mark.parametrize("how", ["assigned", "object"])
+@pytest.mark.parametrize("name", PATCHES)
+def test_an_agents_tool_patched_after_a_call(world: World, name: str, how: str) -> None:
+    """The copy that the middleware made of it shares its attributes, and does not run with such a one."""
+    tool = Plain()
+    made = agent([says(call("pay", {"amount": 5}))], [tool], guard("deny_it", "wait"))
+    made.invoke(HELLO)
+    attempt(lambda: _put(tool, name, how))
+    attempt(lambda: made.invoke(HELLO))
+    attempt(lambda: asyncio.run(made.ainvoke(HELLO)))
+    assert RAN == []
+
+
 def pay(amount: int) -> str:
     """Pay."""
     RAN.append("pay")

@@ -110,6 +110,7 @@ async def test_a_call_waits_as_long_as_is_declared(world: World, wait: float) ->
         ({}, "shop.pay", "shop.look"),
         ({"namespace": None, "action_types": None}, "shop.pay", "shop.look"),
         ({"namespace": "store"}, "store.pay", "store.look"),
+        ({"action_types": {"look": None}}, "shop.pay", "shop.look"),
         ({"action_types": {"pay": "payment"}}, "payment", "shop.look"),
         ({"action_types": MappingProxyType({"pay": "payment"}), "namespace": "n"}, "payment", "n.look"),
     ],
