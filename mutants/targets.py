@@ -96,6 +96,6 @@ TARGETS = (
     ),
     Target("ascend_guard/callables/binders.py", _BINDING),
     Target("ascend_guard/arguments/canonical.py", _CANONICAL),
-    Target("integrations/ascend_guard_langchain/_gate.py", _LANGCHAIN),
+    Target("integrations/ascend_guard_langchain/gate.py", _LANGCHAIN),
     Target("integrations/ascend_guard_mcp/gate.py", ("tests/mcp_servers/test_mcp_gate.py",)),
 )

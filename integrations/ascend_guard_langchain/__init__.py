@@ -12,16 +12,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._inspection import require_governed
-    from ._middleware import GovernanceMiddleware
-    from ._tools import govern_tool, govern_tools, is_governed
+    from .governed_tools import govern_tool, govern_tools, is_governed
+    from .inspection import require_governed
+    from .middleware import GovernanceMiddleware
 
 _HOME = {
-    "GovernanceMiddleware": "_middleware",
-    "govern_tool": "_tools",
-    "govern_tools": "_tools",
-    "is_governed": "_tools",
-    "require_governed": "_inspection",
+    "GovernanceMiddleware": "middleware",
+    "govern_tool": "governed_tools",
+    "govern_tools": "governed_tools",
+    "is_governed": "governed_tools",
+    "require_governed": "inspection",
 }
 
 __all__ = ["GovernanceMiddleware", "govern_tool", "govern_tools", "is_governed", "require_governed"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import ascend_guard_langchain._inspection as inspection
+import ascend_guard_langchain.inspection as inspection
 import pytest
 from ascend_guard_langchain import GovernanceMiddleware, govern_tool, govern_tools
-from ascend_guard_langchain._inspection import ToolState, require_governed, tools_of
+from ascend_guard_langchain.inspection import ToolState, require_governed, tools_of
 from doctor_tools_world import KINDS, OTHERS, Idle, Passing, Ran, agent, model, use
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
 
-import ascend_guard_langchain._gate as gate_module
+import ascend_guard_langchain.gate as gate_module
 import pytest
 from ascend_guard_langchain import GovernanceMiddleware, govern_tool, govern_tools, is_governed
 from hypothesis import given

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from ascend_guard_langchain._gate import PATHS, ToolGate, _governed_class, calling, gate_of, with_gate
+from ascend_guard_langchain.gate import PATHS, LangChainGate, _governed_class, calling, gate_of, with_gate
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
@@ -81,7 +81,7 @@ def gated(
 ) -> Any:
     """A copy of a tool with a gate; without an action, its function is to decide."""
     said = None if action is None else options(action, tool.name, cast(Declaration, declared))
-    return with_gate(tool, ToolGate(type(tool), said, on_denied))
+    return with_gate(tool, LangChainGate(type(tool), said, on_denied))
 
 
 def statuses(world: World) -> list[str]:
@@ -146,7 +146,7 @@ def test_a_copy_keeps_what_the_tool_keeps_to_itself(world: World) -> None:
     assert (made._till, tool._till) == ([5], [5])
     assert type(made) is not Private
     assert isinstance(made, Private)
-    assert isinstance(gate_of(made), ToolGate)
+    assert isinstance(gate_of(made), LangChainGate)
     for other in (tool, Plain(), pay, None):
         assert gate_of(other) is None  # type: ignore[arg-type]  # whatever an agent may have for a tool
     assert len(world.rows()) == 1

@@ -16,7 +16,7 @@ _PROCESSES.set_forkserver_preload(
     [
         "langchain.agents",
         "langgraph.checkpoint.sqlite.aio",
-        "ascend_guard_langchain._middleware",
+        "ascend_guard_langchain.middleware",
         "ascend_guard.engine",
     ]
 )

@@ -143,7 +143,7 @@ def _tools(kind: Kind, target: str, *, strict: bool) -> tuple[list[Tool], list[C
         from ascend_guard_mcp import inspection as servers
 
         return [Tool(*state) for state in servers.tools_of(thing, target)], []
-    from ascend_guard_langchain import _inspection as agents
+    from ascend_guard_langchain import inspection as agents
 
     found = agents.tools_of(thing, target)
     checks = [Check("tools", "warning", _one_line(warning)) for warning in found.warnings]

@@ -22,9 +22,9 @@ from langgraph.store.base import BaseStore
 from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
-from ._gate import gate_of
-from ._middleware import GovernanceMiddleware
-from ._tools import is_governed
+from .gate import gate_of
+from .governed_tools import is_governed
+from .middleware import GovernanceMiddleware
 
 MOST = 100_000
 """The most objects that are inspected: an agent that refers to more refers to large data."""

@@ -30,9 +30,9 @@ from ascend_guard.calling.tool_kinds import Args, Kwargs, call_through, call_thr
 from ascend_guard.config import default_control_plane
 from ascend_guard.errors import AlreadyRanError, AscendError, ConfigurationError
 
-from ._arguments import HANDS_ON, OneCall, ToolArguments, target_of
-from ._call_names import name_in_task
-from ._told import Changes, message
+from .call_names import name_in_task
+from .model_answers import Changes, message
+from .tool_arguments import HANDS_ON, OneCall, ToolArguments, target_of
 
 OnDenied = Literal["message", "raise"]
 

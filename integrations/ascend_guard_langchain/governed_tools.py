@@ -13,8 +13,8 @@ from ascend_guard.calling.descriptions import checked_names
 from ascend_guard.calling.governed import BoundGoverned, Governed
 from ascend_guard.errors import ConfigurationError
 
-from ._arguments import HANDS_ON
-from ._gate import LangChainGate, OnDenied, gate_of, with_gate
+from .gate import LangChainGate, OnDenied, gate_of, with_gate
+from .tool_arguments import HANDS_ON
 
 T = TypeVar("T", bound=BaseTool)
 

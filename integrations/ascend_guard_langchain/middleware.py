@@ -24,10 +24,10 @@ from ascend_guard.errors import ActionPendingError, AlreadyRanError, AscendError
 from ascend_guard.flow import OnPending
 from ascend_guard.model import Permit
 
-from ._call_names import name_in_thread, request_in_thread
-from ._gate import OnDenied, calling, gate_of, require_paths
-from ._told import Changes, message
-from ._tools import govern_tool, is_governed
+from .call_names import name_in_thread, request_in_thread
+from .gate import OnDenied, calling, gate_of, require_paths
+from .governed_tools import govern_tool, is_governed
+from .model_answers import Changes, message
 
 Answer = ToolMessage | Command[Any]
 Handler = Callable[[ToolCallRequest], Answer]
