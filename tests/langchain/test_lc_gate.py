@@ -14,8 +14,9 @@ from ascend_guard_langchain.gate import PATHS, LangChainGate, _governed_class, c
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
-from lc_world import Meanwhile, World, call, told, until
+from lc_world import World, call, told, until
 from pydantic import BaseModel, Field, PrivateAttr
+from world import Meanwhile
 
 import ascend_guard
 from ascend_guard import (
@@ -97,7 +98,7 @@ def test_a_tool_with_an_attribute_in_the_place_of_a_method_gets_no_gate(name: st
     """LangChain would call the attribute."""
     odd = Plain()
     object.__setattr__(odd, name, pay)
-    with pytest.raises(ConfigurationError, match=f"{name} of the tool 'pay' was exchanged"):
+    with pytest.raises(ConfigurationError, match=f"{name} of the tool 'pay' was replaced"):
         gated(odd)
 
 
@@ -109,7 +110,7 @@ def test_a_class_with_its_own_way_to_be_called_gets_no_gate(name: str, module: s
     def own(self: Any, *args: Any, **kwargs: Any) -> Any: ...
 
     own.__module__ = module  # type: ignore[assignment]  # code that was made from text has none
-    with pytest.raises(ConfigurationError, match=rf"has a {name}\(\) of its own"):
+    with pytest.raises(ConfigurationError, match=rf"has its own {name}\(\)"):
         gated(type("Odd", (Plain,), {name: own})())
 
 
@@ -400,11 +401,11 @@ class Small(BaseModel):
 def test_a_copy_with_another_schema_is_judged_by_that(world: World) -> None:
     """An approver's edits are read by the schema of the very tool that was called."""
     made = gated(StructuredTool.from_function(pay, name="pay"), "ask_it")
-    with Meanwhile(world, lambda row: world.approve(row, amount=50)):
+    with Meanwhile(world.plane, lambda row: world.approve(row, amount=50)):
         assert made.invoke({"amount": 5}) == "paid 50"
     small = made.model_copy(update={"args_schema": Small})
     with (
-        Meanwhile(world, lambda row: world.approve(row, amount=50)),
+        Meanwhile(world.plane, lambda row: world.approve(row, amount=50)),
         pytest.raises(ValidationError, match="do not fit the tool"),
     ):
         small.invoke({"amount": 6})
@@ -452,7 +453,7 @@ def test_a_failure_of_the_tool_is_its_own(world: World, asynchronous: bool) -> N
 def test_an_answer_says_what_an_approver_changed(world: World, asynchronous: bool) -> None:
     """After the tool's own words."""
     made = gated(Plain(), "ask_it")
-    with Meanwhile(world, lambda row: world.approve(row, amount=6)):
+    with Meanwhile(world.plane, lambda row: world.approve(row, amount=6)):
         answer = asyncio.run(made.ainvoke(CALL)) if asynchronous else made.invoke(CALL)
     own, note = told(answer)
     assert own == "paid 6"
@@ -556,7 +557,7 @@ def test_an_agent_is_told_what_was_approved(world: World) -> None:
     made = gated(Plain(), "ask_it")
     seen: list[Permit] = []
     with (
-        Meanwhile(world, lambda row: world.approve(row, amount=6)),
+        Meanwhile(world.plane, lambda row: world.approve(row, amount=6)),
         in_manner(None, None, seen.append),
         calling(made, Carried),
     ):
@@ -603,7 +604,7 @@ def test_a_changed_copy_is_a_copy_with_the_change() -> None:
     """Unless it changes how the tool is called."""
     made = gated(Plain())
     assert made.model_copy(update={"name": "other"}).name == "other"
-    with pytest.raises(ConfigurationError, match="was exchanged"):
+    with pytest.raises(ConfigurationError, match="was replaced"):
         made.model_copy(update={"_run": pay})
 
 
@@ -631,7 +632,7 @@ def test_a_tool_that_lost_its_gate_does_not_run(way: str) -> None:
     for name in PATHS[:2]:
         made = gated(Plain())
         object.__setattr__(made, name, pay)
-        with pytest.raises(ConfigurationError, match=f"{name} of the tool 'pay' was exchanged"):
+        with pytest.raises(ConfigurationError, match=f"{name} of the tool 'pay' was replaced"):
             WAYS[way](made)
     assert RAN == []
 
@@ -641,8 +642,8 @@ def test_a_tool_that_was_changed_is_not_called_by_its_inner_methods_either(name:
     """Whoever calls ``_run`` and ``_arun`` themselves is refused as well."""
     made = gated(Plain())
     object.__setattr__(made, name, pay)
-    with pytest.raises(ConfigurationError, match="was exchanged"):
+    with pytest.raises(ConfigurationError, match="was replaced"):
         made._run(amount=5)
-    with pytest.raises(ConfigurationError, match="was exchanged"):
+    with pytest.raises(ConfigurationError, match="was replaced"):
         asyncio.run(made._arun(amount=5))
     assert RAN == []
