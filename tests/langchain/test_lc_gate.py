@@ -406,7 +406,7 @@ def test_a_copy_with_another_schema_is_judged_by_that(world: World) -> None:
     small = made.model_copy(update={"args_schema": Small})
     with (
         Meanwhile(world.plane, lambda row: world.approve(row, amount=50)),
-        pytest.raises(ValidationError, match="do not fit the tool"),
+        pytest.raises(ValidationError, match="do not match the schema of the tool"),
     ):
         small.invoke({"amount": 6})
     assert RAN == [50]
