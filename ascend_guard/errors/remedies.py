@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from ascend_guard.model import KillSwitchState
 
-__all__ = ["blocked", "decide", "decided", "forget", "inspect", "release", "repeat", "show"]
+__all__ = [
+    "blocked",
+    "decide",
+    "decided",
+    "forget",
+    "inspect",
+    "listed",
+    "release",
+    "repeat",
+    "show",
+    "start",
+    "verify",
+]
 
 
 def decide(action_id: str) -> str:
