@@ -184,6 +184,7 @@ def test_an_answer_to_an_earlier_call_is_no_permit(town: Town, awaited: bool) ->
         plane = town.plane(push=False)
         try:
             assert _play(town, plane, Made(10, False, ()), awaited) == "done"
+            eventually(lambda: town.started()[-1].outcome)  # its report would take the next step
             steps = (*[Step()] * (at - 1), Step((), REPLAYED, True))  # the features are known by now
             assert _play(town, plane, Made(10, False, steps), awaited) == blocked
         finally:

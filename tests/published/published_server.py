@@ -17,6 +17,15 @@ from published_environments import published
 
 COMMAND = [str(Path(sys.executable).with_name("ascend-guard"))]
 
+SERVER = """
+import sys
+from ascend_guard.cli import main
+from ascend_guard.server.access import limits
+limits.FAILED = (6_000, limits.MINUTE)
+sys.exit(main())
+"""
+"""The same command. These tests make more refused requests in a minute than one client address may."""
+
 SERVE = ["--host", "127.0.0.1", "--port", "0", "--private-webhooks"]
 """Its options: a free port, and webhooks that may lead to this machine."""
 
@@ -73,7 +82,7 @@ class Server:
         """Start it, and wait until it says where it listens."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, *self._where, "serve", *SERVE],
+                [sys.executable, "-c", SERVER, *self._where, "serve", *SERVE],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
