@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -96,9 +97,14 @@ def new_store(path: Path, clock: Callable[[], float] = time.time) -> SQLiteStore
 
 @cache
 def _empty_database() -> Path:
-    folder = tempfile.TemporaryDirectory(prefix="ascend-empty-")
-    atexit.register(folder.cleanup)
-    path = Path(folder.name) / "empty.db"
+    folder, made_in = Path(tempfile.mkdtemp(prefix="ascend-empty-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == made_in:  # a forked child runs this as well when it ends
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    path = folder / "empty.db"
     SQLiteStore(path, durability="process").close()
     return path
 
