@@ -63,8 +63,11 @@ class Session:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             raise session.Interrupted("the tests cannot be collected")
+        gc.unfreeze()  # the tests freeze what collecting has loaded, and what is frozen is not found
         functions = self._functions()
         gc.freeze()
+        if not functions:
+            raise session.Interrupted(f"no function of {self.path.name} is loaded")
         self.items = {item.nodeid: item for item in session.items}
         covered = self._coverage()
         found = operators.mutants(self.source, list(self.target.by_hand))
