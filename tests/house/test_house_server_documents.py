@@ -69,9 +69,9 @@ def test_the_minute_of_the_server(tmp_path: Path) -> None:
     for name, does in {
         "ascend-guard": "-m ascend_guard",
         "python": "",
-        "curl": f"{tmp_path}/curl.py",
+        "curl": f"'{tmp_path}/curl.py'",
     }.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {does} "$@"\n')
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {does} "$@"\n')
         (programs / name).chmod(0o755)
     (tmp_path / "agent.py").write_text(code(SERVER, "agent.py"))
     setup, agent, person = blocks(SERVER, "bash")[:3]
