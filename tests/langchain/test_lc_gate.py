@@ -639,7 +639,7 @@ def test_a_tool_that_lost_its_gate_does_not_run(way: str) -> None:
 
 @pytest.mark.parametrize("name", PATHS[2:])
 def test_a_tool_that_was_changed_is_not_called_by_its_inner_methods_either(name: str) -> None:
-    """Whoever calls ``_run`` and ``_arun`` themselves is refused as well."""
+    """Code that calls ``_run`` or ``_arun`` itself is refused as well."""
     made = gated(Plain())
     object.__setattr__(made, name, pay)
     with pytest.raises(ConfigurationError, match="was replaced"):

@@ -117,7 +117,7 @@ class Connection(HTTPConnection):
                 failure = came.get(timeout=call.left())
             except queue.Empty:
                 raise TimeoutError from None
-        except BaseException:
+        except BaseException:  # Ctrl-C too; it is raised again
             abandoned.set()
             sock = self.sock
             if sock is not None:
