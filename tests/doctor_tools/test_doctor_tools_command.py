@@ -9,9 +9,10 @@ import types
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+import world
 from doctor_tools_world import Ran, agent
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,17 +63,8 @@ def closed():
 """
 
 
-class Answer(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its standard output, which is one JSON value."""
-        return json.loads(self.out)
+class Answer(world.Answer):
+    """What ``doctor`` answered."""
 
     def said(self, state: str) -> str:
         """What is said about tools, where that is the state of it."""

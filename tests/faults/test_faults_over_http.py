@@ -192,6 +192,21 @@ def test_an_answer_to_an_earlier_call_is_no_permit(town: Town, awaited: bool) ->
             plane.close()
 
 
+def test_an_answer_to_earlier_outcomes_loses_none(town: Town) -> None:
+    """A cache answers the report of the second call's outcome; it is sent again until the server has it."""
+    town.people("release")
+    plane = town.plane(push=False)
+    try:
+        assert _play(town, plane, Made(10, False, ()), awaited=False) == "done"
+        eventually(lambda: town.started()[-1].outcome)
+        lost = (Step(), Step(), Step((), REPLAYED, False))  # kill switch, submission, outcome
+        assert _play(town, plane, Made(10, False, lost), awaited=False) == "done"
+        eventually(lambda: town.started()[-1].outcome == "completed")
+    finally:
+        plane._outbox._closing.set()
+        plane.close()
+
+
 def test_killed_means_nothing_runs(town: Town) -> None:
     """With the kill switch on, no fault whatsoever makes a body run."""
     town.people("kill")

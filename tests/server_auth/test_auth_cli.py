@@ -7,11 +7,10 @@ import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jwt
 import pytest
-from world import standing
+from world import Answer, standing
 
 from ascend_guard.api.endpoint import Access
 from ascend_guard.cli import main
@@ -20,19 +19,6 @@ from ascend_guard.errors import AuthenticationError
 from ascend_guard.server.access.auth import Gate
 from ascend_guard.server.access.tokens import LocalIssuer
 from ascend_guard.store.sqlite.store import SQLiteStore
-
-
-class Answer(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its standard output, which is one JSON value."""
-        return json.loads(self.out)
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ def test_an_interrupt_at_every_place_reaches_only_its_own_call(
     stride = (STRIDE + 1) // 2  # few places come before the submission, and some of them must be tried
     ends = list(sweep(world, make, lambda place: (place,), stride))
     assert len(ends) * stride > 200
-    assert ends.count("interrupted") > 50
+    assert ends.count("interrupted") * stride > 250
     assert ends.count("nothing was submitted") >= 2  # there are fewer such places on newer Pythons
     assert world.verify_audit().ok
 

@@ -73,6 +73,7 @@ class Outcomes:
         """Start with nothing to send. The parent process sends its own outcomes."""
         self._lock = threading.Lock()
         self._waiting: deque[dict[str, Any]] = deque()
+        self._echoed = False
         self._going = False
         self._beside: queue.SimpleQueue[tuple[Settle, Features | None]] = queue.SimpleQueue()
         self._carrying = _thread.allocate_lock()
@@ -119,6 +120,7 @@ class Outcomes:
             return False
         item = outcome_item(effect)
         with self._lock:
+            self._echoed = features.echo
             if len(self._waiting) >= LARGEST:
                 self._waiting.popleft()
                 _log.error("Too many outcomes wait for the control plane; the oldest was discarded.")
@@ -152,7 +154,10 @@ class Outcomes:
             self._outbox.post(self._report, always=True)
 
     def _send(self, batch: list[dict[str, Any]]) -> Exchange[None]:
-        answer = yield from ask(self._api, "report_outcomes", body={"outcomes": batch}, retry=GUARD)
+        # An answer from a proxy's cache would lose the outcomes; refused, they are sent again.
+        answer = yield from ask(
+            self._api, "report_outcomes", body={"outcomes": batch}, retry=GUARD, echoed=self._echoed
+        )
         try:
             told = msgspec.convert(mapping_of(answer.body), _Answer)
         except msgspec.ValidationError as error:
