@@ -110,7 +110,8 @@ def test_what_the_document_sends(server: DocumentedServer) -> None:
     """Children of an orchestration name their parent by its number; every request has the documented headers."""
     names, _ = reader(server)
     read("Multi-agent orchestration", server, names)
-    assert b'"parent_action_id":%d' % ACTION_ID in server.requests[-1].body
+    submitted = [request for request in server.requests if request.path.endswith("/submit")]
+    assert b'"parent_action_id":%d' % ACTION_ID in submitted[-1].body
     for request in server.requests:
         assert request.headers["authorization"] == f"Bearer {KEY}"
         assert request.headers["x-api-key"] == KEY
