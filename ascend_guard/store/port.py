@@ -9,16 +9,16 @@ from typing import Any, Protocol, TypeVar
 from ascend_guard.model import Killed, KillSwitchState, RunningCall, iso
 
 from .paging import WHOLE, Page
-from .rows import ActionRow, Approval, AuditRow, Event, Head, Record
+from .rows import ActionRow, Approval, Event, Head, LogRow, Record
 
 R = TypeVar("R")
 
 __all__ = [
     "ActionRow",
     "Approval",
-    "AuditRow",
     "Event",
     "Head",
+    "LogRow",
     "Reader",
     "Record",
     "Store",
@@ -49,8 +49,8 @@ class Reader(Protocol):
         ``queries.STATUSES``."""
         ...
 
-    def every_action(self) -> Iterator[ActionRow]:
-        """Yield all actions of all organizations, in order."""
+    def every_action(self, organization: str) -> Iterator[ActionRow]:
+        """Yield all actions of an organization, in order."""
         ...
 
     def count_actions(
@@ -67,8 +67,8 @@ class Reader(Protocol):
         """Return actions whose deadline has passed: still pending, or approved and never claimed."""
         ...
 
-    def last_action(self) -> int:
-        """Return the newest action's id, of any organization; 0 when there is none."""
+    def last_action(self, organization: str) -> int:
+        """Return the number of an organization's newest action; 0 when there is none."""
         ...
 
     def next_deadline(self) -> float | None:
@@ -83,7 +83,7 @@ class Reader(Protocol):
         """Return what this process has claimed and not settled."""
         ...
 
-    def approvals(self, action_id: int) -> list[Approval]:
+    def approvals(self, organization: str, action_id: int) -> list[Approval]:
         """Return the approvals so far, the earliest first."""
         ...
 
@@ -91,38 +91,60 @@ class Reader(Protocol):
         """Return the kill switches that are on, by agent; ``''`` is every agent."""
         ...
 
-    def trail(self, action_id: int) -> list[AuditRow]:
-        """Return the audit records of one action, in order."""
+    def trail(self, organization: str, action_id: int) -> list[LogRow]:
+        """Return the records of one action, in order."""
         ...
 
-    def audit(self, after: int = 0) -> Iterator[AuditRow]:
-        """Yield all audit records after this one, in order."""
+    def log(self, organization: str, after: int = 0) -> Iterator[LogRow]:
+        """Yield an organization's records after this one, in order."""
         ...
 
-    def audit_page(
-        self, organization: str, limit: int, offset: int = 0, page: Page = WHOLE
-    ) -> list[AuditRow]:
-        """Return one organization's audit records, newest first."""
+    def stored(self, number: int, after: int = 0) -> Iterator[tuple[int, Any, Any, Any, Any, Any]]:
+        """Yield the rows of a log as they are stored: key, action, event, body, salt, leaf. ``number``: its head's."""
         ...
 
-    def audit_record(self, organization: str, seq: int) -> AuditRow | None:
-        """Return this record, if it belongs to the organization."""
+    def log_page(self, organization: str, limit: int, offset: int = 0, page: Page = WHOLE) -> list[LogRow]:
+        """Return an organization's records, newest first."""
         ...
 
-    def count_audit(self, organization: str) -> int:
-        """Return how many audit records an organization has."""
+    def log_record(self, organization: str, seq: int) -> LogRow | None:
+        """Return this record of an organization."""
         ...
 
-    def events(self, after: int) -> list[tuple[int, int | None, str]]:
-        """Return (seq, action_id, event) of the audit records after this one."""
+    def count_log(self, organization: str) -> int:
+        """Return how many records an organization has."""
         ...
 
-    def events_since(self, after: int, organization: str | None = None, *, limit: int = 2**31) -> list[Event]:
-        """Return the audit records after this one: of one organization, or of all."""
+    def events_since(self, organization: str, after: int, *, limit: int = 2**31) -> list[Event]:
+        """Return an organization's records after this one."""
         ...
 
-    def head(self) -> Head:
-        """Return the end of the audit trail."""
+    def head(self, organization: str) -> Head:
+        """Return the end of an organization's log; with a negative ``number`` when it has none."""
+        ...
+
+    def behind(self) -> list[str]:
+        """Return the organizations whose tables are not computed up to the end of their log."""
+        ...
+
+    def heads(self) -> list[Head]:
+        """Return the ends of all logs; the system's first."""
+        ...
+
+    def tally(self, organization: str) -> dict[str, int]:
+        """Return how many rows of the tables that are computed from the log belong to an organization."""
+        ...
+
+    def every_thing(self, organization: str) -> Iterator[Record]:
+        """Yield everything that an organization has registered, of every kind."""
+        ...
+
+    def switch_rows(self, organization: str) -> list[tuple[str, str, float, str]]:
+        """Return the table of the kill switches that are recorded as on: agent, reason, since when, by whom."""
+        ...
+
+    def strays(self) -> list[str]:
+        """Return a text for each table with rows that belong to no log."""
         ...
 
     def seen(self, runner: str) -> float | None:
@@ -162,76 +184,73 @@ class Transaction(Reader, Protocol):
 
     now: float
     timestamp: str
-    next_seq: int
 
-    def insert_action(self, row: ActionRow) -> int:
-        """Store a new action and return its number; the number in ``row`` is ignored.
-
-        The next record must be its ``submitted``, and the one after it its ``started`` when it is already claimed."""
+    def next_seq(self, organization: str) -> int:
+        """Return the number of an organization's next record."""
         ...
 
-    def settle_action(
-        self, organization: str, action_id: int, outcome: str, duration: float, error: str | None
-    ) -> str | None:
-        """Set the outcome of a claimed action and return its agent; None when there is no such action without an
-        outcome."""
+    def record(
+        self, event: str, *, organization: str, actor: str, action_id: int | None = None, **data: Any
+    ) -> int:
+        """Append an audit record, make its changes (see ``projections``), and return its number.
+
+        ``data``: among the rest, ``set``: columns of the action and their new values; ``given``: an approval;
+        ``cleared``: whether the approvals so far were for other arguments; ``put`` and ``drop``: registered things."""
         ...
 
-    def update_action(self, action_id: int, **columns: Any) -> None:
-        """Set these columns."""
+    def next_action(self, organization: str) -> int:
+        """Return the number of an organization's next new action, which its ``submitted`` record then has."""
         ...
 
-    def add_runner(self, runner: str, since: int) -> None:
-        """Note that this process may claim this action and later ones."""
+    def running_agent(self, organization: str, action_id: int) -> str | None:
+        """Return the agent of an action that has started and has no outcome, or the outcome ``unknown``; None when
+        there is no such action."""
+        ...
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
+        """Prepare to turn a kill switch on; the record does it."""
+        ...
+
+    def revive(self, organization: str, agent_id: str) -> bool:
+        """Prepare to turn a kill switch off; the record does it. False when it was not on."""
+        ...
+
+    def catch_up(self, organization: str) -> None:
+        """Write the rows of actions that were left for later, of one organization."""
+        ...
+
+    def catch_up_all(self) -> None:
+        """Write the rows of actions that were left for later, by any process."""
+        ...
+
+    def delete_strays(self) -> None:
+        """Delete the rows that belong to no log."""
+        ...
+
+    def rebuild(self, organization: str, step: Callable[[], None]) -> None:
+        """Write all tables of an organization that are computed from its log anew. ``step``: called for each record."""
+        ...
+
+    def add_runner(self, runner: str, organization: str, since: int) -> None:
+        """Note that this process may claim this action and later ones of an organization."""
         ...
 
     def remove_runner(self, runner: str) -> None:
         """Note that everything which this process claimed has an outcome."""
         ...
 
-    def see_runner(self, runner: str) -> None:
-        """Note that this process behind HTTP was heard of now."""
+    def see_runner(self, runner: str, organization: str) -> None:
+        """Note that this process behind HTTP was heard of now, for an organization."""
         ...
 
     def put_record(
         self, organization: str, kind: str, name: str, body: bytes, *, due_at: float | None = None
-    ) -> int:
-        """Register something, or replace what has this name. Returns its number, which stays the same when it is
-        replaced."""
-        ...
-
-    def remove_record(self, organization: str, kind: str, name: str) -> bool:
-        """Delete it; False when it did not exist."""
-        ...
-
-    def approve(
-        self,
-        action_id: int,
-        approver: str,
-        comment: str | None,
-        groups: str | None = None,
-        identity: str | None = None,
     ) -> None:
-        """Store one person's approval. A second one with the same name and identity replaces the first; others are
-        kept, because they show which names and identities belong together."""
+        """Write something of a kind that is not in the log (``queries.is_bookkeeping``), or replace what has this name."""
         ...
 
-    def clear_approvals(self, action_id: int) -> None:
-        """Delete the approvals so far: they were for other arguments."""
-        ...
-
-    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
-        """Turn a kill switch on."""
-        ...
-
-    def revive(self, organization: str, agent_id: str) -> bool:
-        """Turn a kill switch off; False when it was not on."""
-        ...
-
-    def record(
-        self, event: str, *, organization: str, actor: str, action_id: int | None = None, **data: Any
-    ) -> None:
-        """Append an audit record."""
+    def remove_record(self, organization: str, kind: str, name: str) -> None:
+        """Delete something of a kind that is not in the log, if it exists."""
         ...
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -251,11 +270,13 @@ class Store(Protocol):
         ...
 
     def read(self, work: Callable[[Reader], R], *, latest: bool = True) -> R:
-        """Read; when ``latest``, after posted work of this process is committed. Raises ``StoreError``."""
+        """Read; when ``latest``, after posted work of this process is committed, and after rows that were left for later
+        are written. Without it, actions that a rule allowed may be missing. Raises ``StoreError``."""
         ...
 
-    async def aread(self, work: Callable[[Reader], R]) -> R:
-        """Read from a coroutine, from the last committed state. Raises ``StoreError``."""
+    async def aread(self, work: Callable[[Reader], R], *, current: bool = False) -> R:
+        """Read from a coroutine, from the last committed state; when ``current``, after rows that were left for later are
+        written. Without it, actions that a rule allowed may be missing. Raises ``StoreError``."""
         ...
 
     def apart(self, work: Callable[[Reader], R]) -> R:
@@ -263,7 +284,8 @@ class Store(Protocol):
         ...
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
-        """Run a long read on the state of one moment, without delaying others. Raises ``StoreError``."""
+        """Run a long read on the state of one moment, without delaying others; rows that were left for later are not
+        written before it. Raises ``StoreError``."""
         ...
 
     def write(self, work: Callable[[Transaction], R], orphaned: Callable[[R], None] | None = None) -> R:
@@ -317,7 +339,7 @@ class Store(Protocol):
         Raises ``StoreError``, and then it has not begun."""
         ...
 
-    def ended(self, action_id: str) -> None:
+    def ended(self, organization: str, action_id: str) -> None:
         """Note that a call that may have begun in this process runs no more. Never raises, even when the store is
         closed."""
         ...
@@ -332,10 +354,10 @@ class Store(Protocol):
         """After a write that turned a switch off: make sure that it is off. Raises ``StoreError``."""
         ...
 
-    def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+    def close(self, last: Callable[[Transaction, set[tuple[str, str]]], object] | None = None) -> None:
         """Finish posted work and close the database. No call of this process begins after that.
 
-        ``last``: the last write; it receives the actions that have begun here and not ended."""
+        ``last``: the last write; it receives the actions that have begun here and not ended, each with its organization."""
         ...
 
 

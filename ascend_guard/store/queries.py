@@ -1,46 +1,39 @@
-"""The reads and changes that are the same in all dialects, and the common part of a transaction on the audit trail."""
+"""The reads that are the same in all dialects."""
 
 # ruff: noqa: S608 - statements are composed of our own names
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
 
-import msgspec
-
-from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
 
-from .chain import link, sealed, sealer
+from .log import LARGEST, key_of, of_key
+from .log_queries import LogQueries, where_of
 from .paging import WHOLE, Page, fitting
-from .port import ActionRow, Approval, Head, Record
-from .trail_queries import TrailQueries, of, where_of
+from .rows import ActionRow, Approval, Record
 
-COLUMNS = ActionRow.__struct_fields__
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM actions "
-_encode = msgspec.json.Encoder().encode
+COLUMNS = ActionRow.__struct_fields__[2:]
+"""The columns of an action besides its key, which holds its number and its organization."""
 
-
-@lru_cache(maxsize=64)
-def _update(columns: tuple[str, ...]) -> str:
-    unknown = set(columns) - set(COLUMNS)
-    if unknown:
-        raise AssertionError(f"no such columns: {unknown}")
-    return f"UPDATE actions SET {', '.join(f'{column}=?' for column in columns)} WHERE id=?"
+_SELECT = f"SELECT key, {', '.join(COLUMNS)} FROM actions"
 
 
-class Queries(TrailQueries):
+class Queries(LogQueries):
     """Reads; see ``port.Reader``. A dialect provides ``execute``, which takes SQL with ``?`` for each value."""
 
     def __init__(self, execute: Callable[..., Any]) -> None:
         super().__init__(execute)
-        self._kill_version = -1
-        self._kill_switches: dict[str, dict[str, KillSwitchState]] = {}
+        self._switches: dict[str, tuple[int, dict[str, KillSwitchState]]] = {}
+
+    # --- actions -----------------------------------------------------------------------------------------------------
 
     def action(self, organization: str, action_id: int) -> ActionRow | None:
-        rows = self._rows("WHERE id=? AND organization=?", action_id, organization)
+        number = self._number(organization)
+        if number is None or not 0 < action_id <= LARGEST:
+            return None
+        rows = self._rows("WHERE key=?", key_of(number, action_id))
         return rows[0] if rows else None
 
     def actions(
@@ -54,39 +47,48 @@ class Queries(TrailQueries):
         limit: int = 50,
         offset: int = 0,
     ) -> list[ActionRow]:
+        number = self._number(organization)
+        if number is None:
+            return []
+        until = key_of(number + 1, 0) if before is None else key_of(number, min(before, LARGEST))
         where, values = where_of(
-            {of(organization): organization, "agent_id=?": agent_id}
+            {"key>?": key_of(number, 0), "key<?": until, "agent_id=?": agent_id}
             | _having(status)
-            | {"session_id=?": session_id, "id<?": before}
+            | {"session_id=?": session_id}
         )
-        return self._rows(f"{where} ORDER BY id DESC LIMIT ? OFFSET ?", *values, limit, offset)
+        return self._rows(f"WHERE {where} ORDER BY key DESC LIMIT ? OFFSET ?", *values, limit, offset)
 
-    def every_action(self) -> Iterator[ActionRow]:
-        for row in self._stream(_SELECT + "ORDER BY id"):
-            yield ActionRow(*row)
+    def every_action(self, organization: str) -> Iterator[ActionRow]:
+        number = self._number(organization)
+        if number is not None:
+            span = key_of(number, 0), key_of(number + 1, 0)
+            for row in self._stream(f"{_SELECT} WHERE key>? AND key<? ORDER BY key", span):
+                yield self._action_row(row)
 
     def count_actions(
         self, organization: str, *, status: str | None = None, agent_id: str | None = None
     ) -> int:
-        where, values = where_of({of(organization): organization, "agent_id=?": agent_id} | _having(status))
-        count: int = self._execute(f"SELECT count(*) FROM actions {where}", values).fetchone()[0]
+        number = self._number(organization)
+        if number is None:
+            return 0
+        where, values = where_of(
+            {"key>?": key_of(number, 0), "key<?": key_of(number + 1, 0), "agent_id=?": agent_id}
+            | _having(status)
+        )
+        count: int = self._execute(f"SELECT count(*) FROM actions WHERE {where}", values).fetchone()[0]
         return count
 
     def repeatable(self, organization: str, fingerprint: str) -> list[ActionRow]:
-        return self._rows(
-            "WHERE fingerprint=? AND organization=? AND claimed_at IS NULL ORDER BY id",
-            fingerprint,
-            organization,
-        )
+        rows = self._rows("WHERE fingerprint=? AND claimed_at IS NULL ORDER BY key", fingerprint)
+        return [row for row in rows if row.organization == organization]
 
     def overdue(self, now: float) -> list[ActionRow]:
         return self._rows(
             "WHERE expires_at IS NOT NULL AND claimed_at IS NULL AND expires_at<=? AND status<>'denied'", now
         )
 
-    def last_action(self) -> int:
-        newest: int = self._execute("SELECT coalesce(max(id), 0) FROM actions").fetchone()[0]
-        return newest
+    def last_action(self, organization: str) -> int:
+        return self.head(organization).last_action
 
     def next_deadline(self) -> float | None:
         deadline: float | None = self._execute(
@@ -96,259 +98,94 @@ class Queries(TrailQueries):
         return deadline
 
     def runners(self) -> list[str]:
-        return [row[0] for row in self._execute("SELECT runner FROM runners")]
+        return [row[0] for row in self._execute("SELECT DISTINCT runner FROM runners")]
 
     def running(self, runner: str) -> list[ActionRow]:
-        return self._rows(
-            "WHERE id>=(SELECT since FROM runners WHERE runner=?) AND runner=? AND outcome IS NULL ORDER BY id",
-            runner,
-            runner,
-        )
+        rows: list[ActionRow] = []
+        since = self._execute("SELECT since FROM runners WHERE runner=? ORDER BY since", (runner,)).fetchall()
+        for (key,) in since:
+            until = key_of(of_key(key)[0] + 1, 0)
+            where = "WHERE key>=? AND key<? AND runner=? AND outcome IS NULL ORDER BY key"
+            rows += self._rows(where, key, until, runner)
+        return rows
 
-    def approvals(self, action_id: int) -> list[Approval]:
+    def approvals(self, organization: str, action_id: int) -> list[Approval]:
+        number = self._number(organization)
+        if number is None:
+            return []
         rows = self._execute(
-            "SELECT approver, comment, at, groups, identity FROM approvals WHERE action_id=? ORDER BY at, approver",
-            (action_id,),
+            "SELECT approver, comment, at, groups, identity FROM approvals WHERE action=? ORDER BY at, approver",
+            (key_of(number, action_id),),
         )
         return [Approval(*row) for row in rows]
 
+    # --- kill switches, processes, registered things -----------------------------------------------------------------
+
     def kill_switches(self, organization: str) -> dict[str, KillSwitchState]:
-        version = self._kill_switch_version()
-        if version != self._kill_version:
-            switches: dict[str, dict[str, KillSwitchState]] = {}
-            for org, agent, reason, at, by in self._execute("SELECT * FROM kill_switches"):
-                switches.setdefault(org, {})[agent] = KillSwitchState(
-                    True, reason, agent or None, iso(at), by
-                )
-            self._kill_switches = switches
-            self._kill_version = version
-        return self._kill_switches.get(organization, {})
+        version = self._turns(organization)
+        known = self._switches.get(organization)
+        if known is None or known[0] != version:
+            rows = self._execute(
+                "SELECT agent_id, reason, activated_at, activated_by FROM kill_switches WHERE organization=?",
+                (organization,),
+            )
+            on = {
+                agent: KillSwitchState(True, reason, agent or None, iso(at), by)
+                for agent, reason, at, by in rows
+            }
+            known = self._switches[organization] = version, on
+        return known[1]
 
-    def _kill_switch_version(self) -> int:
-        version: int = self._execute("SELECT kill_version FROM head").fetchone()[0]
-        return version
-
-    def head(self) -> Head:
-        return Head(*self._execute("SELECT seq, hash, mac, kill_version FROM head").fetchone())
+    def _turns(self, organization: str) -> int:
+        return self.head(organization).turns
 
     def seen(self, runner: str) -> float | None:
-        row = self._execute("SELECT seen_at FROM runners WHERE runner=?", (runner,)).fetchone()
-        return None if row is None else row[0]
+        at: float | None = self._execute(
+            "SELECT max(seen_at) FROM runners WHERE runner=?", (runner,)
+        ).fetchone()[0]
+        return at
 
     def record_of(self, organization: str, kind: str, name: str) -> Record | None:
-        return self._record("organization=? AND kind=? AND name=?", organization, kind, name)
+        return self._record(kind, "organization=? AND kind=? AND name=?", organization, kind, name)
 
     def record_number(self, organization: str, kind: str, number: int) -> Record | None:
-        return self._record("organization=? AND kind=? AND id=?", organization, kind, number)
+        return self._record(kind, "organization=? AND kind=? AND id=?", organization, kind, number)
 
     def find_record(self, kind: str, name: str) -> Record | None:
-        return self._record("kind=? AND name=?", kind, name)
+        return self._record(kind, "kind=? AND name=?", kind, name)
 
     def records(
         self, organization: str, kind: str, *, limit: int = 1000, offset: int = 0, page: Page = WHOLE
     ) -> list[Record]:
         where, values = where_of({"organization=?": organization, "kind=?": kind, "id>?": page.behind})
-        rest = f"{where} ORDER BY id LIMIT ? OFFSET ?"
-        limit = fitting(self._execute, f"FROM records {rest}", (*values, limit, offset), page)
-        return [
-            Record(*row) for row in self._execute(f"SELECT * FROM records {rest}", (*values, limit, offset))
-        ]
+        rest = f"FROM {table_of(kind)} WHERE {where} ORDER BY id LIMIT ? OFFSET ?"
+        limit = fitting(self._execute, rest, (*values, limit, offset), page)
+        return [Record(*row) for row in self._execute(f"SELECT * {rest}", (*values, limit, offset))]
 
     def count_records(self, organization: str, kind: str) -> int:
         count: int = self._execute(
-            "SELECT count(*) FROM records WHERE organization=? AND kind=?", (organization, kind)
+            f"SELECT count(*) FROM {table_of(kind)} WHERE organization=? AND kind=?", (organization, kind)
         ).fetchone()[0]
         return count
 
     def due_records(self, kind: str, now: float, *, limit: int = 100) -> list[Record]:
-        return self._records(
-            "kind=? AND due_at IS NOT NULL AND due_at<=? ORDER BY due_at, id LIMIT ?", kind, now, limit
-        )
+        where = "kind=? AND due_at IS NOT NULL AND due_at<=? ORDER BY due_at, id LIMIT ?"
+        return self._records(kind, where, kind, now, limit)
 
-    def _record(self, where: str, *values: Any) -> Record | None:
-        found = self._records(where, *values)
+    def _record(self, kind: str, where: str, *values: Any) -> Record | None:
+        found = self._records(kind, where, *values)
         return found[0] if found else None
 
-    def _records(self, where: str, *values: Any) -> list[Record]:
-        return [Record(*row) for row in self._execute(f"SELECT * FROM records WHERE {where}", values)]
+    def _records(self, kind: str, where: str, *values: Any) -> list[Record]:
+        rows = self._execute(f"SELECT * FROM {table_of(kind)} WHERE {where}", values)
+        return [Record(*row) for row in rows]
 
     def _rows(self, rest: str, *values: Any) -> list[ActionRow]:
-        return [ActionRow(*row) for row in self._execute(_SELECT + rest, values)]
+        return [self._action_row(row) for row in self._execute(f"{_SELECT} {rest}", values).fetchall()]
 
-
-class Changes(Queries):
-    """A writer's only transaction, used repeatedly; see ``port.Transaction``.
-
-    A dialect provides ``_execute`` for reads, ``_change`` for changes with a result, and ``_do`` for changes without
-    one, which may wait until the next read or the commit.
-    """
-
-    now: float
-    _change: Callable[..., Any]
-    _do: Callable[..., Any]
-
-    def __init__(self, execute: Callable[..., Any], key: bytes) -> None:
-        super().__init__(execute)
-        self._key = key
-        self._seal = sealer(key)
-        self._head = Head(-1, b"", b"", -1)
-        self.next_seq = 0
-        self._hash = b""
-        self.timestamp = ""
-        self._killed = 0
-        self._trail: list[tuple[int, int | None, str, bytes, bytes, str]] = []
-        self._callbacks: list[Callable[[], None]] = []
-
-    # --- the life of a transaction -----------------------------------------------------------------------------------
-
-    def _begun(self, now: float, head: Head) -> None:
-        """Check that the end of the trail is still sealed with the store's key."""
-        self.now = now
-        self.timestamp = iso(now)
-        self._killed = 0
-        last = self._head
-        if (head.seq, head.hash, head.mac) != (last.seq, last.hash, last.mac) and not sealed(
-            self._key, head.seq, head.hash, head.mac
-        ):
-            raise StoreError(
-                "The end of the audit trail was not sealed with its key: records were cut or the database "
-                "was edited. No call runs until this is resolved: see `ascend-guard audit verify`."
-            )
-        self._head = head
-        self.next_seq, self._hash = head.seq + 1, head.hash
-
-    def _next_head(self) -> Head:
-        """Return the head after the commit."""
-        if not (self._trail or self._killed):
-            return self._head
-        seq = self.next_seq - 1
-        return Head(seq, self._hash, self._seal(seq, self._hash), self._head.kill_version + self._killed)
-
-    def committed(self) -> None:
-        """Call the registered callbacks."""
-        self._trail.clear()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
-
-    def rollback(self) -> None:
-        """Forget everything."""
-        self._trail.clear()
-        self._callbacks.clear()
-        self._kill_version = -1
-
-    def _kill_switch_version(self) -> int:
-        return self._head.kill_version + self._killed  # read when the transaction began
-
-    def _number(self, row: ActionRow) -> None:
-        """Set the numbers of a new action's first records: the next ones, whatever was recorded before."""
-        row.submitted_seq = self.next_seq
-        row.started_seq = None if row.claimed_at is None else self.next_seq + 1
-
-    # --- changes -----------------------------------------------------------------------------------------------------
-
-    def settle_action(
-        self, organization: str, action_id: int, outcome: str, duration: float, error: str | None
-    ) -> str | None:
-        completed_seq = self.next_seq if outcome == "completed" else None
-        row = self._change(
-            "UPDATE actions SET outcome=?, settled_at=?, duration=?, error=?, completed_seq=? "
-            "WHERE id=? AND organization=? AND claimed_at IS NOT NULL AND (outcome IS NULL OR outcome='unknown') "
-            "RETURNING agent_id",
-            (outcome, self.now, duration, error, completed_seq, action_id, organization),
-        ).fetchone()
-        return None if row is None else row[0]
-
-    def update_action(self, action_id: int, **columns: Any) -> None:
-        self._do(_update(tuple(columns)), (*columns.values(), action_id))
-
-    def add_runner(self, runner: str, since: int) -> None:
-        self._do(
-            "INSERT INTO runners (runner, since) VALUES (?, ?) ON CONFLICT (runner) DO UPDATE SET since="
-            "CASE WHEN excluded.since < runners.since THEN excluded.since ELSE runners.since END",
-            (runner, since),
-        )
-
-    def remove_runner(self, runner: str) -> None:
-        self._do("DELETE FROM runners WHERE runner=?", (runner,))
-
-    def see_runner(self, runner: str) -> None:
-        self._do(
-            "INSERT INTO runners (runner, since, seen_at) VALUES (?, ?, ?) "
-            "ON CONFLICT (runner) DO UPDATE SET seen_at=excluded.seen_at",
-            (runner, self.last_action() + 1, self.now),
-        )
-
-    def put_record(
-        self, organization: str, kind: str, name: str, body: bytes, *, due_at: float | None = None
-    ) -> int:
-        number: int = self._change(
-            "INSERT INTO records (organization, kind, name, body, created_at, updated_at, due_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (organization, kind, name) "
-            "DO UPDATE SET body=excluded.body, updated_at=excluded.updated_at, due_at=excluded.due_at RETURNING id",
-            (organization, kind, name, body, self.now, self.now, due_at),
-        ).fetchone()[0]
-        return number
-
-    def remove_record(self, organization: str, kind: str, name: str) -> bool:
-        removed: int = self._change(
-            "DELETE FROM records WHERE organization=? AND kind=? AND name=?", (organization, kind, name)
-        ).rowcount
-        return removed > 0
-
-    # The last two tables are so small that they need no unique index, which would limit the length of names.
-
-    def approve(
-        self,
-        action_id: int,
-        approver: str,
-        comment: str | None,
-        groups: str | None = None,
-        identity: str | None = None,
-    ) -> None:
-        same = (action_id, approver, identity or "")
-        self._do("DELETE FROM approvals WHERE action_id=? AND approver=? AND coalesce(identity, '')=?", same)
-        row = (action_id, approver, comment, self.now, groups, identity)
-        self._do("INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?)", row)
-
-    def clear_approvals(self, action_id: int) -> None:
-        self._do("DELETE FROM approvals WHERE action_id=?", (action_id,))
-
-    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
-        self._killed += 1
-        self._do("DELETE FROM kill_switches WHERE organization=? AND agent_id=?", (organization, agent_id))
-        self._do(
-            "INSERT INTO kill_switches VALUES (?, ?, ?, ?, ?)", (organization, agent_id, reason, self.now, by)
-        )
-
-    def revive(self, organization: str, agent_id: str) -> bool:
-        revived: int = self._change(
-            "DELETE FROM kill_switches WHERE organization=? AND agent_id=?", (organization, agent_id)
-        ).rowcount
-        self._killed += revived
-        return revived > 0
-
-    def record(
-        self, event: str, *, organization: str, actor: str, action_id: int | None = None, **data: Any
-    ) -> None:
-        seq = self.next_seq
-        self.next_seq = seq + 1
-        body = _encode(
-            {
-                "seq": seq,
-                "timestamp": self.timestamp,
-                "organization": organization,
-                "event": event,
-                "actor": actor,
-                "action_id": action_id,
-                **data,
-            }
-        )
-        self._hash = link(self._hash, body)
-        self._trail.append((seq, action_id, event, body, self._hash, organization))
-
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
+    def _action_row(self, row: tuple[Any, ...]) -> ActionRow:
+        number, action_id = of_key(row[0])
+        return ActionRow(action_id, self._name(number), *row[1:])
 
 
 STATUSES: dict[str, dict[str, str]] = {
@@ -361,3 +198,17 @@ STATUSES: dict[str, dict[str, str]] = {
 
 def _having(status: str | None) -> dict[str, str | None]:
     return {**STATUSES.get(status or "", {"status=?": status})}
+
+
+_BOOKKEEPING = frozenset(("cursor", "rate", "heartbeat", "output_scan", "webhook-removed", "webhook-sending"))
+_BOOKKEEPING_OF = ("delivery", "delivered")  # before a colon and a webhook's identifier
+
+
+def is_bookkeeping(kind: str) -> bool:
+    """Return whether things of this kind are not in the log: see ``projections.LOCAL``."""
+    return kind in _BOOKKEEPING or kind.partition(":")[0] in _BOOKKEEPING_OF
+
+
+def table_of(kind: str) -> str:
+    """Return the table of the things of this kind."""
+    return "bookkeeping" if is_bookkeeping(kind) else "things"

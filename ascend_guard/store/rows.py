@@ -49,23 +49,32 @@ class ActionRow(Struct):
     error: str | None = None
 
 
-class AuditRow(Struct, frozen=True):
-    """An audit record as stored: ``body`` is the exact bytes that were hashed."""
+class LogRow(Struct, frozen=True):
+    """A record of the log as stored.
+
+    Args:
+        seq: its number in its organization's log.
+        action_id: the action it is about, if any.
+        event: the event.
+        body: the exact bytes that were hashed, together with ``salt``.
+        salt: random.
+        leaf: the hash of both (``log.leaf``).
+    """
 
     seq: int
     action_id: int | None
     event: str
     body: bytes
-    hash: bytes
+    salt: bytes
+    leaf: bytes
 
 
 class Event(Struct, frozen=True):
-    """An audit record from ``events_since``; ``body`` is included for kill switches, because it names the agent."""
+    """A record from ``events_since``; ``body`` is included for kill switches, because it names the agent."""
 
     seq: int
     action_id: int | None
     event: str
-    organization: str
     body: bytes | None
 
 
@@ -101,9 +110,24 @@ class Approval(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """The end of the audit trail, and its mac."""
+    """The end of an organization's log.
 
+    Args:
+        number: the organization's number, which is a part of its rows' keys.
+        organization: the organization.
+        seq: number of the last record; 0 when there is none.
+        hash: the chain up to it.
+        mac: seals ``seq`` and ``hash``.
+        last_action: number of the organization's newest action; 0 when there is none.
+        turns: how often its kill switches were turned.
+        projected: number of the last record up to which the tables are computed.
+    """
+
+    number: int
+    organization: str
     seq: int
     hash: bytes
     mac: bytes
-    kill_version: int
+    last_action: int
+    turns: int
+    projected: int

@@ -128,10 +128,14 @@ class GroupCommit:
     Args:
         commit: runs a group in one transaction and sets ``result`` or ``error`` of each ticket. When it raises, nothing
             of the group was done.
+        idle: called by the background thread, which leads, when it has committed what was posted.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Ticket[Any]]], None]) -> None:
+    def __init__(
+        self, commit: Callable[[Sequence[Ticket[Any]]], None], idle: Callable[[], None] = lambda: None
+    ) -> None:
         self._commit = commit
+        self._idle = idle
         self._queue: deque[Ticket[Any]] = deque()
         self._kept: list[Ticket[Any]] = []
         self._lock = threading.RLock()
@@ -299,7 +303,15 @@ class GroupCommit:
             self._thread_is = _ASLEEP
             with self._lock:
                 self._lead()
+                if not self._kept:
+                    self._rest()
                 self._pause = min(max(2 * self._pause, 0.1), LONGEST_PAUSE) if self._kept else 0.0
+
+    def _rest(self) -> None:
+        try:
+            self._idle()
+        except Exception:  # this thread must go on
+            _log.exception("Rows could not be written; their readers will try again")
 
     # --- committing --------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ascend_guard.errors import StoreError
 
@@ -24,8 +27,26 @@ def steps(dialect: str) -> tuple[str, ...]:
     return tuple(file.read_text() for file in files if file.name.endswith(".sql"))
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Upgrade an old or empty database, one numbered file after the other, each in a transaction."""
+def sealed_before(connection: sqlite3.Connection) -> bool:
+    """Return whether the database has an end of a log, and so a key that sealed it."""
+    tables = "SELECT name FROM sqlite_master WHERE type='table' AND name IN ('head', 'heads')"
+    return any(
+        connection.execute(f"SELECT 1 FROM {name}").fetchone()  # noqa: S608 - one of two names
+        for (name,) in connection.execute(tables).fetchall()
+    )
+
+
+_TO_LOGS = {"sqlite": 5, "postgres": 3}
+"""The step after which the new tables are filled from the old ones."""
+
+_OLD = ("audit", "head", "old_actions", "old_approvals", "old_kill_switches", "old_records", "old_runners")
+
+
+def migrate(connection: sqlite3.Connection, path: Path, key: bytes | None) -> None:
+    """Upgrade an old or empty database, one numbered file after the other, each in a transaction.
+
+    ``key``: the store's secret; None for a database that has none yet, which is empty.
+    """
     have: int = connection.execute("PRAGMA user_version").fetchone()[0]
     files = steps("sqlite")
     if have > len(files):
@@ -33,7 +54,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a newer ascend-guard (schema {have}; this one knows up to {len(files)}). "
             f"Upgrade: pip install --upgrade ascend-guard."
         )
-    ours = connection.execute("SELECT 1 FROM sqlite_master WHERE name='head'").fetchone()
+    ours = connection.execute("SELECT 1 FROM sqlite_master WHERE name IN ('head', 'heads')").fetchone()
     if not ours and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise StoreError(
             f"{path} is a SQLite database, but not an ascend-guard database. Name another file, "
@@ -41,10 +62,33 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     for number, step in enumerate(files, 1):
         if number > have:
-            connection.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};\nCOMMIT;")
+            try:
+                connection.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version={number};")
+                if number == _TO_LOGS["sqlite"]:
+                    _to_logs(connection, path, key)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has ended it
+                    connection.execute("ROLLBACK")
+                raise
 
 
-def migrate_postgres(connection: psycopg.Connection[tuple[Any, ...]], where: str) -> None:
+def _to_logs(connection: sqlite3.Connection, path: Path, key: bytes | None) -> None:
+    from ascend_guard.store.log import first_heads
+
+    from .to_logs import migrate_to_logs
+
+    if key is not None:
+        for head in first_heads(key):
+            connection.execute(
+                "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(head)
+            )
+        migrate_to_logs(connection.execute, connection.cursor().execute, key, str(path))
+    for table in _OLD:
+        connection.execute(f"DROP TABLE {table}")
+
+
+def migrate_postgres(connection: psycopg.Connection[tuple[Any, ...]], where: str, key: bytes) -> None:
     """The same in PostgreSQL: all missing steps in one transaction, by one process at a time.
 
     Raises:
@@ -58,13 +102,15 @@ def migrate_postgres(connection: psycopg.Connection[tuple[Any, ...]], where: str
     connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATING,))
     try:
         with connection.transaction():
-            _step(connection, where, files)
+            _step(connection, where, files, key)
     finally:
         if not connection.closed:
             connection.execute("SELECT pg_advisory_unlock(%s)", (_MIGRATING,))
 
 
-def _step(connection: psycopg.Connection[tuple[Any, ...]], where: str, files: tuple[str, ...]) -> None:
+def _step(
+    connection: psycopg.Connection[tuple[Any, ...]], where: str, files: tuple[str, ...], key: bytes
+) -> None:
     have = _version(connection, where, len(files))
     if not have:
         if any(_there(connection, table) for table in _TABLES):
@@ -77,6 +123,32 @@ def _step(connection: psycopg.Connection[tuple[Any, ...]], where: str, files: tu
         if number > have:
             connection.execute(step.encode())
             connection.execute("INSERT INTO ascend_guard_schema VALUES (%s)", (number,))
+            if number == _TO_LOGS["postgres"]:
+                _to_logs_in_postgres(connection, where, key, fresh=not have)
+
+
+def _to_logs_in_postgres(
+    connection: psycopg.Connection[tuple[Any, ...]], where: str, key: bytes, *, fresh: bool
+) -> None:
+    from ascend_guard.store.log import first_heads
+
+    from .to_logs import migrate_to_logs
+
+    def execute(sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
+        return connection.execute(sql.replace("?", "%s").encode(), values)
+
+    def stream(sql: str) -> Iterator[Any]:
+        with connection.cursor(name="old_trail") as cursor:
+            cursor.itersize = 1000
+            cursor.execute(sql.encode())
+            yield from cursor
+
+    if not fresh:
+        for head in first_heads(key):
+            execute("INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(head))
+        migrate_to_logs(execute, stream, key, where)
+    for table in _OLD:
+        connection.execute(f"DROP TABLE {table}".encode())
 
 
 _TABLES = ("actions", "audit", "head", "records", "runners", "approvals", "kill_switches")

@@ -18,53 +18,65 @@ from typing import Any, TypeAlias
 
 import msgspec
 import psycopg
+from psycopg.sql import Literal
 
 from ascend_guard.errors import StoreError
-from ascend_guard.store.chain import GENESIS, seal, sealed
+from ascend_guard.store.changes import Changes
 from ascend_guard.store.commits import Undecided
-from ascend_guard.store.port import ActionRow, Head
-from ascend_guard.store.queries import COLUMNS, Changes, Queries
+from ascend_guard.store.log import first_heads, key_of, sealed
+from ascend_guard.store.log_queries import HEAD
+from ascend_guard.store.queries import COLUMNS, Queries
+from ascend_guard.store.rows import ActionRow, Head
 
 from .connection import PATIENCE, Connection, Silent
 
 CHANNEL = "ascend_guard"
 """The channel on which commits that a process may wait for are announced."""
 
-_QUIET = frozenset(("submitted", "started", "completed", "failed", "handed_over"))
+_QUIET = frozenset(("submitted", "started", "completed", "failed", "handed_over", "waiting", "forgotten"))
 """Events of every call, which no process waits for; announcing them would take time."""
 
 _LOCK = (
-    b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
-    b"SELECT seq, hash, mac, kill_version, last_action, pg_current_xact_id()::text FROM head FOR UPDATE"
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text FROM writing FOR UPDATE; "
+    f"{HEAD} WHERE organization IN ("
 )
+_PREFETCHED = 50
+"""How many heads are read together with the lock: those of the organizations that this process wrote for last."""
+
 _INSERT = (
-    f"INSERT INTO actions ({', '.join(COLUMNS)}) "
-    f"SELECT {', '.join(COLUMNS)} FROM json_populate_recordset(NULL::actions, %s)"
+    f"INSERT INTO actions (key, {', '.join(COLUMNS)}) "
+    f"SELECT key, {', '.join(COLUMNS)} FROM json_populate_recordset(NULL::actions, %s)"
 ).encode()
 # Division by zero is how a statement aborts a transaction: a row is not as this process left it.
 _SETTLE = b"""
 WITH given AS (
     SELECT * FROM json_to_recordset(%s) AS given (
-        id bigint, organization text, outcome text, duration double precision, error text, completed_seq bigint
+        key bigint, outcome text, settled_at double precision, duration double precision, error text,
+        completed_seq bigint
     )
 ), done AS (
-    UPDATE actions SET outcome=given.outcome, settled_at=%s, duration=given.duration, error=given.error,
+    UPDATE actions SET outcome=given.outcome, settled_at=given.settled_at, duration=given.duration, error=given.error,
         completed_seq=given.completed_seq
-    FROM given WHERE actions.id=given.id AND actions.organization=given.organization
+    FROM given WHERE actions.key=given.key
         AND actions.claimed_at IS NOT NULL AND (actions.outcome IS NULL OR actions.outcome='unknown')
     RETURNING 1
 )
 SELECT 1/(count(*)=%s)::integer FROM done
 """
-_RECORD = b"""
-INSERT INTO audit (seq, action_id, event, body, hash, organization)
-SELECT seq, action_id, event, body, hash, organization
-FROM unnest(%b::bigint[], %b::bigint[], %s::text[], %b::bytea[], %b::bytea[], %s::text[])
-    AS given (seq, action_id, event, body, hash, organization)
+_APPEND = b"""
+INSERT INTO log (key, action, event, body, salt, leaf)
+SELECT key, action, event, body, salt, leaf
+FROM unnest(%b::bigint[], %b::bigint[], %s::text[], %b::bytea[], %b::bytea[], %b::bytea[])
+    AS given (key, action, event, body, salt, leaf)
 """
-_REMEMBERED = 100_000
-"""How many claims of this process have their agents remembered until they are settled."""
-
+_PART = "SELECT key, action, event, body, salt, leaf FROM log WHERE key>? AND key<? ORDER BY key LIMIT 1000"
+_NEW_HEAD = (
+    b"INSERT INTO heads (organization, seq, hash, mac, last_action, turns, projected, number) "
+    b"VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+)
+_NEXT_HEAD = (
+    b"UPDATE heads SET seq=%s, hash=%s, mac=%s, last_action=%s, turns=%s, projected=%s WHERE number=%s"
+)
 _encode = msgspec.json.Encoder().encode
 _NUL = re.compile(rb"\\(?:u000([01])|.)", re.DOTALL)
 
@@ -75,10 +87,10 @@ Statement: TypeAlias = tuple[bytes, Sequence[Any]]
 class Settlement(msgspec.Struct):
     """The outcome of an action that this process has claimed."""
 
-    id: int
-    organization: str
+    key: int
     outcome: str
-    duration: float
+    settled_at: float
+    duration: float | None
     error: str | None
     completed_seq: int | None
 
@@ -120,10 +132,10 @@ class PostgresSnapshot(PostgresReader):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._stream = self._fetch
-        self._names = count()
+        self._cursors = count()
 
     def _fetch(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        with self.connection.cursor(name=f"rows_{next(self._names)}") as cursor:
+        with self.connection.cursor(name=f"rows_{next(self._cursors)}") as cursor:
             cursor.itersize = 1000
             cursor.execute(_translated(sql), values)
             yield from cursor
@@ -148,15 +160,13 @@ class PostgresTransaction(Changes):
         self._change = self._ask_change
         self._do = self._later
         self._id = ""
-        self._last_action = 0
+        self._fetched: dict[str, Head] = {}
+        self._recent: dict[str, None] = {}
         self._written = 0
         self._announce = False
         self._inserted: list[bytes] = []
-        self._first_inserted = 0
         self._settled: list[bytes] = []
         self._waiting: list[Statement] = []
-        self._claiming: dict[int, tuple[str, str]] = {}
-        self._claimed: dict[int, tuple[str, str]] = {}
 
     # --- the life of a transaction -----------------------------------------------------------------------------------
 
@@ -164,22 +174,31 @@ class PostgresTransaction(Changes):
         """Wait for the other replicas, and start.
 
         Raises:
-            StoreError: the end of the trail is not sealed with the store's key.
             psycopg.Error: it cannot be started.
         """
-        *head, self._last_action, self._id = self._lock()
-        self._begun(now, Head(*head))
-        self._first_inserted = self._last_action + 1
+        self._id, heads = self._lock()
+        self._fetched = {head.organization: head for head in heads}
+        self._begun(now)
 
-    def _lock(self) -> tuple[Any, ...]:
+    def _lock(self) -> tuple[str, list[Head]]:
+        recent = list(self._recent)[-_PREFETCHED:]
         if self._connection is not None and not self._connection.closed:
             try:
-                return _locked(self._connection)
+                return _locked(self._connection, recent)
             except psycopg.OperationalError:
                 if not self._connection.closed:
                     raise
         self._connection = self._connect()  # the first, or the previous one was lost while idle
-        return _locked(self._connection)
+        return _locked(self._connection, recent)
+
+    def head(self, organization: str) -> Head:
+        fetched = self._fetched.get(organization)
+        if fetched is not None:
+            return fetched
+        head = super().head(organization)
+        if head.number >= 0:
+            self._fetched[organization] = head
+        return head
 
     def commit(self) -> None:
         """Make everything durable.
@@ -188,18 +207,16 @@ class PostgresTransaction(Changes):
             Undecided: the answer was lost, and the server cannot be asked for the result.
             psycopg.Error: nothing was committed.
         """
-        head = self._next_head()
+        heads = self._next_heads()
         last: list[Statement] = []
-        if self._trail:
-            last.append((_RECORD, self._columns()))
-        if head is not self._head or self._inserted or self._last_action >= self._first_inserted:
+        if self._log:
+            last.append((_APPEND, self._columns()))
+        for head, new in heads:
+            number, organization, *values = msgspec.structs.astuple(head)
             last.append(
-                (
-                    b"UPDATE head SET seq=%s, hash=%s, mac=%s, kill_version=%s, last_action=%s",
-                    (*msgspec.structs.astuple(head), self._last_action),
-                )
+                (_NEW_HEAD, (organization, *values, number)) if new else (_NEXT_HEAD, (*values, number))
             )
-        if self._announce or self._killed or any(row[2] not in _QUIET for row in self._trail):
+        if self._announce or any(row[2] not in _QUIET for row in self._log):
             last.append((f"NOTIFY {CHANNEL}".encode(), ()))
         last.append((b"COMMIT", ()))
         assert self._connection is not None
@@ -208,15 +225,16 @@ class PostgresTransaction(Changes):
         except psycopg.Error as error:
             if not self._connection.closed or not self._was_committed(error):
                 raise
-        self._head = head
-        for number, claim in self._claiming.items():
-            self._claimed[number] = claim
-        while len(self._claimed) > _REMEMBERED:
-            del self._claimed[next(iter(self._claimed))]
+        self._remember(heads)
+        for head, _ in heads:
+            self._recent.pop(head.organization, None)
+            self._recent[head.organization] = None
+        while len(self._recent) > 2 * _PREFETCHED:
+            del self._recent[next(iter(self._recent))]
         self._clear()
 
     def _columns(self) -> Sequence[Any]:
-        return tuple(map(list, zip(*self._trail, strict=True)))
+        return tuple(map(list, zip(*self._log, strict=True)))
 
     def _was_committed(self, lost: Exception) -> bool:
         """Return whether a commit succeeded whose connection was lost.
@@ -230,11 +248,11 @@ class PostgresTransaction(Changes):
                 if isinstance(lost, Silent):
                     raise lost
                 with self._connect() as connection:
-                    connection.execute(_LOCK, prepare=False)
-                    if self._trail:
-                        seq, *_, hash_, _ = self._trail[-1]
-                        found = connection.execute("SELECT hash FROM audit WHERE seq=%s", (seq,)).fetchone()
-                        return found is not None and found[0] == hash_
+                    _locked(connection, [])
+                    if self._log:
+                        key, *_, leaf = self._log[-1]
+                        found = connection.execute("SELECT leaf FROM log WHERE key=%s", (key,)).fetchone()
+                        return found is not None and found[0] == leaf
                     found = connection.execute("SELECT pg_xact_status(%s::xid8)", (self._id,)).fetchone()
                     return found is not None and found[0] == "committed"
             except psycopg.Error as error:
@@ -249,7 +267,6 @@ class PostgresTransaction(Changes):
         """Undo everything, and forget all cached state."""
         super().rollback()
         self._clear()
-        self._claimed.clear()
         connection = self._connection
         if connection is None or connection.closed:
             return
@@ -264,7 +281,6 @@ class PostgresTransaction(Changes):
         self._inserted.clear()
         self._settled.clear()
         self._waiting.clear()
-        self._claiming.clear()
 
     def close(self) -> None:
         """Close the connection."""
@@ -273,7 +289,7 @@ class PostgresTransaction(Changes):
 
     def changes(self) -> int:
         """A number that grows with everything written so far."""
-        return self._written + len(self._trail)
+        return self._written + len(self._log)
 
     # --- what is written later ---------------------------------------------------------------------------------------
 
@@ -320,14 +336,16 @@ class PostgresTransaction(Changes):
             raise first
 
     def _settlements(self) -> Statement:
-        statement = _SETTLE, (json_text(self._settled), self.now, len(self._settled))
+        statement = _SETTLE, (json_text(self._settled), len(self._settled))
         self._settled.clear()
         return statement
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
     def action(self, organization: str, action_id: int) -> ActionRow | None:
-        if self._inserted and not self._waiting and not self._settled and action_id < self._first_inserted:
+        end = self._ends.get(organization)
+        before = end is None or action_id <= end.head.last_action
+        if self._inserted and not self._waiting and not self._settled and before:
             # A row that existed before need not wait for new ones.
             inserted, self._inserted = self._inserted, []
             try:
@@ -336,61 +354,61 @@ class PostgresTransaction(Changes):
                 self._inserted = inserted
         return super().action(organization, action_id)
 
-    def last_action(self) -> int:
-        return self._last_action
+    def stored(self, number: int, after: int = 0) -> Iterator[tuple[int, Any, Any, Any, Any, Any]]:
+        # In parts: this connection fetches whole results.
+        until, key = key_of(number + 1, 0), key_of(number, after)
+        while rows := self._execute(_PART, (key, until)).fetchall():
+            yield from rows
+            key = rows[-1][0]
 
-    def update_action(self, action_id: int, **columns: Any) -> None:
-        if action_id <= self._last_action:  # a row that is not stored yet cannot be another row
-            super().update_action(action_id, **columns)
-
-    def insert_action(self, row: ActionRow) -> int:
-        self._number(row)
-        number = self._last_action + 1
-        self._inserted.append(_encode(msgspec.structs.replace(row, id=number)))
-        self._last_action = number
+    def _insert_action(self, row: ActionRow) -> None:
+        key = self._key_of(row.organization, row.id)
+        self._inserted.append(b'{"key":%d,' % key + _encode(row)[1:])
         self._written += 1
         if row.status == "pending":
             self._announce = True  # a process may wait for it, and its deadline must be known
-        elif row.claimed_at is not None and row.outcome is None:
-            self._claiming[number] = row.organization, row.agent_id
-        return number
 
-    def settle_action(
-        self, organization: str, action_id: int, outcome: str, duration: float, error: str | None
-    ) -> str | None:
-        claim = self._claimed.get(action_id)
-        if claim is None or claim[0] != organization:
-            return super().settle_action(organization, action_id, outcome, duration, error)
-        completed_seq = self.next_seq if outcome == "completed" else None
-        self._settled.append(
-            _encode(Settlement(action_id, organization, outcome, duration, error, completed_seq))
-        )
-        del self._claimed[action_id]
+    def settle_action(self, organization: str, action_id: int, columns: dict[str, Any]) -> None:
+        # The rows of running actions may be changed by other replicas: the statement checks that they were not.
+        self._claimed.pop((organization, action_id), None)
+        self._claiming.pop((organization, action_id), None)
+        self._settled.append(_encode(Settlement(self._key_of(organization, action_id), **columns)))
         self._written += 1
-        return claim[1]
+
+    def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
+        pass  # the record does it
+
+    def revive(self, organization: str, agent_id: str) -> bool:
+        return self.is_on(organization, agent_id)
 
 
-def _locked(connection: Connection) -> tuple[Any, ...]:
-    cursor = connection.execute(_LOCK, prepare=False)
+def _locked(connection: Connection, organizations: Sequence[str]) -> tuple[str, list[Head]]:
+    """Wait for the lock of all writers, and read the heads of these organizations."""
+    names = b", ".join(Literal(name).as_bytes(connection) for name in organizations)
+    cursor = connection.execute(_LOCK.encode() + (names or b"NULL") + b")", prepare=False)
     cursor.nextset()
     row = cursor.fetchone()
     if row is None:
-        raise StoreError("The end of the audit trail is missing: see `ascend-guard audit verify`.")
-    return row
+        raise StoreError("The lock of this database's writers is missing: see `ascend-guard audit verify`.")
+    cursor.nextset()
+    return row[0], [Head(*head) for head in cursor.fetchall()]
 
 
-def begin_trail(connection: Connection, key: bytes, where: str) -> None:
-    """Create the head of an empty trail, or check that this key sealed it.
+def begin_logs(connection: Connection, key: bytes, where: str) -> None:
+    """Create the ends of the logs of a new database, or check that this key sealed all ends.
 
     Raises:
-        StoreError: another key sealed it, or the trail was cut.
+        StoreError: another key sealed one, or a log was cut.
     """
-    connection.execute(
-        "INSERT INTO head VALUES (1, 0, %s, %s, 0, 0) ON CONFLICT DO NOTHING",
-        (GENESIS, seal(key, 0, GENESIS)),
-    )
-    row = connection.execute("SELECT seq, hash, mac FROM head").fetchone()
-    if row is None or not sealed(key, *row):
+    reader = PostgresReader(connection)
+    if not reader.heads():
+        for head in first_heads(key):
+            connection.execute(
+                "INSERT INTO heads (number, organization, seq, hash, mac, last_action, turns, projected) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                msgspec.structs.astuple(head),
+            )
+    if not all(sealed(key, head.organization, head.seq, head.hash, head.mac) for head in reader.heads()):
         raise StoreError(
             f"The end of the audit trail in {where} was not sealed with this secret key. All replicas must be "
             f"given the same one; if they are, records were cut or the database was edited. No call runs until this is "

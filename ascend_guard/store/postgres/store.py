@@ -31,7 +31,7 @@ try:
 
     from .connection import MAKING_TABLES, READING_LONG, WRITING, Address, Readers
     from .listener import Listener, alive
-    from .queries import PostgresReader, PostgresSnapshot, PostgresTransaction, begin_trail
+    from .queries import PostgresReader, PostgresSnapshot, PostgresTransaction, begin_logs
 except ImportError as error:
     raise ConfigurationError(
         f"PostgreSQL needs its driver, which cannot be imported ({error}): pip install 'ascend-guard[postgres]'"
@@ -77,8 +77,8 @@ class PostgresStore(OpenedStore):
         try:
             with address.connect(MAKING_TABLES) as connection:
                 self._require_utf8(connection)
-                migrate_postgres(connection, str(address))
-                begin_trail(connection, self.secret, str(address))
+                migrate_postgres(connection, str(address), self.secret)
+                begin_logs(connection, self.secret, str(address))
             self._listener = Listener(address, self._runner)
         except psycopg.Error as error:
             raise address.explain(error) from error
@@ -91,7 +91,7 @@ class PostgresStore(OpenedStore):
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ascend-guard-reader")
         self._state = OPEN
         self._worker = is_worker()
-        self._begun: set[str] = set()
+        self._begun: set[tuple[str, str]] = set()
         remember(self)
 
     def _require_utf8(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
@@ -133,7 +133,7 @@ class PostgresStore(OpenedStore):
         except psycopg.Error as error:
             raise self._address.explain(error) from error
 
-    async def aread(self, work: Callable[[Reader], R]) -> R:
+    async def aread(self, work: Callable[[Reader], R], *, current: bool = False) -> R:
         if self._state is not OPEN:
             self._reopen()
         context = contextvars.copy_context()
@@ -183,7 +183,7 @@ class PostgresStore(OpenedStore):
 
     def begin(self, organization: str, agent_id: str, action_id: str) -> KillSwitchState | None:
         # Listed as running before the switch is read: a process that turns it on reads the list afterwards.
-        self._begun.add(action_id)
+        self._begun.add((organization, action_id))
         state: KillSwitchState | None = None
         begun = False
         try:
@@ -191,11 +191,11 @@ class PostgresStore(OpenedStore):
             begun = state is None
         finally:
             if not begun:
-                self._begun.discard(action_id)
+                self._begun.discard((organization, action_id))
         return state
 
-    def ended(self, action_id: str) -> None:
-        self._begun.discard(action_id)
+    def ended(self, organization: str, action_id: str) -> None:
+        self._begun.discard((organization, action_id))
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         def turn(tx: Transaction) -> KillSwitchState:
@@ -211,7 +211,7 @@ class PostgresStore(OpenedStore):
 
     # --- closing -------------------------------------------------------------------------------------------------
 
-    def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+    def close(self, last: Callable[[Transaction, set[tuple[str, str]]], object] | None = None) -> None:
         if self._state is not OPEN:
             forget(self)
             self._state = CLOSED
@@ -220,7 +220,9 @@ class PostgresStore(OpenedStore):
         forget(self)
         self._threads.shutdown(wait=False)
 
-    def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+    def _close_connections(
+        self, last: Callable[[Transaction, set[tuple[str, str]]], object] | None = None
+    ) -> None:
         if last is not None:  # nothing else can be committed any more
             begun = set(self._begun)
             self._commit([Ticket(lambda tx: last(tx, begun))])

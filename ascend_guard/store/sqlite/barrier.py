@@ -70,7 +70,7 @@ def begin(
             )
     finally:
         if not begun:
-            liveness.ended(action_id)
+            liveness.ended(organization, action_id)
     return state
 
 

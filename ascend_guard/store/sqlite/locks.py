@@ -71,9 +71,9 @@ class LivenessFile:
         self.closing = False
         self.slots = Slots(self._path)
 
-    def ended(self, action_id: str) -> None:
+    def ended(self, organization: str, action_id: str) -> None:
         """Note that a call of this process has ended. The last one that outlived ``leave`` removes the file."""
-        if self.slots.end(action_id) and self._left and not len(self.slots):
+        if self.slots.end(organization, action_id) and self._left and not len(self.slots):
             self._remove()
 
     def abandon(self) -> None:

@@ -23,16 +23,24 @@ import msgspec
 
 from ascend_guard.errors import StoreError
 from ascend_guard.model import KillSwitchState, iso
+from ascend_guard.store.changes import Changes
+from ascend_guard.store.ends import Known
 from ascend_guard.store.failures import explain, restored
-from ascend_guard.store.port import ActionRow
-from ascend_guard.store.queries import COLUMNS, Changes, Queries
+from ascend_guard.store.queries import COLUMNS, Queries
+from ascend_guard.store.rows import ActionRow, Head
 
 from .barrier import still_running, tell
 from .switch_file import SwitchFile
 from .switch_records import EVERYONE, Entry, Mark, Snapshot, turned_off, turned_on
 
 _log = logging.getLogger("ascend_guard")
-_INSERT = f"INSERT INTO actions ({', '.join(COLUMNS[1:])}) VALUES ({', '.join('?' * (len(COLUMNS) - 1))})"
+_INSERT = f"INSERT INTO actions (key, {', '.join(COLUMNS)}) VALUES (?, {', '.join('?' * len(COLUMNS))})"
+_APPEND = "INSERT INTO log (key, action, event, body, salt, leaf) VALUES (?, ?, ?, ?, ?, ?)"
+NEW_HEAD = (
+    "INSERT INTO heads (number, organization, seq, hash, mac, last_action, turns, projected) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_NEXT_HEAD = "UPDATE heads SET seq=?, hash=?, mac=?, last_action=?, turns=?, projected=? WHERE number=?"
 _MARK = "SELECT nonce, size, digest FROM switch_file"
 
 
@@ -41,16 +49,22 @@ class SQLiteReader(Queries):
 
     def __init__(self, connection: sqlite3.Connection, switches: SwitchFile | None = None) -> None:
         super().__init__(connection.execute)
-        self._switches = switches
+        self._switch_file = switches
 
     def kill_switches(self, organization: str) -> dict[str, KillSwitchState]:
-        if self._switches is None:
+        if self._switch_file is None:
             return super().kill_switches(organization)
-        return self._switches.now().switches(organization)
+        return self._switch_file.now().switches(organization)
+
+
+MOST_BEHIND = 500
+"""How many records may be ahead of the tables before a commit computes them."""
 
 
 class SQLiteTransaction(Changes):
     """The only transaction of the process's writer."""
+
+    lags = True
 
     def __init__(
         self,
@@ -63,9 +77,10 @@ class SQLiteTransaction(Changes):
         # One cursor for all statements: each result is read before the next statement, and creating a cursor takes time.
         super().__init__(connection.cursor().execute, key)
         self._change = self._do = self._execute
+        self._stream = connection.execute  # while its rows are read, other statements run
         self._connection = connection
         self._path = path
-        self._switches = switches
+        self._switch_file = switches
         self._runners = runners
         self._file = switches.now()
         self._recorded: Snapshot | None = None
@@ -74,25 +89,20 @@ class SQLiteTransaction(Changes):
         self._off: list[Entry] = []
         self._renewing = False
         self._draft: Path | None = None
+        self._version = -1
+        self._own: set[str] = set()
 
     # --- the life of a transaction -----------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
-        """Start.
-
-        Raises:
-            StoreError: the end of the trail is not sealed with the store's key, or the trail lacks a record that this
-                process has seen.
-        """
+        """Start."""
         self._execute("BEGIN IMMEDIATE")
-        head, last = self.head(), self._head
-        self._begun(now, head)
-        if last.seq > 0 and head.hash != last.hash:
-            found = self._execute("SELECT hash FROM audit WHERE seq=?", (last.seq,)).fetchone()
-            if found is None or found[0] != last.hash:
-                self._head = last
-                raise restored(self._path)
-        self._look(self._switches.lately())
+        version = self._execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:  # another process has written, also to these logs perhaps
+            self._version = version
+            self._own.clear()
+        self._begun(now)
+        self._look(self._switch_file.lately())
 
     def commit(self) -> None:
         """Make everything durable."""
@@ -100,15 +110,33 @@ class SQLiteTransaction(Changes):
             self._write_on()
         if self._renewing:
             self._renew()
-        if self._trail:
-            self._connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", self._trail)
-        head = self._next_head()
-        if head is not self._head:
-            self._execute(
-                "UPDATE head SET seq=?, hash=?, mac=?, kill_version=?", msgspec.structs.astuple(head)
-            )
+        for organization, end in list(self._ends.items()):
+            if end.seq - end.projected >= MOST_BEHIND:
+                self.catch_up(organization)
+        if len(self._log) == 1:
+            self._execute(_APPEND, self._log[0])
+        elif self._log:
+            self._connection.executemany(_APPEND, self._log)
+        heads = self._next_heads()
+        for head, new in heads:
+            if new:
+                self._execute(NEW_HEAD, msgspec.structs.astuple(head))
+            else:
+                _, _, *values = msgspec.structs.astuple(head)
+                self._execute(_NEXT_HEAD, (*values, head.number))
         self._execute("COMMIT")
-        self._head = head
+        self._remember(heads)
+        self._own.update(head.organization for head, _ in heads)
+
+    def _unmoved(self, organization: str) -> Head | None:
+        return self._known[organization].head if organization in self._own else None
+
+    def _moved(self, known: Known) -> None:
+        self._claimed.clear()
+        if known.key:
+            found = self._execute("SELECT leaf FROM log WHERE key=?", (known.key,)).fetchone()
+            if found is None or found[0] != known.leaf:
+                raise restored(self._path)
 
     def committed(self) -> None:
         """Call the registered callbacks, after switches that were turned on stop everything, and released ones are off."""
@@ -131,13 +159,19 @@ class SQLiteTransaction(Changes):
 
     def changes(self) -> int:
         """A number that grows with everything written so far."""
-        return self._connection.total_changes + len(self._trail)
+        return self._connection.total_changes + len(self._log)
 
-    def insert_action(self, row: ActionRow) -> int:
-        self._number(row)
-        cursor = self._execute(_INSERT, msgspec.structs.astuple(row)[1:])
-        number: int = cursor.lastrowid
-        return number
+    def _insert_action(self, row: ActionRow) -> None:
+        self._execute(_INSERT, (self._key_of(row.organization, row.id), *msgspec.structs.astuple(row)[2:]))
+
+    def insert_actions(self, rows: list[ActionRow]) -> None:
+        values = [(self._key_of(row.organization, row.id), *msgspec.structs.astuple(row)[2:]) for row in rows]
+        self._connection.executemany(_INSERT, values)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether this process has left rows to be written later."""
+        return bool(self._lagging)
 
     # --- kill switches -----------------------------------------------------------------------------------------------
 
@@ -152,15 +186,13 @@ class SQLiteTransaction(Changes):
         return switches
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> None:
-        self._look(self._switches.now())
-        super().kill(organization, agent_id, reason, by)
+        self._look(self._switch_file.now())
         entry = turned_on(organization, agent_id, reason, by, self.now)
         self._on.append(entry)
         self._turned[organization, agent_id] = entry.state
 
     def revive(self, organization: str, agent_id: str) -> bool:
-        self._look(self._switches.now())
-        super().revive(organization, agent_id)
+        self._look(self._switch_file.now())
         turned = self._turned.get((organization, agent_id))
         if turned is None and (organization, agent_id) in self._turned:
             return False
@@ -193,8 +225,8 @@ class SQLiteTransaction(Changes):
             return
         mark = marked(self._connection)
         if mark is None or not file.contains(mark):
-            self._switches.distrust("is not the one that the database names, or was cut")
-            self._file = self._switches.now()
+            self._switch_file.distrust("is not the one that the database names, or was cut")
+            self._file = self._switch_file.now()
             return
         if len(file.content) > mark.size:
             released = {id_: entry for _, entry in file.entries for id_ in entry.released}
@@ -208,7 +240,6 @@ class SQLiteTransaction(Changes):
         self._recorded = file
 
     def _record_on(self, entry: Entry) -> None:
-        super().kill(entry.organization, entry.agent, entry.reason, entry.by)
         self.record(
             "kill_switch.on",
             organization=entry.organization,
@@ -219,7 +250,6 @@ class SQLiteTransaction(Changes):
         )
 
     def _record_off(self, entry: Entry) -> None:
-        super().revive(entry.organization, entry.agent)
         self.record(
             "kill_switch.off",
             organization=entry.organization,
@@ -233,10 +263,12 @@ class SQLiteTransaction(Changes):
         if damage is not None and damage.beyond_repair:
             return  # every agent is stopped; the file that replaces it is made from the database
         try:
-            self._switches.append(*self._on)
+            self._switch_file.append(*self._on)
         except OSError as error:
-            raise error if isinstance(error, StoreError) else explain(error, self._switches.path) from error
-        self._file = self._switches.now()
+            raise (
+                error if isinstance(error, StoreError) else explain(error, self._switch_file.path)
+            ) from error
+        self._file = self._switch_file.now()
         self._catch_up()
 
     def _renew(self) -> None:
@@ -246,23 +278,23 @@ class SQLiteTransaction(Changes):
         }
         entries = [entry for turn, entry in known.items() if self._turned.get(turn, entry) is not None]
         try:
-            self._draft, file = self._switches.draft(entries)
+            self._draft, file = self._switch_file.draft(entries)
         except OSError as error:
-            raise explain(error, self._switches.path) from error
+            raise explain(error, self._switch_file.path) from error
         mark_up_to(self._connection, file.mark())
 
     def _write_off(self) -> None:
         try:
             if self._draft is not None:
-                self._switches.install(self._draft)
+                self._switch_file.install(self._draft)
                 self._draft = None
             if self._off:
-                self._switches.append(*self._off)
+                self._switch_file.append(*self._off)
         except OSError as error:
-            self._switches.unreleased = error
+            self._switch_file.unreleased = error
             _log.error(
                 "The kill switch stays on: its release is recorded, but %s failed: %s",
-                self._switches.path,
+                self._switch_file.path,
                 error,
             )
 

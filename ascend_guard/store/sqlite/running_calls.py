@@ -61,7 +61,7 @@ class Slots:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._growing = threading.RLock()
-        self._held: dict[str, int] = {}
+        self._held: dict[tuple[str, str], int] = {}
         self._free: list[int] = []
         self._tags: dict[tuple[str, str], bytes] = {}
         self._capacity = 0
@@ -73,21 +73,21 @@ class Slots:
         return len(self._held)
 
     @property
-    def begun(self) -> set[str]:
-        """The actions that have a slot."""
+    def begun(self) -> set[tuple[str, str]]:
+        """The actions that have a slot, each with its organization: numbers count within one."""
         return set(self._held)
 
     def announce(self, organization: str, agent_id: str, action_id: str) -> int:
         """Note that this call is about to read the kill switch. Returns the argument for ``passed``. Raises ``OSError``."""
         tag = self._tags.get((organization, agent_id)) or self._tag(organization, agent_id)
-        held = self._held
-        while action_id not in held:
+        held, call = self._held, (organization, action_id)
+        while call not in held:
             try:
                 # One call of a C function, as in ``end``: no interrupt can come while a slot is neither free nor used.
-                held.update(zip((action_id,), iter(self._free.pop, None), strict=False))
+                held.update(zip((call,), iter(self._free.pop, None), strict=False))
             except IndexError:
                 self._grow()
-        slot = held[action_id]
+        slot = held[call]
         at, words = slot * _WORDS, self._words
         self._map[slot * SIZE + 32 : slot * SIZE + SIZE] = tag
         words[at + 2] = int(action_id)
@@ -102,16 +102,17 @@ class Slots:
         words[at] = word - CHECKING + BEGUN
         return words[at + 1] != word
 
-    def end(self, action_id: str) -> bool:
+    def end(self, organization: str, action_id: str) -> bool:
         """Note that this call has ended, or did not pass; False when it had no slot."""
-        slot = self._held.get(action_id)
+        call = organization, action_id
+        slot = self._held.get(call)
         if slot is None:
             return False
         # First, so that an interrupted end can be repeated: while the slot is used, no other call gets it.
         words = self._words
         words[slot * _WORDS] &= ~3
         try:
-            self._free.extend(map(self._held.pop, (action_id,)))
+            self._free.extend(map(self._held.pop, (call,)))
         except KeyError:  # another thread ended it at the same moment
             return False
         return True

@@ -16,23 +16,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import msgspec
+
 from ascend_guard.errors import ConfigurationError, StoreError
 from ascend_guard.interrupts import uninterrupted
 from ascend_guard.model import Killed, KillSwitchState
 from ascend_guard.redaction.hidden import HiddenKey
-from ascend_guard.store.chain import GENESIS, seal, sealed
 from ascend_guard.store.commits import Committer, fail
 from ascend_guard.store.failures import BESIDE, BUSY_TIMEOUT, emptied, explain, replaced, tampered
 from ascend_guard.store.forks import forget, is_worker, remember
-from ascend_guard.store.migrations import migrate
+from ascend_guard.store.log import first_heads, sealed
+from ascend_guard.store.migrations import migrate, sealed_before
 from ascend_guard.store.opening import CLOSED, FORKED, OPEN, OpenedStore
 from ascend_guard.store.port import Reader, Transaction
+from ascend_guard.store.queries import Queries
 from ascend_guard.store.writer import GroupCommit, Ticket
 
 from . import barrier
 from .keyfile import load_secret
 from .locks import FairLock, LivenessFile, alive
-from .queries import SQLiteReader, SQLiteTransaction, foreign, found_switches
+from .queries import NEW_HEAD, SQLiteReader, SQLiteTransaction, foreign, found_switches
 from .switch_file import SwitchFile, switch_path
 from .switch_turning import Place, turn_on
 from .watched_files import Watched
@@ -107,9 +110,9 @@ class SQLiteStore(OpenedStore):
                 raise emptied(self.path)
             self._connection = self._connect()
             undo.append(self._connection.close)
-            migrate(self._connection, self.path)
-            begun = self._connection.execute("SELECT 1 FROM head").fetchone() is not None
+            begun = sealed_before(self._connection)
             self.secret: bytes = HiddenKey(load_secret(key, may_make=not begun))
+            migrate(self._connection, self.path, self.secret if begun else None)
             self._liveness = LivenessFile(self._runners, uuid.uuid4().hex)
             undo.append(self._liveness.leave)
             self._forget_dead_liveness_files()
@@ -130,11 +133,11 @@ class SQLiteStore(OpenedStore):
         self._reader_lock = threading.RLock()
         self._watch_lock = threading.RLock()
         self._reader = SQLiteReader(self._reader_connection, self._switches)
-        self._writer = GroupCommit(self._commit)
-        transaction = SQLiteTransaction(
+        self._writer = GroupCommit(self._commit, self._catch_up)
+        self._transaction = SQLiteTransaction(
             self._connection, self.secret, self.path, self._switches, self._runners
         )
-        self._committer = Committer(transaction, self.clock, self._explain)
+        self._committer = Committer(self._transaction, self.clock, self._explain)
         present = self._runners / self._liveness.name  # without it this process seems dead
         self._files = Watched(folder, (self.path, *map(self._beside, BESIDE), present))
 
@@ -160,14 +163,13 @@ class SQLiteStore(OpenedStore):
         return connection
 
     def _found_trail(self) -> None:
-        row = self._connection.execute("SELECT seq, hash, mac FROM head").fetchone()
-        if row is None:
+        heads = SQLiteReader(self._connection).heads()
+        if not heads:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute(
-                "INSERT INTO head VALUES (1, 0, ?, ?, 0)", (GENESIS, seal(self.secret, 0, GENESIS))
-            )
+            for head in first_heads(self.secret):
+                self._connection.execute(NEW_HEAD, msgspec.structs.astuple(head))
             self._connection.execute("COMMIT")
-        elif not sealed(self.secret, *row):
+        elif not all(sealed(self.secret, one.organization, one.seq, one.hash, one.mac) for one in heads):
             raise tampered(self.path)
 
     def _forget_dead_liveness_files(self) -> None:
@@ -182,6 +184,11 @@ class SQLiteStore(OpenedStore):
             self._reopen()
         if latest:
             self._writer.flush()
+            if self._read(Queries.behind):
+                self.write(_catch_up)
+        return self._read(work)
+
+    def _read(self, work: Callable[[Any], R]) -> R:
         try:
             # Interrupted in the middle of a read, the connection would keep that moment's snapshot.
             with uninterrupted(), self._reader_lock:
@@ -192,15 +199,24 @@ class SQLiteStore(OpenedStore):
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
 
-    async def aread(self, work: Callable[[Reader], R]) -> R:
+    async def aread(self, work: Callable[[Reader], R], *, current: bool = False) -> R:
         # Microseconds: a thread switch would take longer. Waiting for a commit in progress would take even longer.
-        return self.read(work, latest=False)
+        if self._state is not OPEN:
+            self._reopen()
+        if current and self._read(Queries.behind):
+            await self.awrite(_catch_up)
+        return self._read(work)
 
     def snapshot(self, work: Callable[[Reader], R]) -> R:
         self._writer.flush()
-        return self.apart(work)
+        return self._apart(work)
 
     def apart(self, work: Callable[[Reader], R]) -> R:
+        if self._read(Queries.behind):
+            self.write(_catch_up)
+        return self._apart(work)
+
+    def _apart(self, work: Callable[[Reader], R]) -> R:
         self._require_files()
         try:
             connection = self._connect()
@@ -262,8 +278,8 @@ class SQLiteStore(OpenedStore):
             raise error if isinstance(error, StoreError) else explain(error, self.path) from error
         return state
 
-    def ended(self, action_id: str) -> None:
-        self._liveness.ended(action_id)
+    def ended(self, organization: str, action_id: str) -> None:
+        self._liveness.ended(organization, action_id)
 
     def kill(self, organization: str, agent_id: str, reason: str, by: str) -> Killed:
         if self._state is not OPEN:
@@ -278,7 +294,7 @@ class SQLiteStore(OpenedStore):
 
     # --- closing -------------------------------------------------------------------------------------------------
 
-    def close(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+    def close(self, last: Callable[[Transaction, set[tuple[str, str]]], object] | None = None) -> None:
         with uninterrupted():
             if self._state is OPEN:
                 barrier.shut(self._liveness)
@@ -288,10 +304,13 @@ class SQLiteStore(OpenedStore):
             self._state = CLOSED
             forget(self)
 
-    def _close_connections(self, last: Callable[[Transaction, set[str]], object] | None = None) -> None:
+    def _close_connections(
+        self, last: Callable[[Transaction, set[tuple[str, str]]], object] | None = None
+    ) -> None:
         if last is not None:  # nothing else can be committed any more
             begun = self._liveness.slots.begun
             self._commit([Ticket(lambda tx: last(tx, begun))])
+        self._catch_up()
         # With every lock held: closing a connection that another thread uses crashes the process.
         with self._reader_lock, self._watch_lock:
             self._state = CLOSED
@@ -311,6 +330,16 @@ class SQLiteStore(OpenedStore):
                     self._committer.one_by_one(group)
         except (OSError, sqlite3.Error) as error:
             fail(group, error if isinstance(error, StoreError) else explain(error, self.path))
+
+    def _catch_up(self) -> None:
+        """Write the rows of actions that this process has left for later. If that fails, a reader does it."""
+        if self._transaction.is_behind:
+            # After a power cut, the log is there and the rows are computed again: no need to wait for the disk.
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            try:
+                self._commit([Ticket(_catch_up)])
+            finally:
+                self._connection.execute(f"PRAGMA synchronous={_SYNCHRONOUS[self.durability]}")
 
     def _explain(self, error: Exception) -> Exception:
         return explain(error, self.path) if isinstance(error, sqlite3.Error) else error
@@ -348,3 +377,7 @@ class SQLiteStore(OpenedStore):
         return StoreError(
             f"The control plane on {self.path} was closed. Configure a new one before calling governed tools."
         )
+
+
+def _catch_up(tx: Transaction) -> None:
+    tx.catch_up_all()
