@@ -30,7 +30,8 @@ from ascend_guard.errors import (
 )
 from ascend_guard.model import ActionResult, AgentAction
 from ascend_guard.redaction import REDACTED
-from ascend_guard.store.port import ActionRow, Reader, Transaction
+from ascend_guard.store.port import ActionRow, Approval, Reader, Transaction
+from ascend_guard.store.projections import Given
 
 from . import denials
 from .approvers import Approver, asked, names, satisfied
@@ -76,12 +77,12 @@ class Submitted(msgspec.Struct):
     errors: list[str] = []
 
 
-def submitted(reader: Reader, action_id: int) -> Submitted:
+def submitted(reader: Reader, row: ActionRow) -> Submitted:
     """Return the submitted call, from the audit trail."""
-    for record in reader.trail(action_id):
+    for record in reader.trail(row.organization, row.id):
         if record.event == "submitted":
             return msgspec.json.decode(record.body, type=Submitted)
-    raise ConflictError(f"The audit trail has no record of action {action_id}.", remedy=remedies.verify())
+    raise ConflictError(f"The audit trail has no record of action {row.id}.", remedy=remedies.verify())
 
 
 def approve(
@@ -109,9 +110,10 @@ def approve(
     if late is not None:
         return late
     _require_as_seen(row, seen)
+    changed: dict[str, Any] = {}
     if edits:
         edits = _plain(row, edits)
-        _edit(tx, row, edits, policy)
+        changed = _edit(tx, row, edits, policy)
     requirements = requirements_of(row)
     if not asked(who, requirements):
         raise AuthorizationDeniedError(
@@ -119,8 +121,8 @@ def approve(
             action_id=str(row.id),
         )
     groups = None if who.groups is None else msgspec.json.encode(sorted(who.groups)).decode()
-    tx.approve(row.id, who.name, comment, groups, who.identity)
-    given = tx.approvals(row.id)
+    approval = Approval(who.name, comment, tx.now, groups, who.identity)
+    given = [approval] if edits else _with(tx.approvals(row.organization, row.id), approval)
     approvers = names(given)
     quorum = row.quorum or 1
     if len(approvers) < quorum or not satisfied(requirements, given):
@@ -129,9 +131,12 @@ def approve(
         event = "approved"
         row.status, row.decided_at, row.decided_by = "approved", tx.now, ", ".join(approvers)
         row.expires_at = None if row.timeout is None else tx.now + row.timeout
-        tx.update_action(
-            row.id, status=row.status, decided_at=tx.now, decided_by=row.decided_by, expires_at=row.expires_at
-        )
+        changed |= {
+            "status": row.status,
+            "decided_at": tx.now,
+            "decided_by": row.decided_by,
+            "expires_at": row.expires_at,
+        }
     tx.record(
         event,
         organization=row.organization,
@@ -142,9 +147,18 @@ def approve(
         quorum=quorum,
         **who.recorded(),
         **({"comment": comment} if comment else {}),
-        **({"edits": edits} if edits else {}),
+        **({"edits": edits, "cleared": True} if edits else {}),
+        given=Given(who.name, comment, groups, who.identity),
+        **({"set": changed} if changed else {}),
     )
     return result_of(row)
+
+
+def _with(given: list[Approval], approval: Approval) -> list[Approval]:
+    """The approvals so far and this one, in place of an earlier one of the same name and identity."""
+    same = approval.approver, approval.identity
+    others = [other for other in given if (other.approver, other.identity) != same]
+    return sorted([*others, approval], key=lambda one: (one.at, one.approver))
 
 
 def _asked(row: ActionRow) -> tuple[object, ...]:
@@ -174,9 +188,7 @@ def deny(
     _require_as_seen(row, seen)
     row.status, row.decided_at, row.decided_by = "denied", tx.now, who.name
     row.reason = f"{who.name} denied it: {comment}" if comment else f"{who.name} denied it."
-    tx.update_action(
-        row.id, status="denied", decided_at=tx.now, decided_by=who.name, reason=row.reason, expires_at=None
-    )
+    kept = denials.kept(tx, row)
     tx.record(
         "denied",
         organization=row.organization,
@@ -185,8 +197,15 @@ def deny(
         reason=row.reason,
         **who.recorded(),
         **({"comment": comment} if comment else {}),
+        **({"put": kept} if kept else {}),
+        set={
+            "status": "denied",
+            "decided_at": tx.now,
+            "decided_by": who.name,
+            "reason": row.reason,
+            "expires_at": None,
+        },
     )
-    denials.keep(tx, row)
     return result_of(row)
 
 
@@ -202,8 +221,14 @@ def expire(tx: Transaction, row: ActionRow) -> None:
     )
     row.status, row.expires_at = "denied", None
     row.decided_at = tx.now
-    tx.update_action(row.id, status="denied", decided_at=tx.now, reason=row.reason, expires_at=None, **lapsed)
-    tx.record("expired", organization=row.organization, actor="system", action_id=row.id, reason=row.reason)
+    tx.record(
+        "expired",
+        organization=row.organization,
+        actor="system",
+        action_id=row.id,
+        reason=row.reason,
+        set={"status": "denied", "decided_at": tx.now, "reason": row.reason, "expires_at": None, **lapsed},
+    )
 
 
 def _require_pending(tx: Transaction, row: ActionRow) -> ConflictError | None:
@@ -249,13 +274,14 @@ def _tags_kept(view: Any) -> Any:
     return {name: _tags_kept(item) for name, item in view.items()}
 
 
-def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy | None) -> None:
+def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy | None) -> dict[str, Any]:
+    """Give an action the approver's values. Returns its new columns."""
     if row.waiter == API:
         raise ValidationError(
             f"Action {row.id} was submitted by a client that does not support edited arguments and would run the "
             f"original ones. Deny it and say what to change."
         )
-    asked = submitted(tx, row.id).action
+    asked = submitted(tx, row).action
     for name, value in edits.items():
         if name in asked.excluded:
             raise ValidationError(
@@ -295,9 +321,8 @@ def _edit(tx: Transaction, row: ActionRow, edits: dict[str, Any], policy: Policy
     if verdict.effect is RuleEffect.REQUIRE_APPROVAL:
         row.rule, row.quorum = verdict.rule, verdict.quorum
         row.requirements = encoded(verdict.requirements)
-    tx.clear_approvals(row.id)
     row.edits = msgspec.json.encode(edits).decode()
-    tx.update_action(row.id, edits=row.edits, rule=row.rule, quorum=row.quorum, requirements=row.requirements)
+    return {name: getattr(row, name) for name in ("edits", "rule", "quorum", "requirements")}
 
 
 def _keys(value: Any) -> frozenset[str]:

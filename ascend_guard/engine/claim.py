@@ -15,7 +15,7 @@ The rules, each checked in the transaction that acts on it:
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -24,21 +24,28 @@ from ascend_guard.errors import AscendError, AuthorizationDeniedError, ConflictE
 from ascend_guard.flow import Claim, Withdraw
 from ascend_guard.model import ActionResult, KillSwitchState, Outcome, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Reader, Transaction
+from ascend_guard.store.projections import Put
 
 from . import edited
 from .approve import expire
-from .edited import Judge
+from .edited import Judge, record_withdrawn, set_by
 from .kill import block, stopped
 from .repeats import already_ran, begins
 from .results import result_of
 
 
 def claim(
-    tx: Transaction, organization: str, runner: str, effect: Claim, judge: Judge
+    tx: Transaction,
+    organization: str,
+    runner: str,
+    effect: Claim,
+    judge: Judge,
+    keep: Callable[[int], Iterable[Put]] = lambda action_id: (),
 ) -> ActionResult | KillSwitchState | AscendError:
     """Take the only permit of an approval. A returned error belongs to a change that must be committed.
 
     ``judge`` judges an edited call again; when it needs another approval than it has, the answer is pending.
+    ``keep`` returns what is registered together with the start.
 
     Raises:
         NotFoundError: there is no such action.
@@ -83,25 +90,33 @@ def claim(
             f"Blocked: action {row.id} did not run with other arguments than it was approved for: no approver edited them.",
             action_id=str(row.id),
         )
-    take(tx, row, runner, effect.running, ran)
-    begins(tx, organization, row.agent_id, effect.once, row.id)
+    put = [*begins(row.agent_id, effect.once, row.id), *keep(row.id)]
+    take(tx, row, runner, effect.running, ran, put=put)
     return result_of(row, claimed=True)
 
 
 def take(
-    tx: Transaction, row: ActionRow, runner: str, running: str, ran: dict[str, Any] | None = None
+    tx: Transaction,
+    row: ActionRow,
+    runner: str,
+    running: str,
+    ran: dict[str, Any] | None = None,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    put: Iterable[Put] = (),
 ) -> None:
     """Mark the permit as taken by this process. The action counts as running until its outcome is recorded.
 
     Args:
         running: the digest of the arguments that run.
         ran: further fields for the record of the start, if the call is not as submitted.
+        changes: further columns of the action.
+        put: what is registered together with the start.
     """
     row.claimed_at, row.runner = tx.now, runner
-    tx.add_runner(runner, row.id)
-    tx.update_action(
-        row.id, claimed_at=tx.now, runner=runner, started_seq=tx.next_seq, waiter=None, expires_at=None
-    )
+    tx.add_runner(runner, row.organization, row.id)
+    changed = {} if changes is None else differing(row, changes)
+    things = list(put)
     tx.record(
         "started",
         organization=row.organization,
@@ -109,7 +124,39 @@ def take(
         action_id=row.id,
         digest=running,
         **(ran or {}),
+        **({"put": things} if things else {}),
+        set=changed
+        | {
+            "claimed_at": tx.now,
+            "runner": runner,
+            "started_seq": tx.next_seq(row.organization),
+            "waiter": None,
+            "expires_at": None,
+        }
+        | (set_by(ran) if ran else {}),
     )
+
+
+def differing(row: ActionRow, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the changes that an action does not have already, and give them to it."""
+    changed = {name: value for name, value in changes.items() if getattr(row, name) != value}
+    for name, value in changed.items():
+        setattr(row, name, value)
+    return changed
+
+
+def waiting(tx: Transaction, row: ActionRow, changes: Mapping[str, Any], put: Iterable[Put] = ()) -> None:
+    """Record which call waits for a decision, or that none does, if that changes."""
+    changed, things = differing(row, changes), list(put)
+    if changed or things:
+        tx.record(
+            "waiting",
+            organization=row.organization,
+            actor=row.agent_id,
+            action_id=row.id,
+            **({"set": changed} if changed else {}),
+            **({"put": things} if things else {}),
+        )
 
 
 def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
@@ -122,20 +169,14 @@ def withdraw(tx: Transaction, organization: str, effect: Withdraw) -> None:
     row = known(tx, organization, effect.action_id)
     if row.claimed_at is not None:
         raise ConflictError(f"Action {row.id} has been started.", action_id=effect.action_id)
-    tx.update_action(
-        row.id, status="denied", reason=effect.reason, expires_at=None, waiter=None, fingerprint=None
-    )
-    tx.record(
-        "withdrawn", organization=organization, actor=row.agent_id, action_id=row.id, reason=effect.reason
-    )
+    record_withdrawn(tx, row, effect.reason)
 
 
 def stop_waiting(tx: Transaction, organization: str, action_id: str, runner: str) -> None:
     """Stop waiting in this process: the same call made later may resume the action, unless it has ended."""
     row = tx.action(organization, number(action_id))
     if row is not None and row.waiter == runner:
-        told = {"fingerprint": None} if row.status == "denied" else {}
-        tx.update_action(row.id, waiter=None, **told)
+        waiting(tx, row, {"waiter": None} | ({"fingerprint": None} if row.status == "denied" else {}))
 
 
 def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome) -> None:
@@ -149,9 +190,7 @@ def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome)
         raise ConflictError(
             f"Action {action_id} has an outcome.", action_id=action_id
         )  # unknown never replaces an outcome
-    agent_id = tx.settle_action(
-        organization, number(action_id), outcome.status.value, outcome.duration, outcome.error
-    )
+    agent_id = tx.running_agent(organization, number(action_id))
     if agent_id is None:
         row = known(tx, organization, action_id)
         state = "was never started" if row.claimed_at is None else f"is {row.outcome}"
@@ -167,11 +206,11 @@ def settle(tx: Transaction, organization: str, action_id: str, outcome: Outcome)
     )
 
 
-def leave(tx: Transaction, runner: str, begun: Collection[str]) -> None:
+def leave(tx: Transaction, runner: str, begun: Collection[tuple[str, str]]) -> None:
     """This process closes: what it claimed and never began is recorded as not started; what has begun may continue."""
     left = False
     for row in tx.running(runner):
-        if str(row.id) in begun:
+        if (row.organization, str(row.id)) in begun:
             left = True
         else:
             outcome = Outcome(OutcomeStatus.FAILED, error="not started: the control plane was closed")
@@ -186,7 +225,6 @@ def reap(tx: Transaction, runner: str, alive: Callable[[str], bool]) -> int:
         return 0
     rows = tx.running(runner)
     for row in rows:
-        tx.update_action(row.id, outcome=OutcomeStatus.UNKNOWN.value, settled_at=tx.now)
         tx.record(
             OutcomeStatus.UNKNOWN.value,
             organization=row.organization,

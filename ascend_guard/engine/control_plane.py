@@ -88,7 +88,7 @@ class EmbeddedControlPlane(People):
         # Which process took a permit, and for which arguments: a forked child inherits calls, not permits.
         self._claimed: dict[str, tuple[str, str]] = {}
         self._lost: set[str] = set()  # ended, but the outcome could not be recorded
-        self._unsettled: set[str] | None = None  # actions that closing left without an outcome
+        self._unsettled: set[tuple[str, str]] | None = None  # actions that closing left without an outcome
         self.housekeep()
 
     @property
@@ -160,7 +160,7 @@ class EmbeddedControlPlane(People):
         judgement = self._judge(effect.action)
         store = self.store
         if self._registered != store.runner:  # first call, or first after a fork
-            store.write(lambda tx: tx.add_runner(store.runner, tx.last_action() + 1))
+            store.write(lambda tx: self._register(tx, store.runner))
             self._registered = store.runner
         runner = store.runner
         return lambda tx: self._noted(
@@ -168,6 +168,9 @@ class EmbeddedControlPlane(People):
             runner,
             effect.digest,
         )
+
+    def _register(self, tx: Transaction, runner: str) -> None:
+        tx.add_runner(runner, self.organization, tx.next_action(self.organization))
 
     def _await_decision(self, effect: AwaitDecision) -> ActionResult:
         decided = False
@@ -245,9 +248,9 @@ class EmbeddedControlPlane(People):
 
     def _settle(self, effect: Settle) -> None:
         outcome = effect.outcome
-        self.store.ended(effect.action_id)
+        self.store.ended(self.organization, effect.action_id)
         self._claimed.pop(effect.action_id, None)
-        if self._unsettled is not None and effect.action_id not in self._unsettled:
+        if self._unsettled is not None and (self.organization, effect.action_id) not in self._unsettled:
             return  # closing has settled it as not started
         # The caller does not wait for this: until it is durable the action counts as running; if it never is, as unknown.
         self._post(
@@ -317,8 +320,8 @@ class EmbeddedControlPlane(People):
         else:
             self.store.close()
 
-    def _leave(self, tx: Transaction, runner: str, begun: set[str]) -> None:
-        unsettled = begun | self._lost
+    def _leave(self, tx: Transaction, runner: str, begun: set[tuple[str, str]]) -> None:
+        unsettled = begun | {(self.organization, action_id) for action_id in self._lost}
         claim.leave(tx, runner, unsettled)
 
         def settled() -> None:

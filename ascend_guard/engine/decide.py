@@ -6,13 +6,13 @@ The rules:
 2. Inside it, in this order: the kill switch, an earlier run of the same named call, the parent of an orchestration, and for
    a call that needs approval an earlier action of the same call and a denial in force; then the action is stored with its
    decision.
-3. An approval without people is claimed in the same transaction: one durable write before the tool (promises 3 and 5).
+3. An approval without people is claimed by the same record: one durable write before the tool (promises 3 and 5).
 4. A detached pending action may be resumed by the same call, never by another one (``same_call``, promise 2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -21,10 +21,11 @@ from ascend_guard.errors import AuthorizationDeniedError, ValidationError
 from ascend_guard.flow import Submit
 from ascend_guard.model import MAX_ORCHESTRATION_DEPTH, ActionResult, AgentAction, Decision, KillSwitchState
 from ascend_guard.store.port import ActionRow, Transaction
+from ascend_guard.store.projections import SUBMITTED, Put
 
 from . import denials
 from .approve import expire
-from .claim import take
+from .claim import take, waiting
 from .kill import block, stopped
 from .policy import DEFAULT_TIMEOUT, Policy, Requirement, RuleEffect, Verdict
 from .repeats import already_ran, begins
@@ -97,9 +98,13 @@ def submit(
     alive: Callable[[str], bool],
     judgement: Judgement,
     effect: Submit,
+    keep: Callable[[int], Iterable[Put]] = lambda action_id: (),
 ) -> ActionResult | KillSwitchState:
     """Record a judged action. An approved one is claimed at once. A pending one is resumed if it exists, or answered by a
-    denial in force."""
+    denial in force.
+
+    ``keep`` returns what is registered together with the action, such as the request's idempotency key.
+    """
     action, verdict = judgement.action, judgement.verdict
     state = stopped(tx, organization, action.agent_id)
     if state is not None:
@@ -145,13 +150,12 @@ def submit(
         call = call_key(effect)
         if effect.repeatable:
             row.fingerprint = approval_key(effect, verdict)
-            earlier = _resume(tx, row, runner, alive, effect)
+            earlier = _resume(tx, row, runner, alive, effect, keep)
             if earlier is not None:
-                if earlier.claimed:
-                    begins(tx, organization, action.agent_id, effect.once, int(earlier.action_id))
                 return earlier
         denied = denials.answer(tx, organization, call, effect, judgement.denials_last)
         if denied is not None:
+            _keep(tx, organization, action, keep(int(denied.action_id)))
             return denied
         row.requirements = encoded(verdict.requirements)
         row.quorum = verdict.quorum
@@ -160,24 +164,39 @@ def submit(
         row.waiter = None if effect.detached else runner
     elif status is Decision.APPROVED:
         row.runner = runner
-        row.claimed_at = tx.now
-    row.id = tx.insert_action(row)
-    _record(tx, row, judgement, verdict, call)
+    row.id = tx.next_action(organization)
+    put = [*keep(row.id)]
     if status is Decision.APPROVED:
-        begins(tx, organization, action.agent_id, effect.once, row.id)
-        tx.record(
-            "started",
-            organization=organization,
-            actor=action.agent_id,
-            action_id=row.id,
-            digest=effect.digest,
-        )
+        put += begins(action.agent_id, effect.once, row.id)
+    _record(tx, row, judgement, verdict, call, put)
     return result_of(row, claimed=status is Decision.APPROVED, risk=judgement.risk, timestamp=tx.timestamp)
 
 
+def _keep(tx: Transaction, organization: str, action: AgentAction, put: Iterable[Put]) -> None:
+    """Register this together with an answer that is not a new action."""
+    things = list(put)
+    if things:
+        tx.record("answered", organization=organization, actor=action.agent_id, put=things)
+
+
+_STATED = ("runner", "fingerprint", "timeout", "expires_at", "waiter")
+"""Columns of a new action that the record states as they are; ``projections`` reads the others from its other fields."""
+
+
 def _record(
-    tx: Transaction, row: ActionRow, judgement: Judgement, verdict: Verdict, call: str | None
+    tx: Transaction,
+    row: ActionRow,
+    judgement: Judgement,
+    verdict: Verdict,
+    call: str | None,
+    put: list[Put],
 ) -> None:
+    action = judgement.action
+    stated = {name: value for name in _STATED if (value := getattr(row, name)) is not None}
+    if row.parent_action_id != action.parent_action_id:
+        stated["parent_action_id"] = row.parent_action_id
+    if row.depth != action.orchestration_depth:
+        stated["depth"] = row.depth
     extra: dict[str, Any] = {"errors": verdict.errors} if verdict.errors else {}
     if row.status == "pending":
         extra |= {
@@ -187,8 +206,12 @@ def _record(
             "call": call,
             "denials_last": judgement.denials_last,
         }
+    if stated:
+        extra["set"] = stated
+    if put:
+        extra["put"] = put
     tx.record(
-        "submitted",
+        SUBMITTED,
         organization=row.organization,
         actor=row.agent_id,
         action_id=row.id,
@@ -196,7 +219,7 @@ def _record(
         rule=row.rule,
         reason=row.reason,
         digest=row.digest,
-        action=judgement.action,
+        action=action,
         risk=judgement.risk,
         policy=judgement.policy,
         **extra,
@@ -204,7 +227,12 @@ def _record(
 
 
 def _resume(
-    tx: Transaction, asked: ActionRow, runner: str, alive: Callable[[str], bool], effect: Submit
+    tx: Transaction,
+    asked: ActionRow,
+    runner: str,
+    alive: Callable[[str], bool],
+    effect: Submit,
+    keep: Callable[[int], Iterable[Put]],
 ) -> ActionResult | None:
     """Continue an earlier action of the same call, if there is one."""
     assert asked.fingerprint is not None
@@ -216,24 +244,23 @@ def _resume(
             expire(tx, row)
             if lapsed:
                 continue
+        put = [*keep(row.id)]
         if row.status == "denied":
             if effect.call_id is None:
-                tx.update_action(row.id, fingerprint=None)  # reported once; ``denials`` has those in force
+                waiting(tx, row, {"fingerprint": None})  # reported once; ``denials`` has those in force
                 if not denials.fresh(row, tx.now):
                     continue
+            _keep(tx, asked.organization, effect.action, put)
             return result_of(row)
         # Calls inside this one belong to the orchestration of the present call.
-        tx.update_action(
-            row.id,
-            orchestration_session_id=asked.orchestration_session_id,
-            parent_action_id=asked.parent_action_id,
-            depth=asked.depth,
-        )
+        changes = {
+            name: getattr(asked, name) for name in ("orchestration_session_id", "parent_action_id", "depth")
+        }
         if row.status == "approved" and row.edits is None:
-            take(tx, row, runner, row.digest)
+            put += begins(effect.action.agent_id, effect.once, row.id)
+            take(tx, row, runner, row.digest, changes=changes, put=put)
             return result_of(row, claimed=True)
-        row.waiter = None if effect.detached else runner
-        tx.update_action(row.id, waiter=row.waiter)
+        waiting(tx, row, changes | {"waiter": None if effect.detached else runner}, put)
         return result_of(row)
     return None
 

@@ -15,6 +15,7 @@ from ascend_guard.errors import ConflictError
 from ascend_guard.flow import Submit
 from ascend_guard.model import ActionResult, iso
 from ascend_guard.store.port import ActionRow, Reader, Transaction
+from ascend_guard.store.projections import Drop, Put, thing
 
 from .policy import DEFAULT_TIMEOUT
 from .results import result_of
@@ -42,13 +43,12 @@ def fresh(row: ActionRow, now: float) -> bool:
     return row.decided_at is not None and now - row.decided_at < (row.timeout or DEFAULT_TIMEOUT)
 
 
-def keep(tx: Transaction, row: ActionRow) -> None:
-    """Store a person's new denial of this action for the same call."""
-    asked = _submitted(tx, row.id)
+def kept(tx: Transaction, row: ActionRow) -> list[Put]:
+    """Return a person's new denial of this action, as it is registered for the same call."""
+    asked = _submitted(tx, row)
     if asked.call is None or not asked.denials_last:
-        return
-    body = msgspec.json.encode(Denial(row.id, tx.now))
-    tx.put_record(row.organization, DENIAL, asked.call, body, due_at=tx.now + asked.denials_last)
+        return []
+    return [thing(DENIAL, asked.call, Denial(row.id, tx.now), due_at=tx.now + asked.denials_last)]
 
 
 def answer(
@@ -92,7 +92,7 @@ def clear(tx: Transaction, row: ActionRow, by: str, comment: str | None) -> None
     Raises:
         ConflictError: no person's denial of this action is in force.
     """
-    asked = _submitted(tx, row.id)
+    asked = _submitted(tx, row)
     record = None if asked.call is None else tx.record_of(row.organization, DENIAL, asked.call)
     holds = (
         record is not None
@@ -105,20 +105,20 @@ def clear(tx: Transaction, row: ActionRow, by: str, comment: str | None) -> None
             f"Action {row.id} has no denial in force, so there is nothing to clear. The same call requests approval again.",
             action_id=str(row.id),
         )
-    if record is not None and holds:
-        tx.remove_record(row.organization, DENIAL, record.name)
-    tx.update_action(row.id, fingerprint=None)
+    ended = [Drop(DENIAL, record.name)] if record is not None and holds else []
     tx.record(
         "denial_cleared",
         organization=row.organization,
         actor=by,
         action_id=row.id,
         **({"comment": comment} if comment else {}),
+        set={"fingerprint": None},
+        **({"drop": ended} if ended else {}),
     )
 
 
-def _submitted(reader: Reader, action_id: int) -> _Submitted:
-    for record in reader.trail(action_id):
+def _submitted(reader: Reader, row: ActionRow) -> _Submitted:
+    for record in reader.trail(row.organization, row.id):
         if record.event == "submitted":
             return msgspec.json.decode(record.body, type=_Submitted)
     return _Submitted()

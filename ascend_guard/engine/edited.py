@@ -24,6 +24,7 @@ from .approve import submitted
 from .approvers import people, satisfied
 from .policy import RuleEffect
 from .results import encoded, result_of
+from .risk import Risk
 
 if TYPE_CHECKING:
     from .decide import Judgement
@@ -47,7 +48,7 @@ def judged(
             "an approver edited the arguments, and this client does not say what the edited call acts on",
             "Update ascend-guard in the agent's process, or deny the action and say what to change.",
         )
-    asked = submitted(tx, row.id).action
+    asked = submitted(tx, row).action
     names = effect.action.action_details.keys()
     if (
         effect.edits != edits
@@ -71,7 +72,6 @@ def judged(
             tx, row, f"the policy denies the edited call: {verdict.reason.rstrip('.')}", rule=verdict.rule
         )
     row.resource, row.risk_score, row.risk_level = action.resource, risk.score, risk.level.value
-    tx.update_action(row.id, resource=row.resource, risk_score=row.risk_score, risk_level=row.risk_level)
     ran = {
         "resource": action.resource,
         "resource_id": action.resource_id,
@@ -90,8 +90,7 @@ def refused(
     tx: Transaction, row: ActionRow, why: str, advice: str | None = None, *, rule: str | None = None
 ) -> AscendError:
     """Withdraw an approval that its own call cannot use, so that no other call uses it."""
-    tx.update_action(row.id, status="denied", reason=why, expires_at=None, waiter=None, fingerprint=None)
-    tx.record("withdrawn", organization=row.organization, actor=row.agent_id, action_id=row.id, reason=why)
+    record_withdrawn(tx, row, why)
     return AuthorizationDeniedError(
         f"Blocked: action {row.id} did not run, because {why}.",
         action_id=str(row.id),
@@ -101,12 +100,30 @@ def refused(
     )
 
 
+def record_withdrawn(tx: Transaction, row: ActionRow, why: str) -> None:
+    """Record that an approval is withdrawn."""
+    tx.record(
+        "withdrawn",
+        organization=row.organization,
+        actor=row.agent_id,
+        action_id=row.id,
+        reason=why,
+        set={"status": "denied", "reason": why, "expires_at": None, "waiter": None, "fingerprint": None},
+    )
+
+
+def set_by(ran: dict[str, Any]) -> dict[str, Any]:
+    """The columns of an action that change when an edited call is judged again."""
+    risk: Risk = ran["risk"]
+    return {"resource": ran["resource"], "risk_score": risk.score, "risk_level": risk.level.value}
+
+
 def _others(action: AgentAction, edits: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in action.action_details.items() if name not in edits}
 
 
 def _approved(tx: Transaction, row: ActionRow, judgement: Judgement) -> bool:
-    given, verdict = tx.approvals(row.id), judgement.verdict
+    given, verdict = tx.approvals(row.organization, row.id), judgement.verdict
     return len(people(given)) >= verdict.quorum and satisfied(verdict.requirements, given)
 
 
@@ -120,18 +137,7 @@ def _reopened(tx: Transaction, row: ActionRow, judgement: Judgement, ran: dict[s
     )
     row.decided_at = row.decided_by = None
     row.expires_at = None if verdict.timeout is None else tx.now + verdict.timeout
-    tx.update_action(
-        row.id,
-        status=row.status,
-        rule=row.rule,
-        reason=row.reason,
-        requirements=row.requirements,
-        quorum=row.quorum,
-        timeout=row.timeout,
-        decided_at=None,
-        decided_by=None,
-        expires_at=row.expires_at,
-    )
+    changed = ("status", "rule", "reason", "requirements", "quorum", "timeout", "decided_at", "decided_by")
     tx.record(
         "reopened",
         organization=row.organization,
@@ -143,5 +149,6 @@ def _reopened(tx: Transaction, row: ActionRow, judgement: Judgement, ran: dict[s
         quorum=verdict.quorum,
         requirements=verdict.requirements,
         **ran,
+        set={name: getattr(row, name) for name in (*changed, "expires_at")} | set_by(ran),
     )
     return result_of(row, risk=judgement.risk)

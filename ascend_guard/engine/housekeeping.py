@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ascend_guard.store.port import Reader, Store, Transaction
+from ascend_guard.store.projections import Drop
 
 from .approve import expire
 from .claim import reap
@@ -41,8 +42,11 @@ def housekeep(store: Store, now: float, expired: Callable[[], None]) -> None:
         for row in tx.overdue(tx.now):
             expire(tx, row)
             tx.after_commit(expired)
+        old: dict[str, list[Drop]] = {}
         for kind in (SUBMISSION, DENIAL):
             for record in tx.due_records(kind, tx.now, limit=1000):
-                tx.remove_record(record.organization, kind, record.name)
+                old.setdefault(record.organization, []).append(Drop(kind, record.name))
+        for organization, drop in old.items():
+            tx.record("forgotten", organization=organization, actor="system", drop=drop)
 
     store.write(remedy)

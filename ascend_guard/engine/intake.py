@@ -8,13 +8,15 @@ taken when they receive ``approved``, so that their approvals, too, are used onc
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import msgspec
 
 from ascend_guard.errors import AscendError, ConflictError
 from ascend_guard.flow import Claim, Submit
-from ascend_guard.model import ALREADY_RAN, ActionResult, AgentAction, KillSwitchState, Outcome
+from ascend_guard.model import ActionResult, AgentAction, KillSwitchState, Outcome
 from ascend_guard.store.port import ActionRow, Store, Transaction
+from ascend_guard.store.projections import Put, thing
 
 from . import decide
 from .claim import claim, known, settle, take
@@ -102,13 +104,11 @@ class Intake:
             if isinstance(parent, decide.OrchestrationRejected):
                 return parent, governed
         judgement = self._with(governed, judgement)
-        self._register.see(tx, runner)
+        self._register.see(tx, runner, organization)
         alive = living(self._store, tx, tx.now)
-        answer = decide.submit(tx, organization, runner, alive, judgement, effect)
-        # An answer about another call's action is not an action of this request.
-        if isinstance(answer, ActionResult) and ALREADY_RAN not in answer.metadata:
-            _keep(tx, organization, key, int(answer.action_id))
-        return answer, governed
+        # An answer about another call's action is not an action of this request: its key is not kept.
+        keep = partial(_kept, tx.now, key)
+        return decide.submit(tx, organization, runner, alive, judgement, effect, keep), governed
 
     def _with(self, governed: Governance, judgement: Judgement) -> Judgement:
         """Add the registry's data to the judgement: the agent's model, and the least risk of the tool."""
@@ -136,11 +136,8 @@ class Intake:
         if isinstance(governed, GovernanceViolation):
             record_violation(tx, organization, effect.action, governed)
             return governed
-        self._register.see(tx, runner)
-        answer = claim(tx, organization, runner, effect, self._judging(governed))
-        if isinstance(answer, ActionResult) and answer.claimed:
-            _keep(tx, organization, key, int(answer.action_id))
-        return answer
+        self._register.see(tx, runner, organization)
+        return claim(tx, organization, runner, effect, self._judging(governed), partial(_kept, tx.now, key))
 
     def _judging(self, governed: Governance) -> Judge:
         return lambda action: self._with(governed, decide.judge(action, self._policy))
@@ -193,7 +190,8 @@ def waits_to_be_told(row: ActionRow) -> bool:
     return row.status == "approved" and row.claimed_at is None and row.waiter == API
 
 
-def _keep(tx: Transaction, organization: str, key: Key | None, action_id: int) -> None:
-    if key is not None:
-        body = msgspec.json.encode(_Kept(action_id, key.request))
-        tx.put_record(organization, SUBMISSION, key.name, body, due_at=tx.now + key.lasts)
+def _kept(now: float, key: Key | None, action_id: int) -> list[Put]:
+    """What is registered for the key of a request that got this action."""
+    if key is None:
+        return []
+    return [thing(SUBMISSION, key.name, _Kept(action_id, key.request), due_at=now + key.lasts)]

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ascend_guard.errors import ConflictError, NotFoundError, ValidationError
 from ascend_guard.store.port import Reader, Record, Transaction
+from ascend_guard.store.projections import Put, thing
 
 LOCAL = "local"
 TIERS = ("free", "pro", "enterprise")
@@ -104,7 +105,8 @@ def make_organization(tx: Transaction, name: str, tier: str, by: str) -> Organiz
         raise ValidationError(f"{tier!r} is not a tier. Tiers are {', '.join(TIERS)}.")
     if known(tx, name):
         raise ConflictError(f"Organization {name!r} already exists. Use it, or choose another name.")
-    tx.put_record(_EVERYWHERE, _ORGANIZATION, name, msgspec.json.encode(_Tier(tier)))
+    put = [thing(_ORGANIZATION, name, _Tier(tier))]
+    tx.record("organization.registered", organization=_EVERYWHERE, actor=by, put=put)
     tx.record("organization.created", organization=name, actor=by, tier=tier)
     return Organization(name, tier, tx.now)
 
@@ -174,9 +176,9 @@ def make_key(
     key = f"owkai_{secrets.token_urlsafe(_RANDOM_BYTES)}"
     signing = secrets.token_hex(_RANDOM_BYTES) if signed else None
     kept = _Kept(key[:_PREFIX], role, by, agent_id, signing=signing)
-    number = tx.put_record(organization, _KEY, hash_of(key), msgspec.json.encode(kept))
-    info = KeyInfo(str(number), organization, kept.prefix, agent_id, role, tx.now, by, signing=signing)
-    _audit(tx, "api_key.created", info, by)
+    number = str(tx.next_seq(organization))
+    info = KeyInfo(number, organization, kept.prefix, agent_id, role, tx.now, by, signing=signing)
+    _audit(tx, "api_key.created", info, by, thing(_KEY, hash_of(key), kept))
     return key, info
 
 
@@ -195,8 +197,7 @@ def revoke_key(tx: Transaction, organization: str, key_id: str, *, by: str) -> K
         return info
     kept = msgspec.json.decode(record.body, type=_Kept)
     kept.revoked_at, kept.revoked_by = tx.now, by
-    tx.put_record(organization, _KEY, record.name, msgspec.json.encode(kept))
-    _audit(tx, "api_key.revoked", info, by)
+    _audit(tx, "api_key.revoked", info, by, thing(_KEY, record.name, kept))
     return msgspec.structs.replace(info, revoked_at=tx.now)
 
 
@@ -249,7 +250,7 @@ def _info(record: Record) -> KeyInfo:
     )
 
 
-def _audit(tx: Transaction, event: str, info: KeyInfo, by: str) -> None:
+def _audit(tx: Transaction, event: str, info: KeyInfo, by: str, put: Put) -> None:
     tx.record(
         event,
         organization=info.organization,
@@ -259,6 +260,7 @@ def _audit(tx: Transaction, event: str, info: KeyInfo, by: str) -> None:
         agent_id=info.agent_id,
         role=info.role,
         **({} if info.signing is None else {"signed": True}),
+        put=[put],
     )
 
 

@@ -52,8 +52,7 @@ def stop(store: Store, organization: str, agent_id: str | None, reason: str, by:
     here = {call.action_id for call in killed.running}
     try:
         behind = store.read(
-            lambda reader: running_calls(reader, organization, agent_id or EVERYONE, behind_http),
-            latest=False,
+            lambda reader: running_calls(reader, organization, agent_id or EVERYONE, behind_http)
         )
     except StoreError:
         return killed

@@ -52,11 +52,11 @@ class Register:
         """Return whether the lease should be renewed."""
         return runner.startswith(REMOTE) and now - self._noted.get(runner, 0.0) >= RENEWAL
 
-    def see(self, tx: Transaction, runner: str) -> None:
+    def see(self, tx: Transaction, runner: str, organization: str) -> None:
         """Renew it, in an existing transaction."""
         if not self.stale(runner, tx.now):
             return
-        tx.see_runner(runner)
+        tx.see_runner(runner, organization)
         now = tx.now
         tx.after_commit(lambda: self._note(runner, now))
 

@@ -16,6 +16,7 @@ import msgspec
 
 from ascend_guard.model import ALREADY_RAN, NOT_STARTED, SUSPENDED, ActionResult, Decision, OutcomeStatus
 from ascend_guard.store.port import ActionRow, Transaction
+from ascend_guard.store.projections import Put, thing
 
 from .results import result_of
 
@@ -56,10 +57,9 @@ def already_ran(tx: Transaction, organization: str, agent_id: str, once: str | N
     )
 
 
-def begins(tx: Transaction, organization: str, agent_id: str, once: str | None, action_id: int) -> None:
-    """Record that this action takes its permit under this name."""
-    if once is not None:
-        tx.put_record(organization, CALL, _name(agent_id, once), msgspec.json.encode(_Kept(action_id)))
+def begins(agent_id: str, once: str | None, action_id: int) -> list[Put]:
+    """Return what is registered when this action takes its permit under this name."""
+    return [] if once is None else [thing(CALL, _name(agent_id, once), _Kept(action_id))]
 
 
 def _never_ran(row: ActionRow) -> bool:

@@ -143,7 +143,8 @@ class Waits:
                 if not self._store.changed():
                     continue
                 first = seen < 0
-                seen, touched, turned, deadline = self._store.read(partial(_news, seen=seen), latest=False)
+                look = partial(_news, organization=self._organization, seen=seen)
+                seen, touched, turned, deadline = self._store.read(look, latest=False)
                 for action_id, agent_id, deliver in waiting:
                     if first or turned or action_id in touched:
                         answer = self._now(action_id, agent_id)
@@ -173,14 +174,14 @@ def _final(answer: Answer) -> bool:
     return not (isinstance(answer, ActionResult) and answer.status is Decision.PENDING)
 
 
-def _news(reader: Reader, seen: int) -> tuple[int, set[int], bool, float | None]:
+def _news(reader: Reader, organization: str, seen: int) -> tuple[int, set[int], bool, float | None]:
     """(newest record, actions decided since ``seen``, whether a kill switch turned, next deadline)."""
     if seen < 0:
-        return reader.head().seq, set(), True, reader.next_deadline()
-    events = reader.events(seen)
-    touched = {action_id for _, action_id, event in events if action_id is not None and event in DECIDING}
-    turned = any(event == "kill_switch.on" for _, _, event in events)
-    return (events[-1][0] if events else seen), touched, turned, reader.next_deadline()
+        return reader.head(organization).seq, set(), True, reader.next_deadline()
+    events = reader.events_since(organization, seen)
+    touched = {one.action_id for one in events if one.action_id is not None and one.event in DECIDING}
+    turned = any(one.event == "kill_switch.on" for one in events)
+    return (events[-1].seq if events else seen), touched, turned, reader.next_deadline()
 
 
 DECIDING = frozenset({"approved", "denied", "expired"})

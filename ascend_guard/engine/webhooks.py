@@ -1,12 +1,13 @@
 """Webhooks: which receiver gets which events, the deliveries in progress, and the signatures on them.
 
-An event is an audit record. One cursor follows the trail: one transaction turns the events after it into deliveries and
-moves it on, so no event is lost or doubled in a crash. The cursor exists only while there is a webhook. A delivery is
-leased, sent outside the transaction, and its result recorded. If the result never arrives, it is sent again: receivers
-get each event at least once, in no guaranteed order, and must ignore an ``id`` that they have seen.
+An event is an audit record. A cursor follows an organization's log: one transaction turns the events after it into
+deliveries and moves it on, so no event is lost or doubled in a crash. The cursor exists only while there is a webhook. A
+delivery is leased, sent outside the transaction, and its result recorded. If the result never arrives, it is sent again:
+receivers get each event at least once, in no guaranteed order, and must ignore an ``id`` that they have seen.
 
-Pending deliveries have the kind ``delivery:<webhook>``, all others ``delivered:<webhook>``. The webhook's own record is due
-when the first of its deliveries is, so no receiver delays another.
+Pending deliveries have the kind ``delivery:<webhook>``, all others ``delivered:<webhook>``. A record of the kind
+``webhook-sending`` is due when the first delivery of its webhook is, so no receiver delays another. None of these is in the
+audit log; the webhook itself is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from msgspec import Struct, field
 
 from ascend_guard.errors import NotFoundError, ServerError, ValidationError
 from ascend_guard.store.port import Reader, Transaction
+from ascend_guard.store.projections import Drop, thing
 
 OF: Mapping[str, tuple[str, ...]] = {
     "submitted": ("action.submitted",),  # the decision is a further event
@@ -58,15 +60,22 @@ BACKLOG = 10_000
 IN_FLIGHT = 2
 """The most deliveries of one webhook that are sent at the same time, by all replicas together."""
 
-CURSOR = ("", "cursor", "webhooks")
+CURSOR = "cursor"
+_NAME = "webhooks"
+_ORGANIZATIONS = 1_000_000
 REMOVED = "webhook-removed"
+SENDING = "webhook-sending"
 ANY_TIME = 2.0**53
 STEP = 200
 """How many records one transaction creates or deletes."""
 
 
 class Webhook(Struct):
-    """A stored webhook. ``secret`` is encrypted; events up to the audit record ``since`` are not sent to it."""
+    """A stored webhook.
+
+    Its address and its secret are encrypted, because the log holds them and is exported; only the address's ``origin`` is
+    not. (An older version stored the address as it is.) Events up to the audit record ``since`` are not sent to it.
+    """
 
     url: str
     events: list[str]
@@ -74,8 +83,14 @@ class Webhook(Struct):
     agent_id: str | None = None
     active: bool = True
     since: int = 0
-    leases: dict[str, float] = field(default_factory=dict)
     created_at: float = 0.0
+    origin: str = ""
+
+
+class Sending(Struct):
+    """The deliveries of a webhook that are being sent, by identifier: until when nobody else sends them."""
+
+    leases: dict[str, float] = field(default_factory=dict)
 
 
 class Delivery(Struct):
@@ -121,13 +136,13 @@ class Happened(Struct, frozen=True):
 
 
 class Cursor(Struct):
-    """The position in the trail up to which deliveries were made, and the number of webhooks."""
+    """The number of the record of an organization's log up to which deliveries were made."""
 
     seq: int
-    webhooks: int
 
 
 decode_webhook = msgspec.json.Decoder(Webhook).decode
+decode_sending = msgspec.json.Decoder(Sending).decode
 decode_delivery = msgspec.json.Decoder(Delivery).decode
 _decode_cursor = msgspec.json.Decoder(Cursor).decode
 
@@ -161,8 +176,29 @@ def unseal(key: bytes, webhook_id: str, sealed: str) -> str:
     try:
         secret: bytes = _cipher(key).decrypt(raw[:12], raw[12:], webhook_id.encode())
     except InvalidTag:
-        raise ServerError("A webhook's secret does not match this store's key. Give it a new one.") from None
+        raise ServerError(
+            "A webhook's secret or address does not match this store's key. Give it new ones."
+        ) from None
     return secret.decode()
+
+
+def sealed_address(key: bytes, webhook_id: str, url: str) -> tuple[str, str]:
+    """Return the fields ``url`` and ``origin`` of a webhook with this address."""
+    return seal(key, webhook_id, url), _origin(url)
+
+
+def address(key: bytes, webhook_id: str, webhook: Webhook) -> str:
+    """Return a webhook's address.
+
+    Raises:
+        ServerError: it was not sealed under this key for this webhook.
+    """
+    return unseal(key, webhook_id, webhook.url) if webhook.origin else webhook.url
+
+
+def _origin(url: str) -> str:
+    """The part of an address that is no secret: often the rest is one."""
+    return re.split("(?<=[^/:])[/?#]", url, maxsplit=1)[0]
 
 
 def _cipher(key: bytes) -> Any:
@@ -191,11 +227,9 @@ def register(tx: Transaction, organization: str, by: str, webhook_id: str, webho
     """
     if tx.count_records(organization, "webhook") >= MOST:
         raise ValidationError(f"There are already {MOST} webhooks, the maximum. Remove one first.")
-    at = cursor(tx) or Cursor(tx.next_seq, 0)
-    at.webhooks += 1
-    move(tx, at)
-    webhook.since, webhook.created_at = tx.next_seq, tx.now
-    tx.put_record(organization, "webhook", webhook_id, msgspec.json.encode(webhook))
+    webhook.since, webhook.created_at = tx.next_seq(organization), tx.now
+    if cursor(tx, organization) is None:
+        move(tx, organization, Cursor(webhook.since))
     note(tx, "created", organization, by, webhook_id, webhook)
     return webhook
 
@@ -203,7 +237,7 @@ def register(tx: Transaction, organization: str, by: str, webhook_id: str, webho
 def change(
     tx: Transaction, organization: str, by: str, webhook_id: str, changes: Mapping[str, Any]
 ) -> Webhook:
-    """Change a webhook's ``url``, ``events``, ``secret`` (sealed) or ``active``; None leaves a field unchanged.
+    """Change a webhook's ``url`` and ``origin``, ``events``, ``secret`` or ``active``; None leaves a field unchanged.
 
     Pending deliveries go to the new address, signed with the new secret.
 
@@ -213,10 +247,10 @@ def change(
     webhook = get(tx, organization, webhook_id)
     given = {name: value for name, value in changes.items() if value is not None}
     if given.get("active") and not webhook.active:
-        webhook.since = tx.next_seq
+        webhook.since = tx.next_seq(organization)
     webhook = msgspec.structs.replace(webhook, **given)
-    keep(tx, organization, webhook_id, webhook)
-    note(tx, "updated", organization, by, webhook_id, webhook, changed=sorted(given))
+    note(tx, "updated", organization, by, webhook_id, webhook, changed=sorted(given.keys() - {"origin"}))
+    keep(tx, organization, webhook_id, webhook, sending(tx, organization, webhook_id))
     return webhook
 
 
@@ -227,15 +261,10 @@ def remove(tx: Transaction, organization: str, by: str, webhook_id: str) -> None
         NotFoundError: there is no webhook of this identifier.
     """
     webhook = get(tx, organization, webhook_id)
-    tx.remove_record(organization, "webhook", webhook_id)
+    tx.remove_record(organization, SENDING, webhook_id)
     tx.put_record(organization, REMOVED, webhook_id, b"{}", due_at=tx.now)
-    at = cursor(tx)
-    assert at is not None
-    at.webhooks -= 1
-    if at.webhooks:
-        move(tx, at)
-    else:
-        tx.remove_record(*CURSOR)
+    if tx.count_records(organization, "webhook") == 1:
+        tx.remove_record(organization, CURSOR, _NAME)
     note(tx, "deleted", organization, by, webhook_id, webhook)
 
 
@@ -364,38 +393,52 @@ def put(
         tx.remove_record(organization, kind, record.name)
 
 
-def keep(tx: Transaction, organization: str, webhook_id: str, webhook: Webhook) -> None:
-    """Store a webhook. It is due when its first delivery is due."""
+def sending(reader: Reader, organization: str, webhook_id: str) -> Sending:
+    """Return which deliveries of a webhook are being sent."""
+    record = reader.record_of(organization, SENDING, webhook_id)
+    return Sending() if record is None else decode_sending(record.body)
+
+
+def keep(tx: Transaction, organization: str, webhook_id: str, webhook: Webhook, sent: Sending) -> None:
+    """Store which deliveries are being sent, and that the webhook is due when its first delivery is."""
     due_at = next((first.due_at for first in tx.due_records(waiting(webhook_id), ANY_TIME, limit=1)), None)
-    if due_at is not None and webhook.active and len(webhook.leases) >= IN_FLIGHT:
-        due_at = max(due_at, min(webhook.leases.values()))
-    tx.put_record(organization, "webhook", webhook_id, msgspec.json.encode(webhook), due_at=due_at)
+    if due_at is not None and webhook.active and len(sent.leases) >= IN_FLIGHT:
+        due_at = max(due_at, min(sent.leases.values()))
+    tx.put_record(organization, SENDING, webhook_id, msgspec.json.encode(sent), due_at=due_at)
 
 
-def cursor(reader: Reader) -> Cursor | None:
-    """Return the position up to which deliveries were made; None when there is no webhook."""
-    record = reader.record_of(*CURSOR)
+def cursor(reader: Reader, organization: str) -> Cursor | None:
+    """Return the position up to which deliveries were made; None when the organization has no webhook."""
+    record = reader.record_of(organization, CURSOR, _NAME)
     return None if record is None else _decode_cursor(record.body)
 
 
-def move(tx: Transaction, to: Cursor) -> None:
+def cursors(reader: Reader) -> list[tuple[str, Cursor]]:
+    """Return every organization that has a webhook, with its cursor."""
+    records = reader.due_records(CURSOR, ANY_TIME, limit=_ORGANIZATIONS)
+    return [(record.organization, _decode_cursor(record.body)) for record in records]
+
+
+def move(tx: Transaction, organization: str, to: Cursor) -> None:
     """Store the cursor."""
-    tx.put_record(*CURSOR, msgspec.json.encode(to))
+    tx.put_record(organization, CURSOR, _NAME, msgspec.json.encode(to), due_at=0.0)
 
 
 def note(
     tx: Transaction, what: str, organization: str, by: str, webhook_id: str, webhook: Webhook, **more: Any
 ) -> None:
-    """Record a change of a webhook in the audit trail."""
-    # Only the host of the address: the rest is often a secret itself.
+    """Record a change of a webhook in the audit trail, which makes it."""
+    gone = {"drop": [Drop("webhook", webhook_id)]}
+    change: dict[str, Any] = gone if what == "deleted" else {"put": [thing("webhook", webhook_id, webhook)]}
     tx.record(
         f"webhook.{what}",
         organization=organization,
         actor=by,
         webhook_id=webhook_id,
-        origin=re.split("(?<=[^/:])[/?#]", webhook.url, maxsplit=1)[0],
+        origin=webhook.origin or _origin(webhook.url),
         events=webhook.events,
         agent_id=webhook.agent_id,
         active=webhook.active,
         **more,
+        **change,
     )

@@ -15,7 +15,7 @@ from ascend_guard.model import iso
 from ascend_guard.store.port import Reader, Transaction
 
 from .models import COMPLIANT, MODELS
-from .records import Entry, Records, Registry
+from .records import Entry, Registry, Unlogged
 
 
 class AgentStatus(StrEnum):
@@ -87,7 +87,7 @@ class Activity(Struct, frozen=True):
 
 
 AGENTS = Registry("agent", Agent, "agent", key="agent_id", missing="AGENT_NOT_FOUND")
-_HEARTBEATS = Records("heartbeat", Heartbeats, "agent", "AGENT_NOT_FOUND")
+_HEARTBEATS = Unlogged("heartbeat", Heartbeats, "agent", "AGENT_NOT_FOUND")
 
 GAP = 180.0
 """Seconds without a heartbeat after which an agent counts as offline: three of the published SDK's intervals."""
@@ -188,7 +188,7 @@ def beat(tx: Transaction, organization: str, agent_id: str, **said: Any) -> Hear
         _HEARTBEATS.make_room(tx, organization)
     alive = before is not None and tx.now - before.value.last <= GAP
     heartbeats = Heartbeats(before.value.since if before and alive else tx.now, tx.now, **said)
-    return _HEARTBEATS.put(tx, organization, agent_id, heartbeats).value
+    return _HEARTBEATS.put(tx, organization, agent_id, heartbeats)
 
 
 def health(reader: Reader, organization: str, agent_id: str, now: float) -> AgentHealth:

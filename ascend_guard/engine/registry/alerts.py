@@ -11,10 +11,10 @@ from msgspec import Struct
 from ascend_guard.api.alerts import AlertBody
 from ascend_guard.errors import NotFoundError
 from ascend_guard.store.paging import Page
-from ascend_guard.store.port import AuditRow, Reader, Transaction
+from ascend_guard.store.port import LogRow, Reader, Transaction
 
 from .admission import VIOLATIONS
-from .records import Records
+from .records import Logged
 
 
 class AlertType(StrEnum):
@@ -64,8 +64,7 @@ LOOKED_THROUGH = 64 << 20
 
 _PAGE = 1000
 _AT_ONCE = 4 << 20
-_LARGEST_NUMBER = 2**62
-_ACKNOWLEDGED = Records("alert", Acknowledgement, "alert")
+_ACKNOWLEDGED = Logged("alert", Acknowledgement, "alert")
 _DECODE = msgspec.json.Decoder(_Record).decode
 _EVENTS: dict[str, tuple[AlertType, str]] = {
     **dict.fromkeys(VIOLATIONS, (AlertType.GOVERNANCE_VIOLATION, "high")),
@@ -102,7 +101,7 @@ def alerts(
     found: list[AlertBody] = []
     looked = size = 0
     while looked < LOOKED_AT and size < LOOKED_THROUGH:
-        rows = reader.audit_page(organization, _PAGE, 0, Page(before, _AT_ONCE))
+        rows = reader.log_page(organization, _PAGE, 0, Page(before, _AT_ONCE))
         for row in rows:
             size += len(row.body)
             alert = _alert(row, seen.get(str(row.seq)))
@@ -128,19 +127,20 @@ def acknowledge(tx: Transaction, organization: str, seq: int, by: str) -> AlertB
         NotFoundError: there is no such alert.
     """
     seen = _ACKNOWLEDGED.find(tx, organization, str(seq))
-    row = tx.audit_record(organization, seq) if seq < _LARGEST_NUMBER else None
+    row = tx.log_record(organization, seq)
     alert = None if row is None else _alert(row, None if seen is None else seen.value.by)
     if alert is None:
         raise NotFoundError(f"There is no alert '{seq}'.")
     if alert.acknowledged:
         return alert
-    _ACKNOWLEDGED.make_room(tx, organization)
-    _ACKNOWLEDGED.keep(tx, organization, str(seq), Acknowledgement(by))
-    tx.record("ALERT_ACKNOWLEDGED", organization=organization, actor=by, alert=seq, event_type=alert.event)
+    about = {"alert": seq, "event_type": alert.event}
+    event, value = "ALERT_ACKNOWLEDGED", Acknowledgement(by)
+    oldest = _ACKNOWLEDGED.surplus(tx, organization)
+    _ACKNOWLEDGED.write(tx, organization, str(seq), value, event, by, about, instead_of=oldest)
     return msgspec.structs.replace(alert, acknowledged=True, acknowledged_by=by)
 
 
-def _alert(row: AuditRow, acknowledged_by: str | None) -> AlertBody | None:
+def _alert(row: LogRow, acknowledged_by: str | None) -> AlertBody | None:
     known = _EVENTS.get(row.event)
     if known is None:
         return None

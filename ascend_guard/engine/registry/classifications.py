@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Entry, Records
+from .records import Entry, Logged
 
 
 class Classification(Struct, frozen=True):
@@ -31,7 +31,7 @@ class Classification(Struct, frozen=True):
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-CLASSIFICATIONS = Records("classification", Classification, "resource classification")
+CLASSIFICATIONS = Logged("classification", Classification, "resource classification")
 
 
 def classify(
@@ -44,9 +44,8 @@ def classify(
     """
     # As JSON, so that two different pairs never make the same name.
     name = msgspec.json.encode([classification.resource_type, classification.resource_id]).decode()
-    entry = CLASSIFICATIONS.put(tx, organization, name, classification)
-    tx.record("RESOURCE_CLASSIFIED", organization=organization, actor=by, classification=classification)
-    return entry
+    about = {"classification": classification}
+    return CLASSIFICATIONS.write(tx, organization, name, classification, "RESOURCE_CLASSIFIED", by, about)
 
 
 def remove(tx: Transaction, organization: str, number: int, by: str) -> None:
@@ -56,8 +55,8 @@ def remove(tx: Transaction, organization: str, number: int, by: str) -> None:
         NotFoundError: there is no such classification.
     """
     entry = CLASSIFICATIONS.get(tx, organization, number)
-    CLASSIFICATIONS.forget(tx, organization, entry.name)
-    tx.record("RESOURCE_DECLASSIFIED", organization=organization, actor=by, classification=entry.value)
+    about = {"classification": entry.value}
+    CLASSIFICATIONS.erase(tx, organization, entry.name, "RESOURCE_DECLASSIFIED", by, about)
 
 
 def listed(reader: Reader, organization: str, resource_type: str | None) -> Iterator[Entry[Classification]]:

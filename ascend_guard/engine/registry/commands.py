@@ -16,7 +16,7 @@ from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.redaction.hidden import masks
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Records
+from .records import Logged, Records
 
 
 class CommandType(StrEnum):
@@ -70,8 +70,8 @@ class Mailbox(Struct, frozen=True):
     receipts: dict[str, float] = field(default_factory=dict)
 
 
-_MAILBOXES = Records("mailbox", Mailbox, "mailbox")
-_BROADCASTS = Records("broadcast", Mailbox, "mailbox")
+_MAILBOXES = Logged("mailbox", Mailbox, "mailbox")
+_BROADCASTS = Logged("broadcast", Mailbox, "mailbox")
 _ALL = "all"
 
 
@@ -100,26 +100,36 @@ def issue(
     command = Command(
         command_id, command_type, reason, parameters, by, via, tx.now, tx.now + lifetime, agent_id is None
     )
-    tx.record(
+    boxes, name = (_BROADCASTS, _ALL) if agent_id is None else (_MAILBOXES, agent_id)
+    box = _current(boxes, tx, organization, name, tx.now)
+    commands, superseded = [*box.commands, command], list[Command]()
+    while len(commands) > QUEUED:
+        given_up = next((old for old in commands if old.command_id in box.receipts), commands[0])
+        commands.remove(given_up)
+        superseded.append(given_up)
+    about = {
+        "agent_id": agent_id,
+        "command_id": command_id,
+        "command_type": command_type,
+        "reason": reason,
+        "parameters": parameters,
+    }
+    boxes.write(
+        tx,
+        organization,
+        name,
+        Mailbox(commands, box.receipts),
         "COMMAND_ISSUED",
-        organization=organization,
-        actor=by,
-        agent_id=agent_id,
-        command_id=command_id,
-        command_type=command_type,
-        reason=reason,
-        parameters=parameters,
+        by,
+        about,
+        instead_of=_empty(tx, organization, name),
+        always=command_type in STOPPING,
     )
     if command_type in STOPPING:
         pull(tx, organization, agent_id, reason, by)
     elif command_type is CommandType.UNBLOCK and (agent_id or EVERYONE) in tx.kill_switches(organization):
         release(tx, organization, agent_id, reason, by)
-    boxes, name = (_BROADCASTS, _ALL) if agent_id is None else (_MAILBOXES, agent_id)
-    box = _current(boxes, tx, organization, name, tx.now)
-    commands = [*box.commands, command]
-    while len(commands) > QUEUED:
-        given_up = next((old for old in commands if old.command_id in box.receipts), commands[0])
-        commands.remove(given_up)
+    for given_up in superseded:
         tx.record(
             "COMMAND_SUPERSEDED",
             organization=organization,
@@ -127,9 +137,6 @@ def issue(
             agent_id=agent_id,
             command_id=given_up.command_id,
         )
-    _make_room(tx, organization, name)
-    keep = boxes.keep if command_type in STOPPING else boxes.put
-    keep(tx, organization, name, Mailbox(commands, box.receipts))
     return command
 
 
@@ -160,24 +167,28 @@ def acknowledge(tx: Transaction, organization: str, agent_id: str, command_id: s
     else:
         raise AuthorizationDeniedError("There is no such command for this agent, or it has expired.")
     receipts = {**box.receipts, command_id: command.expires_at}
-    _make_room(tx, organization, agent_id)
-    _MAILBOXES.put(tx, organization, agent_id, Mailbox(box.commands, receipts))
-    tx.record(
+    about = {"agent_id": agent_id, "command_id": command_id, "command_type": command.command_type}
+    _MAILBOXES.write(
+        tx,
+        organization,
+        agent_id,
+        Mailbox(box.commands, receipts),
         "COMMAND_ACKNOWLEDGED",
-        organization=organization,
-        actor=by,
-        agent_id=agent_id,
-        command_id=command_id,
-        command_type=command.command_type,
+        by,
+        about,
+        instead_of=_empty(tx, organization, agent_id),
     )
 
 
-def _make_room(tx: Transaction, organization: str, name: str) -> None:
-    """Delete empty mailboxes if there is no room for a new one."""
-    if _MAILBOXES.full(tx, organization) and _MAILBOXES.find(tx, organization, name) is None:
-        for entry in _MAILBOXES.all(tx, organization):
-            if _current(_MAILBOXES, tx, organization, entry.name, tx.now) == Mailbox():
-                _MAILBOXES.forget(tx, organization, entry.name)
+def _empty(tx: Transaction, organization: str, name: str) -> list[str]:
+    """The empty mailboxes, if they must be deleted because there is no room for a new one."""
+    if not _MAILBOXES.full(tx, organization) or _MAILBOXES.find(tx, organization, name) is not None:
+        return []
+    return [
+        entry.name
+        for entry in _MAILBOXES.all(tx, organization)
+        if _current(_MAILBOXES, tx, organization, entry.name, tx.now) == Mailbox()
+    ]
 
 
 def _current(boxes: Records[Mailbox], reader: Reader, organization: str, name: str, now: float) -> Mailbox:

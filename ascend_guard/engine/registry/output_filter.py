@@ -10,7 +10,7 @@ from ascend_guard.errors import NotFoundError
 from ascend_guard.model import RiskLevel
 from ascend_guard.store.port import Reader, Transaction
 
-from .records import Entry, Records
+from .records import Entry, Logged, Unlogged
 from .sensitive import KINDS, Category, Kind, Span, spans
 
 SHOWN = 100
@@ -76,8 +76,8 @@ class Scanned(Struct, frozen=True):
     findings: list[Finding]
 
 
-_FILTERS = Records("output_filter", Filter, "output filter")
-SCANS = Records("output_scan", Scanned, "scan")
+_FILTERS = Logged("output_filter", Filter, "output filter")
+SCANS = Unlogged("output_scan", Scanned, "scan")
 _NAME = "config"
 
 
@@ -89,9 +89,8 @@ def configured(reader: Reader, organization: str) -> Filter:
 
 def configure(tx: Transaction, organization: str, chosen: Filter, by: str) -> Filter:
     """Store a configuration."""
-    _FILTERS.put(tx, organization, _NAME, chosen)
-    tx.record("OUTPUT_FILTER_CONFIGURED", organization=organization, actor=by, filter=chosen)
-    return chosen
+    about = {"filter": chosen}
+    return _FILTERS.write(tx, organization, _NAME, chosen, "OUTPUT_FILTER_CONFIGURED", by, about).value
 
 
 def scan(content: str, chosen: Filter) -> Scan:
@@ -148,7 +147,7 @@ def keep(
         require_action(tx, organization, action_id, own)
     if found.findings:
         SCANS.make_room(tx, organization)
-        SCANS.keep(tx, organization, scan_id, Scanned(agent_id, action_id, found.blocked, found.findings))
+        SCANS.put(tx, organization, scan_id, Scanned(agent_id, action_id, found.blocked, found.findings))
     event = "OUTPUT_SCANNED" if found.looked else "OUTPUT_NOT_SCANNED"
     tx.record(
         "OUTPUT_BLOCKED" if found.blocked else event,

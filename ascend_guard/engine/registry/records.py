@@ -2,14 +2,14 @@
 
 1. Every lookup is made with the caller's organization: a record of another organization is not found, by name or by number
    (promise 9).
-2. A ``Registry`` registers, changes and removes a thing together with its audit record, in one transaction: neither is
-   written without the other (promise 10). ``put``, ``keep`` and ``forget`` write no audit record.
+2. What is ``Logged`` is written and removed by an audit record that contains the whole value (promise 10). What is
+   ``Unlogged`` is no part of a decision.
 3. Names are unique within an organization and kind. The number of records is bounded by ``MOST``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from ascend_guard.errors import ConflictError, NotFoundError
 from ascend_guard.redaction import scrub
 from ascend_guard.store.paging import Page
 from ascend_guard.store.port import Reader, Record, Transaction
+from ascend_guard.store.projections import Drop, thing
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Struct)
@@ -38,7 +39,7 @@ class Entry(Struct, Generic[T], frozen=True):
     """One record.
 
     Args:
-        number: unique among all records of all organizations, and never used again.
+        number: unique in its organization and kind, and never used again: that of the audit record that wrote it first.
         name: unique in its organization and kind.
         value: its content.
         created_at: seconds since the epoch.
@@ -53,7 +54,7 @@ class Entry(Struct, Generic[T], frozen=True):
 
 
 class Records(Generic[T]):
-    """All records of one kind.
+    """All records of one kind, to read.
 
     Args:
         kind: the kind's name in the store.
@@ -127,44 +128,18 @@ class Records(Generic[T]):
         """Whether there are ``MOST`` records."""
         return self.count(reader, organization) >= MOST
 
-    def add(self, tx: Transaction, organization: str, name: str, value: T) -> Entry[T]:
-        """Write a new record.
-
-        Raises:
-            ConflictError: the name is in use, or there are ``MOST`` records.
-        """
-        if tx.record_of(organization, self.kind, name) is not None:
-            raise ConflictError(f"The {self.what} {name!r} already exists. Change it, or use another name.")
-        return self.put(tx, organization, name, value)
-
-    def put(self, tx: Transaction, organization: str, name: str, value: T) -> Entry[T]:
-        """Write a new record, or replace the one with this name.
-
-        Raises:
-            ConflictError: the record is new and there are ``MOST`` records.
-        """
-        if tx.record_of(organization, self.kind, name) is None and self.full(tx, organization):
+    def require_room(self, reader: Reader, organization: str) -> None:
+        """Raises ``ConflictError`` if there are ``MOST`` records."""
+        if self.full(reader, organization):
             raise ConflictError(
                 f"There are {MOST} things of the kind {self.what!r}, which is the most. Remove some first."
             )
-        return self.keep(tx, organization, name, value)
 
-    def keep(self, tx: Transaction, organization: str, name: str, value: T) -> Entry[T]:
-        """The same as ``put``, without a limit on the number of records."""
-        tx.put_record(organization, self.kind, name, msgspec.json.encode(value))
-        kept = tx.record_of(organization, self.kind, name)
-        assert kept is not None
-        return self._known(kept)
-
-    def forget(self, tx: Transaction, organization: str, name: str) -> None:
-        """Delete a record, if it exists."""
-        tx.remove_record(organization, self.kind, name)
-
-    def make_room(self, tx: Transaction, organization: str) -> None:
-        """Delete the oldest records until one more may be written."""
-        surplus = self.count(tx, organization) - MOST + 1
-        for record in tx.records(organization, self.kind, limit=surplus) if surplus > 0 else ():
-            tx.remove_record(organization, self.kind, record.name)
+    def surplus(self, reader: Reader, organization: str) -> list[str]:
+        """The oldest records that must be removed before one more may be written."""
+        count = self.count(reader, organization) - MOST + 1
+        found = reader.records(organization, self.kind, limit=count) if count > 0 else []
+        return [record.name for record in found]
 
     def _entry(self, record: Record | None) -> Entry[T] | None:
         return None if record is None else self._known(record)
@@ -173,7 +148,78 @@ class Records(Generic[T]):
         return Entry(record.id, record.name, self._decode(record.body), record.created_at, record.updated_at)
 
 
-class Registry(Records[R]):
+class Unlogged(Records[T]):
+    """Records that are not in the audit log, because nothing is decided by them (``store.queries.is_bookkeeping``)."""
+
+    def put(self, tx: Transaction, organization: str, name: str, value: T) -> T:
+        """Write a new record, or replace the one with this name.
+
+        Raises:
+            ConflictError: the record is new and there are ``MOST`` records.
+        """
+        if tx.record_of(organization, self.kind, name) is None:
+            self.require_room(tx, organization)
+        tx.put_record(organization, self.kind, name, msgspec.json.encode(value))
+        return value
+
+    def forget(self, tx: Transaction, organization: str, name: str) -> None:
+        """Delete a record, if it exists."""
+        tx.remove_record(organization, self.kind, name)
+
+    def make_room(self, tx: Transaction, organization: str) -> None:
+        """Delete the oldest records until one more may be written."""
+        for name in self.surplus(tx, organization):
+            tx.remove_record(organization, self.kind, name)
+
+
+class Logged(Records[T]):
+    """Records that are in the audit log: each is written by an audit record, in one step with it."""
+
+    def write(
+        self,
+        tx: Transaction,
+        organization: str,
+        name: str,
+        value: T,
+        event: str,
+        by: str,
+        about: Mapping[str, Any],
+        *,
+        instead_of: Iterable[str] = (),
+        always: bool = False,
+    ) -> Entry[T]:
+        """Write a new record, or replace the one with this name.
+
+        Args:
+            event: name of the audit event.
+            by: who writes it.
+            about: further fields of the audit record.
+            instead_of: names of records that are removed in the same step.
+            always: write it even if there are ``MOST`` records.
+
+        Raises:
+            ConflictError: the record is new and there are ``MOST`` records.
+        """
+        before = tx.record_of(organization, self.kind, name)
+        drop = [Drop(self.kind, old) for old in instead_of]
+        if before is None and not always and not drop:
+            self.require_room(tx, organization)
+        put = [thing(self.kind, name, value)]
+        more: dict[str, Any] = {"drop": drop} if drop else {}
+        number = tx.record(event, organization=organization, actor=by, **about, **more, put=put)
+        if before is None:
+            return Entry(number, name, value, tx.now, tx.now)
+        return Entry(before.id, name, value, before.created_at, tx.now)
+
+    def erase(
+        self, tx: Transaction, organization: str, name: str, event: str, by: str, about: Mapping[str, Any]
+    ) -> None:
+        """Delete a record, if it exists, with an audit record of this event."""
+        drop = [Drop(self.kind, name)]
+        tx.record(event, organization=organization, actor=by, **about, drop=drop)
+
+
+class Registry(Logged[R]):
     """All registered things of one kind.
 
     A registration is recorded in the audit trail as ``<KIND>_REGISTERED`` with the whole value (``MODEL_REGISTERED``), an
@@ -220,8 +266,11 @@ class Registry(Records[R]):
         Raises:
             ConflictError: the name is in use, or there are ``MOST`` things of this kind.
         """
-        entry = self.add(tx, organization, name, msgspec.structs.replace(value, registered_by=by))
-        self._record(tx, organization, name, by, f"{self._event}_REGISTERED", {self._field: entry.value})
+        if tx.record_of(organization, self.kind, name) is not None:
+            raise ConflictError(f"The {self.what} {name!r} already exists. Change it, or use another name.")
+        value = msgspec.structs.replace(value, registered_by=by)
+        event, about = f"{self._event}_REGISTERED", {self._key: name, self._field: value}
+        entry = self.write(tx, organization, name, value, event, by, about)
         self.written(tx, organization, entry, None, by)
         return entry
 
@@ -244,8 +293,7 @@ class Registry(Records[R]):
             NotFoundError: it does not exist.
         """
         entry = self.named(tx, organization, name)
-        self.forget(tx, organization, entry.name)
-        self._record(tx, organization, entry.name, by, f"{self._event}_REMOVED", {})
+        self.erase(tx, organization, entry.name, f"{self._event}_REMOVED", by, {self._key: entry.name})
 
     def change(
         self,
@@ -266,18 +314,14 @@ class Registry(Records[R]):
             event: name of the audit event.
             about: further fields of the audit record.
         """
-        changed = self.put(tx, organization, entry.name, msgspec.structs.replace(entry.value, **changes))
-        self._record(tx, organization, entry.name, by, event, about)
+        value = msgspec.structs.replace(entry.value, **changes)
+        named = {self._key: entry.name, **about}
+        changed = self.write(tx, organization, entry.name, value, event, by, named)
         self.written(tx, organization, changed, entry.value, by)
         return changed
 
     def written(self, tx: Transaction, organization: str, entry: Entry[R], before: R | None, by: str) -> None:
         """Called after a thing and its audit record were written; a kind may record more. ``before``: None if it is new."""
-
-    def _record(
-        self, tx: Transaction, organization: str, name: str, by: str, event: str, about: Mapping[str, Any]
-    ) -> None:
-        tx.record(event, organization=organization, actor=by, **{self._key: name, **about})
 
 
 def cleaned(data: dict[str, Any], limit: int = 65_536) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ascend_guard.store.port import Reader, Transaction
 
 from .agents import AGENTS
 from .models import MODELS
-from .records import Entry, Records, Registry
+from .records import Entry, Logged, Registry
 
 
 class ComponentType(StrEnum):
@@ -96,7 +96,7 @@ class _Components(Registry[Component]):
 
 
 COMPONENTS = _Components("component", Component, "component", key="component_id", by_number=True)
-_DEPENDENCIES = Records("dependencies", Dependencies, "agent")
+_DEPENDENCIES = Logged("dependencies", Dependencies, "agent")
 
 
 def listed(
@@ -154,14 +154,9 @@ def declare(
     agent_id = AGENTS.get(tx, organization, agent, by_number=True).name
     entries = [COMPONENTS.named(tx, organization, component_id) for component_id in component_ids]
     numbers = list(dict.fromkeys(entry.number for entry in entries))
-    _DEPENDENCIES.put(tx, organization, agent_id, Dependencies(numbers))
-    tx.record(
-        "AGENT_DEPENDENCIES_DECLARED",
-        organization=organization,
-        actor=by,
-        agent_id=agent_id,
-        components=[entry.name for entry in entries],
-    )
+    about = {"agent_id": agent_id, "components": [entry.name for entry in entries]}
+    declared = Dependencies(numbers)
+    _DEPENDENCIES.write(tx, organization, agent_id, declared, "AGENT_DEPENDENCIES_DECLARED", by, about)
     return dependencies(tx, organization, agent_id)
 
 

@@ -11,7 +11,7 @@ from ascend_guard.store.port import ActionRow, Reader, Transaction, switch_on
 
 from .agents import AGENTS
 from .mcp_servers import MCP_SERVERS, set_active
-from .records import Entry, Records
+from .records import Entry, Logged
 
 WORKERS = 20
 """The most agents, and the most MCP servers, that work for one orchestrator (published SDK: 1..20)."""
@@ -53,7 +53,7 @@ class Sessions(Struct, frozen=True):
     complete: bool
 
 
-TOPOLOGIES = Records("topology", Topology, "topology")
+TOPOLOGIES = Logged("topology", Topology, "topology")
 
 
 def register(
@@ -101,11 +101,8 @@ def _require_different(names: list[Any]) -> None:
 def _put(
     tx: Transaction, organization: str, orchestrator: str, topology: Topology, by: str
 ) -> Entry[Topology]:
-    entry = TOPOLOGIES.put(tx, organization, orchestrator, topology)
-    tx.record(
-        "TOPOLOGY_REGISTERED", organization=organization, actor=by, agent_id=orchestrator, topology=topology
-    )
-    return entry
+    about = {"agent_id": orchestrator, "topology": topology}
+    return TOPOLOGIES.write(tx, organization, orchestrator, topology, "TOPOLOGY_REGISTERED", by, about)
 
 
 def reach(reader: Reader, organization: str, orchestrator: str) -> Reach:
