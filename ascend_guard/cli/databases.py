@@ -35,7 +35,7 @@ def used(reader: Reader) -> bool:
     from ascend_guard.engine.control_plane import LOCAL
     from ascend_guard.engine.keys import organizations
 
-    if reader.last_action() > 0 or len(organizations(reader)) > 1:
+    if reader.last_action(LOCAL) > 0 or len(organizations(reader)) > 1:
         return True
     return any(reader.count_records(LOCAL, kind) for kind in ("agent", "api_key"))
 

@@ -5,10 +5,10 @@ whether anything was committed (which costs a microsecond; PostgreSQL uses NOTIF
 
 Rules (promise 9, tenants never see each other):
 
-1. A message is made from one audit record, and goes only to listeners of that record's organization.
+1. A message is made from one record of an organization's log, and goes only to listeners of that organization.
 2. A listener whose key is for one agent receives records that name this agent, or no agent.
 3. Nothing is sent because of any other record, not even an empty message: its time alone would reveal activity.
-4. A message's ``id`` is the number of its own record, never that of the newest record of all.
+4. A message's ``id`` is the number of its record, which counts within the organization.
 5. The switches that are on are read from where they are stored, and that may change just before or after its record is
    written. So a listener is also informed whenever its switches differ from those last sent to it, then without an ``id``
    (promise 4).
@@ -97,7 +97,7 @@ class ChangeFeed:
         self._interval = interval
         self._listeners: set[Listener] = set()
         self._watchers: list[Callable[[list[str]], None]] = []
-        self._seen = -1
+        self._seen: dict[str, int] | None = None
         self._turns: object = None
         self._looked = 0.0
         self.closing = False
@@ -157,16 +157,27 @@ class ChangeFeed:
         seen = self._seen
 
         def look(reader: Reader) -> _Seen:
-            if seen < 0:
-                return _Seen(reader.head().seq)
-            events = reader.events_since(seen)
-            newest = events[-1].seq if events else seen
+            ends = {head.organization: head.seq for head in reader.heads()}
+            if seen is None:
+                return _Seen(ends)
+            events = {
+                organization: reader.events_since(organization, seen.get(organization, 0))
+                for organization, end in ends.items()
+                if end > seen.get(organization, 0)
+            }
+            newest = {organization: found[-1].seq for organization, found in events.items() if found}
             # Read after the events: a listener that joins later learns of them from the beginning of its stream.
             heard = {listener.organization for listener in self._listeners.copy()}
-            told = told_of(reader, [event for event in events if event.organization in heard])
+            told = [
+                one
+                for organization, found in events.items()
+                if organization in heard
+                for one in told_of(reader, organization, found)
+            ]
             asked = heard if turned else {one.organization for one in told if one.text is None}
             on = {organization: dict(reader.kill_switches(organization)) for organization in asked}
-            return _Seen(newest, [event.event for event in events], told, on)
+            names = [event.event for found in events.values() for event in found]
+            return _Seen(seen | newest, names, told, on)
 
         found = await self._store.aread(look)
         self._seen = found.newest
@@ -194,10 +205,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """The result of a check: the newest record, the events since the last check, their messages, and the present
+    """The result of a check: the newest record of each log, the events since the last check, their messages, and the present
     switches of organizations where one may have changed."""
 
-    newest: int
+    newest: dict[str, int]
     names: list[str] = []
     told: list[Told] = []
     switches: dict[str, dict[str, KillSwitchState]] = {}
@@ -225,18 +236,18 @@ def _tell(listener: Listener, found: _Seen) -> None:
         listener.tell(switches(listener.on, None))
 
 
-def told_of(reader: Reader, events: list[Event]) -> list[Told]:
-    """Return the messages of these records, in their order: decisions, and changes of kill switches."""
+def told_of(reader: Reader, organization: str, events: list[Event]) -> list[Told]:
+    """Return the messages of an organization's records, in their order: decisions, and changes of kill switches."""
     told: list[Told] = []
     for event in events:
         if event.body is not None:
             agent_id = msgspec.json.decode(event.body, type=_Turned).agent_id
-            told.append(Told(event.seq, event.organization, agent_id, None))
+            told.append(Told(event.seq, organization, agent_id, None))
         elif event.action_id is not None and event.event in DECIDING:
-            row = reader.action(event.organization, event.action_id)
+            row = reader.action(organization, event.action_id)
             if row is not None:
                 text = message("decision", standing(reader, row), event.seq)
-                told.append(Told(event.seq, event.organization, row.agent_id, text))
+                told.append(Told(event.seq, organization, row.agent_id, text))
     return told
 
 

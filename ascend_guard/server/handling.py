@@ -141,7 +141,7 @@ class Request(Struct, Generic[B, Q], frozen=True):
 
     async def read(self, work: Callable[[Reader], R]) -> R:
         """Read from the store."""
-        return await self.services.store.aread(work)
+        return await self.services.store.aread(work, current=True)
 
     async def write(self, work: Callable[[Transaction], R]) -> R:
         """Write to the store; durable when this returns. ``work`` may run more than once."""

@@ -100,7 +100,7 @@ async def _pass_on(
             await admitted()
             looked = clock()
         if runner is not None:
-            await _note(services, runner)
+            await _note(services, runner, listener.organization)
         getting = asyncio.ensure_future(queue.get())
         either: set[asyncio.Future[Any]] = {getting, gone}
         await asyncio.wait(either, timeout=services.settings.heartbeat, return_when="FIRST_COMPLETED")
@@ -119,10 +119,10 @@ async def _pass_on(
             return
 
 
-async def _note(services: Services, runner: str) -> None:
+async def _note(services: Services, runner: str, organization: str) -> None:
     if services.register.stale(runner, services.clock()):
         try:
-            await services.store.awrite(lambda tx: services.register.see(tx, runner))
+            await services.store.awrite(lambda tx: services.register.see(tx, runner, organization))
         except AscendError:
             pass  # its lease ends, and what it runs shows as unknown until it reports
 
@@ -142,7 +142,7 @@ def _opening(
     reader: Reader, services: Services, listener: Listener, headers: dict[str, str]
 ) -> tuple[list[bytes], dict[str, KillSwitchState]]:
     """Return the first messages of a stream, and the kill switches that are on by then."""
-    head = reader.head().seq
+    head = reader.head(listener.organization).seq
     on = dict(reader.kill_switches(listener.organization))
     ready = message("ready", {"on": listener.heard(on), "heartbeat": services.settings.heartbeat}, head)
     last = headers.get("last-event-id", "")
@@ -151,10 +151,10 @@ def _opening(
     seen = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else -1
     if not 0 <= seen <= head:
         return [ready, message("reset", {}, head)], on
-    # Counted in the organization's own records: other organizations' activity resets no stream.
-    events = reader.events_since(seen, listener.organization, limit=MOST_MISSED + 1)
+    events = reader.events_since(listener.organization, seen, limit=MOST_MISSED + 1)
     if len(events) > MOST_MISSED:
         return [ready, message("reset", {}, head)], on
-    missed = [one.text for one in told_of(reader, events) if one.text is not None and listener.concerns(one)]
+    told = told_of(reader, listener.organization, events)
+    missed = [one.text for one in told if one.text is not None and listener.concerns(one)]
     # The present switches come last, so that no older state replaces them.
     return [*missed, ready], on

@@ -58,7 +58,10 @@ def verify(
             "records": report.records,
             "head": report.head,
             "signed_by": report.signed_by,
-            "problems": [{"seq": problem.seq, "what": problem.what} for problem in report.problems],
+            "problems": [
+                {"organization": problem.organization, "seq": problem.seq, "what": problem.what}
+                for problem in report.problems
+            ],
         }
     )
     run.named()
@@ -84,7 +87,7 @@ def export(
     def work(reader: Reader, key: bytes) -> dict[str, Any]:
         report = audit.verify(reader, key)
         if not report.ok:
-            problems = "; ".join(f"record {problem.seq}: {problem.what}" for problem in report.problems[:3])
+            problems = "; ".join(map(str, report.problems[:3]))
             raise Refusal(
                 f"Not exported: a trail that was tampered with is not signed ({problems}). "
                 f"See ascend-guard audit verify.",
@@ -94,17 +97,42 @@ def export(
 
     checkpoint = _with_trail(run, "Exporting", work, passes=2)
     signed_by = checkpoint["public_key"]
-    record = {"file": file, "records": checkpoint["seq"], "head": checkpoint["hash"], "public_key": signed_by}
+    heads = [(name, seq, bytes.fromhex(hash_)) for name, seq, hash_ in checkpoint["heads"]]
+    records = sum(seq for _, seq, _ in heads)
+    record = {"file": file, "records": records, "head": audit.head_of(heads), "public_key": signed_by}
     run.emit(record)
     if not run.json:
         from ascend_guard.cli.output import shown
 
         to = run.err if file == "-" else run.out
-        to.print(
-            shown(f"Exported {checkpoint['seq']:,} records{'' if file == '-' else f' to {file}'}.", "green")
-        )
+        to.print(shown(f"Exported {records:,} records{'' if file == '-' else f' to {file}'}.", "green"))
         to.print(f"Signed by {signed_by}", soft_wrap=True)
         to.print("Store that key elsewhere: audit verify FILE --public-key KEY then verifies the export.")
+
+
+@command(app, "rebuild")
+def rebuild(run: Run) -> int:
+    """Compute actions, approvals, kill switches and registered things anew from the logs. Changed logs are not used."""
+    from ascend_guard.cli.context import approver
+    from ascend_guard.engine.rebuilding import rebuild as rebuilt
+
+    run.require_database()
+    store, who = run.plane().store, approver()
+    records = store.read(lambda reader: sum(head.seq for head in reader.heads()))
+    with run.progress("Rebuilding", records) as step:
+        before = rebuilt(store, who, step)
+    wrong = len(before.problems)
+    run.emit({"rebuilt": run.database(), "records": before.records, "problems": wrong})
+    run.named()
+    if not run.json:
+        from ascend_guard.cli.output import shown
+
+        gone = "1 difference is gone" if wrong == 1 else f"{wrong:,} differences are gone"
+        what = gone if wrong else "nothing differed"
+        run.line(
+            shown(f"✓ {run.database()}: computed anew from {before.records:,} records; {what}.", "green")
+        )
+    return 0
 
 
 def _verify_database(run: Run) -> Report:
@@ -131,7 +159,7 @@ def _with_trail(run: Run, what: str, work: Callable[[Reader, bytes], R], *, pass
     from ascend_guard.store.sqlite.queries import SQLiteReader
 
     def watched(reader: Reader, key: bytes) -> R:
-        with run.progress(what, passes * reader.head().seq) as step:
+        with run.progress(what, passes * sum(head.seq for head in reader.heads())) as step:
             return work(cast("Reader", _Watched(reader, step)), key)
 
     settings = run.settings()
@@ -154,8 +182,11 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
-    def audit(self, after: int = 0) -> Iterator[Any]:
-        return _stepping(self._reader.audit(after), self._step)
+    def log(self, organization: str, after: int = 0) -> Iterator[Any]:
+        return _stepping(self._reader.log(organization, after), self._step)
+
+    def stored(self, number: int, after: int = 0) -> Iterator[Any]:
+        return _stepping(self._reader.stored(number, after), self._step)
 
 
 def _stepping(items: Iterable[Any], step: Callable[[], None]) -> Iterator[Any]:
@@ -188,7 +219,7 @@ def _write(file: str, force: bool, lines: Iterable[bytes]) -> dict[str, Any]:
 def _say(run: Run, report: Report, checked: str, public_key: str | None) -> None:
     from rich.text import Text
 
-    from ascend_guard.cli.output import shown, table
+    from ascend_guard.cli.output import cell, shown, table
 
     if report.ok:
         run.line(
@@ -199,9 +230,9 @@ def _say(run: Run, report: Report, checked: str, public_key: str | None) -> None
         run.say(Text(f"  head {report.head}", "dim"))
     else:
         run.line(shown(f"✗ {checked} was changed after it was written.", "bold red"))
-        listed = table("Record", "What is wrong")
+        listed = table("Where", "What is wrong")
         for problem in report.problems[:_SHOWN]:
-            listed.add_row(f"{problem.seq:,}", shown(problem.what, "red"))
+            listed.add_row(cell(problem.where), shown(problem.what, "red"))
         run.say(listed)
         if len(report.problems) > _SHOWN:
             run.say(f"and {len(report.problems) - _SHOWN:,} more problems")

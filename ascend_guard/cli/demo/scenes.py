@@ -219,8 +219,8 @@ class Play:
             f"{report.records} records of all the above, one unbroken chain, head {report.head[:12]}",
             report.problems,
         )
-        seq = self.edit(b'"amount":940.0', b'"amount":140.0')
-        record = self.record(seq)
+        record = self.edit(b'"amount":940.0', b'"amount":140.0')
+        seq = record["seq"]
         stage.line(
             "intruder",
             f"turns 940.00 into 140.00: one byte of record {seq} ({record['event']}, action "
@@ -312,30 +312,28 @@ class Play:
 
     def trail(self, action_id: int) -> list[dict[str, Any]]:
         """Return the audit records of an action."""
-        return self.plane.read(lambda reader: [json.loads(record.body) for record in reader.trail(action_id)])
+        ours = self.plane.organization
+        return self.plane.read(lambda reader: [json.loads(one.body) for one in reader.trail(ours, action_id)])
 
     def asked(self, action_id: int) -> dict[str, Any]:
         """Return the submitted action."""
         asked: dict[str, Any] = self.trail(action_id)[0]["action"]
         return asked
 
-    def edit(self, old: bytes, new: bytes) -> int:
-        """Change a record without the control plane, and return its number."""
+    def edit(self, old: bytes, new: bytes) -> dict[str, Any]:
+        """Change a record without the control plane, and return it as it was."""
         connection = sqlite3.connect(self.database)
         try:
             with connection:
-                for seq, body in connection.execute("SELECT seq, body FROM audit ORDER BY seq").fetchall():
+                for key, body in connection.execute("SELECT key, body FROM log ORDER BY key").fetchall():
                     if old in body:
                         edited = body.replace(old, new)
-                        connection.execute("UPDATE audit SET body = ? WHERE seq = ?", (edited, seq))
-                        return int(seq)
+                        connection.execute("UPDATE log SET body = ? WHERE key = ?", (edited, key))
+                        record: dict[str, Any] = json.loads(body)
+                        return record
         finally:
             connection.close()
         raise Unproven(f"no audit record holds {old.decode()}")
-
-    def record(self, seq: int) -> dict[str, Any]:
-        """Return an audit record, as stored in the file."""
-        return self.plane.read(lambda reader: json.loads(next(reader.audit(seq - 1)).body))
 
 
 def database_url(path: Path) -> str:

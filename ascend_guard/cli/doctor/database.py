@@ -142,7 +142,7 @@ class _Undone(Exception):
 
 def _written(store: SQLiteStore) -> bool:
     def trial(tx: Transaction) -> None:
-        tx.add_runner("ascend-guard doctor", 0)
+        tx.put_record("", "rate", "ascend-guard doctor", b"{}")
         raise _Undone
 
     with suppress(_Undone):
@@ -228,15 +228,15 @@ def _state(reader: SQLiteReader, key: bytes, path: Path) -> Iterator[Check]:
 
     from ascend_guard.cli.screen.views import switch_banner
     from ascend_guard.engine.control_plane import LOCAL
-    from ascend_guard.store.chain import sealed
+    from ascend_guard.store.log import sealed
     from ascend_guard.store.sqlite.locks import alive
 
-    head = reader.head()
-    if sealed(key, head.seq, head.hash, head.mac):
+    heads = reader.heads()
+    if all(sealed(key, head.organization, head.seq, head.hash, head.mac) for head in heads):
         yield Check(
             "audit trail",
             "ok",
-            f"{head.seq:,} records, its end sealed with our key (all of it: ascend-guard audit verify)",
+            f"{sum(head.seq for head in heads):,} records, every end sealed with our key (all: ascend-guard audit verify)",
         )
     else:
         yield Check(

@@ -223,11 +223,11 @@ def _postgres(run: Run, settings: Settings) -> Iterator[Check]:
     yield _policy(settings)
     try:
         store = run.plane().store
-        head = store.read(lambda reader: reader.head())
+        records = store.read(lambda reader: sum(head.seq for head in reader.heads()))
     except AscendError as error:
         yield Check("database", "wrong", *what_and_remedy(error))
         return
-    yield Check("database", "ok", f"{settings.place}: {head.seq:,} audit records")
+    yield Check("database", "ok", f"{settings.place}: {records:,} audit records")
 
 
 def _policy(settings: Settings) -> Check:

@@ -37,7 +37,14 @@ def looking(path: Path) -> Iterator[tuple[sqlite3.Connection, bytes]]:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
         try:
             connection.execute("BEGIN")
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='head'").fetchone():
+            tables = "SELECT name FROM sqlite_master WHERE name IN ('head', 'heads')"
+            found = connection.execute(tables).fetchone()
+            if found is not None and found[0] == "head":
+                raise StoreError(
+                    f"{path} has the tables of an older version. The next governed call upgrades it; until then, use the "
+                    f"ascend-guard that wrote it to look at it or to verify it."
+                )
+            if found is None:
                 raise StoreError(
                     f"{path} is a SQLite database, but not an ascend-guard database. Name another file."
                 )

@@ -320,6 +320,6 @@ def _stand(reader: Reader, organization: str, action_id: str) -> tuple[object, .
     from ascend_guard.engine.kill import stopped
 
     row = find_row(reader, organization, action_id)
-    approvers = tuple(given.approver for given in reader.approvals(row.id))
+    approvers = tuple(given.approver for given in reader.approvals(row.organization, row.id))
     switch = stopped(reader, organization, row.agent_id)
     return row.status, _what_runs(row), approvers, None if switch is None else switch.agent_id or ""

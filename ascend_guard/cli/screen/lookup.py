@@ -9,6 +9,7 @@ import msgspec
 
 from ascend_guard.engine.approve import AsItRuns, as_it_runs, submitted
 from ascend_guard.engine.approvers import people
+from ascend_guard.engine.history import all_steps
 from ascend_guard.engine.results import pending_approvers
 from ascend_guard.errors import ConflictError, NotFoundError, remedies
 from ascend_guard.model import AgentAction, KillSwitchState, iso
@@ -142,7 +143,7 @@ def outcome_of(reader: Reader, row: ActionRow) -> str | None:
         return row.outcome or "running"
     if row.status == "denied":
         return None
-    trail = reader.trail(row.id)
+    trail = reader.trail(row.organization, row.id)
     return "blocked" if trail and trail[-1].event == "blocked" else None
 
 
@@ -164,14 +165,14 @@ def find_row(reader: Reader, organization: str, action_id: str) -> ActionRow:
 
 def listed(reader: Reader, row: ActionRow) -> Listed:
     """Return an action with the data for a list."""
-    approvals = len(people(reader.approvals(row.id))) if row.status == "pending" else 0
+    approvals = len(people(reader.approvals(row.organization, row.id))) if row.status == "pending" else 0
     return Listed(row, outcome_of(reader, row), arguments_of(reader, row), approvals)
 
 
 def arguments_of(reader: Reader, row: ActionRow) -> Essentials | None:
     """Return the important arguments, with edited values in place of the submitted ones; None if the trail has none."""
     try:
-        asked = submitted(reader, row.id).action.action_details
+        asked = submitted(reader, row).action.action_details
     except (ConflictError, msgspec.MsgspecError):  # `audit verify` reports why; a list shows the rest
         return None
     edits = msgspec.json.decode(row.edits, type=dict[str, object]) if row.edits else {}
@@ -193,17 +194,17 @@ def look_up(reader: Reader, organization: str, action_id: str, alive: Callable[[
     from ascend_guard.engine.kill import stopped
 
     row = find_row(reader, organization, action_id)
-    records = reader.trail(row.id)
-    trail = [msgspec.json.decode(record.body, type=dict[str, Any]) for record in records]
+    records = reader.trail(row.organization, row.id)
+    trail = all_steps(records)
     earlier, later, elsewhere = history(reader, row)
     return Details(
         row=row,
         outcome=outcome_of(reader, row),
-        asked=submitted(reader, row.id).action,
+        asked=submitted(reader, row).action,
         submission=next(record for record in trail if record.get("event") == "submitted"),
         runs=as_it_runs(record.body for record in records),
         trail=trail,
-        approvals=reader.approvals(row.id),
+        approvals=reader.approvals(row.organization, row.id),
         earlier=earlier,
         later=later,
         elsewhere=elsewhere,

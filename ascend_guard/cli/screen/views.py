@@ -204,6 +204,7 @@ _EVENTS = {
     "reopened": "yellow",
     "repeated": "red",
     "denial_cleared": "yellow",
+    "waiting": "dim",
     "started": "cyan",
     "completed": "green",
     "failed": "red",

@@ -115,7 +115,7 @@ async def told(request: Request[Any, Any], row: ActionRow) -> ActionRow:
     """Tell a caller of the plain API that its action is approved, which takes the permit. Returns the action after that."""
 
     def work(tx: Transaction) -> tuple[Answer, ActionRow, AgentAction]:
-        action = submitted(tx, row.id).action
+        action = submitted(tx, row).action
         answer = request.services.intake.hand_out(tx, request.organization, str(row.id), action)
         return answer, known(tx, request.organization, str(row.id)), action
 
@@ -131,7 +131,7 @@ async def claim(request: Request[ClaimBody, None]) -> DecisionBody:
     body, key = request.body, _key(request)
 
     def work(tx: Transaction) -> tuple[Answer, AgentAction]:
-        action, edits = as_edited(submitted(tx, row.id).action, body)
+        action, edits = as_edited(submitted(tx, row).action, body)
         effect = Claim(action, str(row.id), body.digest, body.running, edits, body.once)
         runner = REMOTE + body.runner
         return request.services.intake.claim(tx, request.organization, runner, effect, key), action

@@ -29,7 +29,7 @@ async def approved(request: Request[ApproveBody, None]) -> DecidedAnswer:
     def work(tx: Transaction) -> tuple[ActionResult | AscendError, ActionRow, int]:
         row = known(tx, request.organization, request.path["action_id"])
         result = approve(tx, row, _who(caller), comment, body.arguments, request.services.policy, None)
-        return result, row, len(people(tx.approvals(row.id)))
+        return result, row, len(people(tx.approvals(row.organization, row.id)))
 
     result, row, so_far = await request.write(work)
     if isinstance(result, AscendError):

@@ -9,6 +9,7 @@ import msgspec
 from ascend_guard.api.actions import ActionBody, ActionDetailBody, DecisionBody, TrailEntry
 from ascend_guard.api.approvals import ApprovalBody
 from ascend_guard.engine.approve import as_it_runs, submitted
+from ascend_guard.engine.history import all_steps
 from ascend_guard.engine.registry.admission import Governance
 from ascend_guard.engine.results import pending_approvers, result_of
 from ascend_guard.engine.risk import Risk
@@ -117,8 +118,9 @@ def action_body(row: ActionRow) -> ActionBody:
 
 def detail_body(reader: Reader, row: ActionRow) -> ActionDetailBody:
     """An action with its arguments and its history."""
-    asked = submitted(reader, row.id).action
-    runs = as_it_runs(record.body for record in reader.trail(row.id))
+    asked = submitted(reader, row).action
+    trail = reader.trail(row.organization, row.id)
+    runs = as_it_runs(record.body for record in trail)
     return ActionDetailBody(
         **_listed(row),
         resource_id=(runs or asked).resource_id,
@@ -130,13 +132,13 @@ def detail_body(reader: Reader, row: ActionRow) -> ActionDetailBody:
         pending_approvers=pending_approvers(row) if row.status == "pending" else [],
         approvals=[
             {"approved_by": given.approver, "comments": given.comment, "approved_at": iso(given.at)}
-            for given in reader.approvals(row.id)
+            for given in reader.approvals(row.organization, row.id)
         ],
         modified_arguments=None if row.edits is None else msgspec.json.decode(row.edits),
         error=row.error,
         excluded=list(asked.excluded),
         vouched_decorators=list(asked.vouched_decorators),
-        audit_trail=[step for record in reader.trail(row.id) for step in _entries(record.body)],
+        audit_trail=[entry for step in all_steps(trail) for entry in _entries(step)],
     )
 
 
@@ -160,7 +162,7 @@ def approval_body(reader: Reader, row: ActionRow) -> ApprovalBody:
 def _comments(reader: Reader, row: ActionRow) -> str | None:
     if row.decided_by is None:
         return None
-    given = [approval.comment for approval in reader.approvals(row.id) if approval.comment]
+    given = [approval.comment for approval in reader.approvals(row.organization, row.id) if approval.comment]
     return given[-1] if given else None
 
 
@@ -199,9 +201,8 @@ AUTO = "auto"
 """The names for decisions of the policy alone (REST API document, "Get Action Details")."""
 
 
-def _entries(body: bytes) -> list[TrailEntry]:
-    """Return a record as steps of the history: the submission's record contains a decision that the policy made at once."""
-    record: dict[str, Any] = msgspec.json.decode(body)
+def _entries(record: dict[str, Any]) -> list[TrailEntry]:
+    """Return a step as entries of the API: a submission contains a decision that the policy made at once."""
     at, event, decision = record["timestamp"], record["event"], record.get("decision")
     details = {name: value for name, value in record.items() if name not in _FRAME}
     steps = [TrailEntry(at, event, record["actor"], details)]

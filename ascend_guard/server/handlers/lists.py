@@ -8,11 +8,12 @@ import msgspec
 
 from ascend_guard.api.actions import ActionDetailBody, ActionPage, ActionsQuery
 from ascend_guard.api.audit import AuditEvent, AuditPage, AuditQuery
+from ascend_guard.engine.history import told
 from ascend_guard.errors import AuthorizationDeniedError
 from ascend_guard.server.handling import Handler, Request
 from ascend_guard.server.requests.pages import LARGEST_PAGE, behind, gather, page
 from ascend_guard.store.paging import Page
-from ascend_guard.store.port import AuditRow, Reader
+from ascend_guard.store.port import LogRow, Reader
 
 from .actions import visible
 from .decisions import action_body, detail_body
@@ -61,10 +62,10 @@ async def audit(request: Request[None, AuditQuery]) -> AuditPage:
     first = Page(behind(query.cursor), LARGEST_PAGE)
 
     def look(reader: Reader) -> AuditPage:
-        rows = reader.audit_page(ours, query.limit, query.offset, first)
-        more = bool(rows) and bool(reader.audit_page(ours, 1, 0, Page(rows[-1].seq)))
+        rows = reader.log_page(ours, query.limit, query.offset, first)
+        more = bool(rows) and bool(reader.log_page(ours, 1, 0, Page(rows[-1].seq)))
         last = str(rows[-1].seq) if more else None
-        about = page(reader.count_audit(ours), len(rows), query.limit, query.offset, last)
+        about = page(reader.count_log(ours), len(rows), query.limit, query.offset, last)
         return AuditPage(
             events=[_event(row) for row in rows],
             page=query.offset // query.limit + 1,
@@ -93,7 +94,7 @@ _read = msgspec.json.Decoder(_Told).decode
 _read_about = msgspec.json.Decoder(_About).decode
 
 
-def _event(row: AuditRow) -> AuditEvent:
+def _event(row: LogRow) -> AuditEvent:
     record = _read(row.body)
     about = _read_about(record.action) if memoryview(record.action)[:1].tobytes() == b"{" else _About()
     return AuditEvent(
@@ -105,8 +106,8 @@ def _event(row: AuditRow) -> AuditEvent:
         resource=about.resource,
         action=about.action_type,
         outcome=record.decision,
-        details=msgspec.Raw(row.body),  # type: ignore[arg-type]  # it is JSON already
-        hash=row.hash.hex(),
+        details=msgspec.Raw(told(row.body)),  # type: ignore[arg-type]  # it is JSON already
+        hash=row.leaf.hex(),
     )
 
 

@@ -43,17 +43,18 @@ async def configure_webhook(request: Request[WebhookBody, None]) -> WebhookAnswe
     await _elsewhere(request, lambda sender: sender.check(given.url))
     secret = given.secret or webhooks.new_secret()
     sealed = webhooks.seal(request.services.store.secret, webhook_id, secret)
-    webhook = webhooks.Webhook(given.url, events, sealed, given.agent_id, given.active)
+    url, origin = webhooks.sealed_address(request.services.store.secret, webhook_id, given.url)
+    webhook = webhooks.Webhook(url, events, sealed, given.agent_id, given.active, origin=origin)
     kept = await request.write(
         lambda tx: webhooks.register(tx, request.organization, request.caller.name, webhook_id, webhook)
     )
-    return _answer(webhook_id, kept, secret)
+    return _answer(request, webhook_id, kept, secret)
 
 
 async def list_webhooks(request: Request[None, PageQuery]) -> Webhooks:
     """Return the webhooks that the caller may see."""
     found = await request.read(lambda reader: webhooks.webhooks(reader, request.organization))
-    mine = [_answer(name, webhook) for name, webhook in found if _sees(request, webhook)]
+    mine = [_answer(request, name, webhook) for name, webhook in found if _sees(request, webhook)]
     offset, limit = request.query.offset + (behind(request.query.cursor) or 0), request.query.limit
     more = offset + limit < len(mine)
     return Webhooks(mine[offset:][:limit], len(mine), more, str(offset + limit) if more else None)
@@ -66,13 +67,17 @@ async def update_webhook(request: Request[WebhookChange, None]) -> WebhookAnswer
     if "events" in given:
         given["events"] = webhooks.require_events(given["events"])
     if "url" in given:
-        await _elsewhere(request, lambda sender: sender.check(given["url"]))
+        url = given["url"]
+        await _elsewhere(request, lambda sender: sender.check(url))
+        given["url"], given["origin"] = webhooks.sealed_address(
+            request.services.store.secret, webhook_id, url
+        )
     if "secret" in given:
         given["secret"] = webhooks.seal(request.services.store.secret, webhook_id, given["secret"])
     kept = await request.write(
         lambda tx: webhooks.change(tx, request.organization, request.caller.name, webhook_id, given)
     )
-    return _answer(webhook_id, kept)
+    return _answer(request, webhook_id, kept)
 
 
 async def delete_webhook(request: Request[None, None]) -> Done:
@@ -88,11 +93,12 @@ async def test_webhook(request: Request[None, None]) -> WebhookTest:
     """Send ``webhook.test`` at once, even if the webhook is not active; it is not listed as a delivery."""
     webhook, webhook_id, now = await _mine(request), request.path["webhook_id"], request.services.clock()
     secret = webhooks.unseal(request.services.store.secret, webhook_id, webhook.secret)
+    url = webhooks.address(request.services.store.secret, webhook_id, webhook)
     delivery_id, data, at = "dlv_" + secrets.token_hex(12), {"webhook_id": webhook_id}, iso(now)
     delivery = webhooks.Delivery(delivery_id, "webhook.test", at, data, at, at)
     headers, body = message(secret, delivery, now)
     begun = time.perf_counter()
-    sent = await _elsewhere(request, lambda sender: sender.send(webhook.url, headers, body))
+    sent = await _elsewhere(request, lambda sender: sender.send(url, headers, body))
     milliseconds = round((time.perf_counter() - begun) * 1000, 1)
     return WebhookTest(sent.ok, sent.status_code, milliseconds, sent.error)
 
@@ -131,11 +137,13 @@ def _sees(request: Request[Any, Any], webhook: webhooks.Webhook) -> bool:
     return request.caller.agent_id in (None, webhook.agent_id)
 
 
-def _answer(webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None) -> WebhookAnswer:
+def _answer(
+    request: Request[Any, Any], webhook_id: str, webhook: webhooks.Webhook, secret: str | None = None
+) -> WebhookAnswer:
     return WebhookAnswer(
         webhook_id=webhook_id,
         id=webhook_id,
-        url=webhook.url,
+        url=webhooks.address(request.services.store.secret, webhook_id, webhook),
         events=webhook.events,
         active=webhook.active,
         created_at=iso(webhook.created_at),

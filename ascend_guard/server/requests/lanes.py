@@ -216,7 +216,7 @@ class _Apart:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def aread(self, work: Callable[[Reader], R]) -> R:
+    async def aread(self, work: Callable[[Reader], R], *, current: bool = False) -> R:
         return self._store.apart(work)
 
     def __getattr__(self, name: str) -> Any:

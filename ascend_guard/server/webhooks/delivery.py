@@ -51,8 +51,9 @@ _SCANNED, _SCANNED_BYTES = 500, 4 << 20
 
 
 class Batch(Struct, frozen=True):
-    """What happened between two places of the trail."""
+    """What happened between two places of an organization's log."""
 
+    organization: str
     after: int
     upto: int
     events: list[Happened]
@@ -92,13 +93,20 @@ _DENIED = ("denied", "expired", "withdrawn", "blocked")
 
 
 def gather(reader: Reader) -> Batch | None:
-    """What has happened since the cursor, as much as one step takes; None when nobody need be told of anything."""
-    cursor = webhooks.cursor(reader)
-    if cursor is None or reader.head().seq <= cursor.seq:
+    """What has happened since a cursor, as much as one step takes; None when nobody need be told of anything."""
+    cursors = webhooks.cursors(reader)
+    if not cursors:
         return None
+    ends = {head.organization: head.seq for head in reader.heads()}
+    behind = [(organization, cursor) for organization, cursor in cursors if ends[organization] > cursor.seq]
+    # In any order, so that no organization is always last.
+    return _gathered(reader, *random.choice(behind)) if behind else None  # noqa: S311 - fairness, no secret
+
+
+def _gathered(reader: Reader, organization: str, cursor: webhooks.Cursor) -> Batch:
     bodies: list[_Body] = []
     upto, size = cursor.seq, 0
-    for scanned, row in enumerate(reader.audit(cursor.seq), 1):
+    for scanned, row in enumerate(reader.log(organization, cursor.seq), 1):
         upto, size = row.seq, size + len(row.body)
         if row.event in webhooks.OF:
             try:
@@ -107,9 +115,7 @@ def gather(reader: Reader) -> Batch | None:
                 _log.error("Webhooks are not told of audit record %s: it is not readable.", row.seq)
         if scanned >= _SCANNED or size >= _SCANNED_BYTES:
             break
-    # Asked after the records were read: a webhook registered in between is not concerned with them.
-    told = {name for name in {body.organization for body in bodies} if reader.count_records(name, "webhook")}
-    return Batch(cursor.seq, upto, [_happened(reader, body) for body in bodies if body.organization in told])
+    return Batch(organization, cursor.seq, upto, [_happened(reader, body) for body in bodies])
 
 
 def _happened(reader: Reader, body: _Body) -> Happened:
@@ -142,29 +148,28 @@ def _plain(score: float) -> float:
 
 def fan_out(tx: Transaction, batch: Batch) -> bool:
     """Make deliveries of a batch and move the cursor, together; False when somebody else did."""
-    cursor = webhooks.cursor(tx)
+    organization = batch.organization
+    cursor = webhooks.cursor(tx, organization)
     if cursor is None or cursor.seq != batch.after:
         return False
     upto, made = batch.upto, 0
-    told: dict[str, list[tuple[str, Webhook]]] = {}
-    touched: dict[str, tuple[str, Webhook]] = {}
+    told = webhooks.webhooks(tx, organization)
+    touched: dict[str, Webhook] = {}
     for happened in batch.events:
         if made >= webhooks.STEP:
             upto = happened.seq - 1
             break
-        organization = happened.organization
-        if organization not in told:
-            told[organization] = webhooks.webhooks(tx, organization)
-        for webhook_id, webhook in told[organization]:
+        for webhook_id, webhook in told:
             for name in _wanted(webhook, happened):
                 _enqueue(tx, webhook_id, happened, name)
-                touched[webhook_id] = (organization, webhook)
+                touched[webhook_id] = webhook
                 made += 1
-    webhooks.move(tx, msgspec.structs.replace(cursor, seq=upto))
-    for webhook_id, (organization, webhook) in touched.items():
+    webhooks.move(tx, organization, webhooks.Cursor(upto))
+    for webhook_id, webhook in touched.items():
         if tx.count_records(organization, webhooks.waiting(webhook_id)) > webhooks.BACKLOG:
             _deactivate(tx, organization, webhook_id, webhook, "too many deliveries waited for it")
-        webhooks.keep(tx, organization, webhook_id, webhook)
+        sent = webhooks.sending(tx, organization, webhook_id)
+        webhooks.keep(tx, organization, webhook_id, webhook, sent)
     return True
 
 
@@ -187,7 +192,7 @@ def _enqueue(tx: Transaction, webhook_id: str, happened: Happened, name: str) ->
 
 
 def _deactivate(tx: Transaction, organization: str, webhook_id: str, webhook: Webhook, why: str) -> None:
-    """Tell a webhook nothing any more; the caller keeps it."""
+    """Tell a webhook nothing any more."""
     webhook.active = False
     webhooks.note(tx, "deactivated", organization, "system", webhook_id, webhook, reason=why)
 
@@ -201,14 +206,17 @@ def lease(tx: Transaction, free: int, busy: Mapping[str, int]) -> list[Job]:
     """
     jobs: list[Job] = []
     taken, given_up = Counter(busy), 0
-    for record in tx.due_records("webhook", tx.now, limit=1000):
+    for record in tx.due_records(webhooks.SENDING, tx.now, limit=1000):
         organization, webhook_id = record.organization, record.name
+        registered = tx.record_of(organization, "webhook", webhook_id)
+        if registered is None:
+            continue
         most = min(free - len(jobs), THREADS // 2 - taken[organization])
         if most <= 0 or given_up >= webhooks.STEP:
             continue
-        webhook = webhooks.decode_webhook(record.body)
-        webhook.leases = {name: until for name, until in webhook.leases.items() if until > tx.now}
-        most = min(most, webhooks.IN_FLIGHT - len(webhook.leases)) if webhook.active else webhooks.STEP
+        webhook, sent = webhooks.decode_webhook(registered.body), webhooks.decode_sending(record.body)
+        sent.leases = {name: until for name, until in sent.leases.items() if until > tx.now}
+        most = min(most, webhooks.IN_FLIGHT - len(sent.leases)) if webhook.active else webhooks.STEP
         for waiting in tx.due_records(webhooks.waiting(webhook_id), tx.now, limit=most) if most > 0 else ():
             delivery = webhooks.decode_delivery(waiting.body)
             if not webhook.active or delivery.attempts >= TRIES:
@@ -220,11 +228,11 @@ def lease(tx: Transaction, free: int, busy: Mapping[str, int]) -> list[Job]:
                 continue
             delivery.attempts += 1
             delivery.updated_at, delivery.next_attempt_at = tx.timestamp, iso(tx.now + LEASE)
-            webhook.leases[delivery.delivery_id] = tx.now + LEASE
+            sent.leases[delivery.delivery_id] = tx.now + LEASE
             webhooks.put(tx, organization, webhook_id, delivery, tx.now + LEASE)
             taken[organization] += 1
             jobs.append(Job(organization, webhook_id, webhook, delivery))
-        webhooks.keep(tx, organization, webhook_id, webhook)
+        webhooks.keep(tx, organization, webhook_id, webhook, sent)
     return jobs
 
 
@@ -238,7 +246,8 @@ def record(tx: Transaction, job: Job, attempt: Attempt) -> None:
     webhook, delivery = webhooks.decode_webhook(known.body), webhooks.decode_delivery(waits.body)
     if delivery.attempts != job.delivery.attempts and not attempt.ok:
         return  # somebody else is trying
-    webhook.leases.pop(delivery.delivery_id, None)
+    sent = webhooks.sending(tx, job.organization, job.webhook_id)
+    sent.leases.pop(delivery.delivery_id, None)
     delivery.status_code = attempt.status_code
     if attempt.ok:
         _finish(tx, job.organization, job.webhook_id, delivery, "delivered", None)
@@ -255,7 +264,7 @@ def record(tx: Transaction, job: Job, attempt: Attempt) -> None:
         webhooks.put(tx, job.organization, job.webhook_id, delivery, due_at)
     if attempt.status_code == 410 and webhook.active:
         _deactivate(tx, job.organization, job.webhook_id, webhook, "its receiver answered 410, Gone")
-    webhooks.keep(tx, job.organization, job.webhook_id, webhook)
+    webhooks.keep(tx, job.organization, job.webhook_id, webhook, sent)
 
 
 def _seconds(text: str | None, now: float) -> float:
@@ -297,7 +306,7 @@ def _outlook(reader: Reader) -> tuple[Batch | None, bool]:
 
 def _first(reader: Reader) -> float | None:
     """When the first delivery is due."""
-    first = reader.due_records("webhook", webhooks.ANY_TIME, limit=1)
+    first = reader.due_records(webhooks.SENDING, webhooks.ANY_TIME, limit=1)
     return first[0].due_at if first else None
 
 
@@ -347,7 +356,7 @@ class DeliveryWorker:
 
     async def step(self) -> float:
         """Do what can be done now, and begin what takes time; seconds until the next step."""
-        batch, removed = await self._store.aread(_outlook)
+        batch, removed = await self._store.aread(_outlook, current=True)
         if batch is not None:
             await self._store.awrite(partial(fan_out, batch=batch))
         if removed:
@@ -388,8 +397,9 @@ class DeliveryWorker:
     def _send(self, job: Job) -> Attempt:
         try:
             secret = webhooks.unseal(self._store.secret, job.webhook_id, job.webhook.secret)
+            url = webhooks.address(self._store.secret, job.webhook_id, job.webhook)
         except AscendError as error:
             return Attempt(None, error.message)
         headers, body = message(secret, job.delivery, self._services.clock())
-        sent = self._sender.send(job.webhook.url, headers, body)
+        sent = self._sender.send(url, headers, body)
         return msgspec.structs.replace(sent, jitter=random.uniform(0.8, 1.2))  # noqa: S311
