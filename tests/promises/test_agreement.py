@@ -9,10 +9,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
+from independent_replay import differences
+from recorded import asked_in, every_action, trail_of
 from simulation import World
 from support import SCHEDULES
 
-from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import AscendError
 from ascend_guard.flow import Claim, Settle, Submit, Withdraw
@@ -74,7 +75,7 @@ class Story:
         self.world = World(POLICY)
 
     def id(self, back: int) -> str:
-        return str(max(1, self.world.plane.read(lambda reader: reader.last_action()) - back))
+        return str(max(1, self.world.plane.read(lambda reader: reader.last_action("local")) - back))
 
     def submit(self, action_type: str, detached: bool, call_id: str | None) -> None:
         self._submit(action_type, detached, call_id, None)
@@ -94,7 +95,7 @@ class Story:
             parent_action_id=parent,
             orchestration_depth=0 if parent is None else 1,
         )
-        before = self.world.plane.read(lambda reader: reader.last_action())
+        before = self.world.plane.read(lambda reader: reader.last_action("local"))
         effect = Submit(action, "d", detached=detached, repeatable=True, call_id=call_id)
         number = int(self.world.plane.perform(effect).action_id)
         happened["new" if number > before else "resumed"] += 1
@@ -115,7 +116,7 @@ class Story:
         self.world.plane.deny(self.id(back), approver="ann")
 
     def _asked(self, number: str) -> AgentAction:
-        return self.world.plane.read(lambda reader: submitted(reader, int(number)).action)
+        return self.world.plane.read(lambda reader: asked_in(reader, number))
 
     def claim(self, back: int) -> None:
         number = self.id(back)
@@ -178,8 +179,10 @@ def _rows_agree(seed: int) -> None:
             story.play(step)
             report = story.world.plane.verify_audit()
             assert report.ok, (step, report.problems)
-            for row in story.world.plane.read(lambda reader: list(reader.every_action())):
-                trail = story.world.plane.read(lambda reader, row=row: reader.trail(row.id))
+            replayed = differences(story.world.folder / "a.db", bytes(story.world.store.secret))
+            assert replayed == [], (step, replayed)
+            for row in story.world.plane.read(lambda reader: every_action(reader)):
+                trail = story.world.plane.read(lambda reader, row=row: trail_of(reader, row.id))
                 assert trail[0].event == "submitted"
                 happened.update(f"was {record.event}" for record in trail[-1:])
     finally:

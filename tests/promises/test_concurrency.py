@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from recorded import every_record
 from support import POLICY
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, governed
@@ -18,7 +19,7 @@ from ascend_guard.store.sqlite.store import SQLiteStore
 
 def count(plane: EmbeddedControlPlane, event: str) -> int:
     """How many such records the trail has."""
-    return plane.read(lambda reader: sum(row.event == event for row in reader.audit()))
+    return plane.read(lambda reader: sum(row.event == event for row in every_record(reader)))
 
 
 def test_32_threads_call_governed_tools_at_once(plane: EmbeddedControlPlane) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from recorded import every_record
 from support import PROFILE
 
 from ascend_guard import EmbeddedControlPlane
@@ -96,7 +97,7 @@ def examine(folder: Path) -> dict[int, ActionRow]:
     try:
         report = plane.verify_audit()
         assert report.ok, report.problems
-        records = [msgspec.json.decode(row.body) for row in plane.read(lambda reader: list(reader.audit()))]
+        records = [msgspec.json.decode(row.body) for row in plane.read(lambda reader: every_record(reader))]
         rows = {row.id: row for row in plane.read(lambda reader: reader.actions("local", limit=100_000))}
     finally:
         plane.close()

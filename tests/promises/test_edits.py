@@ -22,6 +22,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import asked_in, trail_of
 
 from ascend_guard import (
     ActionPendingError,
@@ -316,7 +317,7 @@ def asking(tmp_path: pathlib.Path) -> Iterator[EmbeddedControlPlane]:
 
 
 def trail(plane: EmbeddedControlPlane, action_id: str) -> list[dict[str, Any]]:
-    return [json.loads(row.body) for row in plane.read(lambda reader: reader.trail(int(action_id)))]
+    return [json.loads(row.body) for row in plane.read(lambda reader: trail_of(reader, action_id))]
 
 
 def refunds(plane: EmbeddedControlPlane, ran: list[Any]) -> Callable[..., None]:
@@ -542,7 +543,6 @@ def test_a_script_sees_what_ran() -> None:
 
 def test_a_claim_that_describes_another_call_is_refused(asking: EmbeddedControlPlane) -> None:
     """A claim of edited arguments must be made with the recorded edits, and change nothing else."""
-    from ascend_guard.engine.approve import submitted
     from ascend_guard.flow import Claim
 
     refund = refunds(asking, [])
@@ -552,7 +552,7 @@ def test_a_claim_that_describes_another_call_is_refused(asking: EmbeddedControlP
         asking.approve(first, approver="ann", arguments={"amount": 2})
         row = asking.read(lambda reader, number=number: reader.action("local", number))  # type: ignore[misc]
         assert row is not None
-        action = asking.read(lambda reader, number=number: submitted(reader, number)).action  # type: ignore[misc]
+        action = asking.read(lambda reader, number=number: asked_in(reader, number))  # type: ignore[misc]
         details = {**action.action_details, "amount": 2.0}
         if wrong == "other":
             details["order"] = "VIP-1"

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from postgres_server import shared_server
+from recorded import trail_of
 from support import POLICY, SCHEDULES
 
 from ascend_guard import ActionPendingError, EmbeddedControlPlane, ValidationError, governed
@@ -198,7 +199,7 @@ def test_no_two_spellings_are_a_quorum_of_two(plane: EmbeddedControlPlane) -> No
         done = plane.approve(action, approver="someone else")
         assert done.is_approved()
         assert done.decided_by in [", ".join(sorted([one, "someone else"])) for one in (name, other)]
-        bodies = plane.read(lambda reader: [json.loads(row.body) for row in reader.trail(int(action))])
+        bodies = plane.read(lambda reader: [json.loads(row.body) for row in trail_of(reader, action)])
         assert [body.get("approvals") for body in bodies] == [None, 1, 1, 1, 2]
         seen["another spelling"] += name != other
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from recorded import every_record
 from support import PROFILE
 
 import ascend_guard
@@ -92,7 +93,7 @@ def test_no_call_begins_after_the_switch_is_on(tmp_path: Path, person: EmbeddedC
     assert [action_id for _, action_id, listed in late if action_id not in listed] == []
     # The kills landed in the middle of starting calls: some had begun, and some were held back at the last check.
     assert sum(bool(listed) for *_, listed in pulls) > KILLS / 20
-    held = [row for row in person.read(lambda reader: list(reader.audit())) if row.event == "blocked"]
+    held = [row for row in person.read(lambda reader: every_record(reader)) if row.event == "blocked"]
     assert sum(b'"stage":"start"' in row.body for row in held) > KILLS / 20
     assert len(noted) > 5 * KILLS
     assert person.verify_audit().ok
@@ -161,7 +162,7 @@ def test_a_process_that_is_stopped_inside_a_commit(tmp_path: Path, where: str) -
     assert told(halted) == "KillSwitchError"
     assert halted.wait(60) == 0
     assert (
-        beside.followed(lambda store: [row.event for row in store.read(lambda r: list(r.audit()))].count(ON))
+        beside.followed(lambda store: [row.event for row in store.read(lambda r: every_record(r))].count(ON))
         == 1
     )
 
@@ -181,7 +182,7 @@ def test_while_the_database_is_locked(tmp_path: Path, person: EmbeddedControlPla
     foreign.execute("ROLLBACK")
     with pytest.raises(KillSwitchError, match="fire"):
         governed("work")(lambda: None)()
-    events = [row.event for row in person.read(lambda reader: list(reader.audit()))]
+    events = [row.event for row in person.read(lambda reader: every_record(reader))]
     assert events.count(ON) == 1
 
 

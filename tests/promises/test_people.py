@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import every_record, trail_of
 from support import POLICY
 
 from ascend_guard import (
@@ -70,6 +71,7 @@ def test_no_guess_reaches_another_organizations_action(
     ours = EmbeddedControlPlane(store, parse_policy(POLICY), organization="ours")
     theirs = EmbeddedControlPlane(store, parse_policy(POLICY), organization="theirs")
     existing = ask(theirs)
+    before = theirs.read(lambda reader: list(reader.every_action("theirs")))
     action = AgentAction("a", "a", "refund", "r", "refund")
     for action_id in (existing, guess):
         for attempt in (
@@ -84,12 +86,18 @@ def test_no_guess_reaches_another_organizations_action(
     ours.perform(
         Settle(existing, Outcome(OutcomeStatus.COMPLETED))
     )  # nobody waits for an outcome; this one goes nowhere
-    assert theirs.read(lambda reader: [row.event for row in reader.trail(int(existing))]) == ["submitted"]
     linked = AgentAction("a", "a", "file_read", "r", "file", parent_action_id=int(existing))
     assert ours.perform(Submit(linked, "d", detached=False, repeatable=True)).is_denied()
     ours.kill(reason="ours only", by="ann")
     assert theirs.kill_switches() == []
-    assert [row.id for row in ours.read(lambda reader: reader.actions("ours"))] == [int(existing) + 1]
+    (own,) = ours.read(lambda reader: reader.actions("ours"))
+    assert str(own.id) == existing  # each organization counts from one: now this number names their own
+    with pytest.raises(ConflictError, match="was denied"):
+        ours.approve(existing, approver="ann")
+    assert theirs.read(lambda reader: list(reader.every_action("theirs"))) == before
+    trail = theirs.read(lambda reader: trail_of(reader, existing, "theirs"))
+    assert [row.event for row in trail] == ["submitted"]
+    assert ours.verify_audit().ok
     store.close()
 
 
@@ -110,7 +118,7 @@ def test_two_approvers_clicking_together_approve_once(plane: EmbeddedControlPlan
     for thread in clicks:
         thread.join()
     assert sorted(map(str, results)) == sorted(["approved", str(ConflictError)])
-    events = [row.event for row in plane.read(lambda reader: reader.trail(int(action_id)))]
+    events = [row.event for row in plane.read(lambda reader: trail_of(reader, action_id))]
     assert events == ["submitted", "approved"]
 
 
@@ -141,7 +149,7 @@ def test_a_foreign_or_missing_parent_is_refused_and_recorded(plane: EmbeddedCont
     orphan = AgentAction("a", "a", "file_read", "r", "file", parent_action_id=4711)
     assert plane.perform(Submit(graft, "d", detached=False, repeatable=True)).is_denied()
     assert plane.perform(Submit(orphan, "d", detached=False, repeatable=True)).is_denied()
-    events = plane.read(lambda reader: [row.event for row in reader.audit()])
+    events = plane.read(lambda reader: [row.event for row in every_record(reader)])
     assert "ORCHESTRATION_GRAFT_ATTEMPT" in events
     assert "ORCHESTRATION_FIELD_REJECTED" in events
     with pytest.raises(AscendError, match="at most 5"):

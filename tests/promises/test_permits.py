@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from recorded import asked_in, trail_of
 from support import POLICY
 
 from ascend_guard import (
@@ -38,7 +39,7 @@ def approved(plane: EmbeddedControlPlane) -> Iterator[str]:
 
 def claims(plane: EmbeddedControlPlane, action_id: str) -> list[str]:
     """The actions's trail, by event."""
-    return [row.event for row in plane.read(lambda reader: reader.trail(int(action_id)))]
+    return [row.event for row in plane.read(lambda reader: trail_of(reader, action_id))]
 
 
 def test_of_many_claims_at_once_one_succeeds(
@@ -161,9 +162,8 @@ def test_two_detached_calls_racing_for_an_edited_approval_run_once(plane: Embedd
 
 
 def _same(plane: EmbeddedControlPlane) -> AgentAction:
-    from ascend_guard.engine.approve import submitted
 
-    return plane.read(lambda reader: submitted(reader, 1)).action
+    return plane.read(lambda reader: asked_in(reader, 1))
 
 
 def _digest(plane: EmbeddedControlPlane) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ascend_guard.model import AgentAction
 from ascend_guard.store.port import ActionRow, Transaction
 from ascend_guard.store.postgres.store import PostgresStore
+from ascend_guard.store.projections import Given
 from ascend_guard.store.sqlite.store import SQLiteStore
 
 SECRET = b"s" * 32
@@ -75,17 +77,46 @@ def row(**columns: Any) -> ActionRow:
 
 def insert(tx: Transaction, **columns: Any) -> int:
     """A new action and the records of it."""
-    new = row(submitted_seq=tx.next_seq, **columns)
-    if new.claimed_at is not None:
-        new.started_seq = tx.next_seq + 1
-    number = tx.insert_action(new)
-    named = {
-        "organization": new.organization,
-        "actor": new.agent_id,
-        "action_id": number,
-        "digest": new.digest,
-    }
-    tx.record("submitted", decision=new.status, **named)
-    if new.claimed_at is not None:
-        tx.record("started", **named)
+    new = row(**columns)
+    number = tx.next_action(new.organization)
+    stated = {name: getattr(new, name) for name in _STATED if getattr(new, name) is not None}
+    if new.claimed_at is None:
+        stated.pop("runner", None)
+    tx.record(
+        "submitted",
+        organization=new.organization,
+        actor=new.agent_id,
+        action_id=number,
+        decision=new.status,
+        rule=new.rule,
+        reason=new.reason,
+        digest=new.digest,
+        action=AgentAction(
+            new.agent_id,
+            new.agent_name,
+            new.action_type,
+            new.resource,
+            new.tool_name,
+            session_id=new.session_id,
+            orchestration_session_id=new.orchestration_session_id,
+            parent_action_id=new.parent_action_id,
+            orchestration_depth=new.depth,
+        ),
+        risk={"score": new.risk_score, "level": new.risk_level},
+        set=stated,
+    )
     return number
+
+
+def approve(
+    tx: Transaction, action_id: int, approver: str, comment: str | None, organization: str = "local"
+) -> None:
+    """Record an approval, in place of an earlier one of the same name; whether it is enough is not looked at."""
+    given = Given(approver, comment)
+    tx.record("approval", organization=organization, actor=approver, action_id=action_id, given=given)
+
+
+_STATED = (
+    *("runner", "fingerprint", "requirements", "quorum", "timeout", "expires_at", "decided_at", "decided_by"),
+    *("edits", "waiter", "outcome", "settled_at", "duration", "error"),
+)

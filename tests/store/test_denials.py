@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from postgres_server import database
+from recorded import trail_of
 from store_kinds import NOW, Database
 
 from ascend_guard import (
@@ -277,7 +278,7 @@ def test_repeats_and_clearing_are_recorded(db: Database) -> None:
         world.submit(0)
     world.plane.clear_denial(first, by="bob", comment="the customer called")
     trail = [
-        msgspec.json.decode(row.body) for row in world.plane.read(lambda reader: reader.trail(int(first)))
+        msgspec.json.decode(row.body) for row in world.plane.read(lambda reader: trail_of(reader, first))
     ]
     assert [entry["event"] for entry in trail] == [
         "submitted",
@@ -311,17 +312,20 @@ def test_no_tool_clears_a_denial(db: Database) -> None:
 
 
 def test_another_organization_is_not_concerned(db: Database) -> None:
-    """The same call of another tenant asks its own people."""
+    """The same call of another tenant asks its own people, and a number names its own action."""
     world = World(db)
     theirs = EmbeddedControlPlane(
         world.store, parse_policy(POLICY), organization="theirs", clock=lambda: world.now
     )
-    first = world.submit(0).action_id
-    world.plane.deny(first, approver="ann")
+    denied = [world.submit(kind).action_id for kind in (0, 1)]
+    for action_id in denied:
+        world.plane.deny(action_id, approver="ann")
     assert world.submit(0, by=theirs).is_pending()
+    with pytest.raises(ConflictError, match="no denial in force"):
+        theirs.clear_denial(denied[0], by="eve")
     with pytest.raises(NotFoundError):
-        theirs.clear_denial(first, by="eve")
-    assert world.submit(0).action_id == first
+        theirs.clear_denial(denied[1], by="eve")
+    assert [world.submit(kind).action_id for kind in (0, 1)] == denied
 
 
 def test_a_loop_of_equal_calls_asks_one_person_once(tmp_path: Path) -> None:

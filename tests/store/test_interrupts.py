@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from interrupting import Interrupt, interrupted_at, raise_interrupt
+from recorded import every_action
 from support import PROFILE
 
 from ascend_guard import EmbeddedControlPlane, governed, guard, interrupts
@@ -85,7 +86,7 @@ def slots_left(plane: EmbeddedControlPlane) -> tuple[int, int]:
 
 def outcomes(plane: EmbeddedControlPlane) -> dict[int, str | None]:
     """By action, with what was posted."""
-    return plane.read(lambda reader: {row.id: row.outcome for row in reader.every_action()})
+    return plane.read(lambda reader: {row.id: row.outcome for row in every_action(reader)})
 
 
 def in_function(plane: EmbeddedControlPlane, body: Callable[[], None]) -> Callable[[], None]:
@@ -343,7 +344,7 @@ def test_a_slot_is_free_or_held_wherever_an_interrupt_comes(world: EmbeddedContr
         for number in range(70):  # more than there are slots at first
             slots.passed(slots.announce("local", "worker", str(number)))
         for number in range(70):
-            slots.end(str(number))
+            slots.end("local", str(number))
 
     interrupted = 0
     with interrupted_at(()) as count:
@@ -354,8 +355,8 @@ def test_a_slot_is_free_or_held_wherever_an_interrupt_comes(world: EmbeddedContr
                 call()
         except Interrupt:
             interrupted += 1
-        for action_id in slots.begun:
-            assert slots.end(action_id)
+        for organization, action_id in slots.begun:
+            assert slots.end(organization, action_id)
         assert slots_left(world) == (0, 0), f"place {place}"
         assert len(slots._free) == slots._capacity, f"place {place}"
     assert interrupted > 50

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import settle
 from store_kinds import NOW, insert
 
 from ascend_guard.errors import ConflictError, StoreError
@@ -35,11 +36,11 @@ def foreign_writer(path: Path) -> Iterator[None]:
 
 
 def outcome(path: Path) -> str | None:
-    """Of the only action, as another program sees it."""
+    """Of the only action, as the log of the file has it: its row may be written later."""
     connection = sqlite3.connect(path)
     try:
-        found: str | None = connection.execute("SELECT outcome FROM actions").fetchone()[0]
-        return found
+        found = connection.execute("SELECT event FROM log WHERE event<>'submitted'").fetchone()
+        return None if found is None else found[0]
     finally:
         connection.close()
 
@@ -50,7 +51,7 @@ def test_an_outcome_outlives_a_foreign_writer(tmp_path: Path, caplog: pytest.Log
     store._connection.execute("PRAGMA busy_timeout=50")
     number = store.write(insert)
     with foreign_writer(store.path):
-        store.post(lambda tx: tx.settle_action("local", number, "completed", 0.1, None), "Action 1 ended")
+        store.post(lambda tx: settle(tx, "local", number, "completed", 0.1, None), "Action 1 ended")
         with pytest.raises(StoreError, match="locked"):
             store.write(insert)
         assert outcome(store.path) is None
@@ -68,7 +69,7 @@ def test_an_outcome_is_recorded_by_the_thread_alone(tmp_path: Path) -> None:
     recorded = threading.Event()
 
     def work(tx: Transaction) -> None:
-        tx.settle_action("local", number, "completed", 0.1, None)
+        settle(tx, "local", number, "completed", 0.1, None)
         tx.after_commit(recorded.set)
 
     with foreign_writer(store.path):
@@ -89,9 +90,7 @@ def test_closing_says_what_it_could_not_record(
     number = store.write(insert)
     failed: list[BaseException] = []
     with foreign_writer(store.path):
-        store.post(
-            lambda tx: tx.settle_action("local", number, "completed", 0.1, None), "Action 1", failed.append
-        )
+        store.post(lambda tx: settle(tx, "local", number, "completed", 0.1, None), "Action 1", failed.append)
         store.close()
     assert [type(error) for error in failed] == [StoreError]
     assert "Action 1" in caplog.records[-1].message

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from recorded import every_action
 from store_kinds import SECRET
 from support import POLICY
 
@@ -197,7 +198,7 @@ async def test_1000_tasks_call_at_once(replica: Callable[[], EmbeddedControlPlan
 
     results = await asyncio.gather(*(refund(index % 500) for index in range(1000)))
     assert results == [index % 500 for index in range(1000)]
-    done = plane.read(lambda reader: [found.outcome for found in reader.every_action()])
+    done = plane.read(lambda reader: [found.outcome for found in every_action(reader)])
     assert done == ["completed"] * 1000
 
 

@@ -10,11 +10,12 @@ from cutting_proxy import cutting_proxy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from postgres_server import PostgresServer, database
+from recorded import every_action
 from store_kinds import SECRET, insert
 
 from ascend_guard.engine.audit import verify
 from ascend_guard.errors import StoreError
-from ascend_guard.store.port import Transaction
+from ascend_guard.store.port import Transaction, switch_on
 from ascend_guard.store.postgres import queries as postgres_queries
 from ascend_guard.store.postgres.store import PostgresStore
 
@@ -41,11 +42,12 @@ def test_a_commit_is_done_once_wherever_the_connection_is_cut(
     with database() as url, cutting_proxy(server.port) as proxy:
         store = PostgresStore(url.replace(str(server.port), str(proxy.port)), secret=SECRET)
 
-        def work(tx: Transaction) -> int:
-            tx.add_runner(f"runner {tx.last_action()}", 1)
+        def work(tx: Transaction) -> None:
+            tx.add_runner(f"runner {tx.last_action('local')}", "local", 1)
             if recorded:
-                return insert(tx)
-            return tx.put_record("local", "agent", f"{tx.count_records('local', 'agent')}", b"{}")
+                insert(tx)
+            else:
+                tx.put_record("local", "cursor", f"{tx.count_records('local', 'cursor')}", b"{}")
 
         store.write(work)
         proxy.arm(direction, after, marker)
@@ -53,9 +55,9 @@ def test_a_commit_is_done_once_wherever_the_connection_is_cut(
         proxy.disarm()
         store.write(work)
         if recorded:
-            assert store.read(lambda reader: [row.id for row in reader.every_action()]) == [1, 2, 3]
+            assert store.read(lambda reader: [row.id for row in every_action(reader)]) == [1, 2, 3]
         else:
-            assert store.read(lambda reader: reader.count_records("local", "agent")) == 3
+            assert store.read(lambda reader: reader.count_records("local", "cursor")) == 3
         assert whole(store)
         store.close()
 
@@ -81,7 +83,7 @@ def test_what_cannot_be_found_out_is_not_repeated(
         assert ran == [1]
         proxy.refusing = False
         until_answered(store)
-        assert store.read(lambda reader: reader.last_action()) == 2
+        assert store.read(lambda reader: reader.last_action("local")) == 2
         assert whole(store)
         store.close()
 
@@ -91,14 +93,14 @@ def test_reads_connect_again(server: PostgresServer) -> None:
     with database() as url, cutting_proxy(server.port) as proxy:
         store = PostgresStore(url.replace(str(server.port), str(proxy.port)), secret=SECRET)
         store.write(insert)
-        assert store.read(lambda reader: reader.last_action()) == 1
+        assert store.read(lambda reader: reader.last_action("local")) == 1
         proxy.cut_all()
-        assert store.read(lambda reader: reader.last_action()) == 1
+        assert store.read(lambda reader: reader.last_action("local")) == 1
         assert store.write(insert) == 2
         proxy.refusing = True
         proxy.cut_all()
         with pytest.raises(StoreError, match=r"Calls continue automatically|cannot be reached"):
-            store.read(lambda reader: reader.last_action())
+            store.read(lambda reader: reader.last_action("local"))
         with pytest.raises(StoreError, match=r"Calls continue automatically|cannot be reached"):
             store.write(insert)
         until(lambda: raised(store.changed))
@@ -120,7 +122,7 @@ def test_after_silence_there_may_be_news(server: PostgresServer) -> None:
         proxy.refusing = True
         proxy.cut_all()
         until(lambda: raised(far.changed))
-        near.write(lambda tx: tx.kill("local", "", "fire", "ann"))
+        near.write(lambda tx: switch_on(tx, "local", "", "fire", "ann"))
         proxy.refusing = False
         until(lambda: not raised(far.changed, news=True))
         far.close()
@@ -182,7 +184,7 @@ def test_a_restart_under_load_loses_nothing_that_was_answered(own_server: Postgr
         for thread in threads:
             thread.join()
         assert len(answered) == len(set(answered))
-        there = {row.id for row in store.read(lambda reader: list(reader.every_action()))}
+        there = {row.id for row in store.read(lambda reader: every_action(reader))}
         assert set(answered) <= there
         assert whole(store)
         until(lambda: not raised(store.changed))
@@ -208,4 +210,4 @@ def until(true: Any) -> None:
 
 def until_answered(store: PostgresStore) -> None:
     """The server can be reached again."""
-    until(lambda: not raised(lambda: store.read(lambda reader: reader.head())))
+    until(lambda: not raised(lambda: store.read(lambda reader: reader.heads())))

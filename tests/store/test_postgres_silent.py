@@ -156,7 +156,7 @@ def test_what_is_being_committed_when_the_database_hangs(hanging: tuple[str, Han
             eventually(store.changed, WITHIN)
     assert ran == [1]
     eventually(lambda: answers(store))
-    assert store.read(lambda reader: reader.last_action()) in (0, 1)
+    assert store.read(lambda reader: reader.last_action("local")) in (0, 1)
     store.close()
 
 

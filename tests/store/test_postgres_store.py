@@ -16,12 +16,15 @@ from pathlib import Path
 import psycopg
 import pytest
 from postgres_server import GUARDED, PASSWORD, PostgresServer
-from store_kinds import SECRET, insert, row
+from recorded import every_action, length, settle, trail_of
+from store_kinds import SECRET, approve, insert
 
 from ascend_guard.engine.audit import verify
-from ascend_guard.errors import ConfigurationError, StoreError
+from ascend_guard.engine.kill import release
+from ascend_guard.errors import ConfigurationError, NotFoundError, StoreError
 from ascend_guard.store import migrations
-from ascend_guard.store.port import Transaction
+from ascend_guard.store.log import key_of
+from ascend_guard.store.port import Transaction, switch_on
 from ascend_guard.store.postgres.store import PostgresStore
 
 ROOT = Path(__file__).parents[2]
@@ -52,13 +55,14 @@ def until(true: Callable[[], bool]) -> None:
 
 WRITER = """
 import sys
+from recorded import settle
 from store_kinds import SECRET, insert
 from ascend_guard.store.postgres.store import PostgresStore
 store = PostgresStore(sys.argv[1], secret=SECRET)
 print(store.runner, flush=True)
 for _ in range(int(sys.argv[2])):
     number = store.write(insert)
-    store.post(lambda tx: tx.settle_action("local", number, "completed", 0.1, None), "It ended")
+    store.post(lambda tx: settle(tx, "local", number, "completed", 0.1, None), "It ended")
 if sys.argv[3] == "stay":
     sys.stdin.read()
 store.close()
@@ -86,11 +90,12 @@ def test_processes_that_write_at_once_keep_one_chain(server: PostgresServer) -> 
         workers = [process(url, 40, "go") for _ in range(4)]
         assert [worker.wait(60) for worker in workers] == [0] * 4
         with opened(url) as store:
-            assert store.read(lambda reader: reader.last_action()) == 160
-            outcomes = store.read(lambda reader: [found.outcome for found in reader.every_action()])
+            assert store.read(lambda reader: reader.last_action("local")) == 160
+            outcomes = store.read(lambda reader: [found.outcome for found in every_action(reader)])
             assert outcomes == ["completed"] * 160
-            trail = store.snapshot(lambda reader: [record.seq for record in reader.audit()])
+            trail = store.snapshot(lambda reader: [record.seq for record in reader.log("local")])
             assert trail == list(range(1, 321))
+            assert whole(store)
         for worker in workers:
             worker.communicate()
 
@@ -111,7 +116,7 @@ def test_a_killed_process_is_not_alive(url: str, how: signal.Signals) -> None:
 def forked(store: PostgresStore, pipe: int) -> None:
     """What a child does."""
     store.write(insert)
-    store.read(lambda reader: reader.head())
+    store.read(lambda reader: reader.heads())
     os.write(pipe, store.runner.encode())
     os.close(pipe)
 
@@ -120,7 +125,7 @@ def test_connections_do_not_cross_a_fork(url: str) -> None:
     """The child opens its own under its own name, and the parent's go on."""
     with opened(url) as store:
         store.write(insert)
-        store.read(lambda reader: reader.head())
+        store.read(lambda reader: reader.heads())
         mine = store.runner
         out, into = os.pipe()
         child = multiprocessing.get_context("fork").Process(target=forked, args=(store, into))
@@ -185,10 +190,11 @@ def test_numbers_no_database_holds_name_nothing(url: str, number: int) -> None:
         store.write(insert)
         assert store.read(lambda reader: reader.action("local", number)) is None
         assert store.read(lambda reader: reader.record_number("local", "agent", number)) is None
-        assert store.read(lambda reader: reader.trail(number)) == []
-        assert store.read(lambda reader: reader.approvals(number)) == []
+        assert store.read(lambda reader: trail_of(reader, number)) == []
+        assert store.read(lambda reader: reader.approvals("local", number)) == []
         assert store.write(lambda tx: tx.action("local", number)) is None
-        assert store.write(lambda tx: tx.settle_action("local", number, "failed", 1.0, None)) is None
+        assert store.write(lambda tx: settle(tx, "local", number, "failed", 1.0, None)) is None
+        assert store.read(lambda reader: reader.log_record("local", number)) is None
         assert whole(store)
 
 
@@ -198,15 +204,19 @@ def test_names_have_no_bound(url: str) -> None:
     with opened(url) as store:
 
         def work(tx: Transaction) -> None:
-            number = tx.insert_action(row(agent_id=long, session_id=long, status="pending", claimed_at=None))
-            tx.approve(number, long, long)
-            tx.kill("local", long, "fire", long)
+            number = insert(tx, agent_id=long, session_id=long, status="pending", claimed_at=None)
+            approve(tx, number, long, long)
+            switch_on(tx, "local", long, "fire", long)
 
         store.write(work)
         assert list(store.read(lambda reader: reader.kill_switches("local"))) == [long]
         assert len(store.read(lambda reader: reader.actions("local", session_id=long))) == 1
-        assert store.write(lambda tx: tx.revive("local", long + "x")) is False
-        assert store.write(lambda tx: tx.revive("local", long)) is True
+        assert [one.comment for one in store.read(lambda reader: reader.approvals("local", 1))] == [long]
+        with pytest.raises(NotFoundError):
+            store.write(lambda tx: release(tx, "local", long + "x", "out", "ann"))
+        store.write(lambda tx: release(tx, "local", long, "out", "ann"))
+        assert store.read(lambda reader: reader.kill_switches("local")) == {}
+        assert whole(store)
 
 
 def test_durable_means_durable(server: PostgresServer, url: str) -> None:
@@ -307,19 +317,24 @@ def test_a_trail_that_was_cut_stops_everything(server: PostgresServer, url: str)
     with opened(url) as store:
         for _ in range(3):
             store.write(insert)
-        server.execute("DELETE FROM audit WHERE seq>2", "UPDATE head SET seq=2", name=url.rpartition("/")[2])
+        end = key_of(1, 2)
+        server.execute(
+            f"DELETE FROM log WHERE key>{end}",
+            "UPDATE heads SET seq=2 WHERE organization='local'",
+            name=url.rpartition("/")[2],
+        )
         with pytest.raises(StoreError, match="audit verify"):
             store.write(insert)
     assert "audit verify" in refusal(url)
 
 
-def test_somebody_who_holds_the_head(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_who_holds_the_lock(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An administrator with an open transaction is named as such, and nothing is written meanwhile."""
     from ascend_guard.store.postgres import connection as postgres_connection
 
     monkeypatch.setitem(postgres_connection._SETTINGS, "lock_timeout", "200ms")
     with opened(url) as store, psycopg.connect(url) as theirs:
-        theirs.execute("SELECT * FROM head FOR UPDATE")
+        theirs.execute("SELECT * FROM writing FOR UPDATE")
         with pytest.raises(StoreError, match="pg_stat_activity"):
             store.write(insert)
         theirs.rollback()
@@ -344,7 +359,8 @@ def test_replicas_that_start_together_make_the_tables_once(server: PostgresServe
         assert len(stores) == 6
         for store in stores:
             store.write(insert)
-        assert stores[0].read(lambda reader: reader.head().seq) == 12
+        assert stores[0].read(lambda reader: length(reader)) == 6
+        assert whole(stores[0])
         for store in stores:
             store.close()
 
@@ -375,20 +391,23 @@ def test_a_database_that_cannot_hold_every_text(server: PostgresServer) -> None:
 
 
 def test_both_dialects_have_the_same_tables(url: str, tmp_path: Path) -> None:
-    """Columns, in order; PostgreSQL's head hands out the numbers of actions besides, and it has no switch file."""
+    """Columns, in order; only SQLite has a switch file, and only PostgreSQL a lock and its own table of versions."""
     import sqlite3
 
     connection = sqlite3.connect(tmp_path / "a.db")
-    migrations.migrate(connection, tmp_path / "a.db")
-    tables = [found[0] for found in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    migrations.migrate(connection, tmp_path / "a.db", None)
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+    tables = {name for (name,) in found} - {"sqlite_sequence"}
     with psycopg.connect(url) as postgres:
-        for table in sorted(set(tables) - {"sqlite_sequence", "switch_file"}):
+        theirs = postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")
+        assert {name for (name,) in theirs} ^ tables == {"switch_file", "writing", "ascend_guard_schema"}
+        for table in sorted(tables - {"switch_file"}):
             ours = [found[1] for found in connection.execute(f"PRAGMA table_info({table})")]
             found = postgres.execute(
                 "SELECT column_name FROM information_schema.columns WHERE table_name=%s ORDER BY ordinal_position",
                 (table,),
             )
-            assert [name for (name,) in found if name != "last_action"] == ours, table
+            assert [name for (name,) in found] == ours, table
     connection.close()
 
 

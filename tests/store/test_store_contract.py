@@ -7,12 +7,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
-from store_kinds import NOW, AnyStore, Database, insert, row
+from recorded import change, every_record, length, settle
+from store_kinds import NOW, AnyStore, Database, approve, insert
 
 from ascend_guard.engine.audit import verify
+from ascend_guard.engine.kill import release
 from ascend_guard.errors import ConflictError, NotFoundError, StoreError
-from ascend_guard.store.port import Reader, Transaction
+from ascend_guard.store.paging import Page
+from ascend_guard.store.port import Reader, Transaction, switch_on
+from ascend_guard.store.projections import thing
 
 
 def whole(store: AnyStore) -> bool:
@@ -22,7 +27,7 @@ def whole(store: AnyStore) -> bool:
 
 def events(store: AnyStore) -> list[str]:
     """Of the whole trail."""
-    return [event for _, _, event in store.read(lambda reader: reader.events(0))]
+    return [row.event for row in store.read(lambda reader: every_record(reader))]
 
 
 def note(event: str, **named: Any) -> Callable[[Transaction], None]:
@@ -36,25 +41,32 @@ def test_a_work_sees_what_it_has_written(db: Database) -> None:
 
     def work(tx: Transaction) -> None:
         number = insert(tx, status="pending", claimed_at=None, expires_at=NOW + 1, fingerprint="f")
-        assert tx.last_action() == number
+        assert tx.last_action("local") == number
+        assert tx.last_action("other") == 0
         found = tx.action("local", number)
         assert found is not None
         assert found.id == number
         assert tx.action("other", number) is None
         assert [r.id for r in tx.repeatable("local", "f")] == [number]
-        tx.update_action(number, status="approved", runner="me", claimed_at=NOW)
-        tx.add_runner("me", number)
+        change(tx, number, status="approved", runner="me", claimed_at=NOW)
+        tx.add_runner("me", "local", number)
         assert [r.status for r in tx.running("me")] == ["approved"]
-        assert tx.settle_action("other", number, "failed", 1.0, None) is None
-        assert tx.settle_action("local", number, "failed", 1.0, "why") == "agent"
-        assert tx.settle_action("local", number, "failed", 1.0, "why") is None
+        assert settle(tx, "other", number, "failed", 1.0, None) is None
+        assert settle(tx, "local", number, "failed", 1.0, "why") == "agent"
+        assert settle(tx, "local", number, "failed", 1.0, "why") is None
         assert tx.running("me") == []
-        tx.kill("local", "", "fire", "ann")
+        approve(tx, number, "ann", "ok")
+        assert [(one.approver, one.comment) for one in tx.approvals("local", number)] == [("ann", "ok")]
+        note("put", put=[thing("agent", "a", {"a": 1})])(tx)
+        assert tx.count_records("local", "agent") == 1
+        tx.put_record("local", "cursor", "c", b"{}")
+        assert tx.count_records("local", "cursor") == 1
+        switch_on(tx, "local", "", "fire", "ann")
         assert tx.kill_switches("local")[""].reason == "fire"
-        assert store.read(lambda reader: reader.last_action()) == 0
+        assert store.read(lambda reader: reader.last_action("local")) == 0
 
     store.write(work)
-    assert store.read(lambda reader: reader.last_action()) == 1
+    assert store.read(lambda reader: reader.last_action("local")) == 1
 
 
 def test_a_work_that_fails_leaves_nothing_behind(db: Database) -> None:
@@ -63,15 +75,23 @@ def test_a_work_that_fails_leaves_nothing_behind(db: Database) -> None:
 
     def work(tx: Transaction) -> None:
         insert(tx)
-        tx.kill("local", "", "fire", "ann")
-        tx.put_record("local", "agent", "a", b"{}")
+        insert(tx, organization="other")
+        switch_on(tx, "local", "", "fire", "ann")
+        note("put", put=[thing("agent", "a", {})])(tx)
+        tx.put_record("local", "cursor", "a", b"{}")
+        tx.add_runner("me", "local", 1)
         tx.after_commit(lambda: called.append(1))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         store.write(work)
-    assert store.read(lambda reader: (reader.last_action(), reader.head().seq)) == (0, 0)
+    assert store.read(lambda reader: (reader.last_action("local"), length(reader))) == (0, 0)
     assert store.read(lambda reader: reader.kill_switches("local")) == {}
+    assert store.read(lambda reader: reader.head("other").number) < 0
+    assert store.read(
+        lambda reader: [reader.count_records("local", kind) for kind in ("agent", "cursor")]
+    ) == [0, 0]
+    assert store.read(lambda reader: reader.runners()) == []
     assert store.write(insert) == 1
     assert called == []
     assert whole(store)
@@ -83,7 +103,7 @@ def test_callbacks_come_once_and_when_it_is_durable(db: Database) -> None:
 
     def work(tx: Transaction) -> None:
         insert(tx)
-        tx.after_commit(lambda: seen.append(other.read(lambda reader: reader.last_action())))
+        tx.after_commit(lambda: seen.append(other.snapshot(lambda reader: reader.last_action("local"))))
 
     store.write(work)
     assert seen == [1]
@@ -135,7 +155,7 @@ async def test_coroutines_write_and_read(db: Database) -> None:
     numbers = await asyncio.gather(*(store.awrite(insert) for _ in range(1000)))
     assert sorted(numbers) == list(range(1, 1001))
     found = await asyncio.gather(
-        *(store.aread(lambda reader, n=n: reader.action("local", n)) for n in numbers[:50])
+        *(store.aread(lambda reader, n=n: reader.action("local", n), current=True) for n in numbers[:50])
     )
     assert [r.id for r in found if r is not None] == numbers[:50]
     assert whole(store)
@@ -158,7 +178,7 @@ async def test_an_answer_nobody_takes_is_told_to_orphaned(db: Database) -> None:
     go_on.set()
     await asyncio.to_thread(store.flush)
     assert orphans == [1]
-    assert store.read(lambda reader: reader.last_action()) == 1
+    assert store.read(lambda reader: reader.last_action("local")) == 1
 
 
 def test_threads_and_stores_share_one_trail(db: Database) -> None:
@@ -171,7 +191,7 @@ def test_threads_and_stores_share_one_trail(db: Database) -> None:
             number = store.write(insert)
             numbers.append(number)
             store.post(
-                lambda tx, number=number: tx.settle_action("local", number, "completed", 0.5, None),
+                lambda tx, number=number: settle(tx, "local", number, "completed", 0.5, None),
                 "It ended",
             )
 
@@ -183,7 +203,8 @@ def test_threads_and_stores_share_one_trail(db: Database) -> None:
     for store in stores:
         store.flush()
     assert sorted(numbers) == list(range(1, 161))
-    assert stores[0].read(lambda reader: reader.head().seq) == 320
+    assert stores[0].read(lambda reader: length(reader)) == 320
+    assert whole(stores[0])
     assert {r.outcome for r in stores[0].read(lambda reader: reader.actions("local", limit=200))} == {
         "completed"
     }
@@ -194,11 +215,38 @@ def test_a_kill_switch_is_seen_at_the_next_look(db: Database) -> None:
     one, two = db.open(), db.open()
     for index in range(3):
         assert two.read(lambda reader: reader.kill_switches("local")) == {}
-        one.write(lambda tx, index=index: tx.kill("local", "a", f"fire {index}", "ann"))
+        one.write(lambda tx, index=index: switch_on(tx, "local", "a", f"fire {index}", "ann"))
         assert two.read(lambda reader: reader.kill_switches("local"))["a"].reason == f"fire {index}"
         assert two.write(lambda tx: tx.kill_switches("local"))["a"].reason == f"fire {index}"
         assert two.read(lambda reader: reader.kill_switches("other")) == {}
-        assert one.write(lambda tx: (tx.revive("local", "a"), tx.revive("local", "a"))) == (True, False)
+        one.write(lambda tx: release(tx, "local", "a", "out", "ann"))
+        with pytest.raises(NotFoundError):
+            one.write(lambda tx: release(tx, "local", "a", "out", "ann"))
+
+
+def test_calls_of_two_organizations_may_have_one_number(db: Database) -> None:
+    """A process that runs both is told apart: neither call hides the other, nor ends it."""
+    store, left = db.open(), list[set[tuple[str, str]]]()
+
+    def running(organization: str) -> list[str]:
+        return [call.action_id for call in store.kill(organization, "", "fire", "ann").running]
+
+    for name in ("a", "b"):
+
+        def start(tx: Transaction, name: str = name) -> int:
+            number = insert(tx, organization=name, runner=store.runner)
+            tx.add_runner(store.runner, name, number)
+            return number
+
+        assert store.write(start) == 1
+        assert store.begin(name, "agent", "1") is None
+    assert (running("a"), running("b")) == (["1"], ["1"])
+    store.write(lambda tx: settle(tx, "a", 1, "completed", 0.1, None))
+    store.ended("a", "1")
+    assert (running("a"), running("b")) == ([], ["1"])
+    store.close(lambda tx, begun: left.append(begun))
+    assert left == [{("b", "1")}]
+    store.ended("b", "1")
 
 
 def test_an_action_another_process_has_settled_cannot_be_settled_again(db: Database) -> None:
@@ -206,24 +254,25 @@ def test_an_action_another_process_has_settled_cannot_be_settled_again(db: Datab
     one, two, answers = db.open(), db.open(), list[Any]()
     numbers = [one.write(insert) for _ in range(3)]
 
-    def settle(number: int) -> Callable[[Transaction], str | None]:
-        return lambda tx: tx.settle_action("local", number, "completed", 1.0, None)
+    def settling(number: int) -> Callable[[Transaction], str | None]:
+        return lambda tx: settle(tx, "local", number, "completed", 1.0, None)
 
-    assert two.write(settle(numbers[1])) == "agent"
+    assert two.write(settling(numbers[1])) == "agent"
     for number in numbers:
-        one.post(lambda tx, number=number: answers.append((number, settle(number)(tx))), "It ended")
+        one.post(lambda tx, number=number: answers.append((number, settling(number)(tx))), "It ended")
     one.flush()
     assert dict(answers) == {1: "agent", 2: None, 3: "agent"}
-    assert one.write(settle(numbers[1])) is None
+    assert one.write(settling(numbers[1])) is None
+    assert whole(one)
 
 
 def test_an_outcome_replaces_unknown_and_nothing_else(db: Database) -> None:
     """Another process may have believed this one dead."""
     one, two = db.open(), db.open()
     number = one.write(insert)
-    two.write(lambda tx: tx.update_action(number, outcome="unknown"))
-    assert one.write(lambda tx: tx.settle_action("local", number, "completed", 1.0, None)) == "agent"
-    assert one.write(lambda tx: tx.settle_action("local", number, "failed", 1.0, None)) is None
+    two.write(lambda tx: change(tx, number, outcome="unknown"))
+    assert one.write(lambda tx: settle(tx, "local", number, "completed", 1.0, None)) == "agent"
+    assert one.write(lambda tx: settle(tx, "local", number, "failed", 1.0, None)) is None
 
 
 def test_a_snapshot_is_one_moment(db: Database) -> None:
@@ -232,13 +281,13 @@ def test_a_snapshot_is_one_moment(db: Database) -> None:
     store.write(lambda tx: [insert(tx) for _ in range(1500)])
 
     def work(reader: Reader) -> tuple[int, int, int]:
-        actions = reader.every_action()
+        actions = reader.every_action("local")
         next(actions)
         store.write(insert)
-        return 1 + sum(1 for _ in actions), sum(1 for _ in reader.audit()), reader.last_action()
+        return 1 + sum(1 for _ in actions), sum(1 for _ in reader.log("local")), reader.last_action("local")
 
-    assert store.snapshot(work) == (1500, 3000, 1500)
-    assert store.read(lambda reader: reader.last_action()) == 1501
+    assert store.snapshot(work) == (1500, 1500, 1500)
+    assert store.read(lambda reader: reader.last_action("local")) == 1501
 
 
 def test_changed_is_true_once_after_what_somebody_may_wait_for(db: Database) -> None:
@@ -246,7 +295,7 @@ def test_changed_is_true_once_after_what_somebody_may_wait_for(db: Database) -> 
     one, two = db.open(), db.open()
     until(two.changed)
     pending: Callable[[Transaction], int] = lambda tx: insert(tx, status="pending", claimed_at=None)
-    for work in (note("approved"), lambda tx: tx.kill("local", "", "fire", "ann"), pending):
+    for work in (note("approved"), lambda tx: switch_on(tx, "local", "", "fire", "ann"), pending):
         one.write(work)
         until(two.changed)
         until(lambda: not two.changed())
@@ -275,7 +324,7 @@ def test_a_closed_store_says_so(db: Database) -> None:
     store.close()
     store.close()
     asked: list[Callable[[], Any]] = [
-        lambda: store.read(lambda reader: reader.head()),
+        lambda: store.read(lambda reader: reader.heads()),
         lambda: store.write(insert),
         lambda: store.post(insert, "It ended"),
         store.changed,
@@ -290,20 +339,52 @@ def test_columns_that_do_not_exist_are_a_mistake(db: Database) -> None:
     store = db.open()
     store.write(insert)
     with pytest.raises(AssertionError, match="no such columns"):
-        store.write(lambda tx: tx.update_action(1, **{"status=''; --": 1}))
+        store.write(lambda tx: change(tx, 1, **{"status=''; --": 1}))
+    assert store.read(lambda reader: reader.head("local").seq) == 1
 
 
-def test_what_an_inserted_action_was_is_not_changed_by_its_maker_later(db: Database) -> None:
-    """The row is kept as it was when it was given."""
+def test_what_was_recorded_is_not_changed_by_its_maker_later(db: Database) -> None:
+    """A record is kept as it was when it was given, and so is what it changed."""
     store = db.open()
 
     def work(tx: Transaction) -> None:
-        mine = row(reason="then")
-        tx.insert_action(mine)
-        mine.reason = "now"
+        number, columns = insert(tx), {"reason": "then"}
+        tx.record("changed", organization="local", actor="me", action_id=number, set=columns)
+        columns["reason"] = "now"
 
     store.write(work)
     assert [r.reason for r in store.read(lambda reader: reader.actions("local"))] == ["then"]
+    assert whole(store)
+
+
+@pytest.mark.parametrize("after", [-1, -(2**40), -(2**63), 2**40, 2**63, 2**70])
+def test_a_log_is_its_organizations_alone(db: Database, after: int) -> None:
+    """Whatever number is asked for; each organization counts from one."""
+    store, names = db.open(), ["a", "local", "b"]
+    for name in names:
+        for _ in range(3):
+            store.write(lambda tx, name=name: insert(tx, organization=name))
+    for name in names:
+        (found, events, page) = store.read(
+            lambda reader, name=name: (
+                list(reader.log(name, after)),
+                reader.events_since(name, after),
+                reader.log_page(name, 10, page=Page(behind=after)),
+            )
+        )
+        assert [row.seq for row in found] == [one.seq for one in events] == ([1, 2, 3] if after < 0 else [])
+        assert all(msgspec.json.decode(row.body)["organization"] == name for row in found)
+        assert [row.seq for row in page] == ([] if after < 0 else [3, 2, 1])
+        assert store.read(lambda reader, name=name: reader.log_record(name, after)) is None
+        assert [row.id for row in store.read(lambda reader, name=name: reader.every_action(name))] == [
+            1,
+            2,
+            3,
+        ]
+        assert store.read(lambda reader, name=name: reader.actions(name, before=after)) == (
+            [] if after < 0 else store.read(lambda reader, name=name: reader.actions(name))
+        )
+    assert whole(store)
 
 
 def test_words_for_some_of_the_approved(db: Database) -> None:
@@ -314,9 +395,9 @@ def test_words_for_some_of_the_approved(db: Database) -> None:
         auto = insert(tx, status="approved", claimed_at=NOW)
         agreed, ran, failed = (insert(tx, status="approved", claimed_at=NOW) for _ in range(3))
         for number in (agreed, ran):
-            tx.update_action(number, decided_by="ann")
-        tx.settle_action("local", ran, "completed", 1.0, None)
-        tx.settle_action("local", failed, "failed", 1.0, "why")
+            change(tx, number, decided_by="ann")
+        settle(tx, "local", ran, "completed", 1.0, None)
+        settle(tx, "local", failed, "failed", 1.0, "why")
         waits = insert(tx, status="pending", claimed_at=None)
         insert(tx, status="denied", claimed_at=None)
         return {

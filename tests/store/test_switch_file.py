@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import every_record
 from simulation import ROOT
 
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.errors import ConflictError, KillSwitchError, NotFoundError, StoreError
+from ascend_guard.model import iso
+from ascend_guard.store import migrations
+from ascend_guard.store.port import switch_on
 from ascend_guard.store.sqlite.store import SQLiteStore
 from ascend_guard.store.sqlite.switch_file import switch_path
 from ascend_guard.store.sqlite.switch_without_database import Beside
@@ -49,7 +56,7 @@ def blocked(plane: EmbeddedControlPlane) -> str:
 
 def events(plane: EmbeddedControlPlane) -> list[str]:
     """What the trail says of the kill switch."""
-    rows = plane.read(lambda reader: list(reader.audit()))
+    rows = plane.read(lambda reader: every_record(reader))
     return [row.event for row in rows if row.event.startswith("kill_switch")]
 
 
@@ -202,7 +209,7 @@ def test_kills_of_many_processes_at_once(tmp_path: Path) -> None:
     plane.store.write(lambda tx: None)
     records = [
         msgspec.json.decode(row.body)
-        for row in plane.read(lambda reader: list(reader.audit()))
+        for row in plane.read(lambda reader: every_record(reader))
         if row.event == "kill_switch.on"
     ]
     said = sorted((record["agent_id"], record["reason"]) for record in records)
@@ -275,9 +282,7 @@ def _turns(steps: list[tuple[str, str]], reached: Counter[str]) -> None:
                 kills += 1
                 reached["not recorded yet"] += 1
             elif step == "kill in a transaction":
-                plane.store.write(
-                    lambda tx, agent=agent: (tx.kill("local", agent, "fire", "ann"), _noted(tx, agent))
-                )
+                plane.store.write(lambda tx, agent=agent: switch_on(tx, "local", agent, "fire", "ann"))
                 on.add(agent)
                 kills += 1
             elif step == "release" and agent in on:
@@ -321,11 +326,6 @@ def _turns(steps: list[tuple[str, str]], reached: Counter[str]) -> None:
         other.close()
 
 
-def _noted(tx: object, agent: str) -> None:
-    record = tx.record  # type: ignore[attr-defined] # a transaction of any store
-    record("kill_switch.on", organization="local", actor="ann", agent_id=agent or None, reason="fire")
-
-
 def test_a_restored_database_records_again(tmp_path: Path) -> None:
     """A backup of the database from before a switch was turned on: the file still stops, and the trail gets it again."""
     plane = opened(tmp_path)
@@ -343,31 +343,54 @@ def test_a_restored_database_records_again(tmp_path: Path) -> None:
     plane.close()
 
 
-def test_a_database_of_an_older_version(tmp_path: Path) -> None:
-    """Its switches are taken over into the file."""
-    import sqlite3
+def _version_2(path: Path) -> None:
+    """A database of the version that had no switch file, in which the switch of one agent is on."""
+    key, at = bytes(range(32)), 1_700_000_000.0
+    path.with_name(path.name + ".key").write_text(key.hex())
+    record = {
+        "seq": 1,
+        "timestamp": iso(at),
+        "organization": "local",
+        "event": "kill_switch.on",
+        "actor": "ann",
+        "action_id": None,
+        "agent_id": "worker",
+        "reason": "fire",
+    }
+    body = msgspec.json.encode(record)
+    head = hashlib.sha256(bytes(32) + body).digest()
+    mac = hmac.digest(key, (1).to_bytes(8, "big") + head, "sha256")
+    with closing(sqlite3.connect(path)) as database:
+        for step in migrations.steps("sqlite")[:2]:
+            database.executescript(step)
+        database.execute(
+            "INSERT INTO audit (seq, event, body, hash) VALUES (1, 'kill_switch.on', ?, ?)", (body, head)
+        )
+        database.execute("INSERT INTO head VALUES (1, 1, ?, ?, 1)", (head, mac))
+        database.execute("INSERT INTO kill_switches VALUES ('local', 'worker', 'fire', ?, 'ann')", (at,))
+        database.execute("PRAGMA user_version=2")
+        database.commit()
 
-    plane = opened(tmp_path)
-    plane.kill(reason="fire", by="ann", agent_id="worker")
-    plane.close()
-    switch_path(tmp_path / "a.db").unlink()
-    database = sqlite3.connect(tmp_path / "a.db")
-    database.execute("DROP TABLE switch_file")
-    database.execute("PRAGMA user_version=2")
-    database.commit()
-    database.close()
+
+def test_a_database_of_an_older_version(tmp_path: Path) -> None:
+    """Its switches are taken over into the file, and its trail into the log."""
+    _version_2(tmp_path / "a.db")
     assert Beside(tmp_path / "a.db", "process").stopped("local", "worker") is not None
     plane = opened(tmp_path)
     assert "fire" in blocked(plane)
+    (state,) = plane.kill_switches()
+    assert (state.agent_id, state.activated_by) == ("worker", "ann")
+    assert events(plane) == ["kill_switch.on"]
+    assert plane.verify_audit().ok
     plane.release(reason="out", by="ann", agent_id="worker")
     assert call(plane) == "ran"
+    assert events(plane) == ["kill_switch.on", "kill_switch.off"]
+    assert plane.verify_audit().ok
     plane.close()
 
 
 def test_nothing_can_be_written_at_all(tmp_path: Path) -> None:
     """No file and no database: the killer is told that the switch was not kept, and calls are blocked."""
-    import sqlite3
-
     plane = opened(tmp_path)
     switch_path(tmp_path / "a.db").unlink()
     foreign = sqlite3.connect(tmp_path / "a.db", isolation_level=None)

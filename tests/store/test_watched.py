@@ -72,7 +72,7 @@ def test_nothing_is_written_or_read_when_a_file_is_lost(
     how(tmp_path / "d" / f"a.db{suffix}")
     for act in (
         lambda: store.write(insert),
-        lambda: store.read(lambda reader: reader.head()),
+        lambda: store.read(lambda reader: reader.heads()),
         lambda: store.changed(),
     ):
         with pytest.raises(StoreError, match="moved, deleted or replaced"):
