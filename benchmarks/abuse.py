@@ -91,7 +91,10 @@ def _components(tx: Transaction) -> None:
     for number in range(COMPONENT_COUNT):
         name = f"component-{number}"
         component = Component(component_name=name, component_type=ComponentType.LIBRARY)
-        COMPONENTS.keep(tx, "local", name, component)
+        about = {"component_id": name}
+        COMPONENTS.write(
+            tx, "local", name, component, "COMPONENT_REGISTERED", "benchmark", about, always=True
+        )
 
 
 def _records(tx: Transaction) -> None:

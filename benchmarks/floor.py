@@ -18,8 +18,8 @@ def floor(folder: Path, seconds: float) -> Group:
     group = race_group(
         "floor",
         "One governed no-op call against its audit records written by bare sqlite3",
-        "The same bytes in a table with a primary key and nothing else, two records in a transaction before "
-        "the call and one after it, WAL, synchronous FULL (power) or NORMAL (process). While others "
+        "The same bytes in a log and its end, two tables with a primary key and nothing else, in one transaction "
+        "before the call and one after it, WAL, synchronous FULL (power) or NORMAL (process). While others "
         "keep the disk busy there is no verdict: the wait for it hides our share.",
     )
     for durability in DURABILITIES:

@@ -61,7 +61,8 @@ SELECT string_agg(part, ',' ORDER BY part) FROM (
 """All of a database but the rows of its tables; what has a number below 16384 came with PostgreSQL."""
 _EMPTY = """\
 DO $$ DECLARE found text; BEGIN
-  FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'ascend_guard_schema' LOOP
+  FOR found IN SELECT tablename FROM pg_tables
+    WHERE schemaname = 'public' AND tablename NOT IN ('ascend_guard_schema', 'writing') LOOP
     EXECUTE format('DELETE FROM %I', found);
   END LOOP;
   FOR found IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' LOOP
@@ -256,7 +257,7 @@ def _migrate(url: str) -> None:
 
     PostgresStore(url, secret=b"only to make the tables").close()
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DELETE FROM head")
+        connection.execute("DELETE FROM heads")
 
 
 def _user() -> str | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from recorded import every_record, length, trail_of
 from simulated_schedules import Made, Move, Schedule, Step, loadable
 from wrong_answers import wrong_answers
 
@@ -164,7 +165,7 @@ class World:
         """A process starts on this database."""
         self.store = MortalStore(self.folder / "a.db", durability="process", clock=self.clock)
         self.plane = EmbeddedControlPlane(self.store, self.policy, agent_id="agent", clock=self.clock)
-        self.lives.append(self.plane.read(lambda reader: reader.head().seq))
+        self.lives.append(self.plane.read(lambda reader: length(reader)))
 
     def crash(self) -> None:
         """It dies without a word, and another one starts."""
@@ -182,11 +183,11 @@ class World:
 
     def story(self) -> Story:
         """The audit trail, decoded."""
-        return [msgspec.json.decode(row.body) for row in self.plane.read(lambda reader: list(reader.audit()))]
+        return [msgspec.json.decode(row.body) for row in self.plane.read(lambda reader: every_record(reader))]
 
     def trail(self, action_id: int) -> list[str]:
         """The events of one action."""
-        return [record.event for record in self.plane.read(lambda reader: reader.trail(action_id))]
+        return [record.event for record in self.plane.read(lambda reader: trail_of(reader, action_id))]
 
     def people(self, events: tuple[str, ...]) -> None:
         """What people, and time, do now."""

@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from recorded import asked_in, every_action, every_record
 from support import POLICY
 
 import ascend_guard
 from ascend_guard import AgentAction, AscendError, EmbeddedControlPlane
-from ascend_guard.engine.approve import submitted
 from ascend_guard.engine.policy import parse_policy
 from ascend_guard.store.port import ActionRow
 from ascend_guard.store.sqlite.store import SQLiteStore
@@ -114,17 +114,17 @@ def _empty_database() -> Path:
 
 def rows(plane: EmbeddedControlPlane) -> list[ActionRow]:
     """All actions, oldest first."""
-    return plane.read(lambda reader: list(reader.every_action()))
+    return plane.read(lambda reader: every_action(reader))
 
 
 def asked(plane: EmbeddedControlPlane, action_id: int | str) -> AgentAction:
     """What was submitted as this action."""
-    return plane.read(lambda reader: submitted(reader, int(action_id)).action)
+    return plane.read(lambda reader: asked_in(reader, action_id, plane.organization))
 
 
 def story(plane: EmbeddedControlPlane) -> list[dict[str, Any]]:
     """The audit trail, decoded."""
-    return [msgspec.json.decode(row.body) for row in plane.read(lambda reader: list(reader.audit()))]
+    return [msgspec.json.decode(row.body) for row in plane.read(lambda reader: every_record(reader))]
 
 
 def events(plane: EmbeddedControlPlane) -> list[str]:
@@ -231,7 +231,7 @@ class World:
 
     def trail(self) -> str:
         """Every byte of the audit trail."""
-        return b"\n".join(row.body for row in self.plane.read(lambda reader: list(reader.audit()))).decode()
+        return b"\n".join(row.body for row in self.plane.read(lambda reader: every_record(reader))).decode()
 
     def events(self) -> list[str]:
         """The names of the audit records."""

@@ -11,6 +11,7 @@ import pytest
 from agents import RunContextWrapper
 from agents.tool_context import ToolContext
 from pydantic_ai import RunContext
+from recorded import every_record
 from scripted_agents import COMMANDS, FRAMEWORKS, Run, Tools, World
 
 from ascend_guard.callables.exclusion import is_context
@@ -34,7 +35,7 @@ def test_the_context_is_passed_and_nothing_else(
     assert ran == [("A", 5.0)]
     (row,) = world.rows()
     assert world.asked(row).action_details == {"order_id": "A", "amount": 5.0}
-    trail = world.plane.read(lambda reader: [record.body for record in reader.audit()])
+    trail = world.plane.read(lambda reader: [record.body for record in every_record(reader)])
     assert not any(b"secret-of-the-conversation" in body for body in trail)
 
 

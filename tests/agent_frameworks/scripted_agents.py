@@ -17,6 +17,7 @@ from pydantic_ai import RunContext
 from pydantic_ai.messages import ModelMessage, TextPart, ToolCallPart
 from pydantic_ai.messages import ModelResponse as PydanticResponse
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from recorded import every_action
 
 import ascend_guard
 from ascend_guard import AgentAction, EmbeddedControlPlane, governed
@@ -51,11 +52,11 @@ class World:
     def rows(self) -> list[ActionRow]:
         """All actions, oldest first."""
         self.plane.store.write(lambda tx: None)
-        return self.plane.read(lambda reader: list(reader.every_action()))
+        return self.plane.read(lambda reader: every_action(reader))
 
     def asked(self, row: ActionRow) -> AgentAction:
         """What was submitted as this action."""
-        return self.plane.read(lambda reader: submitted(reader, row.id).action)
+        return self.plane.read(lambda reader: submitted(reader, row).action)
 
 
 @contextmanager

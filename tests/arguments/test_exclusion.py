@@ -15,6 +15,7 @@ from langchain_core.callbacks import CallbackManager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import InjectedToolArg, InjectedToolCallId
 from langgraph.prebuilt import InjectedState
+from recorded import every_action
 
 from ascend_guard import (
     ConfigurationError,
@@ -37,7 +38,7 @@ Alias = Annotated[Any, Exclude]
 
 def last(plane: EmbeddedControlPlane) -> AgentAction:
     """The action that was submitted last."""
-    return plane.read(lambda reader: [submitted(reader, row.id).action for row in reader.every_action()])[-1]
+    return plane.read(lambda reader: [submitted(reader, row).action for row in every_action(reader)])[-1]
 
 
 def context_type(place: str) -> type:

@@ -208,6 +208,7 @@ def test_masks_names_fields_that_exist() -> None:
 READABLE = {
     ("ascend_guard.engine.audit", "Checkpoint", "signature"): "it is public: it proves where the trail ended",
     ("ascend_guard.engine.webhooks", "Webhook", "secret"): "it is encrypted",
+    ("ascend_guard.store.rows", "LogRow", "salt"): "it is random, and opens nothing",
     ("ascend_guard.arguments", "Arguments", "secrets"): "its type hides it",
 }
 

@@ -23,6 +23,7 @@ import wrapt
 from call_strategies import fitting, flattened
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import every_action
 
 import ascend_guard
 from ascend_guard import (
@@ -60,7 +61,7 @@ class AsyncAround(contextlib.AsyncContextDecorator):
 def recorded(plane: EmbeddedControlPlane) -> list[dict[str, Any]]:
     """The arguments of every action, as they were judged."""
     return plane.read(
-        lambda reader: [submitted(reader, row.id).action.action_details for row in reader.every_action()]
+        lambda reader: [submitted(reader, row).action.action_details for row in every_action(reader)]
     )
 
 
@@ -492,7 +493,7 @@ def test_a_user_can_vouch_for_a_decorator(plane: EmbeddedControlPlane, name: str
 
     tool = gate(decorator(refund)) if shape == "function" else Desk().refund
     assert tool("o-1") == "o-1"
-    action = plane.read(lambda reader: [submitted(reader, row.id).action for row in reader.every_action()])[0]
+    action = plane.read(lambda reader: [submitted(reader, row).action for row in every_action(reader)])[0]
     assert action.action_details["order"] == "o-1"
     assert "self" not in action.action_details
     assert action.vouched_decorators == tuple(f"{each.__module__}.{each.__qualname__}" for each in entries)
@@ -746,5 +747,5 @@ def test_a_function_that_becomes_another_kind(asking: EmbeddedControlPlane) -> N
     )
     assert isinstance(result, AuthorizationDeniedError)
     assert ran == []
-    (row,) = asking.read(lambda reader: list(reader.every_action()))
+    (row,) = asking.read(lambda reader: every_action(reader))
     assert row.status == "denied"

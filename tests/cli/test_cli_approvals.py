@@ -7,6 +7,7 @@ import pwd
 from typing import Any
 
 import pytest
+from recorded import change
 
 from ascend_guard.cli import context
 
@@ -312,7 +313,7 @@ def test_the_kill_switch_is_on(shop: Any) -> None:
 def test_overdue_is_denied_on_the_way(shop: Any) -> None:
     """An action that nobody decided in time does not wait any more."""
     asked = shop.ask()
-    shop.plane.store.write(lambda tx: tx.update_action(int(asked.action_id), expires_at=1.0))
+    shop.plane.store.write(lambda tx: change(tx, int(asked.action_id), expires_at=1.0))
     answer = shop.run("approvals", "approve", asked.action_id, "--yes")
     assert answer.code == 1
     assert "deadline" in answer.err

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import change
 
 
 def checks(answer: Any) -> dict[str, dict[str, Any]]:
@@ -113,7 +114,7 @@ def test_a_cut_trail(shop: Any) -> None:
     shop.close()
     connection = sqlite3.connect(shop.database)
     with connection:
-        connection.execute("UPDATE head SET seq = 0")
+        connection.execute("UPDATE heads SET seq = 0")
     connection.close()
     assert shop.run("approvals list").code == 1
     answer = shop.run("doctor --json")
@@ -140,7 +141,7 @@ def test_stopped_overdue_and_dead(shop: Any) -> None:
     """Kill switches, what is overdue, and what dead processes left, before anything tidies up."""
     running, waiting = shop.ask("data_read"), shop.ask()
     assert running.claimed
-    shop.plane.store.write(lambda tx: tx.update_action(int(waiting.action_id), expires_at=1.0))
+    shop.plane.store.write(lambda tx: change(tx, int(waiting.action_id), expires_at=1.0))
     shop.plane.kill(reason="fire", by="carol")
     fcntl.flock(shop.plane.store._liveness._file, fcntl.LOCK_UN)
     answer = shop.run("doctor --json")

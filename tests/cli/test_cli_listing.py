@@ -19,6 +19,7 @@ from rich.text import Text
 from ascend_guard.cli.output import cell
 from ascend_guard.cli.screen.action_pages import walk
 from ascend_guard.cli.screen.columns import Column, Listing, Row
+from ascend_guard.store.log import key_of
 
 texts = st.text(st.sampled_from("aé漢🙂 \x1b"), max_size=40)
 
@@ -187,7 +188,7 @@ def test_an_action_whose_arguments_are_gone(shop: Any) -> None:
     shop.ask(resource="orders/8")
     shop.close()
     with sqlite3.connect(shop.database) as connection:
-        connection.execute("UPDATE audit SET body = '{' WHERE action_id = ?", (int(asked.action_id),))
+        connection.execute("UPDATE log SET body = '{' WHERE action = ?", (key_of(1, int(asked.action_id)),))
     answer = shop.run("approvals list")
     assert answer.code == 0
     assert "arguments missing from the audit trail" in answer.out

@@ -38,7 +38,8 @@ def project(folder: Path, policy: str = "ascend-policy.yaml") -> Path:
 
 @pytest.mark.parametrize("start", ["home", "home/deep/er", "app/src", "."])
 @pytest.mark.parametrize(
-    "words", ["kill-switch on", "approvals list", "actions list", "audit verify", "keys create"]
+    "words",
+    ["kill-switch on", "approvals list", "actions list", "audit verify", "audit rebuild", "keys create"],
 )
 def test_the_nearest_policy_is_named(
     shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, words: str

@@ -161,7 +161,7 @@ def test_deep_data_stays_on_the_screen() -> None:
 
 LOOKS = (
     "approvals list", "approvals show {id}", "actions list", "actions show {id}", "kill-switch status",
-    "kill-switch status --agent x", "doctor", "audit verify", "policy check",
+    "kill-switch status --agent x", "doctor", "audit verify", "audit rebuild", "policy check",
 )  # fmt: skip
 
 

@@ -141,7 +141,7 @@ def test_who_reads_may_leave(shop: Any, words: str) -> None:
 EVERY = [
     *LONG, "--help", "--version", "kill-switch", "kill-switch on --help", "approvals list", "approvals show 1",
     "approvals watch --json", "actions list", "kill-switch status", "kill-switch on", "policy check",
-    "policy explain --action refund", "audit verify", "doctor", "doctor --json", "keys create", "keys list",
+    "policy explain --action refund", "audit verify", "audit rebuild", "doctor", "doctor --json", "keys create", "keys list",
     "token --user ann@example.com", "init x.yaml", "init x.yaml --json", "demo", "demo --json",
     "mcp-proxy --help", "--show-completion bash", "serve --port 0", "serve --port 0 --json",
 ]  # fmt: skip
@@ -276,7 +276,7 @@ def test_a_bar_for_what_takes_long(shop: Any, monkeypatch: pytest.MonkeyPatch, t
     """Verifying shows its progress on a terminal, and nothing of it where there is none."""
     shop.ask("data_read")
     monkeypatch.setattr("ascend_guard.cli.context._SLOW", -1.0)
-    for _ in range(300):
+    for _ in range(500):
         shop.ask("data_read")
     assert shop.run("audit verify").err == ""
     types()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli_screens import SIZES, Screen
+from recorded import change
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 NASTY = "x\x1b[2J\x1b]0;t\x07\u202eevil\r\n\u200b\x9b31m\tא漢🙂\u0301"
@@ -121,7 +122,7 @@ def test_decided_meanwhile(shop: Any, how: str, word: str) -> None:
     screen = Screen("approvals", "review")
     screen.to_the_end()
     if how == "expire":
-        shop.plane.store.write(lambda tx: tx.update_action(int(asked.action_id), expires_at=1.0))
+        shop.plane.store.write(lambda tx: change(tx, int(asked.action_id), expires_at=1.0))
     else:
         getattr(shop.plane, how)(asked.action_id, approver="carol")
     screen.shows(
@@ -299,7 +300,7 @@ def test_quorum_and_kill_switch(shop: Any) -> None:
     screen.type("a")
     assert screen.end() == 0
     assert "1 of 2. The action is still pending. The kill switch is on" in screen.text.replace("\n", " ")
-    assert len(shop.plane.read(lambda reader: reader.approvals(int(asked.action_id)))) == 1
+    assert len(shop.plane.read(lambda reader: reader.approvals("local", int(asked.action_id)))) == 1
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -37,7 +37,7 @@ def test_the_commands() -> None:
         "init", "demo", "doctor", "approvals list", "approvals show", "approvals approve", "approvals deny",
         "approvals clear-denial", "approvals watch", "approvals review", "actions list", "actions show",
         "kill-switch on", "kill-switch off", "kill-switch status",
-        "policy check", "policy explain", "audit verify", "audit export",
+        "policy check", "policy explain", "audit verify", "audit export", "audit rebuild",
         "serve", "keys create", "keys list", "keys revoke", "token", "mcp-proxy install", "mcp-proxy uninstall",
     }  # fmt: skip
 

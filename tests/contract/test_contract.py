@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from contract_worlds import World
+from recorded import every_record, trail_of
 from world import eventually
 
 from ascend_guard import (
@@ -29,7 +30,7 @@ def test_allowed_runs_once_and_is_recorded(here: World) -> None:
     assert here.tool()(10) == 10
     assert here.ran == [10]
     eventually(lambda: here.outcomes() == ["completed"])
-    trail = here.store.read(lambda reader: reader.trail(here.rows()[0].id))
+    trail = here.store.read(lambda reader: trail_of(reader, here.rows()[0].id))
     assert [record.event for record in trail] == ["submitted", "started", "completed"]
     assert here.sound()
 
@@ -116,7 +117,7 @@ def test_an_edited_call_runs_as_it_was_described_anew(here: World, detached: boo
         end = call.end()
         trail = [
             msgspec.json.decode(row.body, type=dict[str, Any])
-            for row in here.store.read(lambda reader, action_id=action_id: reader.trail(int(action_id)))  # type: ignore[misc]
+            for row in here.store.read(lambda reader, action_id=action_id: trail_of(reader, action_id))  # type: ignore[misc]
         ]
         if edits["amount"] == "many":
             assert isinstance(end.error, ValidationError)
@@ -435,5 +436,5 @@ def test_secrets_stay_home(here: World) -> None:
         return api_key
 
     assert pay(5, "sk_live_0123456789abcdef") == "sk_live_0123456789abcdef"
-    trail = here.store.read(lambda reader: list(reader.audit()))
+    trail = here.store.read(lambda reader: every_record(reader))
     assert not any(b"0123456789abcdef" in record.body for record in trail)

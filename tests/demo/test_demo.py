@@ -140,7 +140,7 @@ FAILURES: dict[str, str] = {
     "nobody is asked": "the call should have waited, but it ended with 'R-1'",
     "changes go unnoticed": "the call should have been blocked, but it returned 'R-2'",
     "streams are not stopped": "the export ran to its end; the kill switch did not stop it",
-    "tampering goes unnoticed": "expected: found at record 4: ; found: []",
+    "tampering goes unnoticed": "expected: found at record 3: ; found: []",
 }
 
 

@@ -10,10 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from recorded import change, every_action, length
 from world import new_store
 
 from ascend_guard.engine import approve, claim, decide
 from ascend_guard.engine.approvers import Approver
+from ascend_guard.engine.audit import verify
+from ascend_guard.engine.history import steps
 from ascend_guard.engine.policy import Policy, parse_policy
 from ascend_guard.errors import AscendError
 from ascend_guard.flow import Claim, Submit
@@ -73,7 +76,7 @@ class Change:
     Attributes:
         answer: what it returned.
         columns: those of the action that are different after it.
-        records: the audit records it made, each without its time.
+        records: the audit records it made, as people read them (``history``), each without its time.
     """
 
     answer: Any
@@ -97,17 +100,24 @@ class Engine:
         return row
 
     def step(self, work: Callable[[Transaction], Any], number: int = 1) -> Change:
-        """Take a step, and say what it changed in this action and in the audit trail."""
-        before = self.store.read(lambda reader: (reader.action(ORG, number), reader.head().seq))
-        change = Change(self.store.write(work))
+        """Take a step, and say what it changed in this action and in the audit trail; the log says all of it."""
+        before = self.store.read(lambda reader: (reader.action(ORG, number), reader.head(ORG).seq))
+        done = Change(self.store.write(work))
         after = self.store.read(lambda reader: reader.action(ORG, number))
         if after is not None:
             old = {} if before[0] is None else msgspec.structs.asdict(before[0])
             new = msgspec.structs.asdict(after)
-            change.columns = {name: value for name, value in new.items() if value != old.get(name)}
-        records = self.store.read(lambda reader: list(reader.audit(before[1])))
-        change.records = [_shown(record.body) for record in records]
-        return change
+            done.columns = {name: value for name, value in new.items() if value != old.get(name)}
+        done.records = self.store.read(
+            lambda reader: [_shown(step) for row in reader.log(ORG, before[1]) for step in steps(row)]
+        )
+        report = self.store.snapshot(lambda reader: verify(reader, self.store.secret))
+        assert report.ok, report.problems
+        return done
+
+    def give(self, number: int, **columns: Any) -> None:
+        """Give an action these columns, as no step of the engine would."""
+        self.step(lambda tx: change(tx, number, ORG, **columns), number)
 
     def submit(self, effect: Submit, runner: str = "me", number: int = 1) -> Change:
         """Judge and submit."""
@@ -144,15 +154,14 @@ class Engine:
     @contextmanager
     def refusing(self, error: type[AscendError], text: str) -> Iterator[None]:
         """Whatever is refused in this block changes nothing, and names the action."""
-        before = self.store.read(lambda reader: (reader.head().seq, list(reader.every_action())))
+        before = self.store.read(lambda reader: (length(reader), every_action(reader)))
         with pytest.raises(error) as refused:
             yield
         assert text in str(refused.value)
-        assert before == self.store.read(lambda reader: (reader.head().seq, list(reader.every_action())))
+        assert before == self.store.read(lambda reader: (length(reader), every_action(reader)))
 
 
-def _shown(body: bytes) -> dict[str, Any]:
-    read: dict[str, Any] = msgspec.json.decode(body)
+def _shown(read: dict[str, Any]) -> dict[str, Any]:
     assert read.pop("organization") == ORG
     for name in ("timestamp", "seq"):
         read.pop(name)

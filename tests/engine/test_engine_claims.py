@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from engine_world import ORG, START, Engine, answered, refund, submission
 
-from ascend_guard.engine import claim
+from ascend_guard.engine import claim, kill
 from ascend_guard.engine.repeats import CALL
+from ascend_guard.engine.risk import assess
 from ascend_guard.errors import AuthorizationDeniedError, ConflictError, NotFoundError
 from ascend_guard.flow import Claim, Withdraw
 from ascend_guard.model import Decision, KillSwitchState, Outcome, OutcomeStatus
@@ -46,8 +47,11 @@ def test_the_row_that_is_taken_knows_who_took_it(engine: Engine) -> None:
     """What reads it in the same transaction sees the permit as taken."""
     approved(engine)
     row = engine.row()
-    engine.step(lambda tx: claim.take(tx, row, "runner", R, {"rule": "middle"}))
+    ran = {"rule": "middle", "resource": "as it runs", "risk": assess(refund(600.0))}
+    engine.step(lambda tx: claim.take(tx, row, "runner", R, ran))
     assert (row.claimed_at, row.runner) == (START + 20, "runner")
+    taken = engine.row()
+    assert (taken.claimed_at, taken.runner, taken.resource) == (START + 20, "runner", "as it runs")
 
 
 def test_an_edited_claim_records_what_runs(engine: Engine) -> None:
@@ -61,6 +65,7 @@ def test_an_edited_claim_records_what_runs(engine: Engine) -> None:
     assert started["edits"] == {"amount": 600.0}
     assert started["digest"] == R
     assert answered(change).modified_arguments == {"amount": 600.0}
+    assert engine.row().resource == "refund 600.0"
 
 
 def test_an_edited_claim_that_is_refused_starts_nothing(engine: Engine) -> None:
@@ -100,7 +105,7 @@ def test_a_claim_of_what_is_not_approved_is_refused(engine: Engine) -> None:
 def test_an_approval_without_a_deadline_is_good_for_ever(engine: Engine) -> None:
     """A rule may have none."""
     approved(engine)
-    engine.step(lambda tx: tx.update_action(1, expires_at=None))
+    engine.give(1, expires_at=None)
     engine.now += 10**8
     assert answered(engine.claim()).claimed
 
@@ -138,7 +143,7 @@ def test_a_claim_for_other_arguments_is_refused(engine: Engine) -> None:
 def test_a_claim_under_the_kill_switch_is_blocked(engine: Engine) -> None:
     """The switch of the agent that asked counts, and it is recorded for this action."""
     approved(engine)
-    engine.step(lambda tx: tx.kill(ORG, "billing", "an exercise", "ann"))
+    engine.step(lambda tx: kill.pull(tx, ORG, "billing", "an exercise", "ann"))
     change = engine.claim()
     assert isinstance(change.answer, KillSwitchState)
     assert change.answer.blocked
@@ -152,7 +157,7 @@ def test_a_name_that_has_run_withdraws_a_second_approval(engine: Engine) -> None
     """Two actions of one name: the second is answered about itself, and can be used by nobody."""
     approved(engine, once="x")
     engine.submit(submission(refund(), once="x", digest="e" * 64, call_id="2"), number=2)
-    engine.step(lambda tx: tx.update_action(2, status="approved"))
+    engine.give(2, status="approved")
     engine.claim(once="x")
     change = engine.claim(number=2, digest="e" * 64, once="x")
     assert answered(change).status is Decision.DENIED
@@ -259,8 +264,8 @@ def test_a_process_that_leaves_settles_what_never_began(engine: Engine) -> None:
     """What has begun may go on, and its process is remembered for as long as it does."""
     for number in (1, 2):
         engine.submit(submission(refund(50.0)), runner="runner", number=number)
-        engine.step(lambda tx, number=number: tx.add_runner("runner", number), number)
-    engine.step(lambda tx: claim.leave(tx, "runner", {"2"}))
+        engine.step(lambda tx, number=number: tx.add_runner("runner", ORG, number), number)
+    engine.step(lambda tx: claim.leave(tx, "runner", {(ORG, "2"), ("other", "1")}))
     assert (engine.row(1).outcome, engine.row(2).outcome) == ("failed", None)
     assert engine.row(1).error == "not started: the control plane was closed"
     assert engine.store.read(lambda reader: reader.runners()) == ["runner"]
@@ -272,7 +277,7 @@ def test_a_process_that_leaves_settles_what_never_began(engine: Engine) -> None:
 def test_what_a_dead_process_had_started_is_unknown(engine: Engine) -> None:
     """Of each action it is recorded; a process that lives is left alone."""
     engine.submit(submission(refund(50.0)), runner="runner")
-    engine.step(lambda tx: tx.add_runner("runner", 1))
+    engine.step(lambda tx: tx.add_runner("runner", ORG, 1))
     engine.now += 7
     alive = engine.step(lambda tx: claim.reap(tx, "runner", lambda name: name == "runner"))
     assert (alive.answer, alive.columns, alive.records) == (0, {}, [])

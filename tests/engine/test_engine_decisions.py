@@ -67,7 +67,7 @@ def test_an_approval_without_a_comment_records_none(engine: Engine) -> None:
         "quorum": 1,
         "identity": {"issuer": "https://issuer", "subject": "sub-1"},
     }
-    (given,) = engine.store.read(lambda reader: reader.approvals(1))
+    (given,) = engine.store.read(lambda reader: reader.approvals(ORG, 1))
     assert (given.approver, given.groups) == ("Ann", '["board","finance"]')
     assert given.identity == '["https://issuer","sub-1"]'
 
@@ -75,7 +75,7 @@ def test_an_approval_without_a_comment_records_none(engine: Engine) -> None:
 def test_an_approval_without_a_deadline_has_none(engine: Engine) -> None:
     """A rule's timeout may be left out of an action."""
     asked(engine)
-    engine.step(lambda tx: tx.update_action(1, timeout=None))
+    engine.give(1, timeout=None)
     engine.approve()
     assert engine.row().expires_at is None
 
@@ -103,7 +103,7 @@ def test_each_rule_wants_its_own_people(engine: Engine) -> None:
         {"rule": "a", "approvers": ["finance"], "quorum": 1},
         {"rule": "b", "approvers": ["sales"], "quorum": 1},
     ]
-    engine.step(lambda tx: tx.update_action(1, requirements=msgspec.json.encode(wanted).decode()))
+    engine.give(1, requirements=msgspec.json.encode(wanted).decode())
     assert answered(engine.approve(STRANGER)).status is Decision.PENDING
     assert answered(engine.approve(SIGNED_IN)).status is Decision.APPROVED
 
@@ -111,7 +111,7 @@ def test_each_rule_wants_its_own_people(engine: Engine) -> None:
 def test_an_action_without_a_quorum_needs_one_person(engine: Engine) -> None:
     """As rows of older databases have it."""
     asked(engine)
-    engine.step(lambda tx: tx.update_action(1, quorum=None))
+    engine.give(1, quorum=None)
     change = engine.approve()
     assert answered(change).status is Decision.APPROVED
     assert change.records[0]["quorum"] == 1
@@ -120,7 +120,7 @@ def test_an_action_without_a_quorum_needs_one_person(engine: Engine) -> None:
 def test_a_quorum_counts_where_no_rule_is_kept(engine: Engine) -> None:
     """As rows of older databases have it: a number of people, and no requirements."""
     asked(engine)
-    engine.step(lambda tx: tx.update_action(1, quorum=2, requirements=None))
+    engine.give(1, quorum=2, requirements=None)
     assert answered(engine.approve(ANN)).status is Decision.PENDING
     assert answered(engine.approve(BOB)).status is Decision.APPROVED
 
@@ -182,7 +182,7 @@ def test_what_is_decided_stays_decided(engine: Engine, decide: str) -> None:
     engine.now += 10**6  # that it can be used no more does not make it undecided
     with engine.refusing(ConflictError, "was approved by ann already"):
         getattr(engine, decide)()
-    engine.step(lambda tx: tx.update_action(1, decided_by=None))
+    engine.give(1, decided_by=None)
     with engine.refusing(ConflictError, "was approved already"):
         getattr(engine, decide)()
 
@@ -213,7 +213,7 @@ def test_a_decision_after_the_deadline_is_too_late(
 def test_an_action_without_a_deadline_is_never_too_late(engine: Engine, decide: str) -> None:
     """A pending action may have none."""
     asked(engine)
-    engine.step(lambda tx: tx.update_action(1, expires_at=None))
+    engine.give(1, expires_at=None)
     engine.now += 10**8
     assert isinstance(getattr(engine, decide)().answer, ActionResult)
 
@@ -434,10 +434,12 @@ def test_what_was_asked_is_read_from_the_trail(engine: Engine) -> None:
     """The submission, whatever came after it."""
     asked(engine)
     engine.approve()
-    found = engine.store.read(lambda reader: approve.submitted(reader, 1))
+    row = engine.row()
+    found = engine.store.read(lambda reader: approve.submitted(reader, row))
     assert (found.action, found.approvers) == (refund(), ["finance"])
+    other = msgspec.structs.replace(row, id=2)
     with engine.refusing(ConflictError, "no record of action 2"):
-        engine.store.read(lambda reader: approve.submitted(reader, 2))
+        engine.store.read(lambda reader: approve.submitted(reader, other))
 
 
 def body(event: str, **told: Any) -> bytes:

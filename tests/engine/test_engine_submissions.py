@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from engine_world import ORG, START, Engine, answered, refund, submission
 
-from ascend_guard.engine import decide
+from ascend_guard.engine import decide, kill
 from ascend_guard.engine.policy import DEFAULT_TIMEOUT, Requirement, RuleEffect
 from ascend_guard.engine.repeats import CALL
 from ascend_guard.engine.risk import Risk, assess
@@ -16,6 +16,8 @@ from ascend_guard.errors import ValidationError
 from ascend_guard.model import ActionResult, AgentAction, Decision, KillSwitchState
 
 D = "d" * 64
+WAITING = {"event": "waiting", "action_id": 1, "actor": "billing"}
+"""The record of a change in who waits for a decision."""
 WHEN = "2027-01-15T08:00:00Z"
 FULL = {
     "session_id": "session",
@@ -62,12 +64,12 @@ def submitted(engine: Engine, action: AgentAction, **other: Any) -> dict[str, An
 
 
 def test_an_allowed_action_is_claimed_in_the_same_step(engine: Engine) -> None:
-    """The whole row, both records, and an answer that says it is claimed."""
+    """The whole row, both steps in one record, and an answer that says it is claimed."""
     action = refund(50.0, **FULL)
     risk = assess(action)
     change = engine.submit(submission(action))
     why = {"rule": "small", "reason": "The rule small allows it."}
-    claimed = {"status": "approved", "runner": "me", "claimed_at": START, "started_seq": 2}
+    claimed = {"status": "approved", "runner": "me", "claimed_at": START, "started_seq": 1}
     row = row_of(action, risk, **claimed, **why)
     assert {name: value for name, value in change.columns.items() if value is not None} == row
     started = {"event": "started", "action_id": 1, "actor": "billing", "digest": D}
@@ -164,7 +166,7 @@ def test_an_action_without_a_timeout_has_no_deadline(engine: Engine) -> None:
 
 def test_a_submission_under_the_kill_switch_is_blocked(engine: Engine) -> None:
     """And recorded with what was asked, since there is no action."""
-    engine.step(lambda tx: tx.kill(ORG, "billing", "an exercise", "ann"))
+    engine.step(lambda tx: kill.pull(tx, ORG, "billing", "an exercise", "ann"))
     action = refund(50.0)
     change = engine.submit(submission(action))
     assert isinstance(change.answer, KillSwitchState)
@@ -326,12 +328,12 @@ def test_a_call_whose_process_lives_is_not_resumed(engine: Engine) -> None:
 
 @pytest.mark.parametrize("detached", [True, False])
 def test_a_call_that_nobody_waits_for_is_resumed(engine: Engine, detached: bool) -> None:
-    """Under the same number, without a new record; whoever made it now waits for it."""
+    """Under the same number, without a new decision; whoever made it now waits for it, which is recorded."""
     engine.submit(submission(refund(), detached=True))
     change = again(engine, detached=detached)
     assert answered(change).action_id == "1"
     assert answered(change).status is Decision.PENDING
-    assert change.records == []
+    assert change.records == ([] if detached else [WAITING])
     assert change.columns == ({} if detached else {"waiter": "you"})
 
 
@@ -401,7 +403,7 @@ def test_an_approval_that_lapsed_is_asked_about_anew(engine: Engine, after: int,
 def test_a_call_without_a_deadline_is_resumed_at_any_time(engine: Engine) -> None:
     """Nothing expires that has none."""
     engine.submit(submission(refund(), detached=True))
-    engine.step(lambda tx: tx.update_action(1, expires_at=None))
+    engine.give(1, expires_at=None)
     engine.now += 10**7
     assert answered(again(engine)).action_id == "1"
 
@@ -413,7 +415,7 @@ def test_a_pending_call_that_expired_is_told_of_once(engine: Engine) -> None:
     told = again(engine)
     assert (answered(told).action_id, answered(told).status) == ("1", Decision.DENIED)
     assert told.columns["fingerprint"] is None
-    assert [record["event"] for record in told.records] == ["expired"]
+    assert [record["event"] for record in told.records] == ["expired", "waiting"]
     assert answered(again(engine, number=2)).action_id == "2"
 
 
@@ -422,7 +424,7 @@ def test_a_denied_call_is_told_of_once_and_then_by_the_denial_that_lasts(engine:
     engine.submit(submission(refund(), detached=True))
     engine.deny()
     told = again(engine)
-    assert (answered(told).action_id, told.columns, told.records) == ("1", {"fingerprint": None}, [])
+    assert (answered(told).action_id, told.columns, told.records) == ("1", {"fingerprint": None}, [WAITING])
     later = again(engine)
     assert answered(later).status is Decision.DENIED
     assert [record["event"] for record in later.records] == ["repeated"]

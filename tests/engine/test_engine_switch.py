@@ -99,7 +99,7 @@ def test_a_blocked_call_is_recorded(engine: Engine, number: int | None) -> None:
 def running(engine: Engine, runner: str, number: int, agent: str = "billing") -> None:
     """An action that this process has begun."""
     engine.submit(submission(refund(50.0, agent_id=agent)), runner, number)
-    engine.step(lambda tx: tx.add_runner(runner, number), number)
+    engine.step(lambda tx: tx.add_runner(runner, ORG, number), number)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -123,7 +123,7 @@ def test_a_call_is_listed_once(engine: Engine) -> None:
     """One that the barrier has named is not listed again from the database."""
     running(engine, "remote:a", 1)
     running(engine, "remote:a", 2)
-    engine.step(lambda tx: tx.add_runner(engine.store.runner, 1))
+    engine.step(lambda tx: tx.add_runner(engine.store.runner, ORG, 1))
     assert engine.store.begin(ORG, "billing", "1") is None
     killed = kill.stop(engine.store, ORG, None, "why", "ann")
     assert [call.action_id for call in killed.running] == ["1", "2"]
@@ -133,7 +133,7 @@ def test_where_the_database_is_busy_only_this_process_is_listed(engine: Engine) 
     """The switch is on all the same, and what runs behind HTTP is not waited for."""
     running(engine, "remote:a", 1)
     running(engine, "here", 2)
-    engine.step(lambda tx: tx.add_runner(engine.store.runner, 2), 2)
+    engine.step(lambda tx: tx.add_runner(engine.store.runner, ORG, 2), 2)
     assert engine.store.begin(ORG, "billing", "2") is None
     with closing(sqlite3.connect(engine.store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -14,6 +14,7 @@ from fault_server import FaultServer, certificates
 from fault_switchboard import BROKEN, LOST, MUTATIONS, REPLAYED, STATUSES, Step, Switchboard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import every_action
 from serving import Serving, serving
 from support import PROFILE
 from world import eventually
@@ -88,7 +89,7 @@ class Town:
 
     def started(self) -> list[Any]:
         """Actions whose permit was taken."""
-        rows = self.server.store.read(lambda reader: list(reader.every_action()))
+        rows = self.server.store.read(lambda reader: every_action(reader))
         return [row for row in rows if row.claimed_at is not None]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
+from recorded import every_action, trail_of
 
 from ascend_guard import EmbeddedControlPlane, governed
 from ascend_guard.engine.approve import submitted
@@ -218,10 +219,10 @@ def decided(plane: EmbeddedControlPlane) -> list[tuple[str, dict[str, Any] | Non
         lambda reader: [
             (
                 row.action_type,
-                submitted(reader, row.id).action.action_details,
-                [event.event for event in reader.trail(row.id)],
+                submitted(reader, row).action.action_details,
+                [event.event for event in trail_of(reader, row.id)],
             )
-            for row in reader.every_action()
+            for row in every_action(reader)
         ]
     )
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import fastmcp
 import pytest
 from langchain_core.tools import tool
+from recorded import every_action
 
 from ascend_guard import AuthorizationDeniedError, EmbeddedControlPlane, Redact, governed
 from ascend_guard.engine.approve import submitted
@@ -44,7 +45,7 @@ def denied(call: Callable[[], Any]) -> None:
 def recorded(plane: EmbeddedControlPlane) -> list[dict[str, Any]]:
     """The arguments of every action."""
     return plane.read(
-        lambda reader: [submitted(reader, row.id).action.action_details for row in reader.every_action()]
+        lambda reader: [submitted(reader, row).action.action_details for row in every_action(reader)]
     )
 
 

@@ -74,13 +74,14 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 STORE = (
     *(
-        "chain",
         "sqlite.keyfile",
         "sqlite.running_calls",
         "sqlite.locks",
         "failures",
-        "migrations",
         "rows",
+        "log",
+        "projections",
+        "scratch",
         "paging",
         "port",
         "sqlite.watched_files",
@@ -88,8 +89,13 @@ STORE = (
         "opening",
         "commits",
         "forks",
-        "trail_queries",
+        "log_queries",
         "queries",
+        "ends",
+        "tables",
+        "changes",
+        "migrations.to_logs",
+        "migrations",
     ),
     *(
         "sqlite.switch_records",
@@ -199,12 +205,13 @@ def test_the_core_reaches_up_only_in_config() -> None:
 
 
 def test_the_engine_knows_no_sql() -> None:
-    """It imports the store's port and its chain, and nothing that speaks SQLite."""
+    """It imports the store's port, its log and what a record changes, and nothing that speaks SQL."""
     for name in modules():
         if layer(name) == "engine":
             assert not {imported for imported in imports(name) if imported.startswith("sqlite3")}, name
             stored = {imported for imported in ours(name) if layer(imported) == "store"}
-            assert stored <= {"store", "store.paging", "store.port", "store.chain"}, name
+            known = {"store", "store.paging", "store.port", "store.log", "store.projections", "store.scratch"}
+            assert stored <= known, name
 
 
 def test_the_store_knows_no_rule() -> None:
@@ -223,7 +230,7 @@ def test_the_store_knows_no_rule() -> None:
 
 
 def test_the_store_has_its_own_order() -> None:
-    """Chain and locks, the port, the writer, queries, and the store itself."""
+    """Locks, the log and what it changes, the port, the writer, queries, changes, and the store itself."""
     assert {name.removeprefix("store.") for name in modules() if name.startswith("store.")} == set(STORE)
     for above, name in enumerate(STORE):
         inside = {i.removeprefix("store.") for i in ours(f"store.{name}") if i.startswith("store.")}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import world
+from recorded import trail_of
 
 from ascend_guard.store.port import ActionRow
 
@@ -71,7 +72,7 @@ class World(world.World):
 
     def events_of(self, row: ActionRow) -> list[str]:
         """What the audit trail says of an action."""
-        return [record.event for record in self.plane.read(lambda reader: list(reader.trail(int(row.id))))]
+        return [record.event for record in self.plane.read(lambda reader: list(trail_of(reader, row.id)))]
 
     def until(self, wanted: Callable[[], Any], seconds: float = 8) -> Any:
         """What ``wanted`` gives as soon as it gives something."""

@@ -99,7 +99,7 @@ def trail(database: Path) -> list[str | None]:
         "import json\nfrom ascend_guard.config import Settings\n"
         f"plane = Settings(database_url='sqlite:///{database}').control_plane(needs_policy=False)\n"
         "report = plane.verify_audit()\nassert report.ok, report\n"
-        "print(json.dumps(plane.read(lambda reader: [row.outcome for row in reader.every_action()])))\n"
+        "print(json.dumps(plane.read(lambda reader: [row.outcome for row in reader.every_action('local')])))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=40)
     assert done.returncode == 0, done.stderr

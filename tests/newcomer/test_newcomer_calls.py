@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from recorded import every_action
 
 from ascend_guard import ActionPendingError, EmbeddedControlPlane, ValidationError, governed
 
@@ -30,7 +31,7 @@ bare.__name__ = bare.__qualname__ = "note"
 
 
 def recorded(plane: EmbeddedControlPlane) -> int:
-    return len(plane.read(lambda reader: list(reader.every_action())))
+    return len(plane.read(lambda reader: every_action(reader)))
 
 
 def cyclic() -> list[Any]:

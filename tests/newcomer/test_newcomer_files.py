@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from newcomer_scripts import ALLOW, is_blocked, run, trail
+from recorded import every_action, every_record
 
 import ascend_guard
 from ascend_guard import StoreError, governed
@@ -136,7 +137,7 @@ def test_a_page_overwritten_in_the_middle(database: Path) -> None:
         try:
             if not plane.verify_audit().ok:
                 return None
-            return plane.read(lambda reader: [*reader.every_action(), *reader.audit()])
+            return plane.read(lambda reader: [*every_action(reader), *every_record(reader)])
         finally:
             plane.close()
 

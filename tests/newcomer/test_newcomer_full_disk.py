@@ -85,9 +85,9 @@ def test_a_key_that_did_not_fit(tmp_path: Path) -> None:
         f"""
 configure().close()
 held = sqlite3.connect(database, isolation_level=None)  # keeps SQLite's own files from growing again
-held.execute("DELETE FROM head"); held.execute("DELETE FROM runners")
+held.execute("DELETE FROM heads"); held.execute("DELETE FROM runners")
 os.unlink(f"{{database}}.key")
-held.execute("SELECT * FROM head").fetchall()
+held.execute("SELECT * FROM heads").fetchall()
 limit_files(0)
 try_configure()
 limit_files({UNLIMITED})

@@ -26,6 +26,7 @@ from serving import Serving, serving
 from silent_postgres import stopped
 from world import eventually
 
+from ascend_guard.engine.history import steps
 from ascend_guard.engine.kill import release, stop
 from ascend_guard.server.handling import ServerSettings
 from ascend_guard.store.postgres.store import PostgresStore
@@ -115,12 +116,23 @@ class Played:
         return Told(said, relay.asked, relay.answered)
 
     def trail(self) -> list[tuple[str, str, str | None]]:
-        """What was recorded since the last look: each event, its author, and its outcome."""
+        """What was recorded since the last look: each event, its author, and its outcome.
+
+        A record of a call that was allowed at once says that it started, too, which is a step of its own here.
+        """
         page = self.server.ask("GET", "/api/audit/logs?limit=1000", self.server.token(role="admin")).json()
         assert not page["has_more"]
         new = [event for event in reversed(page["events"]) if int(event["id"]) > self._known]
         self._known = max([self._known, *(int(event["id"]) for event in new)])
-        return [(event["event_type"], event["actor"], event["outcome"]) for event in new]
+        told = []
+        for event in new:
+            number = int(event["id"])
+            row = self.server.store.read(lambda reader, number=number: reader.log_record("local", number))
+            assert row is not None
+            recorded = [(step["event"], step["actor"], step.get("decision")) for step in steps(row)]
+            assert recorded[0] == (event["event_type"], event["actor"], event["outcome"])
+            told += recorded
+        return told
 
 
 def action(kind: str, amount: float = 0.0) -> dict[str, Any]:

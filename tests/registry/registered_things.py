@@ -210,8 +210,8 @@ def _example(kind: inspect.Type) -> Any:
     raise AssertionError(f"no example of {kind}")
 
 
-def enlarged(thing: Thing, row: bytes, text: str) -> bytes:
-    """A row of a thing with this text in it."""
-    value = msgspec.json.decode(row)
+def enlarged(thing: Thing, row: bytes, text: str) -> dict[str, Any]:
+    """The value in a row of a thing with this text in it."""
+    value: dict[str, Any] = msgspec.json.decode(row)
     value[thing.text] = [text] if isinstance(value[thing.text], list) else text
-    return msgspec.json.encode(value)
+    return value

@@ -44,13 +44,16 @@ class Web:
     def rows(self, *organizations: str) -> dict[str, list[Any]]:
         """Every row of these organizations that a registry writes."""
         marks = ", ".join("?" * len(organizations))
+        theirs = f"organization IN ({marks})"
+        where = dict.fromkeys(("things", "bookkeeping", "kill_switches", "heads"), f"{theirs} ORDER BY 1, 2")
+        where["log"] = f"key >> 40 IN (SELECT number FROM heads WHERE {theirs}) ORDER BY key"
         connection = sqlite3.connect(f"file:{self.store.path}?mode=ro", uri=True)
         try:
             return {
                 table: connection.execute(
-                    f"SELECT * FROM {table} WHERE organization IN ({marks}) ORDER BY 1", organizations
+                    f"SELECT * FROM {table} WHERE {condition}", organizations
                 ).fetchall()
-                for table in ("records", "audit", "kill_switches")
+                for table, condition in where.items()
             }
         finally:
             connection.close()

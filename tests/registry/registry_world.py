@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+from recorded import every_record
 
 from ascend_guard.api.endpoint import Endpoint
 from ascend_guard.api.table import REGISTRY
@@ -127,17 +128,16 @@ class World:
 
     def events(self, organization: str = "ours") -> list[str]:
         """The names of the organization's audit records, in order."""
-        rows = self.read(lambda reader: reader.audit_page(organization, limit=100_000))
-        return [row.event for row in reversed(rows)]
+        return [row.event for row in self.read(lambda reader: every_record(reader, organization))]
 
     def trail(self, organization: str = "ours") -> list[dict[str, Any]]:
         """The organization's audit records, in order."""
-        rows = self.read(lambda reader: reader.audit_page(organization, limit=100_000))
-        return [msgspec.json.decode(row.body) for row in reversed(rows)]
+        rows = self.read(lambda reader: every_record(reader, organization))
+        return [msgspec.json.decode(row.body) for row in rows]
 
     def everything(self) -> bytes:
         """All bytes of the database, with its log: what a secret must not be in."""
-        self.store.read(lambda reader: reader.head())
+        self.store.read(lambda reader: reader.heads())
         folder = self.store.path.parent
         return b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
 

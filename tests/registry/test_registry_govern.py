@@ -20,6 +20,7 @@ from ascend_guard.model import AgentAction
 from ascend_guard.server.requests.failures import classified
 
 ORGANIZATIONS = st.sampled_from(["ours", "theirs"])
+_OTHER = {"ours": "theirs", "theirs": "ours"}
 NAMES = st.sampled_from(["a", "A", "b", "7"])
 TOOLS = ("read", "drop", "db.drop", "db__drop", "dropped", "")
 COMPLIANCE = st.sampled_from(list(ComplianceStatus))
@@ -74,15 +75,16 @@ class Registry(RuleBasedStateMachine):
 
     @rule(organization=ORGANIZATIONS, name=NAMES, model=NAMES, by_number=st.booleans())
     def link_model(self, organization: str, name: str, model: str, by_number: bool) -> None:
-        agent, known = self.agents.get((organization, name)), self.models.get((organization, model))
+        agent = self.agents.get((organization, name))
+        # A number of the other organization's model is none here, or that of another model.
+        anywhere = self.models.get((organization, model)) or self.models.get((_OTHER[organization], model))
+        which: int | str = anywhere["number"] if by_number and anywhere else model
+        known = self.model(organization, which)[1]
         expected: type[AscendError] | None = None
         if agent is None or known is None:
             expected = NotFoundError
         elif known["status"] not in ("approved", "partially_approved"):
             expected = AuthorizationDeniedError
-        # A number of the other organization's model is no number here.
-        anywhere = known or self.models.get(("theirs" if organization == "ours" else "ours", model))
-        which: int | str = anywhere["number"] if by_number and anywhere else model
         self.do(expected, lambda tx: agents.link_model(tx, self.names[organization], name, which, "ann"))
         if expected is None:
             assert agent is not None
@@ -144,6 +146,20 @@ class Registry(RuleBasedStateMachine):
 
     # --- models ----------------------------------------------------------------------------------------------------
 
+    def model(
+        self, organization: str, which: str | int, *, or_number: bool = False
+    ) -> tuple[str, dict[str, Any] | None]:
+        """The organization's model with this name or number, and its name; a number may be text if ``or_number``."""
+        if isinstance(which, str):
+            found = self.models.get((organization, which))
+            if found is not None or not (or_number and which.isdigit()):
+                return which if found else "", found
+            which = int(which)
+        for (of, name), model in self.models.items():
+            if of == organization and model["number"] == which:
+                return name, model
+        return "", None
+
     @rule(organization=ORGANIZATIONS, name=NAMES, status=COMPLIANCE)
     def register_model(self, organization: str, name: str, status: ComplianceStatus) -> None:
         key = (organization, name)
@@ -157,9 +173,7 @@ class Registry(RuleBasedStateMachine):
 
     @rule(organization=ORGANIZATIONS, name=NAMES, status=COMPLIANCE)
     def review_model(self, organization: str, name: str, status: ComplianceStatus) -> None:
-        model = self.models.get((organization, name))
-        if model is None and name.isdigit():
-            return  # a number, then
+        model = self.model(organization, name, or_number=True)[1]
         self.do(
             None if model else NotFoundError,
             lambda tx: MODELS.update(
@@ -171,14 +185,12 @@ class Registry(RuleBasedStateMachine):
 
     @rule(organization=ORGANIZATIONS, name=NAMES)
     def remove_model(self, organization: str, name: str) -> None:
-        model = self.models.get((organization, name))
-        if model is None and name.isdigit():
-            return
+        known = self.model(organization, name, or_number=True)[0]
         self.do(
-            None if model else NotFoundError,
+            None if known else NotFoundError,
             lambda tx: MODELS.remove(tx, self.names[organization], name, "ann"),
         )
-        self.models.pop((organization, name), None)
+        self.models.pop((organization, known), None)
 
     # --- what is let through ---------------------------------------------------------------------------------------
 

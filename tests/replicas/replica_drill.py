@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from postgres_server import PostgresServer
+from recorded import every_action
 from replica_balancer import Balancer
 from replica_journal import Journal, told
 from replica_people import Approver, Person, Stopper
 from replica_truth import Line, check
 from replica_world import PATIENCE, Replica, World, pair, until
+
+from ascend_guard.store.log import key_of
 
 UNEXPECTED = re.compile(r"Exception in |never retrieved|failed \([^\n]*\)\nTraceback|Fatal Python error")
 """What no process may write, whatever happens to its database."""
@@ -218,7 +221,7 @@ class Drill:
 
     def _running(self) -> list[int]:
         with self.world.store() as store:
-            rows = store.read(lambda reader: list(reader.every_action()))
+            rows = store.read(lambda reader: every_action(reader))
         return [row.id for row in rows if row.claimed_at is not None and row.outcome is None]
 
 
@@ -275,7 +278,7 @@ def kill_stuck_agent(drill: Drill) -> None:
 
     [action_id] = until(begun, "its body begins")
     agent.kill()
-    drill.pass_minute(f"runner = (SELECT runner FROM actions WHERE id = {action_id})")
+    drill.pass_minute(f"runner = (SELECT runner FROM actions WHERE key = {key_of(1, action_id)})")
 
     def outcome() -> Any:
         with drill.world.store() as store:

@@ -27,5 +27,10 @@ class Journal:
 
 
 def told(path: Path) -> list[dict[str, Any]]:
-    """The lines so far."""
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    """The lines so far. One that is being written may be read by half, which a moment later it is not any more."""
+    for _ in range(100):
+        text = path.read_bytes() if path.exists() else b""
+        if not text or text.endswith(b"\n"):
+            break
+        time.sleep(0.01)
+    return [json.loads(line) for line in text.splitlines()]

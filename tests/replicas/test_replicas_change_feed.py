@@ -27,13 +27,13 @@ class Moody(SQLiteStore):
     answering: asyncio.Event
     asked: asyncio.Event
 
-    async def aread(self, work: Callable[[Reader], R]) -> R:
+    async def aread(self, work: Callable[[Reader], R], *, current: bool = False) -> R:
         mood, self.moods = self.moods[:1], self.moods[1:]
         if mood == "x":
             raise StoreError("not now")
         self.asked.set()
         await self.answering.wait()
-        return await super().aread(work)
+        return await super().aread(work, current=current)
 
     def stop(self, agent_id: str) -> None:
         """Something to tell of."""

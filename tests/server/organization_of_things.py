@@ -254,23 +254,26 @@ _BODIES: dict[str, Any] = {
 
 
 def everything_of(path: Path, organization: str) -> str:
-    """Every row of a database that is an organization's."""
+    """Every row of a database that is an organization's, but how far deliveries have read, which they do by themselves."""
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        rows: dict[str, list[Any]] = {}
-        for table in ("actions", "kill_switches", "audit", "records"):
-            query = f"SELECT * FROM {table} WHERE organization=? ORDER BY rowid"
-            if table == "kill_switches":
-                query = query.replace("rowid", "agent_id")
-            rows[table] = connection.execute(query, (organization,)).fetchall()
-        mine = "SELECT id FROM actions WHERE organization=?"
-        rows["approvals"] = connection.execute(
-            f"SELECT * FROM approvals WHERE action_id IN ({mine}) ORDER BY action_id, approver",
-            (organization,),
-        ).fetchall()
-        rows["organization"] = connection.execute(
-            "SELECT * FROM records WHERE organization='' AND name=?", (organization,)
-        ).fetchall()
+        found = connection.execute(
+            "SELECT number FROM heads WHERE organization=?", (organization,)
+        ).fetchone()
+        number = -1 if found is None else found[0]
+        where = {
+            **dict.fromkeys(("log", "actions"), "key >> 40 = :number ORDER BY key"),
+            "approvals": "action >> 40 = :number ORDER BY action, approver",
+            "kill_switches": "organization=:organization ORDER BY agent_id",
+            **dict.fromkeys(("heads", "runners"), "organization=:organization ORDER BY 1, 2"),
+            "things": "organization=:organization OR organization='' AND name=:organization ORDER BY organization, id, name",
+            "bookkeeping": "organization=:organization AND kind<>'cursor' ORDER BY id",
+        }
+        values = {"number": number, "organization": organization}
+        rows = {
+            table: connection.execute(f"SELECT * FROM {table} WHERE {condition}", values).fetchall()
+            for table, condition in where.items()
+        }
         return json.dumps(rows, default=repr, indent=0)
     finally:
         connection.close()

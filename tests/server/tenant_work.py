@@ -28,8 +28,8 @@ class WatchedStore(SQLiteStore):
         self.asked: Asked = []
         super().__init__(*arguments, **options)
 
-    async def aread(self, work: Callable[[Reader], R]) -> R:
-        return await super().aread(self._noted(work))
+    async def aread(self, work: Callable[[Reader], R], *, current: bool = False) -> R:
+        return await super().aread(self._noted(work), current=current)
 
     def apart(self, work: Callable[[Reader], R]) -> R:
         return super().apart(self._noted(work))

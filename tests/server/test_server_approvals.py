@@ -15,6 +15,7 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import trail_of
 from serving import Serving, serving
 from world import Clock, eventually
 
@@ -88,7 +89,7 @@ class World:
     def story(self, action: str) -> list[str]:
         """Its audit records' events."""
         return self.server.store.read(
-            lambda reader: [record.event for record in reader.trail(int(action))], latest=True
+            lambda reader: [record.event for record in trail_of(reader, action)], latest=True
         )
 
 
@@ -190,7 +191,7 @@ def test_people_do_not_act(world: World) -> None:
     action = world.submit()
     body = {"agent_id": "a", "agent_name": "A", "action_type": "orders_read", "resource": "r"}
     mcp = {"mcp_server": "s", "namespace": "n", "verb": "v", "resource": "r"}
-    before = world.server.store.read(lambda reader: reader.head())
+    before = world.server.store.read(lambda reader: reader.heads())
     for role in ("viewer", "approver", "admin"):
         token = world.person(f"{role}@example.com", "finance", role=role)
         for path, sent in (
@@ -203,7 +204,7 @@ def test_people_do_not_act(world: World) -> None:
             (f"/api/agent-action/{action}/fail", {}),
         ):
             assert world.server.ask("POST", path, token, sent).status_code == 403, path
-    assert world.server.store.read(lambda reader: reader.head()) == before
+    assert world.server.store.read(lambda reader: reader.heads()) == before
 
 
 def _token(world: World, **claims: Any) -> str:

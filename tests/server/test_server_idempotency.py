@@ -14,6 +14,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from recorded import trail_of
 from serving import Serving, serving
 from support import PROFILE
 from world import Clock, eventually
@@ -78,7 +79,7 @@ class World:
 
     def story(self, action: str) -> list[str]:
         """An action's audit records' events."""
-        return self.server.store.read(lambda reader: [row.event for row in reader.trail(int(action))])
+        return self.server.store.read(lambda reader: [row.event for row in trail_of(reader, action)])
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from organization_of_things import POLICY_OF_THINGS
+from recorded import trail_of
 from serving import Serving, serving
 from world import Clock
 
@@ -249,7 +250,7 @@ def test_a_secret_in_any_field_is_not_kept(world: World, field: str, digested: b
     outcome = json.dumps({"error": text, "detail": text, "result": {"token": text}}).encode()
     assert world.send("POST", f"/api/agent-action/{action}/fail", outcome).ok
     shown = world.send("GET", f"/api/v1/actions/{action}")
-    kept = world.server.store.read(lambda reader: [row.body for row in reader.trail(int(action))])
+    kept = world.server.store.read(lambda reader: [row.body for row in trail_of(reader, action)])
     assert len(kept) == 3
     for told in (shown.content, *kept):
         assert secret.encode() not in told

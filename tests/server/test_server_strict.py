@@ -76,7 +76,7 @@ class World:
 
     def log(self) -> int:
         """How many records there are."""
-        return self.server.store.read(lambda reader: reader.count_audit("local"))
+        return self.server.store.read(lambda reader: reader.count_log("local"))
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import pytest
@@ -28,6 +30,7 @@ from world import Clock, eventually
 
 from ascend_guard.api.endpoint import Access, Endpoint, segment
 from ascend_guard.api.table import ENDPOINTS
+from ascend_guard.engine.audit import verify
 from ascend_guard.engine.keys import keys, revoke_key
 from ascend_guard.server.access.tokens import LEEWAY, LocalIssuer
 from ascend_guard.server.handling import ServerSettings
@@ -100,19 +103,31 @@ _VOLATILE = [
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r"wh_[0-9a-zA-Z]+|whsec_[0-9a-zA-Z_-]+"), "<webhook>"),
     (re.compile(r"action_\d{8}_[0-9a-f]{16}"), "<correlation>"),
-    (re.compile(r"\d{3,}"), "<number>"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "<hash>"),
+    (re.compile(r"owkai_[0-9a-zA-Z_-]{4}"), "<key>"),
 ]
 
 
-def shown(response: requests.Response, ids: dict[str, str]) -> tuple[int, str]:
-    """An answer without what differs between any two: times, fresh identifiers, and those that were asked for."""
-    text = response.text
+def numbers_in(*ids: dict[str, str]) -> re.Pattern[str]:
+    """What matches the numbers of three digits or more among these identifiers: smaller ones are not only theirs."""
+    numbers = {name for some in ids for name in some.values() if name.isdigit() and len(name) >= 3}
+    return re.compile(rf"(?<!\d)({'|'.join(sorted(numbers))})(?!\d)")
+
+
+def shown(text: str, ids: dict[str, str], numbers: re.Pattern[str] | None = None) -> str:
+    """An answer without what differs between any two: times, random identifiers, and those that were asked for.
+
+    Args:
+        text: the answer.
+        ids: the identifiers that were asked for.
+        numbers: those among them that are numbers. All other numbers stay: they are the same for the same requests.
+    """
     for what in sorted(ids, key=lambda what: -len(ids[what])):
         if not what.startswith("organization") and not ids[what].isdigit():
             text = text.replace(ids[what], f"<{what}>")
     for pattern, instead in _VOLATILE:
         text = pattern.sub(instead, text)
-    return response.status_code, text
+    return text if numbers is None else numbers.sub("<number>", text)
 
 
 _OF_ITS_OWN = {"date", "content-length", "x-correlation-id", "x-ratelimit-remaining", "x-ratelimit-reset"}
@@ -127,23 +142,27 @@ def steady(response: requests.Response) -> dict[str, str]:
 
 @pytest.mark.parametrize(("endpoint", "path"), ROUTES, ids=[f"{e.method} {path}" for e, path in ROUTES])
 def test_another_organization_is_as_if_it_were_not(endpoint: Endpoint, path: str, world: World) -> None:
-    """By no endpoint and with nothing that one organization gives out is anything of another read, changed or told."""
+    """By no endpoint, and with nothing that one organization gives out, is anything of another read, changed or told."""
+    # Of two new organizations one asks for what is there, the other for what nothing has: they get the same answers.
     things, ghosts = world.things, world.ghosts
+    numbers = numbers_in(things, ghosts)
     before = everything_of(world.path, VICTIM)
-    outsider = world.other()
-    for who, credential in credentials(world.server, outsider).items():
+    real_one, ghost_one = world.other(), world.other()
+    given, ghost_given = credentials(world.server, real_one), credentials(world.server, ghost_one)
+    for who, credential in given.items():
         world.clock.ahead += 70.0 if endpoint.access in (Access.PERSON, Access.PERSON_ADMIN) else 0.0
         pairs = zip(
             requests_of(endpoint, path, things), requests_of(endpoint, path, dict(ghosts)), strict=True
         )
         for (url, query, body), (ghost_url, ghost_query, ghost_body) in pairs:
             real = world.ask(endpoint.method, url, credential, query, body)
-            ghost = world.ask(endpoint.method, ghost_url, credential, ghost_query, ghost_body)
+            ghost = world.ask(endpoint.method, ghost_url, ghost_given[who], ghost_query, ghost_body)
             assert real.status_code < 500
-            said, unsaid = shown(real, things), shown(ghost, ghosts)
-            if url != ghost_url or body != ghost_body:
-                assert said == unsaid, f"{who} can tell {url} {body} from {ghost_url}"
-            assert things.mark not in said[1], f"{who} reads of {VICTIM} at {url}"
+            said = shown(real.text.replace(real_one, "<me>"), things, numbers)
+            unsaid = shown(ghost.text.replace(ghost_one, "<me>"), ghosts, numbers)
+            same = (real.status_code, said) == (ghost.status_code, unsaid)
+            assert same, f"{who} can tell {url} {body} from {ghost_url}:\n{said}\n{unsaid}"
+            assert things.mark not in said, f"{who} reads of {VICTIM} at {url}"
             assert things.mark not in ghost.text
             assert steady(real) == steady(ghost)
     assert everything_of(world.path, VICTIM) == before
@@ -167,20 +186,19 @@ def test_another_organizations_identifier_is_as_much_work_as_nobodys(tmp_path: P
         world = World(server, tmp_path / "a.db", clock)
         things, ghosts = world.things, well_formed(world.things)
         for who in ("an admin's key", "an agent's key", "a person who is admin"):
-            credential = credentials(server, world.other())[who]
+            # Two of them, so that what one has made for the first of two requests is not found by the second.
+            given = [credentials(server, world.other())[who] for _ in range(2)]
             for endpoint, path in ROUTES:
                 for real, ghost in zip(
                     requests_of(endpoint, path, things), requests_of(endpoint, path, ghosts), strict=True
                 ):
                     work, said = [], []
-                    for url, query, body in (real, ghost):
+                    for credential, (url, query, body) in zip(given, (real, ghost), strict=True):
                         store.asked.clear()
                         said.append(world.ask(endpoint.method, url, credential, query, body))
                         work.append(list(store.asked))
                     if said[0].status_code in (401, 429) or real == ghost:
                         continue
-                    if said[0].ok:  # what was made for the first of the two is found for the second
-                        work = [[(name, 0) for name, _ in one] for one in work]
                     assert work[0] == work[1], (who, endpoint.method, real, said[0].text)
                     assert said[0].status_code == said[1].status_code
                     compared += bool(work[0])
@@ -189,7 +207,7 @@ def test_another_organizations_identifier_is_as_much_work_as_nobodys(tmp_path: P
 
 def test_numbers_around_those_of_another_organization_tell_nothing(world: World) -> None:
     """Every number there is, asked for one after the other, is answered like one that nothing has."""
-    last = world.server.store.read(lambda reader: max(reader.head().seq, reader.last_action()))
+    last = world.server.store.read(lambda reader: max(reader.head(VICTIM).seq, reader.last_action(VICTIM)))
     key = world.server.key(None, "admin", world.other())
     before = everything_of(world.path, VICTIM)
     numbered = [
@@ -206,6 +224,152 @@ def test_numbers_around_those_of_another_organization_tell_nothing(world: World)
         }
         assert len(answers) == 1, answers
     assert everything_of(world.path, VICTIM) == before
+
+
+class Beside(Serving):
+    """A server on which something may happen before each request of one organization, and what was answered.
+
+    Attributes:
+        between: makes it happen.
+        answers: method, path, status, text and steady headers of each answer.
+    """
+
+    def __init__(self, server: Serving, between: Callable[[], None]) -> None:
+        super().__init__(server.url, server.server)
+        self.between = between
+        self.answers: list[tuple[str, str, int, str, dict[str, str]]] = []
+
+    def key(self, *arguments: Any, **options: Any) -> str:
+        self.between()
+        return super().key(*arguments, **options)
+
+    def ask(
+        self, method: str, path: str, credential: str, body: Any = None, **headers: str
+    ) -> requests.Response:
+        self.between()
+        answer = super().ask(method, path, credential, body, **headers)
+        self.answers.append((method, path, answer.status_code, answer.text, steady(answer)))
+        return answer
+
+
+def busy(server: Serving) -> Callable[[], None]:
+    """What makes two other organizations do one thing more each, of every kind in turn, and now and then makes a new one."""
+    others = ("crowd", "throng")
+    keys_of = {name: server.key(None, "admin", name) for name in others}
+    turn = itertools.count()
+
+    def act() -> None:
+        number = next(turn)
+        if number % 20 == 0:
+            server.key(None, "agent", f"newcomer-{number}")
+        for name in others:
+            called = f"marked-alone-{name}-{number}"
+            asked = {"agent_id": called, "agent_name": called, "action_type": "refund", "resource": "r"}
+            stop = {"reason": "ten characters"}
+            kinds: list[tuple[str, Any]] = [
+                ("/api/v1/actions/submit", asked),
+                ("/api/v1/actions/submit", asked | {"action_type": "orders_read"}),
+                ("/api/v1/actions/submit", asked | {"action_type": "orders_delete"}),
+                ("/api/registry/agents", {"agent_id": called}),
+                ("/api/registry/models", {"model_id": called}),
+                ("/api/registry/mcp-servers", {"server_name": called}),
+                (
+                    "/api/v1/supply-chain/components",
+                    {"component_id": called, "component_name": "c", "component_type": "tool"},
+                ),
+                (
+                    "/api/v1/resource-classifications",
+                    {"resource_type": called, "resource_id": "r", "sensitivity_level": "low"},
+                ),
+                ("/api/registry/commands", {"command_type": "RATE_LIMIT", "reason": "r"}),
+                (f"/api/billing/kill-switch/{name}/trigger", stop),
+                (f"/api/billing/kill-switch/{name}/release", stop),
+            ]
+            path, body = kinds[number % len(kinds)]
+            assert server.ask("POST", path, keys_of[name], body).ok, path
+            server.key(called, "agent", name)
+
+    return act
+
+
+def life(server: Serving, clock: Clock, beside: bool) -> tuple[Things, list[str]]:
+    """Everything that an organization can ask for, and every answer; while others are busy, or alone."""
+    me = "alone"
+    world = Beside(server, busy(server) if beside else lambda: None)
+    things = filled(world, me, padding=3)
+    # Organizations are numbered among each other, for there is no other name for them all.
+    named_by = dict(things) | {"organization_number": me}
+    given = credentials(world, me)
+    admin = given["an admin's key"]
+    listed = ["/api/audit/logs?limit=500", "/api/v1/actions?limit=500", "/api/alerts?limit=500"]
+    for writes in (False, True, False):
+        for endpoint, path in ROUTES:
+            if (endpoint.method != "GET") != writes or endpoint.name in _OF_ITS_OWN_TIME:
+                continue
+            people = endpoint.access in (Access.PERSON, Access.PERSON_ADMIN)
+            clock.ahead += 70.0
+            for url, query, body in requests_of(endpoint, path, named_by):
+                who = given["a person who is admin"] if people else admin
+                world.ask(endpoint.method, f"{url}?{urlencode(query)}" if query else url, who, body)
+        for path in listed:
+            world.ask("GET", path, admin)
+    said = [
+        f"{method} {shown(path, things)} {status} {headers} {shown(text, things)}"
+        for method, path, status, text, headers in world.answers
+    ]
+    headers = {"Authorization": f"Bearer {admin}", "Last-Event-ID": "0"}
+    with requests.get(server.url + "/api/v1/stream", headers=headers, stream=True, timeout=30) as stream:
+        assert stream.status_code == 200
+        stop = {"reason": "the end of it all"}
+        assert world.ask("POST", f"/api/billing/kill-switch/{me}/trigger", admin, stop).ok
+        event: list[str] = []
+        numbered = 0
+        for line in stream.iter_lines(decode_unicode=True):
+            event.append(line)
+            if line:
+                continue
+            if any(
+                part.startswith("id: ") for part in event
+            ):  # the others, and when they come, are of no record
+                numbered += 1
+                said += [shown(part, things) for part in event]
+                if any("the end of it all" in part for part in event):
+                    break
+            event = []
+        assert numbered > 3
+    return things, said
+
+
+_OF_ITS_OWN_TIME = {"update_webhook", "test_webhook", "list_deliveries"}
+"""What depends on when a delivery is tried."""
+
+
+def test_beside_busy_organizations_every_answer_is_as_alone(tmp_path: Path) -> None:
+    """The same requests get the same answers with the same numbers, whatever others do before each of them."""
+    # So no identifier tells of others: not those of actions, audit events, alerts, keys, agents, models, servers, components
+    # and classifications, and not those on the stream.
+    told: list[list[str]] = []
+    numbers: list[dict[str, str]] = []
+    for beside in (False, True):
+        clock, settings = Clock(), ServerSettings(private_webhooks=True)
+        path = tmp_path / f"{beside}.db"
+        with serving(path, POLICY_OF_THINGS, settings=settings, clock=clock) as server:
+            things, said = life(server, clock, beside)
+            told.append(said)
+            numbers.append({what: name for what, name in things.items() if name.isdigit()})
+            heads = {head.organization: head for head in server.store.read(lambda reader: reader.heads())}
+            assert server.store.snapshot(lambda reader: verify(reader, server.store.secret)).ok
+            if beside:
+                assert min(heads["crowd"].seq, heads["crowd"].last_action) > 50
+                assert len(heads) > 5
+    alone, among = told
+    assert len(alone) > 300
+    for line, beside_line in zip(alone, among, strict=True):
+        assert line == beside_line
+    for some in numbers:
+        del some["organization_number"]
+    assert numbers[0] == numbers[1]
+    assert len(numbers[0]) > 8
 
 
 def test_the_owner_reads_what_nobody_else_does(world: World) -> None:
@@ -261,6 +425,7 @@ def test_a_key_made_for_an_agent_does_nothing_for_another(tmp_path: Path) -> Non
     with serving(path, POLICY_OF_THINGS, settings=ServerSettings(private_webhooks=True)) as server:
         things = filled(server, "acme")
         ghosts = things.ghosts()
+        numbers = numbers_in(things, ghosts)
         key = server.key("mallory", "agent", "acme")
         world = requests.Session()
         headers = {"Authorization": f"Bearer {key}"}
@@ -277,7 +442,7 @@ def test_a_key_made_for_an_agent_does_nothing_for_another(tmp_path: Path) -> Non
                     endpoint.method, server.url + url, params=query, json=body, headers=headers
                 )
                 assert real.status_code in (200, 403, 404), (url, real.text)
-                text = shown(real, things)[1]
+                text = shown(real.text, things, numbers)
                 if real.ok:
                     assert endpoint.name in _SHARED or not json.loads(text).get("actions"), (url, text)
                 else:
@@ -285,7 +450,8 @@ def test_a_key_made_for_an_agent_does_nothing_for_another(tmp_path: Path) -> Non
                         endpoint.method, server.url + ghost_url, params=query, json=body, headers=headers
                     )
                     if endpoint.name not in _SHARED:
-                        assert shown(ghost, ghosts) == (real.status_code, text), url
+                        assert ghost.status_code == real.status_code, url
+                        assert shown(ghost.text, ghosts, numbers) == text, url
                     assert things.mark not in text, (url, text)
         assert everything_of(path, "acme") == before
 

@@ -18,6 +18,7 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from recorded import every_record
 from world import new_store
 
 from ascend_guard.engine.keys import KeyInfo, make_key, make_organization, revoke_key
@@ -47,7 +48,7 @@ class World:
 
     def trail(self) -> list[dict[str, Any]]:
         """Every audit record."""
-        return self.store.read(lambda reader: [json.loads(row.body) for row in reader.audit()])
+        return self.store.read(lambda reader: [json.loads(row.body) for row in every_record(reader)])
 
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)

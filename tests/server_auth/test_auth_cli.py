@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jwt
 import pytest
+from recorded import every_record
 from world import Answer, standing
 
 from ascend_guard.api.endpoint import Access
@@ -100,7 +101,7 @@ def test_a_key_with_a_signing_secret(run: Callable[[str], Answer], database: Pat
     listed = run("keys list --json")
     assert [entry["signed"] for entry in listed.json["keys"]] == [True, True, False]
     store = opened(database)
-    trail = store.read(lambda reader: b"".join(row.body for row in reader.audit()))
+    trail = store.read(lambda reader: b"".join(row.body for row in every_record(reader)))
     info = store.read(lambda reader: key_of(reader, again["api_key"]))
     assert info is not None
     assert signing_secret_of(store.secret, info) == again["signing_secret"]
@@ -195,7 +196,7 @@ def test_a_token_for_a_person(run: Callable[[str], Answer], database: Path) -> N
         assert caller.groups == {"finance", "board"}
 
     asyncio.run(play())
-    trail = store.read(lambda reader: [json.loads(row.body) for row in reader.audit()])
+    trail = store.read(lambda reader: [json.loads(row.body) for row in every_record(reader)])
     store.close()
     issued = next(record for record in trail if record["event"] == "token.issued")
     assert (issued["user"], issued["role"]) == ("approver@example.com", "approver")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from auth_world import Issuer, World, raw_token
 from hypothesis import given
@@ -18,6 +19,7 @@ from ascend_guard.server.access.auth import Gate
 from ascend_guard.server.access.oidc import OidcIssuer
 from ascend_guard.server.access.tokens import LOCAL_ISSUER, LocalIssuer
 from ascend_guard.server.handling import Caller
+from ascend_guard.store.projections import Drop, thing
 
 
 class Desk:
@@ -183,7 +185,7 @@ def test_what_was_read_before_a_revocation_is_not_remembered_after(world: World)
     class Slow:
         secret = world.store.secret
 
-        async def aread(self, work: Callable[[Any], Any]) -> Any:
+        async def aread(self, work: Callable[[Any], Any], **how: Any) -> Any:
             answer = world.store.read(work)
             await held.wait()
             return answer
@@ -208,9 +210,11 @@ def test_a_new_key_is_good_at_once(desk: Desk) -> None:
     key, info = desk.world.key()
     body = desk.world.store.read(lambda reader: reader.record_number("local", "api_key", int(info.key_id)))
     assert body is not None
-    desk.world.store.write(lambda tx: tx.remove_record("local", "api_key", body.name))
+    by = {"organization": "local", "actor": "a test"}
+    desk.world.store.write(lambda tx: tx.record("api_key.gone", drop=[Drop("api_key", body.name)], **by))
     desk.refused(x_api_key=key)
-    desk.world.store.write(lambda tx: tx.put_record("local", "api_key", body.name, body.body))
+    put = [thing("api_key", body.name, msgspec.Raw(body.body))]
+    desk.world.store.write(lambda tx: tx.record("api_key.back", put=put, **by))
     desk.admit(x_api_key=key)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from auth_world import World
 from hypothesis import given
@@ -23,6 +24,7 @@ from ascend_guard.engine.keys import (
 )
 from ascend_guard.errors import ConflictError, NotFoundError, ValidationError
 from ascend_guard.store.port import Transaction
+from ascend_guard.store.projections import thing
 
 
 def test_a_key_is_good_for_its_organization_and_agent(world: World) -> None:
@@ -170,7 +172,8 @@ def test_both_beginnings_of_keys_are_accepted(world: World) -> None:
         kept = tx.record_number("local", "api_key", int(info.key_id))
         assert kept is not None
         assert kept.name == hash_of(made)
-        tx.put_record("local", "api_key", hash_of(key), kept.body)
+        put = [thing("api_key", hash_of(key), msgspec.Raw(kept.body))]
+        tx.record("api_key.copied", organization="local", actor="a test", put=put)
 
     world.store.write(work)
     assert world.store.read(lambda reader: key_of(reader, key)) is not None

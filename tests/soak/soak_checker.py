@@ -25,6 +25,9 @@ from soak_journal import read
 LIVED = 1_000_000_000
 """Nanoseconds a killed process must have gone on after a call's end for the outcome to count as lost."""
 
+NUMBER = (1 << 40) - 1
+"""The bits of a key that are the number within the organization."""
+
 ACTIVE = 20
 """Events it must have written in that time: a process that was stopped by a signal did not go on."""
 
@@ -85,13 +88,17 @@ def check(database: Path, agents: list[Path], killed: set[Path], killer: Path) -
 def _actions(database: Path) -> dict[int, Action]:
     actions: dict[int, Action] = {}
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        records = connection.execute("SELECT action_id, event, body FROM audit ORDER BY seq").fetchall()
-    for number, event, text in records:
+        records = connection.execute("SELECT action, event, body FROM log ORDER BY key").fetchall()
+    for key, event, text in records:
         record = json.loads(text)
+        if record["organization"] != "local":
+            continue
+        number = None if key is None else key & NUMBER
         if event == "submitted":
             asked = record["action"]
             details = dict(asked["action_details"])
-            actions[number] = Action(details["nonce"], asked["agent_id"], details)
+            at_once = "runner" in record.get("set", {})  # a rule allowed it, so it started in the same step
+            actions[number] = Action(details["nonce"], asked["agent_id"], details, started=int(at_once))
         elif number in actions:
             action = actions[number]
             if event in ("approved", "approval"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from recorded import every_record
 from support import POLICY
 
 from ascend_guard import EmbeddedControlPlane
@@ -184,7 +185,7 @@ class World:
 
     def trail(self, prefix: str = "webhook.") -> list[dict[str, Any]]:
         """Audit records of this kind."""
-        records = [msgspec.json.decode(row.body) for row in self.store.read(lambda r: list(r.audit()))]
+        records = [msgspec.json.decode(row.body) for row in self.store.read(lambda r: every_record(r))]
         return [record for record in records if record["event"].startswith(prefix)]
 
     def close(self) -> None:
