@@ -4,7 +4,7 @@
    (promise 10).
 2. Nothing else changes a table that is computed from the log.
 3. Rows of actions that a rule allowed, and their outcomes, may be written later (``projections.may_lag``): a head says up to
-   which record its tables are computed. Whoever reads or changes an action computes them first (``catch_up``).
+   which record its tables are computed. They are computed before an action is read or changed (``catch_up``).
 """
 
 from __future__ import annotations
