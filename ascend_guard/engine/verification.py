@@ -7,7 +7,7 @@
 3. Every row must belong to a log, and every log must be recorded in the system's log. So no organization disappeared.
 4. Tables that are not computed from the log are named in ``projections.LOCAL``, each with its reason.
 
-Memory does not grow with the log: a row that is as it should be at its end is forgotten, and things are kept in a
+Memory does not grow with the log: an action that has ended and agrees with its row is forgotten, and things are kept in a
 temporary file.
 """
 

@@ -39,6 +39,7 @@ LOCAL = {
     "runners": "which processes are alive; only they can say so",
     "bookkeeping": "what is still to be sent, counted or forgotten; no decision depends on it",
     "switch_file": "how much of the kill-switch file is in the log",
+    "writing": "a row that PostgreSQL's writers lock",
 }
 """The tables that are not computed from the log."""
 

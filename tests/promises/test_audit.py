@@ -407,7 +407,7 @@ def test_no_call_is_governed_over_a_log_that_was_cut(
 def test_a_record_that_was_edited_before_its_row_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No row is made of it, whoever reads gets an error that says so, and nothing counts as written that is not."""
+    """No row is made of it, a reader gets an error that says so, and nothing counts as written that is not."""
     monkeypatch.setattr(SQLiteStore, "_catch_up", lambda store: None)  # the background thread is late
     plane = opened(tmp_path)
 
