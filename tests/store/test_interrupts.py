@@ -166,17 +166,19 @@ def sweep(
     places: Callable[[int], tuple[int, ...]],
     stride: int,
     often: bool = False,
+    early: int = 0,
 ) -> Iterator[str]:
     """Interrupt one call after the other, at one place after the other; how each ended.
 
-    A call that is interrupted ``often`` may have no outcome until its process ends; all else must hold for it as well.
+    Each of the ``early`` places is tried. A call that is interrupted ``often`` may have no outcome until its process ends;
+    all else must hold for it as well.
     """
     ran: list[int] = []
     call = make(plane, lambda: ran.append(1))
     with interrupted_at(()) as count:
         call()
     everything = count[0]
-    for place in range(FIRST % stride, everything, stride):
+    for place in sorted({*range(early), *range(FIRST % stride, everything, stride)}):
         finished = max(outcomes(plane))
         call()  # its outcome lies in the queue
         before = len(ran)
@@ -233,8 +235,9 @@ def test_an_interrupt_at_every_place_reaches_only_its_own_call(
     world: EmbeddedControlPlane, make: Any
 ) -> None:
     """Whatever was interrupted has an outcome, the call before has its own, and nothing is left behind."""
-    stride = (STRIDE + 1) // 2  # few places come before the submission, and some of them must be tried
-    ends = list(sweep(world, make, lambda place: (place,), stride))
+    stride = (STRIDE + 1) // 2
+    # Few places come before the submission, and some of them must be tried.
+    ends = list(sweep(world, make, lambda place: (place,), stride, early=24))
     assert len(ends) * stride > 200
     assert ends.count("interrupted") * stride > 250
     assert ends.count("nothing was submitted") >= 2  # there are fewer such places on newer Pythons
