@@ -2,7 +2,8 @@
 
 1. The end of each log is sealed with the store's key. Nothing is appended to an end that this key has not sealed
    (promise 10).
-2. A new organization is recorded in the system's log, so that no log can disappear as a whole.
+2. A new organization is recorded in the system's log, so that no log can disappear as a whole. A log whose end is missing
+   is not begun again: nothing runs until that is resolved.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from typing import Any, NamedTuple
 from ascend_guard.errors import StoreError
 from ascend_guard.model import iso
 
-from .log import GENESIS, SYSTEM, key_of, of_key, sealed, sealer
-from .projections import seconds
+from .log import GENESIS, LOCAL, SYSTEM, key_of, of_key, sealed, sealer
+from .projections import seconds, thing
 from .queries import Queries
 from .rows import Head
+
+LOG = "log"
+"""Kind of the things of the system that say which logs were begun."""
 
 Inserted = tuple[int, int | None, str, bytes, bytes, bytes]
 """A row of the log, as it is inserted."""
@@ -114,12 +118,20 @@ class Ends(Queries):
         """Called when another process has written to a log since this one did."""
 
     def _begin_log(self, organization: str) -> End:
+        begun = organization in (SYSTEM, LOCAL) or self.record_of(SYSTEM, LOG, organization) is not None
+        if begun:
+            raise StoreError(
+                f"The end of the audit trail of {organization!r} is missing: the database was edited. No call runs until "
+                f"this is resolved: see `ascend-guard audit verify`."
+            )
         newest: int = self._execute("SELECT coalesce(max(number), -1) FROM heads").fetchone()[0]
         number = max(newest, *(end.number for end in self._ends.values()), -1) + 1
         head = Head(number, organization, 0, GENESIS, b"", 0, 0, 0)
         end = self._ends[organization] = End(head, new=True)
-        if organization != SYSTEM:
-            self.record("log.begun", organization=SYSTEM, actor="system", log=organization, number=number)
+        put = [thing(LOG, organization, {"number": number})]
+        self.record(
+            "log.begun", organization=SYSTEM, actor="system", log=organization, number=number, put=put
+        )
         return end
 
     def _next_heads(self) -> list[tuple[Head, bool]]:

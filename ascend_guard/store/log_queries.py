@@ -46,6 +46,11 @@ class LogQueries:
         row = self._execute(f"{HEAD} WHERE organization=?", (organization,)).fetchone()
         return Head(-1, organization, 0, GENESIS, b"", 0, 0, 0) if row is None else Head(*row)
 
+    def is_headless(self) -> bool:
+        """Return whether there are records without any end of a log: the ends were deleted."""
+        records = self._execute("SELECT 1 FROM log LIMIT 1").fetchone()
+        return records is not None and not self.heads()
+
     def behind(self) -> list[str]:
         """Return the organizations whose tables are not computed up to the end of their log."""
         return [row[0] for row in self._execute("SELECT organization FROM heads WHERE projected<seq")]

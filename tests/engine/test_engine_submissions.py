@@ -328,7 +328,7 @@ def test_a_call_whose_process_lives_is_not_resumed(engine: Engine) -> None:
 
 @pytest.mark.parametrize("detached", [True, False])
 def test_a_call_that_nobody_waits_for_is_resumed(engine: Engine, detached: bool) -> None:
-    """Under the same number, without a new decision; whoever made it now waits for it, which is recorded."""
+    """Under the same number, without a new decision; the process that made it again waits for it, which is recorded."""
     engine.submit(submission(refund(), detached=True))
     change = again(engine, detached=detached)
     assert answered(change).action_id == "1"

@@ -429,6 +429,44 @@ def test_a_record_that_was_edited_before_its_row_was_written(
     plane.close()
 
 
+@pytest.mark.parametrize("which", ["organization='local'", "organization=''", "organization='acme'", "1=1"])
+@pytest.mark.parametrize("running", [True, False], ids=["while a process runs", "before it starts"])
+def test_a_log_whose_end_was_deleted_is_not_begun_again(
+    copies: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, which: str, running: bool
+) -> None:
+    """No call of its organization runs, and no record of it is lost."""
+    monkeypatch.setattr(writer, "PARTING", 0.3)
+    folder, ran = copies(), list[int]()
+    organization = "acme" if "acme" in which else "local"
+    delete = (f"DELETE FROM heads WHERE {which}", ())
+    if not running:
+        vandalise(folder, delete)
+    with closing(sqlite3.connect(folder / "a.db")) as connection:
+        was = connection.execute("SELECT key, body FROM log ORDER BY key").fetchall()
+    try:
+        plane = EmbeddedControlPlane(
+            SQLiteStore(folder / "a.db"), parse_policy(TWO), organization=organization
+        )
+    except StoreError:
+        assert not running
+        return
+    if running:
+        vandalise(folder, delete)
+
+    @governed("refund", control_plane=plane)
+    def refund(amount: float) -> None:
+        ran.append(1)
+
+    if which != "organization=''":  # the system's own is written for a new organization only
+        with pytest.raises(StoreError, match="audit verify"):
+            refund(1)
+        assert ran == []
+    assert not plane.verify_audit().ok
+    with closing(sqlite3.connect(folder / "a.db")) as connection:
+        found = connection.execute("SELECT key, body FROM log ORDER BY key").fetchall()
+    assert set(was) <= set(found)
+
+
 # --- exports -------------------------------------------------------------------------------------------------------------
 
 

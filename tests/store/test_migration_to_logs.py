@@ -250,6 +250,7 @@ def _interrupted(path: Path, at: int, how: str) -> None:
         "DELETE FROM audit WHERE seq=5",
         "DELETE FROM audit WHERE seq=(SELECT max(seq) FROM audit)",
         "UPDATE head SET mac=zeroblob(32)",
+        "DELETE FROM head",
         "UPDATE actions SET status='approved' WHERE status='pending'",
         "UPDATE actions SET outcome='failed' WHERE id=1",
         "UPDATE actions SET digest='00' WHERE id=8",

@@ -28,10 +28,10 @@ def steps(dialect: str) -> tuple[str, ...]:
 
 
 def sealed_before(connection: sqlite3.Connection) -> bool:
-    """Return whether the database has an end of a log, and so a key that sealed it."""
-    tables = "SELECT name FROM sqlite_master WHERE type='table' AND name IN ('head', 'heads')"
+    """Return whether the database has a record or an end of a log, and so a key that sealed it."""
+    tables = "SELECT name FROM sqlite_master WHERE type='table' AND name IN ('head', 'heads', 'audit', 'log')"
     return any(
-        connection.execute(f"SELECT 1 FROM {name}").fetchone()  # noqa: S608 - one of two names
+        connection.execute(f"SELECT 1 FROM {name}").fetchone()  # noqa: S608 - one of four names
         for (name,) in connection.execute(tables).fetchall()
     )
 

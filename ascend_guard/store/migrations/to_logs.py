@@ -21,7 +21,7 @@ import msgspec
 
 from ascend_guard.errors import StoreError
 from ascend_guard.store.changes import Changes
-from ascend_guard.store.log import LOCAL, SYSTEM, key_of
+from ascend_guard.store.log import LOCAL, SYSTEM
 from ascend_guard.store.projections import OUTCOMES, SUBMITTED, Put, Recorded, new_action, seconds
 from ascend_guard.store.queries import COLUMNS, is_bookkeeping
 from ascend_guard.store.rows import ActionRow
@@ -62,6 +62,10 @@ class Migrating(Changes):
     def _insert_action(self, row: ActionRow) -> None:
         values = self._key_of(row.organization, row.id), *msgspec.structs.astuple(row)[2:]
         self._execute(self._insert, values)
+
+    def key_in(self, organization: str, number: int) -> int:
+        """Return the key of an action of an organization."""
+        return self._key_of(organization, number)
 
     def save(self) -> None:
         """Write what has been appended so far."""
@@ -121,6 +125,8 @@ def migrate_to_logs(execute: Execute, stream: Callable[[str], Iterator[Any]], ke
         if count % _EACH == 0:
             _log.warning("Upgrading %s: %s records so far.", where, f"{count:,}")
     row = execute("SELECT seq, hash, mac FROM head").fetchone()
+    if row is None and count:
+        raise _tampered(where, count)
     if row is not None:
         mac = hmac.digest(key, row[0].to_bytes(8, "big") + row[1], "sha256")
         if row[0] != count or row[1] != previous or not hmac.compare_digest(mac, row[2]):
@@ -128,14 +134,7 @@ def migrate_to_logs(execute: Execute, stream: Callable[[str], Iterator[Any]], ke
     if not (states.agree() and _switches_agree(execute)):
         raise _tampered(where, count)
     _things(tx, execute, upto, renumbered)
-    for runner, since, seen_at in execute("SELECT runner, since, seen_at FROM old_runners").fetchall():
-        number = tx._end(LOCAL).number
-        for (organization,) in execute(
-            "SELECT DISTINCT organization FROM old_actions WHERE runner=?", (runner,)
-        ).fetchall() or [(LOCAL,)]:
-            number = tx._end(organization).number
-            values = runner, organization, key_of(number, max(since, 1)), seen_at
-            execute("INSERT INTO runners (runner, organization, since, seen_at) VALUES (?, ?, ?, ?)", values)
+    _runners(tx, execute)
     if count:
         tx.record(
             "migrated",
@@ -276,6 +275,16 @@ def _old_cursor(execute: Execute) -> int:
 def _alerts(execute: Execute) -> dict[int, int]:
     names = execute("SELECT DISTINCT name FROM old_records WHERE kind='alert'").fetchall()
     return {int(name): 0 for (name,) in names}
+
+
+def _runners(tx: Migrating, execute: Execute) -> None:
+    for runner, since, seen_at in execute("SELECT runner, since, seen_at FROM old_runners").fetchall():
+        claimed = execute(
+            "SELECT DISTINCT organization FROM old_actions WHERE runner=?", (runner,)
+        ).fetchall()
+        for (organization,) in claimed or [(LOCAL,)]:
+            values = runner, organization, tx.key_in(organization, max(since, 1)), seen_at
+            execute("INSERT INTO runners (runner, organization, since, seen_at) VALUES (?, ?, ?, ?)", values)
 
 
 def _things(tx: Migrating, execute: Execute, upto: dict[str, int], renumbered: dict[int, int]) -> None:

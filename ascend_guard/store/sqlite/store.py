@@ -163,7 +163,10 @@ class SQLiteStore(OpenedStore):
         return connection
 
     def _found_trail(self) -> None:
-        heads = SQLiteReader(self._connection).heads()
+        reader = SQLiteReader(self._connection)
+        if reader.is_headless():
+            raise tampered(self.path)
+        heads = reader.heads()
         if not heads:
             self._connection.execute("BEGIN IMMEDIATE")
             for head in first_heads(self.secret):
